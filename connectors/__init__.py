@@ -1,0 +1,1 @@
+"""Where images come from (sources) and where labels come from (labelers)."""

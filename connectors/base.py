@@ -1,0 +1,200 @@
+"""The outside world: where images come from and where labels come from.
+
+    ConnectorError
+    |-- SourceError      a folder or file of images cannot be read                  exit 3
+    |-- Unreachable      nobody answered, or answered "later"; nothing is lost      exit 4
+    |-- Unauthorized     the token is wrong or expired                              exit 2
+    |-- Rejected         the other side refused; nothing was written there          exit 3
+    |-- Mismatch         the other side is not what it was (config, project, keys)  exit 5
+    `-- Unknown          a write may or may not have happened; ask ``find``         exit 4
+
+Only item keys cross this boundary as identity; remote ids are hints that are checked by key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
+
+
+class ConnectorError(Exception):
+    """Base of all errors of the outside world."""
+
+    exit_code = 4
+
+
+class SourceError(ConnectorError):
+    """Images cannot be read from where the config says."""
+
+    exit_code = 3
+
+
+class Unreachable(ConnectorError):
+    """No answer, or a temporary one. Running the same command later is safe."""
+
+
+class Unauthorized(ConnectorError):
+    """The server does not accept the token."""
+
+    exit_code = 2
+
+
+class Rejected(ConnectorError):
+    """The request was refused and nothing of it was stored."""
+
+    exit_code = 3
+
+
+class Mismatch(ConnectorError):
+    """The remote project changed under us, or is not the one we know."""
+
+    exit_code = 5
+
+
+class Unknown(ConnectorError):
+    """The answer to a write was lost: it may have happened. ``Labeler.find`` tells."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One file (or table row) that a source found.
+
+    Attributes:
+        key: 32 hex digits, blake2b-128 of the encoded bytes: equal bytes, equal item.
+        uri: how ``Source.read`` finds the bytes again, relative to the source's root.
+        label: class name if the source knows it (a labelled folder or column), else None.
+        split: "test" if the source says that it is a test image, else "pool".
+    """
+
+    key: str
+    uri: str
+    label: str | None = None
+    split: str = "pool"
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """One file that is no usable image, and why."""
+
+    uri: str
+    reason: str
+
+
+class Source(Protocol):
+    """Where images come from."""
+
+    def scan(self) -> Iterator[Image | Unreadable]:
+        """Every image once per path, in a stable order."""
+        ...
+
+    def read(self, uri: str) -> bytes:
+        """Encoded bytes of one image. Raises SourceError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A model's guess sent along as pre-annotation: class name, probability in [0, 1], version."""
+
+    label: str
+    score: float
+    version: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image on its way to a labeler."""
+
+    key: str
+    uri: str
+    prediction: Prediction | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One push. ``uuid`` is its identity on both sides; pushing it twice adds nothing."""
+
+    uuid: str
+    round: int
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One version of one human answer.
+
+    Attributes:
+        id: the labeler's identity of this annotation; with ``version`` unique for a connector.
+        version: changes whenever the answer changes (the server's updated_at, a content hash).
+        key: item key.
+        annotator: who, as the labeler names them.
+        label: class name, or None for an empty or skipped answer.
+        seconds: time it took, None when unknown (not reliable; see loop.costs).
+        cancelled: True for a skip.
+        deleted: True if an annotation known before has gone.
+        at: when it was last changed, timezone-aware, the labeler's clock.
+    """
+
+    id: str
+    version: str
+    key: str
+    annotator: str
+    label: str | None
+    seconds: float | None = None
+    cancelled: bool = False
+    deleted: bool = False
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Counts as the labeler itself reports them, and a link for people."""
+
+    tasks: int
+    annotated: int
+    skipped: int = 0
+    url: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Labeler(Protocol):
+    """Where labels come from. The contract is run by ``connectors.testing.check_labeler``."""
+
+    name: str
+    """Connector id that stands with each annotation, e.g. ``label-studio:17``."""
+
+    def prepare(self, classes: Sequence[str]) -> None:
+        """Make the other side ready for these classes; idempotent.
+
+        Raises:
+            Mismatch: it exists but does not fit (a class is missing from its config).
+        """
+        ...
+
+    def push(self, batch: Batch, items: Sequence[Item]) -> Mapping[str, str]:
+        """Item key -> remote id of every item of the batch. Idempotent per (batch, key).
+
+        Raises:
+            Rejected: nothing was written.
+            Unknown: it may have been written; call ``find`` before any other push.
+        """
+        ...
+
+    def find(self, batch: Batch) -> Mapping[str, str]:
+        """Item key -> remote id of what is really there of this batch."""
+        ...
+
+    def pull(self, since: str | None) -> Iterator[Annotation]:
+        """Answers changed since the cursor (None: all), oldest first; repeats are harmless."""
+        ...
+
+    @property
+    def cursor(self) -> str | None:
+        """Where the next ``pull`` may start, valid once an iterator is exhausted."""
+        ...
+
+    def progress(self) -> Progress:
+        """Counts, cheap enough to poll."""
+        ...

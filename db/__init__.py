@@ -1,0 +1,1 @@
+"""What happened: rows in one database, arrays beside it."""

@@ -1,0 +1,77 @@
+"""Scorers by name. Listing names imports nothing heavy; a scorer is imported when it is asked for.
+
+Built-in scorers stand in ``BUILT_IN``; other packages add theirs through the entry-point group
+``coreloop.scorers`` (see examples/own_scorer).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from loop.errors import ConfigError, nearest
+from loop.scorers.base import Inputs, Scorer
+
+__all__ = ["BUILT_IN", "Inputs", "Scorer", "get", "load", "names"]
+
+BUILT_IN: dict[str, str] = {
+    "random": "loop.scorers.random:Random",
+    "zcore": "loop.scorers.zcore:ZCore",
+    "kmeans": "loop.scorers.kmeans:KMeans",
+    "moderate": "loop.scorers.moderate:Moderate",
+    "margin": "loop.scorers.uncertainty:Margin",
+    "el2n": "loop.scorers.training:El2n",
+}
+
+
+def _table() -> dict[str, str]:
+    table = dict(BUILT_IN)
+    for point in entry_points(group="coreloop.scorers"):
+        if point.name in table and table[point.name] != point.value:
+            raise ConfigError(
+                f"two scorers are called {point.name!r}: {table[point.name]} and {point.value}; "
+                "rename one of them or uninstall its package"
+            )
+        table[point.name] = point.value
+    return table
+
+
+def names() -> list[str]:
+    """All scorer names, sorted."""
+    return sorted(_table())
+
+
+def load(name: str) -> type[Scorer]:
+    """The scorer's class, imported now.
+
+    Raises:
+        ConfigError: no scorer has this name.
+    """
+    table = _table()
+    if name not in table:
+        raise ConfigError(
+            f"unknown scorer {name!r}{nearest(name, table)}; 'coreloop scorers' lists all"
+        )
+    module, _, attribute = table[name].partition(":")
+    return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+
+
+def get(name: str, **params: Any) -> Scorer:
+    """A scorer with the given hyper-parameters.
+
+    Raises:
+        ConfigError: unknown name, unknown hyper-parameter, or a value it refuses.
+    """
+    cls = load(name)
+    known = getattr(cls, "__dataclass_fields__", {})
+    for key in params:
+        if key not in known:
+            raise ConfigError(
+                f"scorer {name!r} has no parameter {key!r}{nearest(key, known)}; "
+                f"it has: {', '.join(known) or 'none'}"
+            )
+    try:
+        return cls(**params)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"scorer {name!r}: {error}") from error

@@ -1,0 +1,137 @@
+"""What every scorer is given and what it answers.
+
+A scorer sees one pool as arrays, row i being image i, and answers one number per row: the larger,
+the sooner the image should be labelled. It knows nothing of files, databases or annotators.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.errors import DataError
+
+if TYPE_CHECKING:
+    from loop.dynamics import Dynamics
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+ABILITIES = {
+    "classes": "the number of classes",
+    "collected": "the labels collected so far (-1 elsewhere)",
+    "labels": "a label on every row (so it can only look back, or simulate)",
+    "probabilities": "a model trained on the labels collected so far",
+    "fit": "a training run that records its dynamics",
+}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One pool, as a scorer sees it. N rows (images), D embedding dimensions, C classes.
+
+    Attributes:
+        embeddings: (N, D) float32, finite, as the encoder made them (not normalised).
+        budget: how many rows will be picked; set methods may rank only that many.
+        rng: the only source of randomness; equal seeds give equal scores.
+        available: (N,) bool, rows that may be picked. Default: all.
+        covered: (N,) bool, rows picked in earlier rounds; they count as covered in conditional
+            selection and are never available. Default: none.
+        labels: (N,) int64 in [0, C), -1 = unknown. All -1 unless the scorer's ``needs`` has
+            "labels" or "collected".
+        n_classes: C, or None when unknown.
+        probabilities: (N, C) of the current model, rows sum to 1, if ``needs`` asks for it.
+        fit: labels (N,) -> Dynamics of a training run on the rows with a label >= 0, if
+            ``needs`` asks for it.
+        device: torch device for methods that can use one.
+    """
+
+    embeddings: NDArray[np.float32]
+    budget: int
+    rng: np.random.Generator
+    available: Bools = field(default=None)  # type: ignore[assignment]
+    covered: Bools = field(default=None)  # type: ignore[assignment]
+    labels: Ints = field(default=None)  # type: ignore[assignment]
+    n_classes: int | None = None
+    probabilities: NDArray[np.float64] | None = None
+    fit: Callable[[Ints], Dynamics] | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        n = len(self.embeddings)
+        if self.embeddings.ndim != 2:
+            raise DataError(f"embeddings must be (N, D), got shape {self.embeddings.shape}")
+        if self.covered is None:
+            object.__setattr__(self, "covered", np.zeros(n, bool))
+        if self.available is None:
+            object.__setattr__(self, "available", ~self.covered)
+        if self.labels is None:
+            object.__setattr__(self, "labels", np.full(n, -1, np.int64))
+        for name in ("available", "covered", "labels"):
+            if len(getattr(self, name)) != n:
+                raise DataError(f"{name} has {len(getattr(self, name))} rows, embeddings {n}")
+        if (self.available & self.covered).any():
+            raise DataError("a row cannot be available and covered at once")
+        if self.budget < 0:
+            raise DataError(f"budget must be at least 0, got {self.budget}")
+        bad = first_bad_row(self.embeddings)
+        if bad is not None:
+            raise DataError(f"embeddings row {bad} is not finite; embed that image again")
+
+    @property
+    def n(self) -> int:
+        """Rows in the pool."""
+        return len(self.embeddings)
+
+
+def first_bad_row(x: Floats, block: int = 65536) -> int | None:
+    """First row with a NaN or an infinity, or None; reads ``x`` in blocks (memory-mapped pools)."""
+    for start in range(0, len(x), block):
+        good = np.isfinite(x[start : start + block]).all(axis=1)
+        if not good.all():
+            return start + int(np.argmin(good))
+    return None
+
+
+class Scorer(ABC):
+    """A method that ranks a pool. Subclasses are frozen dataclasses whose fields are the method's
+    hyper-parameters: what the config may set and what the round stores.
+
+    Class attributes:
+        needs: subset of ``ABILITIES``.
+        nested: True if the k highest scores of a call with budget b >= k are the selection for k.
+        cost: time and extra memory in n (rows), d (dims), k (picks), as shown by
+            ``coreloop scorers``.
+        source: paper and code that the method comes from.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    nested: ClassVar[bool] = True
+    cost: ClassVar[str] = ""
+    source: ClassVar[str] = ""
+
+    @abstractmethod
+    def score(self, inputs: Inputs) -> NDArray[np.float64]:
+        """(N,) float64, finite, larger = label sooner. Values of unavailable rows are ignored.
+
+        Raises:
+            DataError: the inputs lack something that ``needs`` names, or cannot be used.
+        """
+
+    @classmethod
+    def label_free(cls) -> bool:
+        """True if no human label ever reaches the method."""
+        return not cls.needs & {"labels", "collected", "probabilities"}
+
+
+def rank_scores(order: Ints | list[int], n: int) -> NDArray[np.float64]:
+    """Scores of a greedy method: minus the place in ``order``; rows it did not reach get -n."""
+    scores = np.full(n, -float(n))
+    scores[np.asarray(order, dtype=np.int64)] = -np.arange(len(order), dtype=np.float64)
+    return scores

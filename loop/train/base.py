@@ -1,0 +1,106 @@
+"""What every trainer is given and what it answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from loop.dynamics import Dynamics
+    from loop.train.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Task:
+    """One classification problem. N pool rows, T test rows, D dims, C classes.
+
+    Attributes:
+        n_classes: C.
+        pool: (N, D) float32 embeddings of the pool.
+        test: (T, D) float32 embeddings of the test split.
+        test_labels: (T,) int64, -1 = not labelled (left out of every metric).
+        pool_images: gives (N, H, W, 3) uint8 when called; only for trainers on images.
+        test_images: gives (T, H, W, 3) uint8 when called.
+        device: torch device.
+    """
+
+    n_classes: int
+    pool: NDArray[np.float32]
+    test: NDArray[np.float32]
+    test_labels: NDArray[np.int64]
+    pool_images: Callable[[], NDArray[np.uint8]] | None = None
+    test_images: Callable[[], NDArray[np.uint8]] | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of one training run.
+
+    Attributes:
+        metrics: on the labelled test rows, last epoch (never the best test epoch).
+        test_probabilities: (T, C) float64.
+        pool_probabilities: (N, C) float64, or None where nobody asked.
+        dynamics: recorded while training, if asked for.
+        notes: what the trainer decided by itself (regularisation, epochs, which of two models).
+    """
+
+    metrics: Metrics
+    test_probabilities: NDArray[np.float64]
+    pool_probabilities: NDArray[np.float64] | None = None
+    dynamics: Dynamics | None = None
+    notes: dict[str, object] = field(default_factory=dict)
+
+
+class Trainer(ABC):
+    """Subclasses are frozen dataclasses whose fields are hyper-parameters."""
+
+    wants: ClassVar[str] = "embeddings"
+    """"embeddings" or "images"."""
+
+    @abstractmethod
+    def train(
+        self,
+        task: Task,
+        labels: NDArray[np.int64],
+        rng: np.random.Generator,
+        *,
+        pool_probabilities: bool = False,
+    ) -> Trained:
+        """Learns from the pool rows with ``labels`` (N,) >= 0.
+
+        Raises:
+            DataError: no labelled row.
+            TrainingFailed: loss or weights are not finite.
+        """
+
+    def train_many(
+        self,
+        task: Task,
+        labels: Sequence[NDArray[np.int64]],
+        rngs: Sequence[np.random.Generator],
+        *,
+        pool_probabilities: bool = False,
+    ) -> list[Trained]:
+        """Several label sets of one task; trainers that can batch them override this."""
+        return [
+            self.train(task, one, rng, pool_probabilities=pool_probabilities)
+            for one, rng in zip(labels, rngs, strict=True)
+        ]
+
+    def dynamics(
+        self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator
+    ) -> Dynamics:
+        """Training dynamics of a run on the labelled rows, recorded per epoch.
+
+        Raises:
+            DataError: this trainer records none.
+        """
+        from loop.errors import DataError
+
+        raise DataError(f"{type(self).__name__} records no training dynamics")
