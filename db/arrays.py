@@ -1,0 +1,115 @@
+"""Arrays beside the database: ``.npy`` files named by their content.
+
+A file appears under its final name by one rename after it is complete and on disk, and its row is
+committed after that; a file without a row is an orphan that ``sweep`` removes, a row without a file
+cannot happen.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.errors import Damaged, Full, Missing
+from db.models import Array
+
+BLOCK = 1 << 22
+
+
+def file_digest(path: Path) -> str:
+    """32 hex digits, blake2b-128 of the file's bytes."""
+    state = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            state.update(block)
+    return state.hexdigest()
+
+
+def write_file(array: NDArray[np.generic], folder: Path) -> Path:
+    """Stores an array as ``<digest>.npy`` and returns its path."""
+    draft = folder / f"draft-{os.getpid()}-{os.urandom(4).hex()}.npy"
+    try:
+        with draft.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+        return adopt_file(draft, folder)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise Full(
+                f"cannot write to {folder} ({error.strerror}); nothing was changed. "
+                "Free some space or check permissions, then repeat the command"
+            ) from error
+        raise
+
+
+def adopt_file(draft: Path, folder: Path) -> Path:
+    """Moves a finished ``.npy`` file under its content's name, after it is safely on disk."""
+    with draft.open("rb+") as file:
+        os.fsync(file.fileno())
+    final = folder / f"{file_digest(draft)}.npy"
+    draft.replace(final)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return final
+
+
+def record(session: Session, path: Path, *, pool_id: int, kind: str, name: str, of: str) -> None:
+    """Adds the row of a file that ``write_file`` or ``adopt_file`` made; replaces an older one."""
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    row = find(session, pool_id=pool_id, kind=kind, name=name, of=of)
+    if row is None:
+        row = Array(pool_id=pool_id, kind=kind, name=name, of=of)
+        session.add(row)
+    row.digest, row.shape, row.dtype = path.stem, list(array.shape), str(array.dtype)
+
+
+def find(session: Session, *, pool_id: int, kind: str, name: str, of: str) -> Array | None:
+    """The row of an array, or None."""
+    return session.scalar(
+        select(Array).where(
+            Array.pool_id == pool_id, Array.kind == kind, Array.name == name, Array.of == of
+        )
+    )
+
+
+def load(row: Array, folder: Path) -> NDArray[np.generic]:
+    """The array, memory-mapped.
+
+    Raises:
+        Missing: the file has gone.
+        Damaged: it does not have the recorded shape (a truncated copy, say).
+    """
+    path = folder / f"{row.digest}.npy"
+    remedy = f"remove the file and run 'coreloop doctor --deep' to compute {row.kind} again"
+    if not path.is_file():
+        raise Missing(f"array {path.name} ({row.kind}) is gone; {remedy}")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise Damaged(f"array {path.name} ({row.kind}) cannot be read: {error}; {remedy}") from None
+    if list(array.shape) != row.shape or str(array.dtype) != row.dtype:
+        raise Damaged(
+            f"array {path.name} is {array.shape} {array.dtype}, recorded {row.shape} {row.dtype}; "
+            f"{remedy}"
+        )
+    return array  # type: ignore[no-any-return]
+
+
+def sweep(folder: Path, keep: Iterable[str]) -> list[Path]:
+    """Removes files that no row names (a killed command left them) and returns their paths."""
+    kept = set(keep)
+    gone = [path for path in sorted(folder.glob("*.npy")) if path.stem not in kept]
+    for path in gone:
+        path.unlink()
+    return gone

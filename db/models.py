@@ -1,0 +1,284 @@
+"""The nouns, as tables. Invariants are constraints, so that no program error can break them.
+
+Pool 1-n Item; Round 1-n Pick (an item is picked at most once), 1-n Batch, 1-n Run; Item 1-n
+Annotation (every version seen). Times are UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+ROUND_STATES = ("planned", "scored", "selected", "pushed", "labeled", "trained", "compared")
+BATCH_STATES = ("PLANNED", "SENT", "CONFIRMED", "REJECTED", "UNKNOWN")
+
+
+def now() -> datetime:
+    """The present moment, timezone-aware."""
+    return datetime.now(UTC)
+
+
+class Moment(TypeDecorator[datetime]):
+    """A timezone-aware UTC time, also where the database keeps none (SQLite)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
+
+
+class Base(DeclarativeBase):
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        dict[str, Any]: JSON,
+        list[Any]: JSON,
+        datetime: Moment,
+    }
+
+
+class Pool(Base):
+    """A named set of images. ``digest`` names its rows and their order."""
+
+    __tablename__ = "pool"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    digest: Mapped[str] = mapped_column(String(32), default="")
+    source: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Item(Base):
+    """One image by its content. ``row`` is its place in the pool's arrays and never changes.
+
+    ``known_label`` is what a labelled source said; only the oracle and ``simulate`` read it.
+    """
+
+    __tablename__ = "item"
+    __table_args__ = (
+        UniqueConstraint("pool_id", "key"),
+        UniqueConstraint("pool_id", "row"),
+        CheckConstraint("split IN ('pool', 'test')", name="split"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id"))
+    row: Mapped[int]
+    key: Mapped[str] = mapped_column(String(32))
+    uri: Mapped[str]
+    split: Mapped[str] = mapped_column(String(4), default="pool")
+    known_label: Mapped[str | None]
+
+
+class Duplicate(Base):
+    """A further path with the same bytes as an item."""
+
+    __tablename__ = "duplicate"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
+    uri: Mapped[str]
+    known_label: Mapped[str | None]
+    __table_args__ = (UniqueConstraint("item_id", "uri"),)
+
+
+class Unreadable(Base):
+    """A file that is no usable image."""
+
+    __tablename__ = "unreadable"
+    __table_args__ = (UniqueConstraint("pool_id", "uri"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id"))
+    uri: Mapped[str]
+    reason: Mapped[str]
+
+
+class Round(Base):
+    """One turn of the loop. Round 0 labels the random holdout (the test split)."""
+
+    __tablename__ = "round"
+    __table_args__ = (
+        UniqueConstraint("pool_id", "number"),
+        CheckConstraint(f"state IN {ROUND_STATES}", name="state"),
+        CheckConstraint("budget >= 0", name="budget"),
+        CheckConstraint("number >= 0", name="number"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id"))
+    number: Mapped[int]
+    state: Mapped[str] = mapped_column(String(10), default="planned")
+    seed: Mapped[int]
+    budget: Mapped[int]
+    config: Mapped[dict[str, Any]]
+    versions: Mapped[dict[str, Any]]
+    explanation: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+
+class Pick(Base):
+    """An item chosen in a round, in labelling order. ``arm``: coreset, control or test."""
+
+    __tablename__ = "pick"
+    __table_args__ = (
+        UniqueConstraint("item_id"),
+        UniqueConstraint("round_id", "arm", "rank"),
+        CheckConstraint("arm IN ('coreset', 'control', 'test')", name="arm"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    round_id: Mapped[int] = mapped_column(ForeignKey("round.id"))
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
+    arm: Mapped[str] = mapped_column(String(10))
+    rank: Mapped[int]
+    score: Mapped[float]
+
+
+class Batch(Base):
+    """One push: its state is committed before and after the request."""
+
+    __tablename__ = "batch"
+    __table_args__ = (CheckConstraint(f"state IN {BATCH_STATES}", name="state"),)
+    uuid: Mapped[str] = mapped_column(String(32), primary_key=True)
+    round_id: Mapped[int] = mapped_column(ForeignKey("round.id"))
+    connector: Mapped[str]
+    state: Mapped[str] = mapped_column(String(10), default="PLANNED")
+    size: Mapped[int]
+    message: Mapped[str] = mapped_column(default="")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+
+class Sent(Base):
+    """An item of a batch and where it landed; a pick belongs to at most one batch."""
+
+    __tablename__ = "sent"
+    __table_args__ = (UniqueConstraint("pick_id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    batch_uuid: Mapped[str] = mapped_column(ForeignKey("batch.uuid"))
+    pick_id: Mapped[int] = mapped_column(ForeignKey("pick.id"))
+    remote_id: Mapped[str | None]
+
+
+class Annotation(Base):
+    """One version of one human answer, as it was seen; versions are never changed or removed."""
+
+    __tablename__ = "annotation"
+    __table_args__ = (
+        UniqueConstraint("connector", "external_id", "version"),
+        Index("annotation_item", "item_id"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
+    connector: Mapped[str]
+    external_id: Mapped[str]
+    version: Mapped[str]
+    annotator: Mapped[str]
+    label: Mapped[str | None]
+    seconds: Mapped[float | None]
+    cancelled: Mapped[bool] = mapped_column(default=False)
+    deleted: Mapped[bool] = mapped_column(default=False)
+    at: Mapped[datetime | None]
+    seen_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Cursor(Base):
+    """Where the next pull from a connector may start."""
+
+    __tablename__ = "cursor"
+    connector: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str | None]
+
+
+class Run(Base):
+    """One training run of a round: an arm's method and seed, the rows it saw, what came out.
+
+    ``mode``: live (labels people gave), simulated (the oracle answered for other picks) or
+    hindsight (a baseline choosing among the labels collected so far).
+    """
+
+    __tablename__ = "run"
+    __table_args__ = (
+        UniqueConstraint("round_id", "arm", "method", "seed"),
+        CheckConstraint("mode IN ('live', 'simulated', 'hindsight')", name="mode"),
+    )
+    id: Mapped[int] = mapped_column(primary_key=True)
+    round_id: Mapped[int] = mapped_column(ForeignKey("round.id"))
+    arm: Mapped[str] = mapped_column(String(20))
+    method: Mapped[str]
+    seed: Mapped[int]
+    mode: Mapped[str] = mapped_column(String(10))
+    labels: Mapped[int]
+    rows_digest: Mapped[str] = mapped_column(String(32))
+    metrics: Mapped[dict[str, Any]]
+    notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Array(Base):
+    """A ``.npy`` file beside the database, named by its content.
+
+    ``name`` tells arrays of one kind apart: the encoder's digest, ``coreset`` scores, ...
+    """
+
+    __tablename__ = "array"
+    __table_args__ = (UniqueConstraint("pool_id", "kind", "name", "of"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id"))
+    kind: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str]
+    of: Mapped[str]
+    digest: Mapped[str] = mapped_column(String(32))
+    shape: Mapped[list[Any]]
+    dtype: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Simulation(Base):
+    """One comparison on known labels; its cells are never computed twice."""
+
+    __tablename__ = "simulation"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(String(32), unique=True)
+    config: Mapped[dict[str, Any]]
+    versions: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Cell(Base):
+    """One finished cell of a simulation."""
+
+    __tablename__ = "cell"
+    __table_args__ = (UniqueConstraint("simulation_id", "method", "budget", "seed"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    simulation_id: Mapped[int] = mapped_column(ForeignKey("simulation.id"))
+    method: Mapped[str]
+    budget: Mapped[int]
+    seed: Mapped[int]
+    outcome: Mapped[dict[str, Any]]
+    seconds: Mapped[float]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Event(Base):
+    """What happened, for people; never read by logic."""
+
+    __tablename__ = "event"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    level: Mapped[str] = mapped_column(String(7), default="info")
+    step: Mapped[str] = mapped_column(String(20))
+    round: Mapped[int | None]
+    message: Mapped[str]

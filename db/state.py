@@ -1,0 +1,139 @@
+"""Opening the records, one transaction at a time, and the one way a round moves on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, inspect, text, update
+from sqlalchemy.orm import Session
+
+from db.errors import Missing, StaleRound, TooNew, mapped
+from db.models import Event, Round, now
+
+BUSY_TIMEOUT_MS = 10_000
+
+
+class Records:
+    """The database of one project, at the newest schema. ``read`` and ``write`` give sessions."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for reading; it sees one state of the database."""
+        with mapped(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+            session.rollback()
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """ONE transaction: all of it is stored at the end of the block, or nothing."""
+        with mapped(), Session(self.engine, expire_on_commit=False) as session:
+            session.connection(execution_options={"coreloop_write": True})
+            yield session
+            session.commit()
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self.engine.dispose()
+
+
+def open_records(url: str, *, create: bool = False) -> Records:
+    """Opens the database at a SQLAlchemy url and upgrades an older schema.
+
+    Raises:
+        Missing: there is none and ``create`` is false.
+        TooNew: a newer coreloop wrote it.
+        Busy, Full, Damaged: see db.errors.
+    """
+    sqlite = url.startswith("sqlite")
+    if sqlite and not create and not Path(url.removeprefix("sqlite:///")).is_file():
+        raise Missing(f"no database at {url}; 'coreloop init' makes a new project")
+    options: dict[str, Any] = {} if sqlite else {"isolation_level": "REPEATABLE READ"}
+    engine = create_engine(
+        url,
+        json_serializer=lambda value: json.dumps(value, sort_keys=True, default=str),
+        **options,
+    )
+    if sqlite:
+        _use_sqlite_well(engine)
+    with mapped():
+        _upgrade(engine)
+    return Records(engine)
+
+
+def _use_sqlite_well(engine: Engine) -> None:
+    """WAL, foreign keys, a busy timeout, and write transactions that lock at their start."""
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, below
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")  # labels cost money: survive a power cut
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        write = connection.get_execution_options().get("coreloop_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _upgrade(engine: Engine) -> None:
+    """Runs the migrations that this file lacks."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    script = ScriptDirectory.from_config(config)
+    known = {revision.revision for revision in script.walk_revisions()}
+    with engine.connect() as connection:
+        current = None
+        if inspect(connection).has_table("alembic_version"):
+            current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        connection.rollback()
+    if current == script.get_current_head():
+        return
+    if current is not None and current not in known:
+        raise TooNew(
+            f"the database has schema {current}, newer than this coreloop knows "
+            f"({script.get_current_head()}); upgrade coreloop: pip install -U coreloop"
+        )
+    with engine.connect().execution_options(coreloop_write=True) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+
+
+def advance(session: Session, round_id: int, *, before: str, after: str, **values: Any) -> None:
+    """Moves a round on; the first statement of each step's transaction.
+
+    Raises:
+        StaleRound: the round is not in state ``before`` any more.
+    """
+    moved = session.execute(
+        update(Round)
+        .where(Round.id == round_id, Round.state == before)
+        .values(state=after, updated_at=now(), **values)
+    )
+    if moved.rowcount != 1:  # type: ignore[attr-defined]
+        raise StaleRound(
+            f"the round is not '{before}' any more: another command moved it on; "
+            "nothing was changed. 'coreloop status' shows where it is"
+        )
+
+
+def log(
+    session: Session, step: str, message: str, *, round: int | None = None, level: str = "info"
+) -> None:
+    """Adds a line to the log that people read."""
+    session.add(Event(step=step, message=message, round=round, level=level))

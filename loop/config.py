@@ -1,0 +1,187 @@
+"""``coreloop.toml``: what a person may set, checked at once; an unknown key names the nearest one."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from loop.errors import ConfigError, nearest
+
+FILE = "coreloop.toml"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProjectSection(Section):
+    """[project]"""
+
+    name: str = Field(min_length=1, max_length=200)
+    classes: list[str] = Field(min_length=2)
+    seed: int = Field(0, ge=0)
+    database: str = ""
+    """SQLAlchemy url; empty: ``coreloop.db`` in the project folder."""
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: list[str]) -> list[str]:
+        if len(set(classes)) != len(classes) or any(not name.strip() for name in classes):
+            raise ValueError("class names must be distinct and not empty")
+        return classes
+
+
+class PoolSection(Section):
+    """[pool] Where the images are and how many are held out to measure the model on."""
+
+    source: Literal["folder", "parquet"] = "folder"
+    path: str
+    labelled: bool = False
+    """Folder names (or the label column) are the true labels: for ``oracle`` and ``simulate``."""
+    test: int = Field(200, ge=0)
+    """Random holdout, labelled first; never more than a fifth of the images."""
+    test_path: str = ""
+    """A labelled folder to use as test split instead of a random holdout."""
+
+
+class SelectionSection(Section):
+    """[selection]"""
+
+    scorer: str = "auto"
+    params: dict[str, Any] = {}
+    control: float = Field(0.0, ge=0.0, le=0.9)
+    """Share of each budget picked at random, to measure the selection against it."""
+    budgets: list[int] = [50, 50, 100]
+    """Labels to buy per round."""
+
+    @field_validator("budgets")
+    @classmethod
+    def _positive(cls, budgets: list[int]) -> list[int]:
+        if any(budget < 1 for budget in budgets):
+            raise ValueError("each budget must be at least 1")
+        return budgets
+
+
+class LabelerSection(Section):
+    """[labeler] Who answers. The token is never here: see LABEL_STUDIO_API_KEY."""
+
+    kind: Literal["label-studio", "csv", "oracle"] = "csv"
+    url: str = ""
+    project: int = 0
+    """An existing Label Studio project to adopt; 0: make one."""
+    images: Literal["upload", "local", "url"] = "upload"
+    local_root: str = ""
+    """LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT of the server, for images = "local"."""
+    overlap: int = Field(1, ge=1, le=20)
+    error_rate: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of wrong answers of the oracle."""
+
+
+class TrainingSection(Section):
+    """[training]"""
+
+    trainer: str = "auto"
+    params: dict[str, Any] = {}
+    device: str = "auto"
+
+
+class CompareSection(Section):
+    """[compare]"""
+
+    baselines: list[str] = ["random", "margin", "el2n"]
+    seeds: int = Field(5, ge=1, le=1000)
+
+
+class CostsSection(Section):
+    """[costs]"""
+
+    hourly_rate: float = Field(0.0, ge=0.0)
+    per_label: float = Field(0.0, ge=0.0)
+    currency: str = "USD"
+
+
+class Config(Section):
+    """The whole file."""
+
+    project: ProjectSection
+    pool: PoolSection
+    encoder: str = "pixels"
+    selection: SelectionSection = SelectionSection()
+    labeler: LabelerSection = LabelerSection()
+    training: TrainingSection = TrainingSection()
+    compare: CompareSection = CompareSection()
+    costs: CostsSection = CostsSection()
+
+
+def load(path: Path) -> Config:
+    """Reads and checks a config file.
+
+    Raises:
+        ConfigError: not there, not TOML, an unknown key, a value out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no {path}; 'coreloop init' makes a project") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    return check(values, str(path))
+
+
+def check(values: dict[str, Any], where: str) -> Config:
+    """A Config from plain values.
+
+    Raises:
+        ConfigError: names the key, the value and the nearest known key.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(e, where) for e in error.errors())) from None
+
+
+def _explain(error: Any, where: str) -> str:
+    path = [str(part) for part in error["loc"]]
+    name = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        section: Any = Config
+        for part in path[:-1]:
+            section = _model_of(section.model_fields[part].annotation)
+        return f"{where}: unknown key {name!r}{nearest(path[-1], section.model_fields)}"
+    if error["type"] == "missing":
+        return f"{where}: {name!r} is missing"
+    return f"{where}: {name} = {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _model_of(annotation: Any) -> Any:
+    return next((a for a in get_args(annotation) if hasattr(a, "model_fields")), annotation)
+
+
+def dump(config: Config) -> str:
+    """The config as TOML text, section by section, every key written out."""
+    values = config.model_dump()
+    lines = [f"encoder = {_toml(values.pop('encoder'))}", ""]
+    for section, keys in values.items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {_toml(value)}" for key, value in keys.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = "".join(
+            f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else c
+            for c in value.replace("\\", "\\\\").replace('"', '\\"')
+        )
+        return f'"{escaped}"'
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items()) + "}"
+    return repr(value)

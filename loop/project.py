@@ -1,0 +1,101 @@
+"""A project is a folder: ``coreloop.toml``, ``coreloop.db``, ``arrays/``, ``reports/``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from loop import config as settings
+from loop.config import Config
+from loop.errors import ConfigError, NotReady
+
+
+class ProjectBusy(NotReady):
+    """Another coreloop command is writing to the project."""
+
+    exit_code = 5
+
+
+@dataclass(frozen=True)
+class Project:
+    """Paths and settings of one project; touches neither images nor database."""
+
+    root: Path
+    config: Config
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy url of the records."""
+        return self.config.project.database or f"sqlite:///{self.root / 'coreloop.db'}"
+
+    @property
+    def arrays(self) -> Path:
+        """Folder of the ``.npy`` files."""
+        return self.root / "arrays"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of the written reports."""
+        return self.root / "reports"
+
+    def path(self, text: str) -> Path:
+        """A path from the config: relative ones start at the project folder."""
+        return (self.root / Path(text).expanduser()).resolve()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Holds the project's lock; it falls with the process, however that ends.
+
+        Raises:
+            ProjectBusy: another command holds it.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.root / ".coreloop.lock", is_singleton=True)
+        try:
+            lock.acquire(timeout=float(os.environ.get("CORELOOP_LOCK_SECONDS", "2")))
+        except Timeout:
+            raise ProjectBusy(
+                f"another coreloop command is writing to {self.root}; nothing was changed. "
+                "Wait for it to end ('coreloop status' may be used meanwhile)"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def create(root: Path, config: Config) -> Project:
+    """Makes the folder with its config file; the config appears last and whole.
+
+    Raises:
+        ConfigError: there is a project already.
+    """
+    file = root / settings.FILE
+    if file.exists():
+        raise ConfigError(f"{file} exists already; edit it, or choose another folder")
+    for folder in (root, root / "arrays", root / "reports"):
+        folder.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix(".draft")
+    draft.write_text(settings.dump(config), encoding="utf-8")
+    draft.replace(file)
+    return Project(root.resolve(), config)
+
+
+def find(start: Path) -> Project:
+    """The project in ``start`` or the nearest folder above it.
+
+    Raises:
+        ConfigError: there is none, or its config is wrong.
+    """
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / settings.FILE).is_file():
+            return Project(folder, settings.load(folder / settings.FILE))
+    raise ConfigError(
+        f"no {settings.FILE} in {start} or above it; make a project with 'coreloop init', "
+        "or name one with --project FOLDER"
+    )
