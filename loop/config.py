@@ -1,4 +1,4 @@
-"""``coreloop.toml``: what a person may set, checked at once; an unknown key names the nearest one."""
+"""``coreloop.toml``: what a person may set, checked at once; an unknown key names the nearest."""
 
 from __future__ import annotations
 
@@ -78,6 +78,8 @@ class LabelerSection(Section):
     overlap: int = Field(1, ge=1, le=20)
     error_rate: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of wrong answers of the oracle."""
+    predictions: bool = True
+    """Show the current model's guess pre-selected (Label Studio, from round 2 on)."""
 
 
 class TrainingSection(Section):
@@ -85,6 +87,8 @@ class TrainingSection(Section):
 
     trainer: str = "auto"
     params: dict[str, Any] = {}
+    seeds: int = Field(1, ge=1, le=100)
+    """Training runs per round; more than one matters for networks, not for ``linear``."""
     device: str = "auto"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +123,11 @@ class Scorer(ABC):
         Raises:
             DataError: the inputs lack something that ``needs`` names, or cannot be used.
         """
+
+    def explain(self, inputs: Inputs) -> dict[str, Any]:
+        """What a person should know of the scores of these inputs (the choice and reason of a
+        method that chooses, a reliability); plain JSON values, stored with the round."""
+        return {}
 
     @classmethod
     def label_free(cls) -> bool:

@@ -1,0 +1,32 @@
+"""The Label Studio token: from the environment or a file only its owner can read, nowhere else."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from loop.errors import ConfigError
+
+VARIABLE = "LABEL_STUDIO_API_KEY"
+FILE = ".label-studio-token"
+
+
+def label_studio_token(root: Path) -> str:
+    """The token.
+
+    Raises:
+        ConfigError: there is none, or its file is open to others.
+    """
+    token = os.environ.get(VARIABLE, "").strip()
+    if token:
+        return token
+    file = root / FILE
+    if not file.is_file():
+        raise ConfigError(
+            f"no Label Studio token; set {VARIABLE} in the environment (Label Studio: Account & "
+            f"Settings, Personal Access Token), or write it to {file} with mode 600"
+        )
+    if stat.S_IMODE(file.stat().st_mode) & 0o077:
+        raise ConfigError(f"{file} can be read by others; type: chmod 600 {file}")
+    return file.read_text(encoding="utf-8").strip()

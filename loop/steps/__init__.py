@@ -1,0 +1,9 @@
+"""One module per verb of the loop. Each step is load -> compute -> save, and only here do the
+records (db), the outside world (connectors) and the algorithms (loop) meet.
+
+    planned --score--> scored --select--> selected --push--> pushed --pull--> labeled
+            --train--> trained --compare--> compared
+
+Failure is not a state: a step that ends early leaves the round where it was, and running it again
+continues. Round 0 labels the random holdout and ends at ``labeled``.
+"""

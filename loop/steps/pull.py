@@ -1,0 +1,145 @@
+"""pull: human answers -> annotation versions; nothing seen is ever changed or forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from connectors.base import Annotation, Progress
+from db import models, queries
+from db.models import Cursor, Item, Pick, Sent
+from db.state import Records, advance, log
+from loop.errors import NotReady
+from loop.project import Project
+from loop.steps.labels import outstanding
+from loop.steps.opened import labeler, writing
+
+CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """Counts of one pull, and of the round after it."""
+
+    new: int
+    foreign: int
+    unknown_class: int
+    answered: int
+    picked: int
+    skipped: int
+    complete: bool
+    url: str | None
+
+
+def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled:
+    """Fetches what changed; the round becomes ``labeled`` when every pick is answered.
+
+    Args:
+        close: end the round with the answers there are; the rest counts as skipped.
+        full: look at everything, not only at what changed since the last pull.
+
+    Raises:
+        NotReady: nothing has been pushed yet, or ``close`` with no answer at all.
+        Unreachable, Unauthorized, Mismatch: see connectors.base.
+    """
+    with writing(project) as records:
+        with records.read() as session:
+            pool = queries.the_pool(session)
+            found = queries.newest_round(session, pool.id)
+            if found is None or (found.number == 0 and found.state in ("planned", "selected")):
+                raise NotReady("nothing has been pushed yet; 'coreloop run' does that")
+            people = labeler(project, session)
+            cursor = session.get(Cursor, people.name)
+            since = None if full or cursor is None else cursor.value
+        new, foreign, unknown = _store(records, project, people.name, people.pull(since))
+        with records.write() as session:
+            session.merge(Cursor(connector=people.name, value=people.cursor))
+            log(session, "pull", f"{new} new, {foreign} foreign", round=found.number)
+        progress = people.progress()
+        return _settle(records, project, found.id, (new, foreign, unknown), progress, close)
+
+
+def _store(
+    records: Records, project: Project, connector: str, notes: Iterable[Annotation]
+) -> tuple[int, int, int]:
+    new = foreign = unknown = 0
+    classes = set(project.config.project.classes)
+    stream = iter(notes)
+    while chunk := list(islice(stream, CHUNK)):
+        with records.write() as session:
+            ids = _item_ids(session, [note.key for note in chunk])
+            seen = _seen(session, connector, [note.id for note in chunk])
+            for note in chunk:
+                if note.key not in ids:
+                    foreign += 1
+                    continue
+                if (note.id, note.version) in seen:
+                    continue
+                seen.add((note.id, note.version))
+                unknown += note.label is not None and note.label not in classes
+                session.add(_row(note, ids[note.key], connector))
+                new += 1
+        if unknown:
+            with records.write() as session:
+                log(session, "pull", f"{unknown} answers name a class that is not in the config",
+                    level="warning")  # fmt: skip
+    return new, foreign, unknown
+
+
+def _item_ids(session: Session, keys: list[str]) -> dict[str, int]:
+    """Only items that were sent can have answers; anything else is somebody else's task."""
+    found = session.execute(
+        select(Item.key, Item.id)
+        .join(Pick, Pick.item_id == Item.id)
+        .join(Sent, Sent.pick_id == Pick.id)
+        .where(Item.key.in_(set(keys)))
+    )
+    return {key: item_id for key, item_id in found}
+
+
+def _seen(session: Session, connector: str, ids: list[str]) -> set[tuple[str, str]]:
+    found = session.execute(
+        select(models.Annotation.external_id, models.Annotation.version).where(
+            models.Annotation.connector == connector,
+            models.Annotation.external_id.in_(set(ids)),
+        )
+    )
+    return {(external_id, version) for external_id, version in found}
+
+
+def _row(note: Annotation, item_id: int, connector: str) -> models.Annotation:
+    return models.Annotation(
+        item_id=item_id, connector=connector, external_id=note.id, version=note.version,
+        annotator=note.annotator, label=note.label, seconds=note.seconds,
+        cancelled=note.cancelled, deleted=note.deleted, at=note.at,
+    )  # fmt: skip
+
+
+def _settle(
+    records: Records,
+    project: Project,
+    round_id: int,
+    counts: tuple[int, int, int],
+    progress: Progress,
+    close: bool,
+) -> Pulled:
+    """Moves the round on if it is answered, or if the person says so."""
+    with records.write() as session:
+        found = session.get_one(models.Round, round_id)
+        left = outstanding(session, project, found)
+        answered = left.picked - left.unanswered - left.skipped
+        complete = found.state != "pushed" or left.unanswered == 0
+        if found.state == "pushed" and (complete or close):
+            if answered == 0:
+                raise NotReady(
+                    f"round {found.number} has no label at all "
+                    f"({left.skipped} skipped, {left.unanswered} waiting); it stays open"
+                )
+            advance(session, round_id, before="pushed", after="labeled")
+            log(session, "pull", f"round closed with {answered} labels", round=found.number)
+            complete = True
+        return Pulled(*counts, answered, left.picked, left.skipped, complete, progress.url)

@@ -1,0 +1,161 @@
+"""run: step after step until people are needed or the last budget is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from db import queries
+from db.errors import Missing
+from db.models import Round
+from db.state import log
+from loop.errors import DataError, NotReady
+from loop.project import Project
+from loop.steps.compare import compare
+from loop.steps.embed import embed
+from loop.steps.opened import reading, versions, writing
+from loop.steps.pull import pull
+from loop.steps.push import push
+from loop.steps.report import report
+from loop.steps.scan import scan
+from loop.steps.score import score
+from loop.steps.select import choose
+from loop.steps.train import train
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """What ``run`` tells the terminal: a step begins, a step is so far."""
+
+    begin: Callable[[str], None] = lambda text: None
+    progress: Callable[[int, int], None] = lambda done, total: None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Why ``run`` ended: ``waiting`` for people, or ``done``."""
+
+    why: str
+    message: str
+    url: str | None = None
+    rounds: list[int] = field(default_factory=list)
+
+
+def plan_round(project: Project, budget: int | None = None) -> int | None:
+    """Starts the next round once the one before is over; None when all budgets are spent.
+
+    Raises:
+        NotReady: the round before is not over.
+        DataError: fewer images are left than the budget.
+    """
+    with writing(project) as records, records.write() as session:
+        pool = queries.the_pool(session)
+        last = queries.newest_round(session, pool.id)
+        if last is None or (last.number and last.state != "compared") or (
+            not last.number and last.state != "labeled"
+        ):  # fmt: skip
+            where = f"round {last.number} is {last.state!r}" if last else "there is no test split"
+            raise NotReady(f"{where}; 'coreloop run' finishes it first")
+        number = last.number + 1
+        budgets = project.config.selection.budgets
+        if budget is None:
+            if number > len(budgets):
+                return None
+            budget = budgets[number - 1]
+        left = queries.item_count(session, pool.id, "pool") - len(
+            queries.picked_rows(session, pool.id)
+        )
+        if budget > left:
+            raise DataError(
+                f"round {number} asks for {budget} images, only {left} are left to pick; "
+                "lower its number in 'budgets' under [selection]"
+            )
+        session.add(
+            Round(
+                pool_id=pool.id, number=number, seed=project.config.project.seed + number,
+                budget=budget, config=project.config.model_dump(), versions=versions(),
+            )
+        )  # fmt: skip
+        log(session, "plan", f"{budget} images to label", round=number)
+        return number
+
+
+def run(project: Project, watcher: Watcher | None = None, budget: int | None = None) -> Ended:
+    """Advances until people are needed. Safe to repeat at any time.
+
+    Args:
+        budget: starts one more round of this size once the planned ones are over.
+
+    Raises:
+        LoopError, ConnectorError, DbError: what the failing step raised; nothing is lost.
+    """
+    watcher = watcher or Watcher()
+    _prepare(project, watcher)
+    while True:
+        number, state = _where(project)
+        if (state == "labeled" and number == 0) or state == "compared":
+            if number:
+                report(project)
+            started = plan_round(project, budget if number >= _planned(project) else None)
+            budget = None if started and started > _planned(project) else budget
+            if started is None:
+                return Ended("done", f"all {number} rounds are done")
+            continue
+        name = "test images" if number == 0 else f"round {number}"
+        ended = _step(project, watcher, name, state)
+        if ended is not None:
+            return ended
+
+
+def _prepare(project: Project, watcher: Watcher) -> None:
+    with reading(project) as records, records.read() as session:
+        try:
+            scanned = bool(queries.the_pool(session).digest)
+        except Missing:
+            scanned = False
+    if not scanned:
+        watcher.begin("scanning images")
+        scan(project, lambda n: watcher.progress(n, 0))
+    watcher.begin(f"embedding with {project.config.encoder}")
+    embed(project, watcher.progress)
+
+
+def _step(project: Project, watcher: Watcher, name: str, state: str) -> Ended | None:
+    """One step of one round; Ended if only people can do the next."""
+    if state == "planned":
+        watcher.begin(f"{name}: scoring with {project.config.selection.scorer}")
+        score(project)
+    elif state == "scored":
+        watcher.begin(f"{name}: selecting")
+        choose(project)
+    elif state == "selected":
+        watcher.begin(f"{name}: pushing to {project.config.labeler.kind}")
+        push(project, on_progress=watcher.progress)
+    elif state == "pushed":
+        watcher.begin(f"{name}: pulling annotations")
+        pulled = pull(project)
+        if not pulled.complete:
+            done = pulled.answered + pulled.skipped
+            return Ended(
+                "waiting", f"{name}: {done} of {pulled.picked} images answered", pulled.url
+            )
+    elif state == "labeled":
+        watcher.begin(f"{name}: training")
+        train(project)
+    else:
+        watcher.begin(f"{name}: comparing with {', '.join(project.config.compare.baselines)}")
+        compare(project, on_progress=watcher.progress)
+    return None
+
+
+def _where(project: Project) -> tuple[int, str]:
+    with reading(project) as records, records.read() as session:
+        pool = queries.the_pool(session)
+        newest = queries.newest_round(session, pool.id)
+        if newest is None:
+            raise NotReady("the scan did not finish; run 'coreloop scan'")
+        return newest.number, newest.state
+
+
+def _planned(project: Project) -> int:
+    return len(project.config.selection.budgets)

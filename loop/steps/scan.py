@@ -1,0 +1,212 @@
+"""scan: images -> items, one per distinct content, and the test split, fixed before round 1."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
+
+from connectors.base import Image, Unreadable
+from db import models, queries
+from db.models import Annotation, Duplicate, Item, Pick, Pool, Round
+from db.state import Records, log
+from loop.errors import DataError
+from loop.project import Project
+from loop.seeds import generator
+from loop.steps.opened import source, versions, writing
+
+CHUNK = 5000
+"""Rows per transaction: a killed scan goes on behind the last full chunk."""
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """Counts after a scan."""
+
+    images: int
+    added: int
+    test: int
+    duplicates: int
+    unreadable: list[tuple[str, str]]
+
+
+def scan(project: Project, on_progress: Callable[[int], None] = lambda n: None) -> Scanned:
+    """Adds images that are not recorded yet; the first scan also fixes the test split.
+
+    Raises:
+        SourceError: the folder or file cannot be read.
+        DataError: there is no usable image.
+    """
+    with writing(project) as records:
+        pool_id = _pool(project, records)
+        with records.read() as session:
+            before = queries.item_count(session, pool_id)
+            seen = _uris(session, pool_id)
+        found = (one for one in source(project).scan() if one.uri not in seen)
+        while chunk := list(islice(found, CHUNK)):
+            with records.write() as session:
+                _save(session, pool_id, chunk)
+            on_progress(len(chunk))
+        with records.write() as session:
+            if queries.item_count(session, pool_id) == 0:
+                raise DataError(
+                    f"no usable image in {project.path(project.config.pool.path)}; "
+                    f"{_unreadable_hint(session, pool_id)}"
+                )
+            _fix_test_split(session, project, pool_id)
+            _digest(session, pool_id)
+            result = _scanned(session, pool_id, before)
+            log(session, "scan", f"{result.added} new images, {result.images} in all")
+        return result
+
+
+def _pool(project: Project, records: Records) -> int:
+    with records.write() as session:
+        pool = session.scalar(select(Pool))
+        if pool is None:
+            place = project.config.pool.model_dump()
+            pool = Pool(name=project.config.project.name, source={"marker": uuid.uuid4().hex})
+            pool.source.update(place)
+            session.add(pool)
+            session.flush()
+        return pool.id
+
+
+def _uris(session: Session, pool_id: int) -> set[str]:
+    items = session.scalars(select(Item.uri).where(Item.pool_id == pool_id))
+    return {*items, *session.scalars(select(Duplicate.uri))}
+
+
+def _save(session: Session, pool_id: int, chunk: Iterable[Image | Unreadable]) -> None:
+    row = session.scalar(select(func.coalesce(func.max(Item.row), -1)).where(
+        Item.pool_id == pool_id))  # fmt: skip
+    items: dict[str, dict[str, Any]] = {}
+    copies: list[Image] = []
+    images = [one for one in chunk if isinstance(one, Image)]
+    known = set(
+        session.scalars(
+            select(Item.key).where(Item.pool_id == pool_id, Item.key.in_([i.key for i in images]))
+        )
+    )
+    for image in images:
+        if image.key in known or image.key in items:
+            copies.append(image)
+            continue
+        row = int(row or 0) + 1 if row is not None else 0
+        items[image.key] = {
+            "pool_id": pool_id, "row": row, "key": image.key, "uri": image.uri,
+            "split": image.split, "known_label": image.label,
+        }  # fmt: skip
+    if items:
+        session.execute(insert(Item), list(items.values()))
+    for copy in copies:
+        _save_copy(session, pool_id, copy)
+    _save_unreadable(session, pool_id, [o for o in chunk if isinstance(o, Unreadable)])
+
+
+def _save_copy(session: Session, pool_id: int, copy: Image) -> None:
+    item = session.scalars(select(Item).where(Item.pool_id == pool_id, Item.key == copy.key)).one()
+    session.add(Duplicate(item_id=item.id, uri=copy.uri, known_label=copy.label))
+    if copy.split == "test" and item.split == "pool":
+        item.split = "test"  # an image of the test split must never be picked
+        item.known_label = copy.label
+    session.flush()
+
+
+def _save_unreadable(session: Session, pool_id: int, bad: list[Unreadable]) -> None:
+    for one in bad:
+        row = session.scalar(
+            select(models.Unreadable).where(
+                models.Unreadable.pool_id == pool_id, models.Unreadable.uri == one.uri
+            )
+        )
+        if row is None:
+            row = models.Unreadable(pool_id=pool_id, uri=one.uri)
+            session.add(row)
+        row.reason = one.reason
+    session.flush()
+
+
+def _fix_test_split(session: Session, project: Project, pool_id: int) -> None:
+    """Round 0: the items to measure on. A labelled test folder is answered by its source."""
+    if queries.newest_round(session, pool_id) is not None:
+        return
+    config = project.config
+    given = session.execute(
+        select(Item.id, Item.key, Item.known_label)
+        .where(Item.pool_id == pool_id, Item.split == "test")
+        .order_by(Item.row)
+    ).all()
+    total = queries.item_count(session, pool_id)
+    chosen = [item_id for item_id, _, _ in given]
+    if not given:
+        ids = session.scalars(
+            select(Item.id).where(Item.pool_id == pool_id).order_by(Item.row)
+        ).all()
+        size = min(config.pool.test, total // 5)
+        rows = generator(config.project.seed, "test split").permutation(total)[:size]
+        chosen = [ids[int(row)] for row in rows]
+        for start in range(0, len(chosen), 500):
+            session.execute(
+                update(Item).where(Item.id.in_(chosen[start : start + 500])).values(split="test")
+            )
+    labelled = bool(given) and all(label is not None for _, _, label in given)
+    round0 = Round(
+        pool_id=pool_id, number=0, seed=config.project.seed, budget=len(chosen),
+        config=config.model_dump(), versions=versions(),
+        state="labeled" if labelled or not chosen else "selected",
+    )  # fmt: skip
+    session.add(round0)
+    session.flush()
+    if chosen:
+        session.execute(
+            insert(Pick),
+            [
+                {"round_id": round0.id, "item_id": i, "arm": "test", "rank": r, "score": 0.0}
+                for r, i in enumerate(chosen)
+            ],
+        )
+    if labelled:
+        session.execute(
+            insert(Annotation),
+            [
+                {
+                    "item_id": item_id, "connector": "source", "external_id": key,
+                    "version": "1", "annotator": "source", "label": label,
+                }
+                for item_id, key, label in given
+            ],
+        )  # fmt: skip
+
+
+def _digest(session: Session, pool_id: int) -> None:
+    state = hashlib.blake2b(digest_size=16)
+    for key in session.scalars(
+        select(Item.key).where(Item.pool_id == pool_id).order_by(Item.row)
+    ).yield_per(10_000):
+        state.update(key.encode())
+    session.execute(update(Pool).where(Pool.id == pool_id).values(digest=state.hexdigest()))
+
+
+def _scanned(session: Session, pool_id: int, before: int) -> Scanned:
+    counts = queries.counts(session, pool_id)
+    bad = session.execute(
+        select(models.Unreadable.uri, models.Unreadable.reason).order_by(models.Unreadable.uri)
+    )
+    return Scanned(
+        counts["images"], counts["images"] - before, counts["test"], counts["duplicates"],
+        [(uri, reason) for uri, reason in bad],
+    )  # fmt: skip
+
+
+def _unreadable_hint(session: Session, pool_id: int) -> str:
+    bad = session.execute(select(models.Unreadable.uri, models.Unreadable.reason).limit(3)).all()
+    if not bad:
+        return "check 'path' under [pool] in coreloop.toml"
+    return "unreadable: " + "; ".join(f"{uri} ({reason})" for uri, reason in bad)

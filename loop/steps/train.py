@@ -1,0 +1,84 @@
+"""train: labels so far -> a model, and how good it is on the test split."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db import arrays, queries
+from db.models import Run
+from db.state import advance, log
+from loop import train as trainers
+from loop.project import Project
+from loop.seeds import generator
+from loop.steps.opened import current_round, writing
+from loop.steps.task import problem
+from loop.train.metrics import Metrics
+
+
+def train(project: Project) -> Metrics:
+    """Trains on everything labelled so far; metrics of the last of ``training.seeds`` runs.
+
+    With a control share, the coreset's and the control's labels are also trained on apart.
+
+    Raises:
+        NotReady: the round is not labelled.
+        DataError: no labelled image to learn from or to test on.
+        TrainingFailed: the numbers are unusable; the round stays where it is.
+    """
+    settings = project.config.training
+    trainer = trainers.get(settings.trainer, **settings.params)
+    with writing(project) as records:
+        with records.read() as session:
+            pool = queries.the_pool(session)
+            found = current_round(session, pool, after="labeled")
+            problem_ = problem(session, project, images=trainer.wants == "images")
+            picks = queries.picks(session, pool.id)
+        arms = {"all": problem_.labels}
+        if any(pick.arm == "control" for pick in picks):
+            for arm in ("coreset", "control"):
+                mine = np.isin(problem_.rows, [p.row for p in picks if p.arm == arm])
+                arms[arm] = np.where(mine, problem_.labels, -1)
+        runs: list[Run] = []
+        kept = None
+        for arm, labels in arms.items():
+            if not (labels >= 0).any():
+                continue
+            for seed in range(settings.seeds):
+                rng = generator(found.seed, "train", seed)
+                kept_now = trainer.train(problem_.task, labels, rng, pool_probabilities=True)
+                if arm == "all":
+                    kept = kept_now
+                runs.append(
+                    Run(
+                        round_id=found.id, arm=arm, method=settings.trainer, seed=seed, mode="live",
+                        labels=int((labels >= 0).sum()), rows_digest=rows_digest(labels),
+                        metrics=kept_now.metrics.to_json(), notes=kept_now.notes,
+                    )
+                )  # fmt: skip
+        assert kept is not None  # "labeled" means that there is a label
+        files = {"test": kept.test_probabilities, "pool": kept.pool_probabilities}
+        paths = {
+            name: arrays.write_file(np.asarray(p, dtype=np.float32), project.arrays)
+            for name, p in files.items()
+        }
+        with records.write() as session:
+            advance(session, found.id, before="labeled", after="trained")
+            session.add_all(runs)
+            for name, path in paths.items():
+                arrays.record(
+                    session, path, pool_id=pool.id, kind="probabilities",
+                    name=name, of=f"round-{found.number}",
+                )  # fmt: skip
+            text = f"{runs[0].labels} labels, accuracy {kept.metrics.accuracy:.3f}"
+            log(session, "train", text, round=found.number)
+        return kept.metrics
+
+
+def rows_digest(labels: NDArray[np.int64]) -> str:
+    """32 hex digits that name the training rows and their labels."""
+    rows = np.flatnonzero(labels >= 0)
+    both = np.stack([rows, labels[rows]]).astype("<i8")
+    return hashlib.blake2b(both.tobytes(), digest_size=16).hexdigest()
