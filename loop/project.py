@@ -68,8 +68,8 @@ class Project:
             lock.release()
 
 
-def create(root: Path, config: Config) -> Project:
-    """Makes the folder with its config file; the config appears last and whole.
+def prepare(root: Path, config: Config) -> Project:
+    """Makes the folders of a new project; it counts as one only after ``publish``.
 
     Raises:
         ConfigError: there is a project already.
@@ -79,10 +79,15 @@ def create(root: Path, config: Config) -> Project:
         raise ConfigError(f"{file} exists already; edit it, or choose another folder")
     for folder in (root, root / "arrays", root / "reports"):
         folder.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".draft")
-    draft.write_text(settings.dump(config), encoding="utf-8")
-    draft.replace(file)
     return Project(root.resolve(), config)
+
+
+def publish(project: Project) -> None:
+    """Writes the config file, whole or not at all."""
+    file = project.root / settings.FILE
+    draft = file.with_suffix(".draft")
+    draft.write_text(settings.dump(project.config), encoding="utf-8")
+    draft.replace(file)
 
 
 def find(start: Path) -> Project:

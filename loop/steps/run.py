@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 
 from db import queries
 from db.errors import Missing
-from db.models import Round
-from db.state import log
-from loop.errors import DataError, NotReady
+from loop.errors import NotReady
 from loop.project import Project
+from loop.steps.begin import begin_round
 from loop.steps.compare import compare
 from loop.steps.embed import embed
-from loop.steps.opened import reading, versions, writing
+from loop.steps.opened import reading
 from loop.steps.pull import pull
 from loop.steps.push import push
 from loop.steps.report import report
@@ -41,45 +40,6 @@ class Ended:
     rounds: list[int] = field(default_factory=list)
 
 
-def plan_round(project: Project, budget: int | None = None) -> int | None:
-    """Starts the next round once the one before is over; None when all budgets are spent.
-
-    Raises:
-        NotReady: the round before is not over.
-        DataError: fewer images are left than the budget.
-    """
-    with writing(project) as records, records.write() as session:
-        pool = queries.the_pool(session)
-        last = queries.newest_round(session, pool.id)
-        if last is None or (last.number and last.state != "compared") or (
-            not last.number and last.state != "labeled"
-        ):  # fmt: skip
-            where = f"round {last.number} is {last.state!r}" if last else "there is no test split"
-            raise NotReady(f"{where}; 'coreloop run' finishes it first")
-        number = last.number + 1
-        budgets = project.config.selection.budgets
-        if budget is None:
-            if number > len(budgets):
-                return None
-            budget = budgets[number - 1]
-        left = queries.item_count(session, pool.id, "pool") - len(
-            queries.picked_rows(session, pool.id)
-        )
-        if budget > left:
-            raise DataError(
-                f"round {number} asks for {budget} images, only {left} are left to pick; "
-                "lower its number in 'budgets' under [selection]"
-            )
-        session.add(
-            Round(
-                pool_id=pool.id, number=number, seed=project.config.project.seed + number,
-                budget=budget, config=project.config.model_dump(), versions=versions(),
-            )
-        )  # fmt: skip
-        log(session, "plan", f"{budget} images to label", round=number)
-        return number
-
-
 def run(project: Project, watcher: Watcher | None = None, budget: int | None = None) -> Ended:
     """Advances until people are needed. Safe to repeat at any time.
 
@@ -96,7 +56,7 @@ def run(project: Project, watcher: Watcher | None = None, budget: int | None = N
         if (state == "labeled" and number == 0) or state == "compared":
             if number:
                 report(project)
-            started = plan_round(project, budget if number >= _planned(project) else None)
+            started = begin_round(project, budget if number >= _planned(project) else None)
             budget = None if started and started > _planned(project) else budget
             if started is None:
                 return Ended("done", f"all {number} rounds are done")

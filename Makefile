@@ -1,0 +1,55 @@
+# Each target makes .venv when pyproject.toml or constraints.txt changed, then runs.
+# uv is used where it is on the PATH, else pip.
+
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null)
+BIN := .venv/bin
+
+ifdef UV
+VENV = uv venv --quiet --allow-existing --python $(PYTHON)
+INSTALL = uv pip install --quiet --python $(1)/bin/python
+else
+VENV = $(PYTHON) -m venv
+INSTALL = $(1)/bin/python -m pip install --quiet
+endif
+
+.PHONY: demo demo-label-studio test check soak bench clean
+
+demo: .venv/installed
+	$(BIN)/coreloop demo $(ARGS)
+
+demo-label-studio: .venv/installed .venv-label-studio/installed
+	$(BIN)/coreloop demo --label-studio $(ARGS)
+
+test: .venv/installed-test .venv-label-studio/installed
+	$(MAKE) check
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/installed-test
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -s $(ARGS)
+
+soak: .venv/installed-test
+	CORELOOP_KILLS=300 $(BIN)/python -m pytest tests/durability -m soak -s --timeout 7200 $(ARGS)
+
+clean:
+	rm -rf .venv .venv-label-studio .build
+
+.venv/installed: pyproject.toml constraints.txt
+	$(VENV) .venv
+	$(call INSTALL,.venv) -c constraints.txt -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(call INSTALL,.venv) -c constraints.txt -e ".[test,annotators]"
+	touch $@
+
+# Label Studio pins its own SDK, so it lives apart and is never a dependency.
+.venv-label-studio/installed:
+	$(VENV) .venv-label-studio
+	$(call INSTALL,.venv-label-studio) label-studio==1.23.2
+	touch $@

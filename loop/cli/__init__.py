@@ -1,0 +1,104 @@
+"""The command line: each command parses, makes one call, prints. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from types import FrameType
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "demo": ("loop.cli.demo:demo", "A whole labelling project on handwritten digits, in a minute."),
+    "init": ("loop.cli.setup:init", "Make a project from a folder of images."),
+    "run": ("loop.cli.steps:run", "Advance until people are needed."),
+    "status": ("loop.cli.setup:status", "Where the project stands and what to type next."),
+    "report": ("loop.cli.steps:report", "Write the report: HTML, Markdown, JSON."),
+    "plan": ("loop.cli.plan:plan", "Labels, hours and money to reach a target."),
+    "simulate": ("loop.cli.simulate:simulate", "Compare methods on images whose labels are known."),
+    "scan": ("loop.cli.steps:scan", "Look for new images."),
+    "embed": ("loop.cli.steps:embed", "Turn the images into embeddings."),
+    "score": ("loop.cli.steps:score", "Score the pool for this round."),
+    "select": ("loop.cli.steps:select", "Fix the picks of this round."),
+    "push": ("loop.cli.steps:push", "Send the picks to the labeler."),
+    "pull": ("loop.cli.steps:pull", "Bring the answers back."),
+    "train": ("loop.cli.steps:train", "Train on the labels so far."),
+    "compare": ("loop.cli.steps:compare", "Compare with random and label-based selection."),
+    "export": ("loop.cli.export:export", "Labels and picks in the formats of other tools."),
+    "scorers": ("loop.cli.lists:scorers", "List the selection methods."),
+    "encoders": ("loop.cli.lists:encoders", "List the encoders."),
+    "doctor": ("loop.cli.setup:doctor", "Check device, weights, server, token and records."),
+}
+
+
+class Commands(click.Group):
+    """Commands by name, imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        from loop.errors import nearest
+
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            hint = nearest(args[0], COMMANDS)
+            ctx.fail(f"no command {args[0]!r}{hint}; 'coreloop --help' lists all")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="coreloop")
+def cli() -> None:
+    """Pick the images worth labelling first, without labels, and know what they bought you.
+
+    \b
+    coreloop demo                       see it work, no server needed
+    coreloop init photos --classes cat,dog --images ~/photos
+    cd photos && coreloop run           until people are needed; then again
+    """
+
+
+def main() -> None:
+    """Entry point: runs a command and turns known errors into one message and an exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nInterrupted; nothing is lost. The same command continues.", err=True)
+        _leave(130)
+    except BrokenPipeError:
+        _leave(141)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if code is None:  # a bug: show it whole
+            raise
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(code)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _leave(code: int) -> None:
+    """Ends promptly, without waiting for threads of numerical libraries."""
+    sys.stderr.flush()
+    os._exit(code)

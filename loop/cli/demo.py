@@ -1,0 +1,77 @@
+"""The demo: a whole labelling project on handwritten digits."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from loop.cli.output import bar, json_option, print_json, say
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.option("--seed", default=0, show_default=True, help="Everything random derives from it.")
+@click.option("--label-studio", "server", is_flag=True,
+              help="Label in a real Label Studio server, started for the demo.")  # fmt: skip
+@click.option("--keep", is_flag=True, help="Leave the server up so that you can label yourself.")
+@json_option
+def demo(folder: Path | None, seed: int, server: bool, keep: bool, as_json: bool) -> None:
+    """A whole labelling project on 1,797 handwritten digits: no network, no GPU.
+
+    Three rounds of 20, 40 and 80 labels, chosen without labels, answered by a simulated person who
+    errs now and then, compared with random and two label-based selections. An interrupted demo goes
+    on where it stopped.
+
+    \b
+    Example: coreloop demo
+    """
+    from loop import config
+    from loop.demo import settings, write_digits
+    from loop.project import Project, find
+    from loop.steps.init import init
+    from loop.steps.run import Watcher, run
+
+    began = time.monotonic()
+    root = folder or Path("coreloop-demo-label-studio" if server else "coreloop-demo")
+    images = root / "images"
+    if not (root / config.FILE).exists():
+        images.mkdir(parents=True, exist_ok=True)
+        write_digits(images)
+        values = settings(Path("images"), seed)
+        if server:
+            values["labeler"] = {"kind": "label-studio"}
+        project: Project = init(root, config.check(values, "demo"))
+    else:
+        project = find(root)
+        write_digits(images)
+    with bar() as (begin, progress):
+        watcher = Watcher(begin, progress)
+        if server:
+            from loop.cli.demo_server import run_with_server
+
+            if not run_with_server(project, watcher, keep=keep):
+                return
+        else:
+            run(project, watcher)
+    finish(project, as_json, time.monotonic() - began)
+
+
+def finish(project: Any, as_json: bool, seconds: float) -> None:
+    """Prints what came out and what to type next."""
+    from loop.cli.tables import comparison
+    from loop.steps.compare import comparison_rows
+    from loop.steps.report import report
+
+    rows = comparison_rows(project)
+    paths = report(project)
+    if as_json:
+        print_json({"seconds": round(seconds, 1), "report": str(paths["html"]),
+                    "rows": [vars(row) for row in rows]})  # fmt: skip
+        return
+    comparison(rows)
+    say("'minus random': paired by seed, in points; an interval without 0 is a real difference.")
+    say(f"report: {paths['html']}  ({seconds:.0f} s)")
+    say(f"next:   cd {project.root.name} && coreloop status")

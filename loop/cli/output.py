@@ -1,0 +1,102 @@
+"""How commands talk: tables, progress bars with an ETA, JSON. Plain text when piped."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from loop.project import Project
+
+PATIENCE = 2.0
+"""Seconds before a progress bar appears."""
+
+project_option = click.option(
+    "--project", "-p", "folder", type=click.Path(path_type=Path), default=Path(),
+    help="Project folder (default: this folder or the nearest one above it).",
+)  # fmt: skip
+json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+
+
+def project_at(folder: Path) -> Project:
+    """The project in or above a folder. Raises ConfigError."""
+    from loop.project import find
+
+    return find(folder)
+
+
+def say(text: str = "") -> None:
+    """One line to standard output."""
+    click.echo(text)
+
+
+def print_json(facts: Any) -> None:
+    """Facts for programs: one JSON document."""
+    click.echo(json.dumps(facts, indent=2, default=str))
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+    """A table that fits 80 columns when its cells do; first column left, numbers right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    for i, header in enumerate(headers):
+        drawn.add_column(header, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        drawn.add_row(*[str(cell) for cell in row])
+    console = Console(highlight=False)
+    console.print(drawn, width=None if console.is_terminal else max(80, console.width))
+
+
+@contextmanager
+def bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
+    """(begin, progress): a line per step and, on a terminal, a bar for steps that take long."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True, highlight=False)
+    columns = (
+        TextColumn("  {task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(),
+        TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(compact=True),
+    )  # fmt: skip
+    drawn = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    began = time.monotonic()
+    task: Any = None
+    name = ""
+
+    def begin(text: str) -> None:
+        nonlocal began, task, name
+        if task is not None:
+            drawn.remove_task(task)
+        began, task, name = time.monotonic(), None, text
+        console.print(f"[dim]{text.replace('[', chr(92) + '[')}[/dim]")
+
+    def progress(done: int, total: int) -> None:
+        nonlocal task
+        if task is None and time.monotonic() - began > PATIENCE:
+            task = drawn.add_task(name, total=total or None)
+        if task is not None:
+            drawn.update(task, completed=done)
+
+    with drawn:
+        yield begin, progress
+
+
+def percent(value: float | None) -> str:
+    """0.8312 -> ``83.1``; None -> ``-``."""
+    return "-" if value is None else f"{100 * value:.1f}"

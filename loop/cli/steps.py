@@ -1,0 +1,236 @@
+"""Commands that are one step of the loop each, and ``run``, which is all of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from loop.cli.output import bar, json_option, percent, print_json, project_at, project_option, say
+
+
+def _answer(as_json: bool, facts: Any, text: str) -> None:
+    print_json(facts) if as_json else say(text)
+
+
+@click.command()
+@project_option
+@json_option
+def scan(folder: Path, as_json: bool) -> None:
+    """Look for new images; the test split stays as it is.
+
+    \b
+    Example: coreloop scan
+    """
+    from loop.steps.scan import scan as step
+
+    with bar() as (begin, progress):
+        begin("scanning images")
+        seen = 0
+
+        def count(n: int) -> None:
+            nonlocal seen
+            seen += n
+            progress(seen, 0)
+
+        found = step(project_at(folder), count)
+    text = (
+        f"{found.images} images ({found.added} new), {found.test} of them held out for testing; "
+        f"{found.duplicates} further copies, {len(found.unreadable)} unreadable"
+    )
+    _answer(as_json, asdict(found), text)
+    if not as_json:
+        for uri, reason in found.unreadable[:10]:
+            say(f"  skipped {uri}: {reason}")
+
+
+@click.command()
+@project_option
+@json_option
+def embed(folder: Path, as_json: bool) -> None:
+    """Turn the images into embeddings; resumes where it was killed.
+
+    \b
+    Example: coreloop embed
+    """
+    from loop.steps.embed import embed as step
+
+    project = project_at(folder)
+    with bar() as (begin, progress):
+        begin(f"embedding with {project.config.encoder}")
+        rows, dims = step(project, progress)
+    facts = {"encoder": project.config.encoder, "rows": rows, "dims": dims}
+    _answer(as_json, facts, f"{rows} images, {dims} dimensions each; next: coreloop run")
+
+
+@click.command()
+@project_option
+@json_option
+def score(folder: Path, as_json: bool) -> None:
+    """Score the pool for this round.
+
+    \b
+    Example: coreloop score
+    """
+    from loop.steps.score import score as step
+
+    project = project_at(folder)
+    explanation = step(project)
+    lines = [f"  {key}: {value}" for key, value in explanation.items()]
+    _answer(as_json, explanation, "\n".join(["scored", *lines, "next: coreloop select"]))
+
+
+@click.command()
+@project_option
+@json_option
+def select(folder: Path, as_json: bool) -> None:
+    """Fix the picks of this round.
+
+    \b
+    Example: coreloop select
+    """
+    from loop.steps.select import choose
+
+    chosen = choose(project_at(folder))
+    text = f"{chosen.coreset} picks, {chosen.control} random controls; next: coreloop push"
+    _answer(as_json, asdict(chosen), text)
+
+
+@click.command()
+@project_option
+@json_option
+@click.option("--dry-run", is_flag=True, help="Say how many images would be sent; send nothing.")
+def push(folder: Path, as_json: bool, dry_run: bool) -> None:
+    """Send the picks to the labeler; repeating it never sends an image twice.
+
+    \b
+    Example: coreloop push --dry-run
+    """
+    from loop.steps.push import push as step
+
+    with bar() as (begin, progress):
+        begin("pushing")
+        done = step(project_at(folder), dry_run=dry_run, on_progress=progress)
+    if dry_run:
+        _answer(as_json, asdict(done), f"{done.total} images would be sent; nothing was")
+        return
+    text = f"{done.sent} images sent, {done.recovered} were there already"
+    text += f"\nlabel here: {done.url}" if done.url else ""
+    _answer(as_json, asdict(done), text + "\nnext: coreloop pull, when people have labelled")
+
+
+@click.command()
+@project_option
+@json_option
+@click.option("--close", is_flag=True, help="End the round with the answers there are.")
+@click.option("--full", is_flag=True, help="Look at everything, not only at what changed.")
+@click.option("--watch", type=float, metavar="SECONDS", help="Repeat until the round is answered.")
+def pull(folder: Path, as_json: bool, close: bool, full: bool, watch: float | None) -> None:
+    """Bring the answers back; the round ends when every pick is answered.
+
+    \b
+    Example: coreloop pull --watch 30
+    """
+    import time
+
+    from loop.steps.pull import pull as step
+
+    project = project_at(folder)
+    while True:
+        done = step(project, close=close, full=full)
+        text = (
+            f"{done.new} new answers; {done.answered} of {done.picked} images labelled, "
+            f"{done.skipped} skipped"
+        )
+        if done.foreign or done.unknown_class:
+            text += f"\nignored: {done.foreign} foreign, {done.unknown_class} of an unknown class"
+        if done.complete:
+            text += "\nnext: coreloop train"
+        elif done.url:
+            text += f"\nlabel here: {done.url}"
+        _answer(as_json, asdict(done), text)
+        if done.complete or watch is None:
+            return
+        time.sleep(max(1.0, watch))
+
+
+@click.command()
+@project_option
+@json_option
+def train(folder: Path, as_json: bool) -> None:
+    """Train on the labels so far and measure on the test split.
+
+    \b
+    Example: coreloop train
+    """
+    from loop.steps.train import train as step
+
+    metrics = step(project_at(folder))
+    text = f"accuracy {percent(metrics.accuracy)} %; next: coreloop compare"
+    _answer(as_json, metrics.to_json(), text)
+
+
+@click.command()
+@project_option
+@json_option
+def compare(folder: Path, as_json: bool) -> None:
+    """Compare the selection with random and label-based ones at the same budget.
+
+    \b
+    Example: coreloop compare
+    """
+    from loop.cli.tables import comparison
+    from loop.steps.compare import compare as step
+
+    project = project_at(folder)
+    with bar() as (begin, progress):
+        begin("comparing")
+        rows = step(project, on_progress=progress)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    else:
+        comparison(rows)
+        say("next: coreloop report")
+
+
+@click.command()
+@project_option
+@json_option
+def report(folder: Path, as_json: bool) -> None:
+    """Write the report: report.html (opens without a network), report.md, report.json.
+
+    \b
+    Example: coreloop report
+    """
+    from loop.steps.report import report as step
+
+    paths = step(project_at(folder))
+    facts = {name: str(path) for name, path in paths.items()}
+    _answer(as_json, facts, "\n".join(f"{name}: {path}" for name, path in facts.items()))
+
+
+@click.command()
+@project_option
+@json_option
+@click.option("--budget", type=click.IntRange(min=1), help="One more round of this size.")
+def run(folder: Path, as_json: bool, budget: int | None) -> None:
+    """Advance until people are needed; repeating it continues.
+
+    \b
+    Example: coreloop run
+    """
+    from loop.steps.run import Watcher
+    from loop.steps.run import run as step
+
+    with bar() as (begin, progress):
+        ended = step(project_at(folder), Watcher(begin, progress), budget)
+    if as_json:
+        print_json(asdict(ended))
+        return
+    say(ended.message)
+    if ended.url:
+        say(f"label here: {ended.url}")
+    say("next: coreloop run, when people have labelled" if ended.why == "waiting"
+        else "next: coreloop status, or coreloop run --budget 100 for one more round")  # fmt: skip

@@ -1,0 +1,23 @@
+"""Tables that more than one command prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from loop.cli.output import percent, table
+
+
+def comparison(rows: Sequence[Any]) -> None:
+    """Accuracy per method and budget with 95 % intervals, and the paired difference to random."""
+    lines = []
+    for row in rows:
+        low, high = row.interval
+        cell = f"{percent(row.mean)} [{percent(low)}, {percent(high)}]"
+        if row.difference is None:
+            against = ""
+        else:
+            dlow, dhigh = row.difference_interval
+            against = f"{100 * row.difference:+.1f} [{100 * dlow:+.1f}, {100 * dhigh:+.1f}]"
+        lines.append((row.method, row.budget, cell, against, row.n))
+    table(("method", "labels", "accuracy % [95 %]", "minus random", "seeds"), lines)

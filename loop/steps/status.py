@@ -1,0 +1,109 @@
+"""status: where the project stands and what to type next; answers at once for any pool size."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from db import queries
+from db.errors import Missing
+from db.models import Batch, Event, Run
+from loop.project import Project
+from loop.steps.labels import outstanding
+from loop.steps.opened import next_command, reading
+
+
+@dataclass(frozen=True)
+class RoundLine:
+    """One round at a glance."""
+
+    number: int
+    state: str
+    budget: int
+    labelled: int
+    skipped: int
+    scorer: str
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """The whole project at a glance."""
+
+    name: str
+    root: str
+    counts: dict[str, Any]
+    rounds: list[RoundLine]
+    settings: dict[str, str]
+    troubles: list[str]
+    events: list[str]
+    next: str
+
+
+def status(project: Project) -> Status:
+    """Reads only counts and the newest rows.
+
+    Raises:
+        Missing: the database has gone.
+    """
+    with reading(project) as records, records.read() as session:
+        try:
+            pool = queries.the_pool(session)
+        except Missing:
+            return Status(project.config.project.name, str(project.root), {}, [],
+                          settings(project), [], [], "coreloop run")  # fmt: skip
+        live = {
+            number: run for number, run in queries.runs(session, pool.id) if run.arm == "all"
+        }
+        lines = []
+        for found in queries.rounds(session, pool.id):
+            left = outstanding(session, project, found)
+            lines.append(
+                RoundLine(
+                    found.number, found.state, found.budget,
+                    left.picked - left.unanswered - left.skipped, left.skipped,
+                    str(found.explanation.get("choice") or found.explanation.get("scorer") or "-"),
+                    _accuracy(live.get(found.number)),
+                )
+            )  # fmt: skip
+        troubles = [
+            f"batch {batch.uuid[:8]} {batch.state}: {batch.message}"
+            for batch in session.scalars(
+                select(Batch).where(Batch.state.in_(("SENT", "UNKNOWN", "REJECTED")))
+            )
+        ]
+        events = [
+            f"{event.at:%Y-%m-%d %H:%M} {event.step}: {event.message}"
+            for event in session.scalars(select(Event).order_by(Event.id.desc()).limit(3))
+        ]
+        newest = queries.newest_round(session, pool.id)
+        following = next_command(newest) if newest else "coreloop run"
+        return Status(
+            pool.name, str(project.root), queries.counts(session, pool.id), lines,
+            settings(project), troubles, events[::-1], following,
+        )  # fmt: skip
+
+
+def settings(project: Project) -> dict[str, str]:
+    """What is in force, after flags, environment and file."""
+    config = project.config
+    labeler = config.labeler.kind
+    if labeler == "label-studio":
+        url = os.environ.get("LABEL_STUDIO_URL") or config.labeler.url or "no address"
+        token = "token set" if os.environ.get("LABEL_STUDIO_API_KEY") else "token from file"
+        labeler = f"label-studio at {url} ({token})"
+    return {
+        "scorer": config.selection.scorer,
+        "encoder": config.encoder,
+        "labeler": labeler,
+        "trainer": config.training.trainer,
+        "budgets": ", ".join(map(str, config.selection.budgets)),
+        "database": project.config.project.database.split("@")[-1] or "coreloop.db",
+    }
+
+
+def _accuracy(run: Run | None) -> float | None:
+    return None if run is None else float(run.metrics["accuracy"])
