@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -36,6 +37,18 @@ class Task:
     pool_images: Callable[[], NDArray[np.uint8]] | None = None
     test_images: Callable[[], NDArray[np.uint8]] | None = None
     device: str = "cpu"
+
+    @cached_property
+    def statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation (D,) of the pool's embeddings; a constant dim has std 1."""
+        mean = self.pool.mean(axis=0, dtype=np.float64)
+        std = self.pool.std(axis=0, dtype=np.float64)
+        return mean, np.where(std > 1e-12 * (1 + np.abs(mean)), std, 1.0)
+
+    def standardised(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(M, D) float64: embeddings with the pool's mean 0 and standard deviation 1 per dim."""
+        mean, std = self.statistics
+        return (embeddings - mean) / std
 
 
 @dataclass(frozen=True)

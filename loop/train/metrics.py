@@ -1,0 +1,134 @@
+"""How good a classifier is on labelled test images, with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.errors import DataError
+
+BINS = 15
+"""Confidence bins of the calibration error."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Numbers of one run on one test split; C classes.
+
+    Attributes:
+        accuracy, balanced_accuracy, macro_f1, calibration_error: in [0, 1]; the last is the
+            expected calibration error over 15 equal-width confidence bins.
+        intervals: 95 % bootstrap intervals over the test images, by metric name.
+        class_accuracy: C recalls, None for a class without test images.
+        class_support: C test images.
+        confusion: C x C counts, true class first.
+        calibration: [mean confidence, accuracy, count] of each bin that has images.
+        n: labelled test images.
+    """
+
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+    calibration_error: float
+    class_accuracy: list[float | None]
+    class_support: list[int]
+    confusion: list[list[int]]
+    calibration: list[list[float]]
+    n: int
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Metrics:
+        """The inverse of ``to_json``."""
+        return cls(**values)
+
+
+def measure(
+    probabilities: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    *,
+    resamples: int = 1000,
+    rng: np.random.Generator | None = None,
+) -> Metrics:
+    """Metrics of (T, C) probabilities against (T,) labels; rows with label -1 do not count.
+
+    Args:
+        resamples: bootstrap resamples of the test images; 0 leaves the intervals out.
+
+    Raises:
+        DataError: no test image has a label.
+    """
+    known = labels >= 0
+    if not known.any():
+        raise DataError("no test image has a label; label the test images first (round 0)")
+    p, y = np.asarray(probabilities, dtype=np.float64)[known], labels[known]
+    classes = p.shape[1]
+    predicted = p.argmax(axis=1)
+    confusion = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(confusion, (y, predicted), 1)
+    accuracy, balanced, f1 = (float(v[0]) for v in _rates(confusion[None]))
+    calibration = _calibration(p.max(axis=1), predicted == y)
+    support = confusion.sum(axis=1)
+    intervals = {}
+    if resamples:
+        intervals = _bootstrap(confusion, resamples, rng or np.random.default_rng(0))
+    return Metrics(
+        accuracy=accuracy,
+        balanced_accuracy=balanced,
+        macro_f1=f1,
+        calibration_error=float(sum(n * abs(c - a) for c, a, n in calibration) / len(y)),
+        class_accuracy=[
+            float(confusion[c, c] / support[c]) if support[c] else None for c in range(classes)
+        ],
+        class_support=[int(s) for s in support],
+        confusion=confusion.tolist(),
+        calibration=calibration,
+        n=len(y),
+        intervals=intervals,
+    )
+
+
+def _rates(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
+    """Accuracy, balanced accuracy, macro-F1 of (R, C, C) tables; classes that occur neither as
+    truth nor as prediction do not count."""
+    hits = np.diagonal(confusion, axis1=1, axis2=2).astype(np.float64)
+    true, said = confusion.sum(axis=2), confusion.sum(axis=1)
+    total = np.maximum(confusion.sum(axis=(1, 2)), 1)
+    recall = hits / np.maximum(true, 1)
+    balanced = recall.sum(axis=1) / np.maximum((true > 0).sum(axis=1), 1)
+    f1 = 2 * hits / np.maximum(true + said, 1)
+    present = (true + said > 0).sum(axis=1)
+    return hits.sum(axis=1) / total, balanced, f1.sum(axis=1) / np.maximum(present, 1)
+
+
+def _bootstrap(
+    confusion: NDArray[np.int64], resamples: int, rng: np.random.Generator
+) -> dict[str, list[float]]:
+    """Resampling test images is a multinomial draw over the cells of the confusion table."""
+    total = int(confusion.sum())
+    draws = rng.multinomial(total, confusion.ravel() / total, size=resamples)
+    rates = _rates(draws.reshape(resamples, *confusion.shape))
+    names = ("accuracy", "balanced_accuracy", "macro_f1")
+    return {
+        name: [float(q) for q in np.quantile(values, [0.025, 0.975])]
+        for name, values in zip(names, rates, strict=True)
+    }
+
+
+def _calibration(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> list[list[float]]:
+    places = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    found = []
+    for place in range(BINS):
+        mine = places == place
+        if mine.any():
+            found.append(
+                [float(confidence[mine].mean()), float(correct[mine].mean()), float(mine.sum())]
+            )
+    return found
