@@ -1,4 +1,4 @@
-"""A folder tree of images. Sub-folder names may be labels; a second folder may be the test split."""
+"""A folder tree of images. Sub-folders may be labels; a second folder may be the test split."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from connectors.base import Image, SourceError, Unreadable
 
-SUFFIXES = frozenset(".png .jpg .jpeg .webp .bmp .gif .tif .tiff".split())
+SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"])
 MAX_BYTES = 500_000_000
 TEST = "test:"
 """Prefix of uris below the test folder."""

@@ -198,3 +198,15 @@ def known_labels(session: Session, pool_id: int) -> dict[str, str]:
         )
     )
     return {key: str(label) for key, label in found}
+
+
+def row_keys(session: Session, pool_id: int) -> dict[int, str]:
+    """Array row -> item key."""
+    found = session.execute(select(Item.row, Item.key).where(Item.pool_id == pool_id))
+    return {int(row): str(key) for row, key in found}
+
+
+def row_uris(session: Session, pool_id: int) -> dict[int, str]:
+    """Array row -> uri."""
+    found = session.execute(select(Item.row, Item.uri).where(Item.pool_id == pool_id))
+    return {int(row): str(uri) for row, uri in found}

@@ -28,7 +28,6 @@ class Records:
         """A session for reading; it sees one state of the database."""
         with mapped(), Session(self.engine, expire_on_commit=False) as session:
             yield session
-            session.rollback()
 
     @contextmanager
     def write(self) -> Iterator[Session]:

@@ -1,4 +1,4 @@
-"""Encoded image bytes -> pixels, and nothing worse: every odd file is a right picture or DataError."""
+"""Encoded image bytes -> pixels: every odd file becomes a right picture or a DataError."""
 
 from __future__ import annotations
 
@@ -57,9 +57,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def squares(
-    read: Callable[[str], bytes], uris: Sequence[str], side: int
-) -> NDArray[np.uint8]:
+def squares(read: Callable[[str], bytes], uris: Sequence[str], side: int) -> NDArray[np.uint8]:
     """(N, side, side, 3) uint8: each image resized (bicubic) to a square, for training on pixels.
 
     Raises:

@@ -16,12 +16,24 @@ from loop.scorers.base import Inputs, Scorer
 __all__ = ["BUILT_IN", "Inputs", "Scorer", "get", "load", "names"]
 
 BUILT_IN: dict[str, str] = {
+    # label-free
     "random": "loop.scorers.random:Random",
-    "zcore": "loop.scorers.zcore:ZCore",
     "kmeans": "loop.scorers.kmeans:KMeans",
     "moderate": "loop.scorers.moderate:Moderate",
+    "zcore": "loop.scorers.zcore:ZCore",
+    # a model's uncertainty
+    "entropy": "loop.scorers.uncertainty:Entropy",
+    "least_confidence": "loop.scorers.uncertainty:LeastConfidence",
     "margin": "loop.scorers.uncertainty:Margin",
+    # training dynamics on labels of the whole pool
+    "aum": "loop.scorers.training:Aum",
+    "dual": "loop.scorers.training:Dual",
+    "dyn_unc": "loop.scorers.training:DynUnc",
     "el2n": "loop.scorers.training:El2n",
+    "forgetting": "loop.scorers.training:Forgetting",
+    "grand": "loop.scorers.training:Grand",
+    "moderate_labels": "loop.scorers.moderate:ModerateLabels",
+    "tdds": "loop.scorers.training:Tdds",
 }
 
 

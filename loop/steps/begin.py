@@ -47,5 +47,3 @@ def begin_round(project: Project, budget: int | None = None) -> int | None:
         )  # fmt: skip
         log(session, "plan", f"{budget} images to label", round=number)
         return number
-
-

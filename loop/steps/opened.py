@@ -131,6 +131,7 @@ def labeler(project: Project, session: Session) -> Labeler:
 
 def _label_studio(project: Project, pool: Pool) -> Labeler:
     from connectors.label_studio import LabelStudio
+
     from loop.secrets import label_studio_token
 
     settings = project.config.labeler

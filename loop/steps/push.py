@@ -103,7 +103,9 @@ def _settle(records: Records, people: Labeler, number: int) -> int:
     """Finds out what became of batches whose answer was lost, before anything new is sent."""
     recovered = 0
     with records.read() as session:
-        doubtful = [b.uuid for b in queries.open_batches(session, people.name) if b.state != "PLANNED"]
+        doubtful = [
+            b.uuid for b in queries.open_batches(session, people.name) if b.state != "PLANNED"
+        ]
     for batch in doubtful:
         there = people.find(Batch(batch, number))
         with records.read() as session:

@@ -39,9 +39,7 @@ def score(project: Project) -> dict[str, Any]:
         explanation = {"scorer": config.scorer, **scorer.explain(again)}
         path = arrays.write_file(scores, project.arrays)
         with records.write() as session:
-            advance(
-                session, found.id, before="planned", after="scored", explanation=explanation
-            )
+            advance(session, found.id, before="planned", after="scored", explanation=explanation)
             arrays.record(
                 session, path, pool_id=pool.id, kind="scores",
                 name="coreset", of=f"round-{found.number}",
@@ -50,9 +48,7 @@ def score(project: Project) -> dict[str, Any]:
         return explanation
 
 
-def inputs_for(
-    scorer: Scorer, found: Problem, budget: int, seed: int, project: Project
-) -> Inputs:
+def inputs_for(scorer: Scorer, found: Problem, budget: int, seed: int, project: Project) -> Inputs:
     """What the scorer asked for and nothing else: label-free scorers never see a label.
 
     Raises:
@@ -87,7 +83,9 @@ def inputs_for(
         labels=labels,
         n_classes=task.n_classes,
         probabilities=probabilities,
-        fit=(lambda y: trainer.dynamics(task, y, generator(seed, "fit"))) if "fit" in needs else None,
+        fit=(lambda y: trainer.dynamics(task, y, generator(seed, "fit")))
+        if "fit" in needs
+        else None,
         device=task.device,
     )
 

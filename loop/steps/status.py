@@ -55,9 +55,7 @@ def status(project: Project) -> Status:
         except Missing:
             return Status(project.config.project.name, str(project.root), {}, [],
                           settings(project), [], [], "coreloop run")  # fmt: skip
-        live = {
-            number: run for number, run in queries.runs(session, pool.id) if run.arm == "all"
-        }
+        live = {number: run for number, run in queries.runs(session, pool.id) if run.arm == "all"}
         lines = []
         for found in queries.rounds(session, pool.id):
             left = outstanding(session, project, found)

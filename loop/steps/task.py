@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from loop.device import resolve
 from loop.project import Project
 from loop.steps.embed import embeddings
 from loop.steps.labels import as_array, collected
+from loop.steps.opened import source
 
 if TYPE_CHECKING:
     from loop.train import Task
@@ -57,3 +59,15 @@ def problem(session: Session, project: Project, *, images: bool = False) -> Prob
         device=resolve(project.config.training.device),
     )
     return Problem(task, as_array(labels, rows), rows, test_rows, picked)
+
+
+def _images(
+    session: Session, project: Project, rows: NDArray[np.int64]
+) -> Callable[[], NDArray[np.uint8]]:
+    """Decodes the images of array rows when called."""
+    from loop.images import squares
+
+    uris = queries.row_uris(session, queries.the_pool(session).id)
+    wanted = [uris[int(row)] for row in rows]
+    side = int(project.config.training.params.get("side", 32))
+    return lambda: squares(source(project).read, wanted, side)

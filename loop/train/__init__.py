@@ -11,6 +11,7 @@ from loop.train.base import Task, Trained, Trainer
 __all__ = ["BUILT_IN", "Task", "Trained", "Trainer", "get", "names"]
 
 BUILT_IN: dict[str, str] = {
+    "auto": "loop.train.linear:Linear",
     "linear": "loop.train.linear:Linear",
     "resnet18": "loop.train.network:Network",
 }

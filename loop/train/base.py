@@ -106,9 +106,7 @@ class Trainer(ABC):
             for one, rng in zip(labels, rngs, strict=True)
         ]
 
-    def dynamics(
-        self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator
-    ) -> Dynamics:
+    def dynamics(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Dynamics:
         """Training dynamics of a run on the labelled rows, recorded per epoch.
 
         Raises:

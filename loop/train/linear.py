@@ -83,15 +83,11 @@ class Linear(Trainer):
         strength, how = self.strength, "given"
         if not strength:
             strength, how = _cross_validate(space, target, y, weights, scale, rng)
-        w, b = descend(
-            space, target, weights[None], np.array([strength * scale]), self.steps, 1e-7
-        )
+        w, b = descend(space, target, weights[None], np.array([strength * scale]), self.steps, 1e-7)
         notes = {"strength": strength, "strength_chosen": how, "labels": len(y)}
         return Model(space.back(w[0]), space.mean, b[0], notes)
 
-    def dynamics(
-        self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator
-    ) -> Dynamics:
+    def dynamics(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Dynamics:
         """A softmax head trained by minibatch Adam on the labelled rows, recorded per epoch."""
         from loop.train.head import record
 

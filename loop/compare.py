@@ -1,0 +1,263 @@
+"""Methods against each other on images whose labels are known: same trainer, budgets and seeds.
+
+A cell is one (method, budget, seed). Methods run in three ways, by what they need:
+
+* label-free: rounds as in real use, each conditional on the picks before; no label is passed in;
+* active: starts from random picks, later rounds use a model trained on its own picks so far;
+* all labels: pruning methods that see the label of every image, and so cannot be used to decide
+  what to label; shown as a reference.
+
+Every cell's generators depend on (seed, purpose) alone, so methods are paired by seed and a cell
+can be computed again, or skipped, without moving any other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.errors import ConfigError, DataError
+from loop.scorers import Inputs, Scorer
+from loop.seeds import generator
+from loop.select import tiebreak, top
+from loop.train import Task, Trainer
+from loop.train.linear import Linear
+from loop.train.metrics import Metrics
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Outcome of one method at one cumulative budget with one seed; ``picks`` in order."""
+
+    method: str
+    budget: int
+    seed: int
+    picks: NDArray[np.int64]
+    metrics: Metrics
+    seconds: float
+    notes: dict[str, object]
+
+
+def kind(scorer: Scorer) -> str:
+    """``label-free``, ``active`` or ``all labels``."""
+    if "labels" in scorer.needs:
+        return "all labels"
+    return "active" if "probabilities" in scorer.needs else "label-free"
+
+
+def simulate(
+    task: Task,
+    labels: Labels,
+    methods: Mapping[str, Scorer],
+    budgets: Sequence[int],
+    seeds: Sequence[int],
+    trainer: Trainer,
+    *,
+    skip: Collection[tuple[str, int, int]] = (),
+) -> Iterator[Cell]:
+    """Yields cells method by method, seed by seed, budget by budget.
+
+    Args:
+        labels: (N,) int64 what annotators would answer for every pool image.
+        budgets: cumulative numbers of labels, ascending.
+        skip: (method, budget, seed) of cells that exist already; a (method, seed) whose cells all
+            exist costs nothing.
+
+    Raises:
+        ConfigError: budgets not ascending, or more than the pool has.
+    """
+    check_budgets(budgets, len(task.pool))
+    done = set(skip)
+    for name, scorer in methods.items():
+        for seed in seeds:
+            open_ = [b for b in budgets if (name, b, seed) not in done]
+            if not open_:
+                continue
+            picks = np.empty(0, np.int64)
+            for budget in [b for b in budgets if b <= open_[-1]]:
+                began = time.perf_counter()
+                picks = extend(task, labels, name, scorer, picks, budget, seed)
+                if budget not in open_:
+                    continue
+                known = np.full(len(labels), -1, np.int64)
+                known[picks] = labels[picks]
+                trained = trainer.train(task, known, generator(seed, "train", budget))
+                seconds = time.perf_counter() - began
+                yield Cell(name, budget, seed, picks, trained.metrics, seconds, trained.notes)
+
+
+def check_budgets(budgets: Sequence[int], n: int) -> None:
+    """Raises ConfigError unless ascending, at least 1 and at most ``n``."""
+    if not budgets or list(budgets) != sorted(set(budgets)) or budgets[0] < 1:
+        raise ConfigError(f"budgets must be ascending and at least 1, got {list(budgets)}")
+    if budgets[-1] > n:
+        raise ConfigError(f"budget {budgets[-1]} is more than the pool's {n} images")
+
+
+def extend(
+    task: Task,
+    labels: Labels,
+    name: str,
+    scorer: Scorer,
+    picks: NDArray[np.int64],
+    budget: int,
+    seed: int,
+) -> NDArray[np.int64]:
+    """``picks`` plus those of the next round, up to ``budget`` in all.
+
+    Pruning methods choose all ``budget`` images anew, as published.
+    """
+    n, way = len(task.pool), kind(scorer)
+    if way == "all labels":
+        picks = np.empty(0, np.int64)
+    covered = np.zeros(n, bool)
+    covered[picks] = True
+    # every method breaks ties, and starts, from the same seed: paired with random
+    rng = generator(seed, "select", budget, name)
+    ties = tiebreak(n, seed)
+    if way == "active" and not len(picks):
+        scores = generator(seed, "first picks").random(n)
+    else:
+        scores = scorer.score(_inputs(task, labels, scorer, covered, picks, budget, rng, seed))
+    if scores.shape != (n,) or not np.isfinite(scores).all():
+        raise DataError(f"scorer {name!r} answered no finite number for some image")
+    return np.concatenate([picks, top(scores, ~covered, budget - len(picks), ties)])
+
+
+def _inputs(
+    task: Task,
+    labels: Labels,
+    scorer: Scorer,
+    covered: NDArray[np.bool_],
+    picks: NDArray[np.int64],
+    budget: int,
+    rng: np.random.Generator,
+    seed: int,
+) -> Inputs:
+    """What the scorer needs and nothing else: no label reaches a label-free method."""
+    known = np.full(len(labels), -1, np.int64)
+    known[picks] = labels[picks]
+    probabilities = None
+    if "probabilities" in scorer.needs:
+        model = Linear().train(
+            task, known, generator(seed, "score model", budget), pool_probabilities=True
+        )
+        probabilities = model.pool_probabilities
+    seen = np.full(len(labels), -1, np.int64)
+    if "labels" in scorer.needs:
+        seen = labels
+    elif scorer.needs & {"collected", "probabilities"}:
+        seen = known
+    fit: Callable[[Labels], object] | None = None
+    if "fit" in scorer.needs:
+        fit = lambda y: Linear().dynamics(task, y, generator(seed, "fit"))  # noqa: E731
+    return Inputs(
+        embeddings=task.pool,
+        budget=budget - len(picks),
+        rng=rng,
+        covered=covered,
+        labels=seen,
+        n_classes=task.n_classes,
+        probabilities=probabilities,
+        fit=fit,  # type: ignore[arg-type]
+        device=task.device,
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method at one budget over all seeds.
+
+    Attributes:
+        mean, sd: accuracy over seeds.
+        interval: 95 % t-interval of the mean over seeds.
+        difference: mean paired difference to the reference, None for the reference itself.
+        difference_interval: its 95 % t-interval over seeds.
+        saved: labels the reference needs for this accuracy, minus ``budget``; None where the
+            reference's curve does not reach it.
+        n: seeds.
+    """
+
+    method: str
+    kind: str
+    budget: int
+    mean: float
+    sd: float
+    interval: tuple[float, float]
+    difference: float | None
+    difference_interval: tuple[float, float]
+    saved: float | None
+    n: int
+
+
+def paired(
+    accuracy: Mapping[tuple[str, int, int], float],
+    kinds: Mapping[str, str],
+    against: str = "random",
+) -> list[Row]:
+    """Rows by method and budget from (method, budget, seed) -> accuracy."""
+    methods = list(dict.fromkeys(method for method, _, _ in accuracy))
+    budgets = sorted({budget for _, budget, _ in accuracy})
+    seeds = sorted({seed for _, _, seed in accuracy})
+    reference = [
+        (b, float(np.mean([accuracy[against, b, s] for s in seeds if (against, b, s) in accuracy])))
+        for b in budgets
+        if any((against, b, s) in accuracy for s in seeds)
+    ]
+    rows = []
+    for method in methods:
+        for budget in budgets:
+            values = {s: accuracy[method, budget, s] for s in seeds
+                      if (method, budget, s) in accuracy}  # fmt: skip
+            if not values:
+                continue
+            numbers = np.array(list(values.values()))
+            gaps = np.array(
+                [v - accuracy[against, budget, s] for s, v in values.items()
+                 if (against, budget, s) in accuracy]
+            )  # fmt: skip
+            other = method != against and len(gaps) > 0
+            rows.append(
+                Row(
+                    method, kinds.get(method, ""), budget,
+                    float(numbers.mean()),
+                    float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0,
+                    t_interval(numbers),
+                    float(gaps.mean()) if other else None,
+                    t_interval(gaps) if other else (0.0, 0.0),
+                    labels_saved(reference, budget, float(numbers.mean())) if other else None,
+                    len(numbers),
+                )
+            )  # fmt: skip
+    return rows
+
+
+def t_interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
+    """Student interval of the mean; of a single value it is the value (nothing is known)."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, mean
+    from scipy.stats import t
+
+    half = float(
+        t.ppf(0.5 + level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    )
+    return mean - half, mean + half
+
+
+def labels_saved(
+    reference: Sequence[tuple[int, float]], budget: int, accuracy: float
+) -> float | None:
+    """How many more labels the reference curve needs for ``accuracy``, by interpolation on the
+    logarithm of the labels; None outside the measured curve."""
+    labels = np.array([b for b, _ in reference], dtype=np.float64)
+    heights = np.maximum.accumulate([a for _, a in reference])  # noise must not bend it down
+    if len(labels) < 2 or not heights[0] <= accuracy <= heights[-1]:
+        return None
+    return float(np.exp(np.interp(accuracy, heights, np.log(labels)))) - budget

@@ -1,0 +1,144 @@
+"""Greedy maximisation of generalised coverage: the engine of maxherding, facility and probcover.
+
+Coverage of a set S: sum_j w_j max_{i in S} k(i, j) over reference rows j, with a similarity k >= 0
+that is a function of the dot product of rows. With m_j = the similarity to S so far, the gain of a
+candidate i is sum_j w_j max(k(i, j) - m_j, 0). Gains only fall while S grows (submodularity), so an
+old gain is an upper bound: candidates are evaluated again in batches, best bound first, until no
+bound exceeds the best gain. The picks are those of the plain greedy, which is within 1 - 1/e of the
+best set. Nothing of size N x N is ever held: memory is one batch times the reference rows.
+
+Gains that agree to ``TIE`` (relative) are a tie; the lowest row wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+Rows = NDArray[np.int64]
+Kernel = Callable[[Floats], Floats]
+"""(A, B) dot products -> (A, B) similarities; may work in place."""
+
+TIE = 1e-9
+BATCH = 512
+SMALL = 5000
+"""Pools up to this size are computed in float64."""
+
+
+def references(
+    n: int, most: int, rng: np.random.Generator, rows: Rows | None = None
+) -> Rows:
+    """Rows on which coverage is measured: all, or a uniform sample of ``most`` (0: no limit)."""
+    rows = np.arange(n) if rows is None else rows
+    if most and len(rows) > most:
+        return np.sort(rng.choice(rows, size=most, replace=False))
+    return rows
+
+
+class Coverage:
+    """The state of one greedy run: which reference rows are how well covered.
+
+    Args:
+        x: (N, D) rows in the geometry of the method.
+        kernel: similarity of dot products.
+        weights: (N,) >= 0, how much each row counts; default 1.
+        refs: rows on which coverage is measured; default all.
+    """
+
+    def __init__(
+        self,
+        x: NDArray[np.float32],
+        kernel: Kernel,
+        *,
+        weights: NDArray[np.float64] | None = None,
+        refs: Rows | None = None,
+    ) -> None:
+        dtype = np.float64 if len(x) <= SMALL else np.float32
+        self.x = np.asarray(x, dtype=dtype)
+        self.kernel = kernel
+        refs = np.arange(len(x)) if refs is None else refs
+        self.targets = self.x if len(refs) == len(x) else self.x[refs]
+        weights = np.ones(len(x)) if weights is None else weights
+        self.weights = np.asarray(weights[refs], dtype=dtype)
+        self.covered = np.zeros(len(refs), dtype)
+
+    def add(self, rows: Rows) -> None:
+        """Counts ``rows`` as picked."""
+        for part in _batches(rows):
+            similarity = self.kernel(self.x[part] @ self.targets.T)
+            np.maximum(self.covered, similarity.max(axis=0), out=self.covered)
+
+    def gains(self, rows: Rows) -> NDArray[np.float64]:
+        """(len(rows),) what each of the rows would add now."""
+        out = np.empty(len(rows))
+        start = 0
+        for part in _batches(rows):
+            similarity = self.kernel(self.x[part] @ self.targets.T)
+            similarity -= self.covered
+            np.maximum(similarity, 0, out=similarity)
+            out[start : start + len(part)] = similarity @ self.weights
+            start += len(part)
+        return out
+
+    def restart(self) -> None:
+        """Forgets what is covered: a second layer on top of full coverage."""
+        self.covered[:] = 0
+
+
+def greedy(
+    state: Coverage, budget: int, available: NDArray[np.bool_], *, layered: bool = False
+) -> list[int]:
+    """Picks in order, at most ``budget``.
+
+    Args:
+        layered: once nothing can be gained, cover everything a second time (and so on) instead of
+            going on in row order.
+    """
+    bounds = np.full(len(state.x), -np.inf)
+    open_ = np.flatnonzero(available)
+    bounds[open_] = state.gains(open_)
+    order: list[int] = []
+    fresh = True
+    while len(order) < min(budget, len(open_)):
+        row, gain = _best(state, bounds, fresh)
+        if gain <= 0 and layered and order:
+            state.restart()
+            rest = np.flatnonzero(bounds > -np.inf)
+            bounds[rest] = state.gains(rest)
+            row, _ = _best(state, bounds, True)
+        order.append(row)
+        bounds[row] = -np.inf
+        state.add(np.array([row]))
+        fresh = False
+    return order
+
+
+def _best(state: Coverage, bounds: NDArray[np.float64], fresh: bool) -> tuple[int, float]:
+    """The row of the largest gain now; ``bounds`` of the rows looked at become their gains."""
+    if fresh:
+        best = float(bounds.max())
+        return int(np.flatnonzero(bounds >= best - TIE * abs(best))[0]), best
+    best, size = -np.inf, 8
+    stale = bounds > -np.inf
+    while True:
+        limit = best - TIE * abs(best) if best > -np.inf else -np.inf
+        rows = np.flatnonzero(stale & (bounds >= limit))
+        if not len(rows):
+            break
+        if len(rows) > size:
+            rows = rows[np.argpartition(bounds[rows], len(rows) - size)[len(rows) - size :]]
+        rows.sort()
+        bounds[rows] = state.gains(rows)
+        stale[rows] = False
+        best = max(best, float(bounds[rows].max()))
+        size = min(2 * size, BATCH)
+    looked_at = ~stale & (bounds >= best - TIE * abs(best))
+    return int(np.flatnonzero(looked_at & (bounds > -np.inf))[0]), best
+
+
+def _batches(rows: Rows) -> Iterator[Rows]:
+    for start in range(0, len(rows), BATCH):
+        yield rows[start : start + BATCH]

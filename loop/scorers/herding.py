@@ -1,0 +1,61 @@
+"""Herding: picks whose running mean follows the mean of the pool.
+
+x_{t+1} = argmin_x | (t+1) mu - sum of picks - x |, each row once; rows picked in earlier rounds belong
+to the sum. In closed form argmin |x|^2 - 2 x.((t+1) mu - S_t): one matrix-vector product per pick.
+Unit rows, because otherwise rows of small norm dominate. Nested, deterministic, lowest row on ties.
+
+Source: Welling 2009, "Herding dynamical weights to learn"; DeepCore (74ec709) takes the argmax, which
+drives the mean away (its published rows are no herding); this is the argmin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.scorers.base import Inputs, Scorer, rank_scores
+from loop.scorers.geometry import place, squared_norms
+
+
+@dataclass(frozen=True)
+class Herding(Scorer):
+    """Herding of the pool mean.
+
+    Attributes:
+        geometry: unit, standard or raw.
+    """
+
+    geometry: str = "unit"
+    cost: ClassVar[str] = "nd per pick; memory n"
+    source: ClassVar[str] = "Welling 2009 (ICML); argmin, where DeepCore takes argmax"
+
+    def score(self, inputs: Inputs) -> NDArray[np.float64]:
+        x = place(inputs.embeddings, self.geometry)
+        budget = min(inputs.budget, int(inputs.available.sum()))
+        covered = np.flatnonzero(inputs.covered)
+        return rank_scores(herd(x, budget, inputs.available, covered), inputs.n)
+
+
+def herd(
+    x: NDArray[np.float32],
+    k: int,
+    available: NDArray[np.bool_],
+    covered: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """(k,) picks in order."""
+    picks = np.empty(k, np.int64)
+    if k == 0:
+        return picks
+    mean = x.mean(axis=0, dtype=np.float64)
+    target = (len(covered) + 1) * mean - x[covered].sum(axis=0, dtype=np.float64)
+    norms = squared_norms(x)
+    norms[~available] = np.inf
+    for i in range(k):
+        row = int(np.argmin(norms - 2.0 * (x @ target.astype(x.dtype))))
+        picks[i] = row
+        norms[row] = np.inf
+        target += mean - x[row]
+    return picks

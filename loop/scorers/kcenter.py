@@ -1,0 +1,87 @@
+"""k-center greedy: each pick is the image farthest from everything picked or covered so far.
+
+Radius after k picks: at most twice the best possible. m_i = distance of row i to the nearest pick;
+repeat: take argmax m (lowest row on ties), update m with one matrix-vector product. Memory O(N)
+besides the embeddings; nested.
+
+Source: Sener & Savarese 2018, arXiv 1708.00489; DeepCore (74ec709). Different on purpose: picks keep
+their order (DeepCore returns them sorted), no (k, N) matrix is kept, and an empty start is allowed.
+Seeks outliers: at small budgets usually below random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.scorers.base import Inputs, Scorer, rank_scores
+from loop.scorers.geometry import place, squared_norms
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class KCenter(Scorer):
+    """Farthest-first order. Without covered rows the first pick is drawn uniformly.
+
+    Attributes:
+        geometry: raw (as published), unit or standard; see loop.scorers.geometry.
+    """
+
+    geometry: str = "raw"
+    cost: ClassVar[str] = "nd per pick; memory n"
+    source: ClassVar[str] = "Sener & Savarese 2018, arXiv 1708.00489; DeepCore (order kept)"
+
+    def score(self, inputs: Inputs) -> NDArray[np.float64]:
+        x = place(inputs.embeddings, self.geometry)
+        covered = np.flatnonzero(inputs.covered)
+        open_ = np.flatnonzero(inputs.available)
+        budget = min(inputs.budget, len(open_))
+        order: list[int] = []
+        if budget and not len(covered):
+            order = [int(inputs.rng.choice(open_))]
+        start = np.concatenate([covered, np.asarray(order, np.int64)])
+        found, _ = farthest_first(x, start, budget - len(order), inputs.available)
+        return rank_scores([*order, *found.tolist()], inputs.n)
+
+
+def farthest_first(
+    x: NDArray[np.float32], start: Rows, k: int, available: NDArray[np.bool_]
+) -> tuple[Rows, NDArray[np.float64]]:
+    """Farthest-first traversal from the rows in ``start`` (at least one, unless k = 0).
+
+    Returns:
+        (k,) picks in order, ``start`` not among them, and (k,) float64: the largest distance of
+        any available row to its nearest centre after each pick (the radius).
+    """
+    picks, radii = np.empty(k, np.int64), np.empty(k)
+    if k == 0:
+        return picks, radii
+    norms = squared_norms(x).astype(np.float32)
+    nearest = np.full(len(x), np.inf, np.float32)
+    for row in start:
+        _update(nearest, x, norms, int(row))
+    nearest[~available] = -np.inf
+    nearest[start] = -np.inf
+    for i in range(k):
+        row = int(np.argmax(nearest))
+        picks[i] = row
+        _update(nearest, x, norms, row)
+        nearest[row] = -np.inf
+        radii[i] = np.sqrt(max(float(nearest.max()), 0.0))
+    return picks, radii
+
+
+def _update(
+    nearest: NDArray[np.float32], x: NDArray[np.float32], norms: NDArray[np.float32], row: int
+) -> None:
+    """Lowers the squared distances to what ``row`` offers; -inf (taken) stays -inf."""
+    distances = x @ x[row]
+    distances *= -2
+    distances += norms
+    distances += norms[row]
+    np.maximum(distances, 0, out=distances)
+    np.minimum(nearest, distances, out=nearest)

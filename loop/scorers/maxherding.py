@@ -1,0 +1,91 @@
+"""MaxHerding: the set whose Gaussian neighbourhoods cover the pool best.
+
+Greedy maximisation of (1/N) sum_j max_{i in S} exp(-(|x_i - x_j| / h)^2) on unit rows; rows picked in
+earlier rounds count as covered. No factor 2 in the exponent, as in the authors' code. The radius h
+is set without labels: ``radius`` times the median distance between rows of the pool. On unit
+MobileNet embeddings (median 1.06 to 1.08) accuracy was flat for h from 0.35 to 0.7. Deterministic up
+to the sample of reference rows; nested.
+
+Source: Bae, Sutherland et al. 2024, arXiv 2407.12212; uherding (75299cd). Different on purpose: gains
+that are equal are broken by the lowest row (two rows that are each other's only uncovered neighbour
+always tie); pools of more than ``references`` rows measure coverage on a uniform sample of rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.scorers.base import Inputs, Scorer, rank_scores
+from loop.scorers.coverage import Coverage, Floats, Kernel, greedy, references
+from loop.scorers.geometry import median_distance, place
+
+KERNELS = ("rbf", "laplace", "tophat")
+
+
+@dataclass(frozen=True)
+class MaxHerding(Scorer):
+    """Greedy generalised coverage.
+
+    Attributes:
+        radius: h in multiples of the median distance between rows.
+        kernel: rbf, laplace or tophat.
+        geometry: unit (as published) or standard; rows have length 1 in both.
+        references: rows on which coverage is measured; 0: all.
+    """
+
+    radius: float = 0.5
+    kernel: str = "rbf"
+    geometry: str = "unit"
+    references: int = 10_000
+    cost: ClassVar[str] = "n r d once, then lazily (r reference rows); memory 512 r"
+    source: ClassVar[str] = "Bae et al. 2024, arXiv 2407.12212; uherding"
+
+    def __post_init__(self) -> None:
+        if self.radius <= 0:
+            raise ValueError(f"radius must be above 0, got {self.radius}")
+        if self.kernel not in KERNELS:
+            raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {self.kernel!r}")
+        if self.geometry not in ("unit", "standard"):
+            raise ValueError(f"geometry must be unit or standard, got {self.geometry!r}")
+
+    def score(self, inputs: Inputs) -> NDArray[np.float64]:
+        x = place(inputs.embeddings, self.geometry)
+        h = self._width(x, inputs)
+        refs = references(inputs.n, self.references, inputs.rng)
+        state = Coverage(x, similarity(self.kernel, h), refs=refs)
+        state.add(np.flatnonzero(inputs.covered))
+        return rank_scores(greedy(state, inputs.budget, inputs.available), inputs.n)
+
+    def explain(self, inputs: Inputs) -> dict[str, Any]:
+        return {"radius": round(self._width(place(inputs.embeddings, self.geometry), inputs), 4)}
+
+    def _width(self, x: NDArray[np.float32], inputs: Inputs) -> float:
+        return self.radius * (median_distance(x, inputs.rng) or 1.0)
+
+
+def similarity(kernel: str, h: float) -> Kernel:
+    """Similarity of unit rows as a function of their dot product: |a - b|^2 = 2 - 2 ab."""
+
+    def squared(dots: Floats) -> Floats:
+        dots *= -2
+        dots += 2
+        return np.maximum(dots, 0, out=dots)
+
+    def rbf(dots: Floats) -> Floats:
+        d = squared(dots)
+        d *= -1 / h**2
+        return np.exp(d, out=d)
+
+    def laplace(dots: Floats) -> Floats:
+        d = np.sqrt(squared(dots), out=dots)
+        d *= -1 / h
+        return np.exp(d, out=d)
+
+    def tophat(dots: Floats) -> Floats:
+        return (squared(dots) < h * h).astype(dots.dtype)
+
+    return {"rbf": rbf, "laplace": laplace, "tophat": tophat}[kernel]

@@ -1,0 +1,22 @@
+"""Uniform random order: what every other method has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.scorers.base import Inputs, Scorer
+
+
+@dataclass(frozen=True)
+class Random(Scorer):
+    """Uniform without replacement; nested."""
+
+    cost: ClassVar[str] = "n"
+    source: ClassVar[str] = "-"
+
+    def score(self, inputs: Inputs) -> NDArray[np.float64]:
+        return inputs.rng.random(inputs.n)

@@ -1,0 +1,210 @@
+"""ZCore: coverage of random points in random sub-spaces, minus redundancy. Label-free.
+
+One draw: pick ``sample_dim`` dimensions; draw a point, each coordinate from
+Triangular(min, median, max) of its dimension; the image nearest in L1 wins +1 (ties: lowest row);
+the winner's ``neighbours`` nearest images share -1 in proportion to distance ** -exponent. If the
+nearest other image coincides with the winner, it alone takes the -1. Every draw adds and removes
+exactly 1, so raw scores sum to 0. Finally U(0, 1) is added (it orders images that nothing touched)
+and the scores are scaled to [0, 1].
+
+Source: Griffin et al., arXiv 2411.15349 (WACV 2026); voxel51/zcore core/coreset/zcore.py.
+Different on purpose: independent random streams (the published workers share one stream, so that 10
+workers repeat 100,000 draws ten times: ``replicas`` = 10 reproduces that); weights in float64
+(float32 underflows to NaN at small distances); constant dimensions are never drawn (they crash the
+original); NaN is refused; of several exact copies the lowest row pays, where the original leaves it
+to an unstable sort.
+
+Exactness of the fast path (n images, window W << n): along one sorted dimension |x_a - q_a| is a
+lower bound of the L1 distance, so expanding both ways until the bound exceeds the best is exact;
+and once the window reaches beyond the distance of the k-th nearest seen, the k nearest are among
+those seen. The weights depend on the set of the k nearest alone, so selection replaces sorting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.errors import DataError
+from loop.scorers.base import Inputs, Scorer, first_bad_row
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+BLOCKS = 16
+"""Accumulators; fixed, so that sums do not depend on the number of threads."""
+MOST_DRAWS = 1_000_000
+"""The published number of draws; ``draws_per_item`` stops here unless ``draws`` is given."""
+RELIABILITY_DRAWS = 100_000
+
+
+@dataclass(frozen=True)
+class ZCore(Scorer):
+    """Zero-shot coreset scores.
+
+    Attributes:
+        draws: number of distinct draws; 0: ``draws_per_item`` per image, at most a million.
+        draws_per_item: see ``draws``.
+        sample_dim: dimensions per draw.
+        neighbours: images that share the redundancy of a winner.
+        exponent: of the inverse distance.
+        replicas: each draw counts this often (10 reproduces the published worker bug).
+        scale: "none" as published, or "rms": divide each encoder's block of dimensions by its
+            root mean square, so that no encoder dominates by its numeric range.
+        blocks: widths of the concatenated encoders, for ``scale``; empty: one block.
+    """
+
+    draws: int = 0
+    draws_per_item: int = 100
+    sample_dim: int = 2
+    neighbours: int = 1000
+    exponent: float = 4.0
+    replicas: int = 1
+    scale: str = "none"
+    blocks: tuple[int, ...] = ()
+    cost: ClassVar[str] = "draws x window of n; memory nd + 16n"
+    source: ClassVar[str] = "Griffin et al. 2026, arXiv 2411.15349; voxel51/zcore"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "blocks", tuple(self.blocks))
+        if self.scale not in ("none", "rms"):
+            raise ValueError(f"scale must be 'none' or 'rms', got {self.scale!r}")
+        if min(self.sample_dim, self.neighbours, self.replicas) < 1:
+            raise ValueError("sample_dim, neighbours and replicas must be at least 1")
+
+    def score(self, inputs: Inputs) -> Floats:
+        if inputs.n <= 1:
+            return np.full(inputs.n, 0.5)
+        x = self._scaled(inputs.embeddings)
+        raw = self._raw(x, self._draws(inputs.n), inputs.rng, inputs.device) * self.replicas
+        raw += inputs.rng.random(inputs.n)
+        return (raw - raw.min()) / max(float(np.ptp(raw)), 1e-300)
+
+    def explain(self, inputs: Inputs) -> dict[str, Any]:
+        """Split-half reliability of the order: Spearman between two independent halves, carried to
+        the full number of draws by the Spearman-Brown formula."""
+        if inputs.n <= 2:
+            return {}
+        from scipy.stats import spearmanr
+
+        x = self._scaled(inputs.embeddings)
+        draws = self._draws(inputs.n)
+        half = max(1, min(draws // 2, RELIABILITY_DRAWS))
+        one, two = (self._raw(x, half, inputs.rng, inputs.device) for _ in range(2))
+        r = float(spearmanr(one, two).statistic)
+        times = draws / half
+        full = times * r / (1 + (times - 1) * r) if r > 0 else r
+        return {"draws": draws, "reliability": round(full, 3) if np.isfinite(full) else None}
+
+    def _draws(self, n: int) -> int:
+        return self.draws or min(self.draws_per_item * n, MOST_DRAWS)
+
+    def _raw(
+        self, x: NDArray[np.float32], draws: int, rng: np.random.Generator, device: str
+    ) -> Floats:
+        dims = varying_dims(x)
+        if not len(dims):
+            return np.zeros(len(x))
+        chosen, points = sample_draws(x, dims, draws, min(self.sample_dim, len(dims)), rng)
+        if device.startswith("cuda"):
+            from loop.scorers.zcore_torch import accumulate as on_device
+
+            return on_device(x, chosen, points, self.neighbours, self.exponent, device=device)
+        return accumulate(x, chosen, points, self.neighbours, self.exponent)
+
+    def _scaled(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.scale == "none":
+            return x
+        widths = self.blocks or (x.shape[1],)
+        if sum(widths) != x.shape[1]:
+            raise DataError(f"blocks {widths} do not add up to the {x.shape[1]} dimensions")
+        parts = np.split(x, np.cumsum(widths)[:-1], axis=1)
+        return np.concatenate(
+            [p / max(float(np.sqrt(np.mean(p.astype(np.float64) ** 2))), 1e-30) for p in parts],
+            axis=1, dtype=np.float32,
+        )  # fmt: skip
+
+
+def varying_dims(x: NDArray[np.float32]) -> Ints:
+    """Dimensions that are not constant."""
+    return np.flatnonzero(x.min(axis=0) < x.max(axis=0)).astype(np.int64)
+
+
+def sample_draws(
+    x: NDArray[np.float32], dims: Ints, draws: int, m: int, rng: np.random.Generator
+) -> tuple[Ints, Floats]:
+    """(T, m) distinct dimensions per draw and (T, m) points from the triangular distributions."""
+    low = x[:, dims].min(axis=0).astype(np.float64)
+    high = x[:, dims].max(axis=0).astype(np.float64)
+    mode = np.median(x[:, dims], axis=0).astype(np.float64)
+    d = len(dims)
+    if m == 2:  # distinct pairs without rejection
+        first = rng.integers(d, size=draws)
+        where = np.stack([first, (first + 1 + rng.integers(d - 1, size=draws)) % d], axis=1)
+    else:
+        where = np.stack([rng.permutation(d)[:m] for _ in range(draws)]).reshape(draws, m)
+    points = rng.triangular(low[where], mode[where], high[where])
+    return dims[where], points
+
+
+def accumulate(
+    embeddings: NDArray[np.float32],
+    dims: Ints,
+    points: Floats,
+    neighbours: int = 1000,
+    exponent: float = 4.0,
+) -> Floats:
+    """Raw scores of given draws.
+
+    Args:
+        embeddings: (N, D) float32, finite.
+        dims: (T, m) int, the dimensions of each draw.
+        points: (T, m) float64, the drawn coordinates.
+
+    Returns:
+        (N,) float64; sums to 0 for N >= 2. Independent of the number of threads.
+
+    Raises:
+        DataError: a row is not finite.
+    """
+    return replay(embeddings, dims, points, neighbours, exponent)[0]
+
+
+def replay(
+    embeddings: NDArray[np.float32],
+    dims: Ints,
+    points: Floats,
+    neighbours: int = 1000,
+    exponent: float = 4.0,
+) -> tuple[Floats, Ints]:
+    """``accumulate``, and the (T,) winner of each draw."""
+    bad = first_bad_row(embeddings)
+    if bad is not None:
+        raise DataError(f"embeddings row {bad} is not finite; embed that image again")
+    n = len(embeddings)
+    if n < 2 or not len(dims):
+        return np.zeros(n), np.zeros(len(dims), np.int64)
+    columns = np.ascontiguousarray(np.asarray(embeddings, dtype=np.float32).T)
+    order = np.argsort(dims[:, 0], kind="stable")  # draws of one first dimension share its sort
+    starts = np.linspace(0, len(order), BLOCKS + 1).astype(np.int64)
+    sums = np.zeros((BLOCKS, n))
+    winners = np.empty(len(order), np.int64)
+    _kernel()(
+        columns, dims[order].astype(np.int64), points[order].astype(np.float64), starts,
+        min(neighbours, n - 1), float(exponent), sums, winners,
+    )  # fmt: skip
+    back = np.empty_like(winners)
+    back[order] = winners
+    return sums.sum(axis=0), back
+
+
+@cache
+def _kernel() -> Any:
+    """The compiled loop over draws; compiled on first use and kept on disk where possible."""
+    from loop.scorers import zcore_kernel
+
+    return zcore_kernel.run
