@@ -1,0 +1,34 @@
+"""What labelling costs in time, from lead times as labelling tools report them.
+
+Lead times cannot be summed as they are: some are missing, some count a lunch break, and Label Studio
+doubled them for some versions (label-studio pull request 6406). So: missing ones count as the
+median of the others, and nothing counts more than ``CAP`` medians.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+CAP = 5.0
+"""Medians; in 10,000 log-normal times with sigma 0.65 (usual for choices), 0.7 % are above."""
+
+
+def usable(seconds: Sequence[float | None]) -> list[float]:
+    """Times above zero."""
+    return [s for s in seconds if s is not None and s > 0]
+
+
+def typical(seconds: Sequence[float | None]) -> float | None:
+    """Mean seconds per label after capping at ``CAP`` medians; None if no time is known."""
+    known = usable(seconds)
+    if not known:
+        return None
+    cap = CAP * median(known)
+    return sum(min(s, cap) for s in known) / len(known)
+
+
+def hours(seconds: Sequence[float | None]) -> float | None:
+    """Hours for all of these labels, the missing times filled in; None if no time is known."""
+    each = typical(seconds)
+    return None if each is None else each * len(seconds) / 3600

@@ -1,0 +1,128 @@
+"""Everything a report shows, as plain values; the JSON report is exactly this."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a learning curve; accuracies in [0, 1], a 95 % interval, ids of its runs."""
+
+    labels: int
+    accuracy: float
+    low: float
+    high: float
+    n: int
+    runs: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One method. ``kind``: live, label-free, active, all labels, control; ``mode``: live,
+    simulated or hindsight."""
+
+    name: str
+    kind: str
+    mode: str
+    points: list[Point]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Paired difference to random at equal labels, in accuracy, with its 95 % interval."""
+
+    method: str
+    kind: str
+    labels: int
+    mean: float
+    low: float
+    high: float
+    saved: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class PickShown:
+    """A picked image in the contact sheet."""
+
+    key: str
+    uri: str
+    round: int
+    arm: str
+    rank: int
+    label: str | None
+    predicted: str | None
+    thumbnail: bytes
+
+    @property
+    def data_uri(self) -> str:
+        """The thumbnail for an ``img`` tag."""
+        return "data:image/jpeg;base64," + base64.b64encode(self.thumbnail).decode()
+
+
+@dataclass(frozen=True)
+class RoundShown:
+    """A round at a glance."""
+
+    id: int
+    number: int
+    state: str
+    scorer: str
+    reason: str
+    reliability: float | None
+    budget: int
+    labelled: int
+    skipped: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Annotator:
+    """What one person did. Seconds are the median per label."""
+
+    name: str
+    labels: int
+    skips: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One project, now."""
+
+    project: str
+    classes: list[str]
+    counts: dict[str, int]
+    encoder: str
+    labeler: str
+    written_at: str
+    rounds: list[RoundShown]
+    curves: list[Curve]
+    differences: list[Difference]
+    metrics: dict[str, Any] | None
+    labels_per_class: dict[str, int]
+    annotators: list[Annotator]
+    agreement: float | None
+    hours: float | None
+    money: float | None
+    currency: str
+    picks: list[PickShown]
+    points: list[tuple[float, float, str]]
+    suspicious: list[dict[str, Any]]
+    provenance: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, thumbnails left out."""
+        values = asdict(self)
+        for pick in values["picks"]:
+            del pick["thumbnail"]
+        return values
+
+    @property
+    def best(self) -> Point | None:
+        """The newest point of the live curve."""
+        live = [c for c in self.curves if c.kind == "live"]
+        return live[0].points[-1] if live and live[0].points else None

@@ -1,0 +1,113 @@
+"""Figures as inline SVG: colours follow the page (light or dark), text stays text."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from loop.report.facts import Curve, Facts
+
+COLOURS = {
+    "live": "#0b7a75", "label-free": "#2f6fde", "active": "#b4530a", "all labels": "#8a4fbf",
+    "control": "#6b7280", "random": "#6b7280",
+}  # fmt: skip
+STYLES = ("-", "--", "-.", ":")
+
+
+def learning_curve(curves: Sequence[Curve]) -> str:
+    """Accuracy against labels, one line per method with a band of its 95 % interval."""
+    figure, axes = _figure(6.6, 3.6)
+    drawn: dict[str, int] = {}
+    ticks: set[int] = set()
+    for curve in curves:
+        if not curve.points:
+            continue
+        place = "random" if curve.name == "random" else curve.kind
+        style = STYLES[drawn.get(place, 0) % len(STYLES)]
+        drawn[place] = drawn.get(place, 0) + 1
+        x = [p.labels for p in curve.points]
+        ticks |= set(x)
+        y = [100 * p.accuracy for p in curve.points]
+        name = f"{curve.name}, this project" if curve.kind == "live" else curve.name
+        width = 2.4 if curve.kind == "live" else 1.5
+        axes.plot(x, y, style, color=COLOURS.get(place, "#444"), lw=width, marker="o", ms=4,
+                  label=f"{name} ({curve.mode})" if curve.mode == "hindsight" else name)  # fmt: skip
+        axes.fill_between(
+            x, [100 * p.low for p in curve.points], [100 * p.high for p in curve.points],
+            color=COLOURS.get(place, "#444"), alpha=0.12, lw=0,
+        )  # fmt: skip
+    axes.set_xlabel("labels")
+    axes.set_ylabel("test accuracy, %")
+    if len(ticks) <= 8:
+        axes.set_xticks(sorted(ticks))
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return _svg(figure)
+
+
+def confusion(facts: Facts) -> str:
+    """Confusion matrix, true class by row, share of the row."""
+    import numpy as np
+
+    assert facts.metrics is not None
+    table = np.array(facts.metrics["confusion"], dtype=float)
+    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    names = [name if len(name) <= 14 else name[:13] + "…" for name in facts.classes]
+    side = min(6.5, 1.6 + 0.38 * len(names))
+    figure, axes = _figure(side + 0.6, side)
+    axes.imshow(share, cmap="GnBu", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    if len(names) <= 20:
+        for i, row in enumerate(table):
+            for j, count in enumerate(row):
+                if count:
+                    axes.text(j, i, f"{count:.0f}", ha="center", va="center", fontsize=7,
+                              color="white" if share[i, j] > 0.6 else "#222")  # fmt: skip
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.grid(False)
+    return _svg(figure)
+
+
+def calibration(facts: Facts) -> str:
+    """Accuracy against confidence; on the diagonal the model knows what it knows."""
+    assert facts.metrics is not None
+    figure, axes = _figure(3.6, 3.2)
+    bins = facts.metrics["calibration"]
+    axes.plot([0, 100], [0, 100], color="#999", lw=1, ls="--")
+    axes.scatter([100 * b[0] for b in bins], [100 * b[1] for b in bins],
+                 s=[12 + 160 * b[2] / facts.metrics["n"] for b in bins],
+                 color=COLOURS["live"], alpha=0.8, lw=0)  # fmt: skip
+    axes.set_xlabel("confidence, %")
+    axes.set_ylabel("correct, %")
+    return _svg(figure)
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(True, alpha=0.25, lw=0.6)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    """The figure as an ``svg`` element without size or fixed black, so that it fits the page."""
+    import matplotlib
+
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "coreloop"}):
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r'font: ([^;"]*)\'[^"]*"', r'font: \1sans-serif"', text)
+    return text.replace("#000000", "currentColor").replace("<text ", '<text fill="currentColor" ')
