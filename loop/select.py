@@ -1,5 +1,6 @@
-"""Scores and a budget -> picks. The budget is an exact integer; equal scores are ordered by a second
-key, so that the order is stable and never favours the order of files."""
+"""Scores and a budget -> picks. The budget is an exact integer; equal scores are ordered by a
+second key, so that the order is stable and never favours the order of files.
+"""
 
 from __future__ import annotations
 

@@ -17,6 +17,16 @@ __all__ = ["BUILT_IN", "Inputs", "Scorer", "get", "load", "names"]
 
 BUILT_IN: dict[str, str] = {
     # label-free
+    "balanced": "loop.scorers.balanced:Balanced",
+    "d2": "loop.scorers.d2:D2",
+    "facility": "loop.scorers.facility:Facility",
+    "herding": "loop.scorers.herding:Herding",
+    "kcenter": "loop.scorers.kcenter:KCenter",
+    "maxherding": "loop.scorers.maxherding:MaxHerding",
+    "norm": "loop.scorers.norm:Norm",
+    "probcover": "loop.scorers.probcover:ProbCover",
+    "prototypical": "loop.scorers.prototypical:Prototypical",
+    "typiclust": "loop.scorers.typiclust:TypiClust",
     "random": "loop.scorers.random:Random",
     "kmeans": "loop.scorers.kmeans:KMeans",
     "moderate": "loop.scorers.moderate:Moderate",
@@ -26,6 +36,7 @@ BUILT_IN: dict[str, str] = {
     "least_confidence": "loop.scorers.uncertainty:LeastConfidence",
     "margin": "loop.scorers.uncertainty:Margin",
     # training dynamics on labels of the whole pool
+    "balanced_labels": "loop.scorers.balanced:BalancedLabels",
     "aum": "loop.scorers.training:Aum",
     "dual": "loop.scorers.training:Dual",
     "dyn_unc": "loop.scorers.training:DynUnc",

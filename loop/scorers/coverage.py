@@ -28,9 +28,7 @@ SMALL = 5000
 """Pools up to this size are computed in float64."""
 
 
-def references(
-    n: int, most: int, rng: np.random.Generator, rows: Rows | None = None
-) -> Rows:
+def references(n: int, most: int, rng: np.random.Generator, rows: Rows | None = None) -> Rows:
     """Rows on which coverage is measured: all, or a uniform sample of ``most`` (0: no limit)."""
     rows = np.arange(n) if rows is None else rows
     if most and len(rows) > most:
@@ -56,14 +54,14 @@ class Coverage:
         weights: NDArray[np.float64] | None = None,
         refs: Rows | None = None,
     ) -> None:
-        dtype = np.float64 if len(x) <= SMALL else np.float32
-        self.x = np.asarray(x, dtype=dtype)
+        dtype: type[np.floating] = np.float64 if len(x) <= SMALL else np.float32
+        self.x: Floats = np.asarray(x, dtype=dtype)
         self.kernel = kernel
         refs = np.arange(len(x)) if refs is None else refs
         self.targets = self.x if len(refs) == len(x) else self.x[refs]
         weights = np.ones(len(x)) if weights is None else weights
-        self.weights = np.asarray(weights[refs], dtype=dtype)
-        self.covered = np.zeros(len(refs), dtype)
+        self.weights: Floats = np.asarray(weights[refs], dtype=dtype)
+        self.covered: Floats = np.zeros(len(refs), dtype)
 
     def add(self, rows: Rows) -> None:
         """Counts ``rows`` as picked."""

@@ -1,8 +1,8 @@
 """Facility location: the set to which every image is similar, by its nearest member.
 
 Greedy maximisation of sum_j max_{i in S} (0.5 + 0.5 cos(x_i, x_j)); nothing covered counts as
-similarity 0, rows picked in earlier rounds count as picked. Nested; deterministic up to the sample of
-reference rows.
+similarity 0, rows picked in earlier rounds count as picked. Nested; deterministic up to the sample
+of reference rows.
 
 Source: DeepCore (74ec709), submodular; there on last-layer gradients of a model trained on labels,
 here on embeddings, so label-free. Different on purpose: no N x N matrix; zero rows have cosine 0

@@ -40,7 +40,7 @@ def place(embeddings: Matrix, geometry: str) -> Matrix:
 def unit(x: Matrix) -> Matrix:
     """Rows scaled to length 1, in place; zero rows stay zero."""
     norms = np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float64))
-    x /= np.where(norms > 0, norms, 1.0).astype(np.float32)[:, None]
+    x /= np.where(norms > 0, norms, 1.0).astype(x.dtype)[:, None]
     return x
 
 

@@ -4,9 +4,9 @@ Radius after k picks: at most twice the best possible. m_i = distance of row i t
 repeat: take argmax m (lowest row on ties), update m with one matrix-vector product. Memory O(N)
 besides the embeddings; nested.
 
-Source: Sener & Savarese 2018, arXiv 1708.00489; DeepCore (74ec709). Different on purpose: picks keep
-their order (DeepCore returns them sorted), no (k, N) matrix is kept, and an empty start is allowed.
-Seeks outliers: at small budgets usually below random.
+Source: Sener & Savarese 2018, arXiv 1708.00489; DeepCore (74ec709). Different on purpose: picks
+keep their order (DeepCore returns them sorted), no (k, N) matrix is kept, and an empty start is
+allowed. Seeks outliers: at small budgets usually below random.
 """
 
 from __future__ import annotations

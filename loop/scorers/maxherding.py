@@ -1,14 +1,15 @@
 """MaxHerding: the set whose Gaussian neighbourhoods cover the pool best.
 
-Greedy maximisation of (1/N) sum_j max_{i in S} exp(-(|x_i - x_j| / h)^2) on unit rows; rows picked in
-earlier rounds count as covered. No factor 2 in the exponent, as in the authors' code. The radius h
-is set without labels: ``radius`` times the median distance between rows of the pool. On unit
-MobileNet embeddings (median 1.06 to 1.08) accuracy was flat for h from 0.35 to 0.7. Deterministic up
-to the sample of reference rows; nested.
+Greedy maximisation of (1/N) sum_j max_{i in S} exp(-(|x_i - x_j| / h)^2) on unit rows; rows picked
+in earlier rounds count as covered. No factor 2 in the exponent, as in the authors' code. The
+radius h is set without labels: ``radius`` times the median distance between rows of the pool. On
+unit MobileNet embeddings (median 1.06 to 1.08) accuracy was flat for h from 0.35 to 0.7.
+Deterministic up to the sample of reference rows; nested.
 
-Source: Bae, Sutherland et al. 2024, arXiv 2407.12212; uherding (75299cd). Different on purpose: gains
-that are equal are broken by the lowest row (two rows that are each other's only uncovered neighbour
-always tie); pools of more than ``references`` rows measure coverage on a uniform sample of rows.
+Source: Bae, Sutherland et al. 2024, arXiv 2407.12212; uherding (75299cd). Different on purpose:
+gains that are equal are broken by the lowest row (two rows that are each other's only uncovered
+neighbour always tie); pools of more than ``references`` rows measure coverage on a uniform sample
+of rows.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """ProbCover: the most images within distance delta of a labelled one.
 
 Greedy maximum coverage by balls of radius delta around picks (self included), on unit rows; rows
-within delta of what earlier rounds picked are covered already. delta is the largest radius at which
-95 % of the balls are pure, purity meaning that the whole ball has one k-means pseudo-label: the 5 %
-quantile of the distance to the nearest row of another cluster. Nested; lowest row on ties.
+within delta of what earlier rounds picked are covered already. delta is the largest radius at
+which 95 % of the balls are pure, purity meaning that the whole ball has one k-means pseudo-label:
+the 5 % quantile of the distance to the nearest row of another cluster. Nested; lowest row on ties.
 
-Source: Yehuda et al. 2022, arXiv 2205.11320; TypiClust repository (4097a71) prob_cover.py. Different
-on purpose: the original drops the edges of the last partial batch of 500 rows, and picks row 0 again
-and again once all is covered (here a second layer of balls begins). Edges are never stored.
+Source: Yehuda et al. 2022, arXiv 2205.11320; TypiClust repository (4097a71) prob_cover.py.
+Different on purpose: the original drops the edges of the last partial batch of 500 rows, and picks
+row 0 again and again once all is covered (here a second layer of balls begins). Edges are never
+stored.
 """
 
 from __future__ import annotations

@@ -1,0 +1,51 @@
+"""Prototypicality: how near an image lies to the centre of its k-means cluster.
+
+``near`` takes the typical images first, ``far`` the unusual ones. Far pays when data are
+plentiful, near when few images are kept, which is the case of people who label; so near is the
+default. Nested.
+
+Source: Sorscher et al. 2022, arXiv 2206.14486 (self-supervised features, k = classes, cosine);
+ELFS' baseline (089444b) takes Euclidean distances to the own centre and keeps the farthest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.scorers.base import Inputs, Scorer
+from loop.scorers.geometry import place
+from loop.scorers.kmeans import cluster
+
+
+@dataclass(frozen=True)
+class Prototypical(Scorer):
+    """Distance to the own k-means centre.
+
+    Attributes:
+        keep: near or far.
+        clusters: k; 0: the number of classes, or 10 if unknown.
+        geometry: unit (cosine), standard or raw (ELFS' baseline).
+    """
+
+    keep: str = "near"
+    clusters: int = 0
+    geometry: str = "unit"
+    cost: ClassVar[str] = "nkd per iteration; memory nd"
+    source: ClassVar[str] = "Sorscher et al. 2022, arXiv 2206.14486"
+
+    def __post_init__(self) -> None:
+        if self.keep not in ("near", "far"):
+            raise ValueError(f"keep must be near or far, got {self.keep!r}")
+
+    def score(self, inputs: Inputs) -> NDArray[np.float64]:
+        if inputs.n == 0:
+            return np.zeros(0)
+        x = place(inputs.embeddings, self.geometry)
+        k = min(self.clusters or inputs.n_classes or 10, inputs.n)
+        centres, labels = cluster(x, k, inputs.rng)
+        distances = np.linalg.norm(x - centres[labels], axis=1).astype(np.float64)
+        return distances if self.keep == "far" else -distances
