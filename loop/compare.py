@@ -79,7 +79,7 @@ def simulate(
             open_ = [b for b in budgets if (name, b, seed) not in done]
             if not open_:
                 continue
-            picks = np.empty(0, np.int64)
+            picks: Labels = np.empty(0, np.int64)
             for budget in [b for b in budgets if b <= open_[-1]]:
                 began = time.perf_counter()
                 picks = extend(task, labels, name, scorer, picks, budget, seed)
@@ -149,7 +149,7 @@ def _inputs(
             task, known, generator(seed, "score model", budget), pool_probabilities=True
         )
         probabilities = model.pool_probabilities
-    seen = np.full(len(labels), -1, np.int64)
+    seen: Labels = np.full(len(labels), -1, np.int64)
     if "labels" in scorer.needs:
         seen = labels
     elif scorer.needs & {"collected", "probabilities"}:

@@ -1,8 +1,8 @@
 """What labelling costs in time, from lead times as labelling tools report them.
 
-Lead times cannot be summed as they are: some are missing, some count a lunch break, and Label Studio
-doubled them for some versions (label-studio pull request 6406). So: missing ones count as the
-median of the others, and nothing counts more than ``CAP`` medians.
+Lead times cannot be summed as they are: some are missing, some count a lunch break, and some
+versions of Label Studio doubled them (label-studio pull request 6406). So a missing one counts like
+the others, and nothing counts more than ``CAP`` medians.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from statistics import median
 
 CAP = 5.0
-"""Medians; in 10,000 log-normal times with sigma 0.65 (usual for choices), 0.7 % are above."""
+"""Medians. Of log-normal times with sigma 0.65, as choices take, 0.7 % are above."""
 
 
 def usable(seconds: Sequence[float | None]) -> list[float]:

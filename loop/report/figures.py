@@ -31,9 +31,11 @@ def learning_curve(curves: Sequence[Curve]) -> str:
         ticks |= set(x)
         y = [100 * p.accuracy for p in curve.points]
         name = f"{curve.name}, this project" if curve.kind == "live" else curve.name
+        if curve.mode == "hindsight":
+            name += " (hindsight)"
         width = 2.4 if curve.kind == "live" else 1.5
         axes.plot(x, y, style, color=COLOURS.get(place, "#444"), lw=width, marker="o", ms=4,
-                  label=f"{name} ({curve.mode})" if curve.mode == "hindsight" else name)  # fmt: skip
+                  label=name)  # fmt: skip
         axes.fill_between(
             x, [100 * p.low for p in curve.points], [100 * p.high for p in curve.points],
             color=COLOURS.get(place, "#444"), alpha=0.12, lw=0,
@@ -42,7 +44,7 @@ def learning_curve(curves: Sequence[Curve]) -> str:
     axes.set_ylabel("test accuracy, %")
     if len(ticks) <= 8:
         axes.set_xticks(sorted(ticks))
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
     return _svg(figure)
 
 

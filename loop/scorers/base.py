@@ -55,9 +55,9 @@ class Inputs:
     embeddings: NDArray[np.float32]
     budget: int
     rng: np.random.Generator
-    available: Bools = field(default=None)  # type: ignore[assignment]
-    covered: Bools = field(default=None)  # type: ignore[assignment]
-    labels: Ints = field(default=None)  # type: ignore[assignment]
+    available: Bools = field(default=None)  # type: ignore[assignment,arg-type]
+    covered: Bools = field(default=None)  # type: ignore[assignment,arg-type]
+    labels: Ints = field(default=None)  # type: ignore[assignment,arg-type]
     n_classes: int | None = None
     probabilities: NDArray[np.float64] | None = None
     fit: Callable[[Ints], Dynamics] | None = None

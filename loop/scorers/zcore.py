@@ -23,7 +23,6 @@ those seen. The weights depend on the set of the k nearest alone, so selection r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -189,22 +188,37 @@ def replay(
     if n < 2 or not len(dims):
         return np.zeros(n), np.zeros(len(dims), np.int64)
     columns = np.ascontiguousarray(np.asarray(embeddings, dtype=np.float32).T)
-    order = np.argsort(dims[:, 0], kind="stable")  # draws of one first dimension share its sort
-    starts = np.linspace(0, len(order), BLOCKS + 1).astype(np.int64)
-    sums = np.zeros((BLOCKS, n))
-    winners = np.empty(len(order), np.int64)
-    _kernel()(
-        columns, dims[order].astype(np.int64), points[order].astype(np.float64), starts,
-        min(neighbours, n - 1), float(exponent), sums, winners,
-    )  # fmt: skip
+    dims = dims.astype(np.int64)
+    points = points.astype(np.float64)
+    if dims.shape[1] == 2:  # both orders of a pair are one sub-space: share its work
+        swap = dims[:, 0] > dims[:, 1]
+        dims[swap], points[swap] = dims[swap, ::-1], points[swap, ::-1]
+    by_space = np.lexsort(dims.T[::-1])
+    dims, points = dims[by_space], points[by_space]
+    sums, winners = _run(columns, dims, points, min(neighbours, n - 1), float(exponent))
     back = np.empty_like(winners)
-    back[order] = winners
-    return sums.sum(axis=0), back
+    back[by_space] = winners
+    return sums, back
 
 
-@cache
-def _kernel() -> Any:
-    """The compiled loop over draws; compiled on first use and kept on disk where possible."""
+def _run(
+    columns: NDArray[np.float32], dims: Ints, points: Floats, k: int, exponent: float
+) -> tuple[Floats, Ints]:
+    """Sums and winners of draws in lexicographic order of their dimensions."""
     from loop.scorers import zcore_kernel
 
-    return zcore_kernel.run
+    n, m = columns.shape[1], dims.shape[1]
+    sums = np.zeros((BLOCKS, n))
+    floats = np.empty((BLOCKS, 1 + m, n), np.float32)
+    doubles, places = np.empty((BLOCKS, n)), np.empty((BLOCKS, n), np.int32)
+    winners = np.empty(len(dims), np.int64)
+    edges = np.flatnonzero(np.diff(dims[:, 0], prepend=-1, append=-1))
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        order = np.argsort(columns[dims[low, 0]]).astype(np.int32)
+        values = columns[dims[low, 0]][order]
+        starts = np.linspace(low, high, BLOCKS + 1).astype(np.int64)
+        zcore_kernel.run(
+            columns, order, values, dims, points, starts, k, exponent,
+            floats, doubles, places, sums, winners,
+        )  # fmt: skip
+    return sums.sum(axis=0), winners

@@ -51,8 +51,8 @@ def compare(
             people = labeler(project, session) if config.labeler.kind == "oracle" else None
             keys = queries.row_keys(session, pool.id)
             rounds = {r.number: r for r in queries.rounds(session, pool.id) if r.number}
-            done = {(run.method, run.labels, run.seed)
-                    for _, run in queries.runs(session, pool.id) if run.arm == COMPARED}  # fmt: skip
+            runs = [run for _, run in queries.runs(session, pool.id) if run.arm == COMPARED]
+            done = {(run.method, run.labels, run.seed) for run in runs}
         mode, task_problem, labels = _labels(project, problem_, people, keys)
         ids = {b: rounds[n].id for n, b in _budgets(project, records).items()}
         ids = {b: i for b, i in ids.items() if mode == "simulated" or b < len(labels)}

@@ -98,7 +98,7 @@ def _item_ids(session: Session, keys: list[str]) -> dict[str, int]:
         .join(Sent, Sent.pick_id == Pick.id)
         .where(Item.key.in_(set(keys)))
     )
-    return {key: item_id for key, item_id in found}
+    return {str(key): int(item_id) for key, item_id in found}
 
 
 def _seen(session: Session, connector: str, ids: list[str]) -> set[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
@@ -145,7 +145,7 @@ def _send(
         raise
     with records.write() as session:
         _mark(session, batch, "CONFIRMED", "")
-        _land(session, items, dict(there))
+        _land(session, items, there)
     return len(items)
 
 
@@ -157,7 +157,7 @@ def _mark(session: Session, batch: str, state: str, message: str) -> None:
     )
 
 
-def _land(session: Session, items: list[tuple[int, str, str]], there: dict[str, str]) -> None:
+def _land(session: Session, items: list[tuple[int, str, str]], there: Mapping[str, str]) -> None:
     for pick_id, key, _ in items:
         if key in there:
             session.execute(

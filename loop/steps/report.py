@@ -127,7 +127,10 @@ def _curves(runs: list[Any], rows: list[Any]) -> list[Curve]:
             ids[run.method, run.labels].append(run.id)
     for method in dict.fromkeys(row.method for row in rows):
         mine = [row for row in rows if row.method == method]
-        points = [Point(r.budget, r.mean, *r.interval, r.n, ids[method, r.budget]) for r in mine]
+        points = [
+            Point(r.budget, r.mean, r.interval[0], r.interval[1], r.n, ids[method, r.budget])
+            for r in mine
+        ]
         curves.append(Curve(method, mine[0].kind, modes.get(method, ""), points))
     return curves
 

@@ -82,7 +82,7 @@ def _save(
         found = session.execute(
             select(Item.row, Item.id).where(Item.row.in_(wanted[start : start + 500]))
         )
-        ids.update({row: item_id for row, item_id in found})
+        ids.update((int(row), int(item_id)) for row, item_id in found)
     session.execute(
         insert(Pick),
         [

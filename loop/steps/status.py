@@ -88,7 +88,7 @@ def status(project: Project) -> Status:
 def settings(project: Project) -> dict[str, str]:
     """What is in force, after flags, environment and file."""
     config = project.config
-    labeler = config.labeler.kind
+    labeler: str = config.labeler.kind
     if labeler == "label-studio":
         url = os.environ.get("LABEL_STUDIO_URL") or config.labeler.url or "no address"
         token = "token set" if os.environ.get("LABEL_STUDIO_API_KEY") else "token from file"

@@ -1,4 +1,4 @@
-"""A softmax head on frozen embeddings, trained by minibatches so that its dynamics mean something."""
+"""A softmax head on frozen embeddings, trained by minibatches, so that its dynamics say much."""
 
 from __future__ import annotations
 
