@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from loop.encoders.base import Encoder
 
 KINDS: dict[str, tuple[str, str]] = {
-    "pixels": ("loop.encoders.pixels", "pixels[:SIDE]  grey values, no model needed"),
+    "pixels": ("loop.encoders.pixels", "pixels[:SIDE]: grey values, no model needed"),
+    "timm": ("loop.encoders.timm", "timm:MODEL[:CHECKPOINT][?size=&mean=&std=&classes=&pad=]"),
 }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +29,11 @@ class Encoder(ABC):
         """Embedding dimensions, D."""
 
     @abstractmethod
-    def prepare(self, image: Image.Image) -> NDArray[np.float32]:
+    def prepare(self, image: Image.Image) -> NDArray[Any]:
         """One RGB image as the array that ``forward`` takes (a row of its batch)."""
 
     @abstractmethod
-    def forward(self, batch: NDArray[np.float32], device: str) -> NDArray[np.float32]:
+    def forward(self, batch: NDArray[Any], device: str) -> NDArray[np.float32]:
         """(B, ...) prepared images -> (B, D) float32."""
 
 
@@ -54,6 +55,3 @@ def join(parts: Sequence[Path], shape: tuple[int, int], out: Path) -> None:
     whole.flush()
     del whole
     draft.replace(out)
-
-
-Progress = Callable[[int], None]

@@ -64,7 +64,7 @@ def source(project: Project) -> Source:
     if pool.source == "parquet":
         from connectors.parquet import Parquet
 
-        return Parquet(path)
+        return Parquet(path, labelled=pool.labelled)
     from connectors.folder import Folder
 
     return Folder(path, labelled=pool.labelled, test=test)

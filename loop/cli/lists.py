@@ -1,0 +1,61 @@
+"""Lists: which scorers and encoders there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from loop.cli.output import json_option, print_json, say, table
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def scorers(name: str | None, as_json: bool) -> None:
+    """List the selection methods, or say all about one.
+
+    \b
+    Example: coreloop scorers zcore
+    """
+    from loop import scorers as registry
+
+    found: list[dict[str, Any]] = []
+    for one in [name] if name else registry.names():
+        cls = registry.load(one)
+        found.append(
+            {
+                "name": one, "needs": sorted(cls.needs), "nested": cls.nested, "cost": cls.cost,
+                "source": cls.source, "about": (cls.__doc__ or "").strip().split("\n\n")[0],
+                "parameters": {
+                    key: repr(field.default)
+                    for key, field in getattr(cls, "__dataclass_fields__", {}).items()
+                },
+            }
+        )  # fmt: skip
+    if as_json:
+        print_json(found)
+    elif name:
+        for key, value in found[0].items():
+            say(f"{key}: {value}")
+    else:
+        lines = [(f["name"], ", ".join(map(str, f["needs"])) or "-", f["cost"]) for f in found]
+        table(("name", "needs", "cost"), lines)
+        say("all about one: coreloop scorers NAME")
+
+
+@click.command()
+@json_option
+def encoders(as_json: bool) -> None:
+    """List the encoders; several are joined by +.
+
+    \b
+    Example: coreloop encoders
+    """
+    from loop.encoders import KINDS
+
+    if as_json:
+        print_json([{"name": name, "form": form} for name, (_, form) in KINDS.items()])
+        return
+    for _, form in KINDS.values():
+        say(form)

@@ -1,0 +1,113 @@
+"""simulate: which method wins on images whose labels are known?"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from loop.cli.output import bar, json_option, percent, print_json, say, table
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path), required=False)
+@click.option("--project", "-p", "folder", type=click.Path(path_type=Path), help="Project folder; "
+              "default with SOURCE: ./coreloop-simulate-NAME, made when missing.")  # fmt: skip
+@click.option("--encoder", default="pixels", show_default=True, help="See 'coreloop encoders'.")
+@click.option("--methods", default="all", show_default=True, help="Scorers, comma-separated.")
+@click.option("--per-class", "per_class", default="", help="Labels per class, e.g. 1,2,5,10.")
+@click.option("--budgets", default="", help="Labels in all, e.g. 20,50,100.")
+@click.option("--seeds", default=5, show_default=True, help="Paired repetitions.")
+@click.option("--trainer", default="linear", show_default=True, help="linear, resnet18, ...")
+@click.option("--labels", default="", help="Parquet column with annotators' labels to train on.")
+@click.option("--jobs", default=0, help="Worker processes; default: one per core.")
+@json_option
+def simulate(
+    source: Path | None, folder: Path | None, encoder: str, methods: str, per_class: str,
+    budgets: str, seeds: int, trainer: str, labels: str, jobs: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Compare selection methods on images whose labels are known.
+
+    SOURCE is a folder with one sub-folder per class, or a parquet file with image and label
+    columns; without it, the project's own images are used. Cells are kept: more seeds, methods or
+    budgets later compute only what is missing.
+
+    \b
+    Example: coreloop simulate photos-labelled --per-class 1,2,5,10 --seeds 10
+    """
+    from loop.steps.embed import embed
+    from loop.steps.scan import scan
+    from loop.steps.simulate import Grid, all_methods
+    from loop.steps.simulate import simulate as step
+
+    names = [] if methods == "all" else [m.strip() for m in methods.split(",") if m.strip()]
+    chosen = all_methods(names)
+    project = _project(source, folder, encoder)
+    grid = Grid(chosen, _budgets(project, per_class, budgets), seeds, trainer, labels)
+    with bar() as (begin, progress):
+        begin("scanning images")
+        scan(project)
+        begin(f"embedding with {project.config.encoder}")
+        embed(project, progress)
+        begin(f"{len(chosen)} methods, {len(grid.budgets)} budgets, {seeds} seeds")
+        rows = step(project, grid, jobs=jobs or os.cpu_count() or 1, on_progress=progress)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    _print(rows, grid.budgets)
+    say(f"mean test accuracy in % over {seeds} seeds, trainer {trainer}; + better and - worse than")
+    say("random, paired by seed, 95 % interval without 0; * sees the label of every image")
+
+
+def _project(source: Path | None, folder: Path | None, encoder: str) -> Any:
+    from loop import config as settings
+    from loop.cli.setup import found_classes
+    from loop.project import find
+    from loop.steps.init import init
+
+    if source is None:
+        return find(folder or Path())
+    root = folder or Path(f"coreloop-simulate-{source.stem}")
+    if (root / settings.FILE).exists():
+        project = find(root)
+        if project.config.encoder != encoder:
+            values = {**project.config.model_dump(), "encoder": encoder}
+            project = type(project)(project.root, settings.check(values, "simulate"))
+        return project
+    path = source.expanduser().resolve()
+    kind = "parquet" if path.suffix == ".parquet" else "folder"
+    values = {
+        "project": {"name": source.stem, "classes": found_classes(path)},
+        "pool": {"source": kind, "path": str(path), "labelled": True, "test": 10_000},
+        "encoder": encoder,
+        "labeler": {"kind": "oracle"},
+    }
+    return init(root, settings.check(values, "simulate"))
+
+
+def _budgets(project: Any, per_class: str, budgets: str) -> list[int]:
+    from loop.cli.setup import whole_numbers
+    from loop.errors import ConfigError
+
+    if per_class and budgets:
+        raise ConfigError("give --per-class or --budgets, not both")
+    if budgets:
+        return whole_numbers(budgets, "--budgets")
+    classes = len(project.config.project.classes)
+    return [n * classes for n in whole_numbers(per_class or "1,2,5,10", "--per-class")]
+
+
+def _print(rows: Any, budgets: list[int]) -> None:
+    """One line per method, one column per budget."""
+    cells: dict[str, dict[int, str]] = {}
+    for row in rows:
+        low, high = row.difference_interval
+        mark = " " if row.difference is None or row.n < 2 or low <= 0 <= high else (
+            "+" if low > 0 else "-")  # fmt: skip
+        name = row.method + ("*" if row.kind == "all labels" else "")
+        cells.setdefault(name, {})[row.budget] = percent(row.mean) + mark
+    lines = [(name, *[mine.get(b, "-") for b in budgets]) for name, mine in cells.items()]
+    table(("method \\ labels", *map(str, budgets)), lines)

@@ -1,0 +1,39 @@
+"""Several encoders side by side: the columns of each, in the order given (as ZCore does)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from loop.encoders.base import Encoder
+
+
+@dataclass(frozen=True)
+class Joined(Encoder):
+    """Prepares each image once per part; a batch is an object array of the parts' inputs."""
+
+    parts: tuple[Encoder, ...]
+
+    @property
+    def digest(self) -> str:
+        return "+".join(part.digest for part in self.parts)
+
+    @property
+    def dim(self) -> int:
+        return sum(part.dim for part in self.parts)
+
+    def prepare(self, image: Image.Image) -> NDArray[Any]:
+        prepared = np.empty(len(self.parts), dtype=object)
+        for i, part in enumerate(self.parts):
+            prepared[i] = part.prepare(image)
+        return prepared
+
+    def forward(self, batch: NDArray[Any], device: str) -> NDArray[np.float32]:
+        return np.concatenate(
+            [p.forward(np.stack(list(batch[:, i])), device) for i, p in enumerate(self.parts)],
+            axis=1,
+        )

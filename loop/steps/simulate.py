@@ -1,0 +1,221 @@
+"""simulate: methods against each other on a project whose labels are known. No labeler, no rounds.
+
+Cells are stored as they finish, under the digest of everything that determines them, and are never
+computed twice. Groups of cells (one method, one seed) run in worker processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from connectors.parquet import Parquet
+from db import queries
+from db.models import Cell, Simulation
+from db.state import log
+from loop import compare, scorers, train
+from loop.compare import Row, kind, paired
+from loop.errors import ConfigError, NotReady
+from loop.project import Project
+from loop.steps.embed import embeddings
+from loop.steps.opened import source, versions, writing
+from loop.train import Task
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What to simulate; ``methods`` maps a shown name to (scorer, its parameters)."""
+
+    methods: dict[str, tuple[str, dict[str, Any]]]
+    budgets: list[int]
+    seeds: int
+    trainer: str = "linear"
+    labels: str = ""
+    """Column of the labels that annotators give (select and train with them); default: the true."""
+
+
+def all_methods(names: Sequence[str] = ()) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Every scorer, or the named ones (random is always there), with default parameters.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    wanted = list(names) or scorers.names()
+    for name in wanted:
+        scorers.load(name)
+    return {name: (name, {}) for name in dict.fromkeys(["random", *wanted])}
+
+
+def simulate(
+    project: Project,
+    grid: Grid,
+    *,
+    jobs: int = 1,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Row]:
+    """Runs the cells that are missing and returns the table.
+
+    Raises:
+        NotReady: images without a known label, or not embedded.
+        ConfigError: budgets that do not fit, unknown names.
+    """
+    with writing(project) as records:
+        with records.read() as session:
+            task, labels = _problem(session, project, grid.labels)
+            pool = queries.the_pool(session)
+        compare.check_budgets(grid.budgets, len(task.pool))
+        config = {"pool": pool.digest, "encoder": project.config.encoder, "trainer": grid.trainer,
+                  "labels": grid.labels, "test": project.config.pool.model_dump()}  # fmt: skip
+        digest = hashlib.blake2b(
+            json.dumps(config, sort_keys=True).encode(), digest_size=16
+        ).hexdigest()
+        with records.write() as session:
+            found = session.scalar(select(Simulation).where(Simulation.digest == digest))
+            if found is None:
+                found = Simulation(digest=digest, config=config, versions=versions())
+                session.add(found)
+                session.flush()
+            number = found.id
+            cells = session.scalars(select(Cell).where(Cell.simulation_id == number))
+            done = {(c.method, c.budget, c.seed) for c in cells}
+        wanted = {(_key(grid, name), b, s) for name in grid.methods for b in grid.budgets
+                  for s in range(grid.seeds)}  # fmt: skip
+        count = len(wanted & done)
+        for cell in _cells(task, labels, grid, done, jobs):
+            with records.write() as session:
+                session.add(Cell(simulation_id=number, **cell))
+            count += 1
+            on_progress(count, len(wanted))
+        with records.write() as session:
+            log(session, "simulate", f"{len(grid.methods)} methods, {len(wanted)} cells")
+            return _table(session, number, grid)
+
+
+def _key(grid: Grid, name: str) -> str:
+    """How a method with its parameters is stored."""
+    scorer, params = grid.methods[name]
+    return scorer + (json.dumps(params, sort_keys=True) if params else "")
+
+
+def _problem(session: Session, project: Project, column: str) -> tuple[Task, np.ndarray]:
+    """The task, tested on true labels, and the pool labels that annotators give."""
+    pool = queries.the_pool(session)
+    index = {name: i for i, name in enumerate(project.config.project.classes)}
+    known, keys = queries.known_labels(session, pool.id), queries.row_keys(session, pool.id)
+    rows = queries.split_rows(session, pool.id, "pool")
+    test_rows = queries.split_rows(session, pool.id, "test")
+    missing = [r for r in [*rows, *test_rows] if known.get(keys[int(r)]) not in index]
+    if missing:
+        raise NotReady(
+            f"{len(missing)} images have no known label among the classes; 'simulate' needs the "
+            "true label of every image (set labelled = true under [pool] before the scan)"
+        )
+    labels = np.array([index[known[keys[int(r)]]] for r in rows], dtype=np.int64)
+    if column:
+        images = source(project)
+        if not isinstance(images, Parquet):
+            raise ConfigError("--labels names a column, so the images must be a parquet file")
+        told, uris = images.labels(column), queries.row_uris(session, pool.id)
+        labels = np.array([index.get(told[uris[int(r)]] or "", -1) for r in rows], dtype=np.int64)
+        if (labels < 0).any():
+            raise ConfigError(
+                f"column {column!r} has no class for {int((labels < 0).sum())} images"
+            )
+    everything = embeddings(session, project)
+    task = Task(
+        n_classes=len(index),
+        pool=np.asarray(everything[rows], dtype=np.float32),
+        test=np.asarray(everything[test_rows], dtype=np.float32),
+        test_labels=np.array([index[known[keys[int(r)]]] for r in test_rows], dtype=np.int64),
+    )
+    return task, labels
+
+
+_shared: tuple[Task, np.ndarray, Grid] | None = None
+"""What a worker process computes on; set once per process, so that arrays travel once."""
+
+
+def _cells(
+    task: Task, labels: np.ndarray, grid: Grid, done: set[tuple[str, int, int]], jobs: int
+) -> Iterator[dict[str, Any]]:
+    groups = [
+        (name, seed, {b for b in grid.budgets if (_key(grid, name), b, seed) in done})
+        for seed in range(grid.seeds)
+        for name in grid.methods
+    ]
+    groups = [g for g in groups if len(g[2]) < len(grid.budgets)]
+    if jobs <= 1:
+        _adopt(task, labels, grid, 0)
+        for group in groups:
+            yield from _group(group)
+        return
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
+
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=_adopt, initargs=(task, labels, grid, 1)
+    )
+    try:
+        for future in as_completed([pool.submit(_group, group) for group in groups]):
+            yield from future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _adopt(task: Task, labels: np.ndarray, grid: Grid, threads: int) -> None:
+    """Gives this process its problem; ``threads`` > 0 keeps libraries from oversubscribing."""
+    global _shared
+    if threads:
+        import torch
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(threads)
+        torch.set_num_threads(threads)
+        import numba
+
+        numba.set_num_threads(threads)
+    _shared = (task, labels, grid)
+
+
+def _group(group: tuple[str, int, set[int]]) -> list[dict[str, Any]]:
+    assert _shared is not None
+    task, labels, grid = _shared
+    name, seed, done = group
+    scorer, params = grid.methods[name]
+    cells = compare.simulate(
+        task, labels, {name: scorers.get(scorer, **params)}, grid.budgets, [seed],
+        train.get(grid.trainer), skip={(name, b, seed) for b in done},
+    )  # fmt: skip
+    return [
+        {
+            "method": _key(grid, name), "budget": cell.budget, "seed": seed,
+            "outcome": {"accuracy": cell.metrics.accuracy,
+                        "balanced_accuracy": cell.metrics.balanced_accuracy,
+                        "macro_f1": cell.metrics.macro_f1, "notes": cell.notes,
+                        "picks": [int(p) for p in cell.picks]},
+            "seconds": cell.seconds,
+        }
+        for cell in cells
+    ]  # fmt: skip
+
+
+def _table(session: Session, number: int, grid: Grid) -> list[Row]:
+    shown = {_key(grid, name): name for name in grid.methods}
+    accuracy = {}
+    for cell in session.scalars(select(Cell).where(Cell.simulation_id == number)):
+        if cell.method in shown and cell.budget in grid.budgets and cell.seed < grid.seeds:
+            accuracy[shown[cell.method], cell.budget, cell.seed] = float(cell.outcome["accuracy"])
+    ordered = {
+        (m, b, s): accuracy[m, b, s]
+        for m in grid.methods for b in grid.budgets for s in range(grid.seeds)
+        if (m, b, s) in accuracy
+    }  # fmt: skip
+    kinds = {name: kind(scorers.get(s, **params)) for name, (s, params) in grid.methods.items()}
+    return paired(ordered, kinds)
