@@ -76,7 +76,7 @@ class Oracle:
         tasks = self._tasks()
         for number, task in enumerate(tasks):
             if number >= int(since or 0):
-                yield self._answer(task["key"], number)
+                yield self.answer(task["key"], number)
         self.cursor = str(len(tasks))
 
     def progress(self) -> Progress:
@@ -100,10 +100,11 @@ class Oracle:
             return others[int(rng.integers(len(others)))]
         return true
 
-    def _answer(self, key: str, number: int) -> Annotation:
+    def answer(self, key: str, number: int = 0) -> Annotation:
+        """What it says of one item, and how long it took."""
         rng = self._rng(key)
         label = self._label(key, rng)
-        # log-normal, as human reaction times are; a tenth of the answers takes 2.3 times as long
+        # log-normal, as human reaction times are: a tenth of the answers takes 2.3 times as long
         seconds = float(MEDIAN_SECONDS * np.exp(0.65 * rng.standard_normal()))
         at = EPOCH + timedelta(seconds=5.0 * number)
         return Annotation(

@@ -34,14 +34,14 @@ def write_digits(folder: Path) -> int:
     return len(digits.target)
 
 
-def settings(images: Path, seed: int) -> dict[str, Any]:
-    """The demo's coreloop.toml, as plain values."""
+def settings(images: Path, seed: int, *, server: bool = False) -> dict[str, Any]:
+    """The demo's coreloop.toml, as plain values; with ``server`` labels come from Label Studio."""
     return {
         "project": {"name": "handwritten digits", "classes": NAMES, "seed": seed},
-        "pool": {"path": str(images), "labelled": True, "test": 360},
+        "pool": {"path": str(images), "labelled": True, "test": 60 if server else 360},
         "encoder": "pixels",
         "selection": {"scorer": "kmeans", "budgets": [20, 40, 80]},
-        "labeler": {"kind": "oracle", "error_rate": 0.03},
+        "labeler": {"kind": "label-studio"} if server else {"kind": "oracle", "error_rate": 0.03},
         "compare": {"baselines": ["random", "margin", "el2n"], "seeds": 5},
         "costs": {"hourly_rate": 25.0},
     }

@@ -40,9 +40,7 @@ def demo(folder: Path | None, seed: int, server: bool, keep: bool, as_json: bool
     if not (root / config.FILE).exists():
         images.mkdir(parents=True, exist_ok=True)
         write_digits(images)
-        values = settings(Path("images"), seed)
-        if server:
-            values["labeler"] = {"kind": "label-studio"}
+        values = settings(Path("images"), seed, server=server)
         project: Project = init(root, config.check(values, "demo"))
     else:
         project = find(root)

@@ -131,7 +131,6 @@ def labeler(project: Project, session: Session) -> Labeler:
 
 def _label_studio(project: Project, pool: Pool) -> Labeler:
     from connectors.label_studio import LabelStudio
-
     from loop.secrets import label_studio_token
 
     settings = project.config.labeler
@@ -145,6 +144,7 @@ def _label_studio(project: Project, pool: Pool) -> Labeler:
         read=images.read,
         images=settings.images,
         local_root=settings.local_root or None,
+        image_root=project.path(project.config.pool.path),
         overlap=settings.overlap,
         project_id=settings.project or None,
     )

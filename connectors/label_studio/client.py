@@ -1,0 +1,162 @@
+"""Requests to one server: the SDK knows the tokens, this file owns retries and errors.
+
+Reads are repeated with growing pauses; writes never are (the SDK would, and duplicates tasks by it).
+An answer that was lost on the way back from a write is ``Unknown``, a refusal is ``Rejected``. No
+message carries headers or tokens: the text of the SDK's own errors does, so it is never used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from connectors.base import Mismatch, Rejected, Unauthorized, Unknown, Unreachable
+
+READ_TIMEOUT = 120.0
+WRITE_TIMEOUT = 600.0
+LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
+RETRY = frozenset({408, 425, 429, 502, 503, 504})
+TOKEN_HELP = (
+    "make a new personal access token in Label Studio (Account & Settings) and set it in "
+    "LABEL_STUDIO_API_KEY; legacy tokens work only where the organization allows them"
+)
+
+
+class Client:
+    """One server and one token, of either kind (personal access or legacy)."""
+
+    def __init__(self, url: str, token: str, *, attempts: int = 5) -> None:
+        self.url = url.rstrip("/")
+        self._token, self._attempts = token, attempts
+        self._http = httpx.Client(timeout=httpx.Timeout(READ_TIMEOUT, connect=10.0))
+        self._sdk: Any = None
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        """JSON answer of a read.
+
+        Raises:
+            Unreachable: no useful answer after several tries.
+            Unauthorized, Mismatch (404), Rejected: said by the server.
+        """
+        retrying = Retrying(
+            retry=retry_if_exception_type(Unreachable),
+            stop=stop_after_attempt(self._attempts),
+            wait=wait_exponential_jitter(initial=0.5, max=20),
+            reraise=True,
+        )
+        for attempt in retrying:
+            with attempt:
+                return self._read(path, params)
+
+    def _read(self, path: str, params: Mapping[str, Any] | None) -> Any:
+        try:
+            response = self._send("GET", path, params=params)
+        except httpx.HTTPError as error:
+            raise Unreachable(self._no_answer(error)) from None
+        if response.status_code in RETRY:
+            raise Unreachable(f"{self.url} answered {response.status_code} to GET {path}")
+        return self._json(response, f"GET {path}")
+
+    def write(
+        self, method: str, path: str, json: Any = None, *, params: Mapping[str, Any] | None = None,
+        files: Any = None,
+    ) -> Any:  # fmt: skip
+        """JSON answer of a write, sent once.
+
+        Raises:
+            Unreachable: nothing was sent.
+            Rejected, Unauthorized, Mismatch: refused, nothing was written.
+            Unknown: it may have been written.
+        """
+        try:
+            response = self._send(
+                method, path, params=params, json=json, files=files, timeout=WRITE_TIMEOUT
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise Unreachable(self._no_answer(error)) from None
+        except httpx.HTTPError as error:
+            raise Unknown(
+                f"no answer to {method} {path} ({type(error).__name__}); it may have been done. "
+                "The same command finds out and continues"
+            ) from None
+        if response.status_code in LATER:
+            raise Unknown(
+                f"{self.url} answered {response.status_code} to {method} {path}; it may have been "
+                "done. The same command finds out and continues"
+            )
+        return self._json(response, f"{method} {path}")
+
+    def close(self) -> None:
+        """Gives connections back."""
+        self._http.close()
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """One request; a 401 is tried once more with a newly made access token."""
+        for fresh in (False, True):
+            response = self._http.request(
+                method, f"{self.url}{path}", headers=self._headers(fresh), **options
+            )
+            if response.status_code != 401:
+                break
+        return response
+
+    def _headers(self, fresh: bool) -> dict[str, str]:
+        from label_studio_sdk import LabelStudio
+        from label_studio_sdk.core.api_error import ApiError
+
+        try:
+            if fresh or self._sdk is None:
+                self._sdk = LabelStudio(
+                    base_url=self.url + "/", api_key=self._token, timeout=READ_TIMEOUT
+                )
+            sent = self._sdk._client_wrapper.get_headers()
+        except ApiError as error:
+            if error.status_code in LATER:
+                raise httpx.ConnectError("the token could not be refreshed") from None
+            raise Unauthorized(f"{self.url} does not accept the token; {TOKEN_HELP}") from None
+        except ValueError:  # a proxy answered the refresh with a page of its own
+            raise httpx.ConnectError("the token could not be refreshed") from None
+        return {"Authorization": sent["Authorization"]}
+
+    def _json(self, response: httpx.Response, what: str) -> Any:
+        code = response.status_code
+        if code in (401, 403):
+            raise Unauthorized(f"{self.url} answered {code} to {what}; {TOKEN_HELP}")
+        if code == 404:
+            raise Mismatch(
+                f"{self.url} knows nothing at {what}: the project was deleted, or this token may "
+                "not see it"
+            )
+        if code == 500 or code >= 502:
+            raise Unreachable(f"{self.url} failed with {code} at {what}; look at its log")
+        if code >= 400:
+            raise Rejected(f"{self.url} refused {what} ({code}): {_detail(response)}")
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError:
+            raise Unreachable(
+                f"{self.url} answered {what} with something that is no JSON; is it Label Studio?"
+            ) from None
+
+    def _no_answer(self, error: Exception) -> str:
+        return (
+            f"no answer from Label Studio at {self.url} ({type(error).__name__}); is it running? "
+            "Nothing is lost, repeat the command later"
+        )
+
+
+def _detail(response: httpx.Response) -> str:
+    """The server's own explanation, short."""
+    try:
+        body = response.json()
+    except ValueError:
+        return response.reason_phrase
+    if isinstance(body, dict):
+        found = body.get("validation_errors") or body.get("detail") or body
+        return str(found)[:400]
+    return str(body)[:400]

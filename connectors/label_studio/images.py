@@ -1,0 +1,107 @@
+"""Three ways for the browser to get a picture: uploaded, from the server's disk, or by URL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+from connectors.base import Item, Rejected
+from connectors.label_studio.client import Client
+
+UPLOADS = 50
+"""Files per request; the server refuses more than 100."""
+
+
+class Serving(Protocol):
+    """Gives each item the address that goes into its task."""
+
+    def addresses(self, client: Client, project: int, items: Sequence[Item]) -> list[str]:
+        """One address per item, in order; what has to be stored is stored now."""
+        ...
+
+
+class Uploaded:
+    """Sends the bytes; works with any server. Uploading twice wastes space, nothing else."""
+
+    def __init__(self, read: Callable[[str], bytes]) -> None:
+        self.read = read
+
+    def addresses(self, client: Client, project: int, items: Sequence[Item]) -> list[str]:
+        found: list[str] = []
+        for start in range(0, len(items), UPLOADS):
+            part = items[start : start + UPLOADS]
+            # one form field per file: of several under one name the server keeps only the last
+            files = {
+                f"f{i}": (f"{item.key}{_suffix(item.uri)}", self.read(item.uri))
+                for i, item in enumerate(part)
+            }
+            answer = client.write(
+                "POST", f"/api/projects/{project}/import", files=files,
+                params={"commit_to_project": "false"},
+            )  # fmt: skip
+            ids = [int(i) for i in answer["file_upload_ids"]]
+            listed = client.get(
+                f"/api/projects/{project}/file-uploads", {"ids": str(ids).replace(" ", "")}
+            )
+            by_key = {
+                key: f"/data/{one['file']}"
+                for one in listed
+                for key in (_key_in(str(one["file"])),)
+                if one["id"] in ids
+            }
+            missing = [item.uri for item in part if item.key not in by_key]
+            if missing:
+                raise Rejected(f"the server did not keep {len(missing)} uploads, e.g. {missing[0]}")
+            found += [by_key[item.key] for item in part]
+        return found
+
+
+class OnDisk:
+    """The server reads its own disk: LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED must be true, and
+    ``root`` its LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT."""
+
+    def __init__(self, root: Path, images: Path) -> None:
+        self.root, self.images = root.resolve(), images.resolve()
+
+    def addresses(self, client: Client, project: int, items: Sequence[Item]) -> list[str]:
+        if not self.images.is_relative_to(self.root) or self.images == self.root:
+            raise Rejected(
+                f"the images ({self.images}) must lie in a folder below the server's document "
+                f"root ({self.root}); or set images = 'upload' under [labeler]"
+            )
+        self._allow(client, project)
+        below = self.images.relative_to(self.root)
+        return [f"/data/local-files/?d={quote(str(below / item.uri))}" for item in items]
+
+    def _allow(self, client: Client, project: int) -> None:
+        """The server hands out files only below the path of some storage of the project; the
+        storage is never synchronised, since that would make tasks of its own."""
+        storages = client.get("/api/storages/localfiles", {"project": project})
+        if not any(Path(str(s["path"])) == self.images for s in storages):
+            client.write(
+                "POST", "/api/storages/localfiles",
+                {"project": project, "path": str(self.images), "title": "coreloop images",
+                 "use_blob_urls": True, "regex_filter": ".*"},
+            )  # fmt: skip
+
+
+class ByUrl:
+    """Addresses as they are; the image server must send CORS headers, or nothing shows."""
+
+    def addresses(self, client: Client, project: int, items: Sequence[Item]) -> list[str]:
+        strange = [i.uri for i in items if "://" not in i.uri]
+        if strange:
+            raise Rejected(f"{strange[0]!r} is no URL; set images = 'upload' under [labeler]")
+        return [item.uri for item in items]
+
+
+def _suffix(uri: str) -> str:
+    suffix = Path(uri).suffix.lower()
+    return suffix if suffix in {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"} else ".png"
+
+
+def _key_in(file: str) -> str:
+    """Uploads are named ``upload/<project>/<random>-<our name>``."""
+    return Path(file).stem.rpartition("-")[2]

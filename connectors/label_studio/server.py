@@ -1,0 +1,222 @@
+"""A Label Studio server of one's own, for the demo and the tests: loopback only, telemetry off.
+
+Label Studio pins its own SDK, so it lives in an environment apart; only its command is started. The
+first start of a data folder runs a minute of migrations; a template folder, made once, is copied.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from connectors.base import Unreachable
+
+USERNAME = "people@coreloop.example"
+START_SECONDS = 240.0
+
+
+@dataclass
+class Server:
+    """A running server; ``stop`` ends it."""
+
+    url: str
+    token: str
+    username: str
+    password: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> None:
+        """Ends the server, in the end by force."""
+        self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start(
+    folder: Path,
+    executable: Path,
+    *,
+    template: Path | None = None,
+    port: int | None = None,
+    document_root: Path | None = None,
+) -> Server:
+    """Starts a server whose data lie in ``folder``; waits until it answers.
+
+    Args:
+        executable: the ``label-studio`` command.
+        template: a data folder that ``start`` made once; made now if it is missing.
+        port: default: a free one.
+        document_root: what local-file serving may hand out; default ``folder``/files.
+
+    Raises:
+        Unreachable: it does not start; the message ends with its log.
+    """
+    if template is not None and not (folder / "data").exists():
+        if not (template / "ready").exists():
+            shutil.rmtree(template, ignore_errors=True)
+            start(template, executable).stop()
+            (template / "ready").touch()
+        shutil.copytree(template, folder, dirs_exist_ok=True)
+    for name in ("data", "home", "files"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    password, token = _credentials(folder)
+    port = port or free_port()
+    log = (folder / "server.log").open("ab")
+    process = subprocess.Popen(
+        [str(executable), "start", "--no-browser", "--internal-host", "127.0.0.1",
+         "--port", str(port), "--log-level", "WARNING"],
+        env=_environment(folder, password, token, document_root or folder / "files"),
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=folder,
+    )  # fmt: skip
+    server = Server(f"http://127.0.0.1:{port}", token, USERNAME, password, folder, process)
+    try:
+        _wait(server)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _credentials(folder: Path) -> tuple[str, str]:
+    """Password and legacy token of this data folder, kept beside it for its owner alone."""
+    file = folder / "credentials"
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(f"{secrets.token_urlsafe(12)}\n{secrets.token_hex(20)}\n")
+    password, token = file.read_text().split()
+    return password, token
+
+
+def _environment(folder: Path, password: str, token: str, root: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "LC_ALL", "TMPDIR")}
+    silent = dict.fromkeys(
+        ("SENTRY_DSN", "LABEL_STUDIO_SENTRY_DSN", "FRONTEND_SENTRY_DSN",
+         "LABEL_STUDIO_FRONTEND_SENTRY_DSN"), "",
+    )  # fmt: skip
+    return {
+        **kept, **silent,
+        "HOME": str(folder / "home"),
+        "LABEL_STUDIO_BASE_DATA_DIR": str(folder / "data"),
+        "LABEL_STUDIO_COLLECT_ANALYTICS": "false", "COLLECT_ANALYTICS": "false",
+        "LABEL_STUDIO_LATEST_VERSION_CHECK": "false",
+        "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
+        "LABEL_STUDIO_USERNAME": USERNAME, "LABEL_STUDIO_PASSWORD": password,
+        "LABEL_STUDIO_USER_TOKEN": token, "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(root),
+        "NO_PROXY": "127.0.0.1,localhost",
+    }  # fmt: skip
+
+
+def _wait(server: Server) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        if server.process.poll() is not None:
+            break
+        try:
+            answer = httpx.get(f"{server.url}/health", timeout=5, trust_env=False)
+            if answer.status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.3)
+    tail = (server.folder / "server.log").read_text(errors="replace")[-600:]
+    raise Unreachable(f"Label Studio did not start at {server.url}:\n{tail}")
+
+
+def personal_token(server: Server) -> str:
+    """A new personal access token, made as a person would: log in, then ask for one."""
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
+        log_in(http, server.username, server.password)
+        listed = http.get("/api/token/", headers=_csrf(http)).json()
+        for old in listed if isinstance(listed, list) else []:
+            http.post("/api/token/blacklist/", json={"refresh": old["token"]}, headers=_csrf(http))
+        answer = http.post("/api/token/", headers=_csrf(http))
+        answer.raise_for_status()
+        return str(answer.json()["token"])
+
+
+def log_in(http: httpx.Client, username: str, password: str) -> None:
+    """Logs the client's cookies in."""
+    http.get("/user/login/")
+    http.post(
+        "/user/login/",
+        data={"email": username, "password": password, "csrfmiddlewaretoken": _token(http)},
+        headers={"Referer": str(http.base_url)},
+    )
+
+
+def _token(http: httpx.Client) -> str:
+    return http.cookies.get("csrftoken") or ""
+
+
+def _csrf(http: httpx.Client) -> dict[str, str]:
+    return {"X-CSRFToken": _token(http), "Referer": str(http.base_url)}
+
+
+def annotate(
+    server: Server,
+    project: int,
+    answers: dict[str, tuple[str, float]],
+    *,
+    person: str = "demo",
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Simulated people: answers the open tasks whose key is in ``answers`` with (label, seconds).
+
+    Repeating it adds nothing: each annotation has an identity made of person and task.
+    Returns the number of annotations made now.
+    """
+    import uuid
+
+    from connectors.label_studio import config
+    from connectors.label_studio.client import Client
+    from connectors.label_studio.labeler import KEY, LabelStudio
+
+    client = Client(server.url, server.token)
+    described = client.get(f"/api/projects/{project}/")
+    controls = config.read(described["label_config"])
+    reader = LabelStudio(
+        server.url, server.token, title="", marker=str(described["description"]), classes=[],
+        read=lambda uri: b"", project_id=project,
+    )  # fmt: skip
+    made = 0
+    open_ = [
+        task
+        for task in reader.tasks()
+        if task["data"].get(KEY) in answers and not int(task.get("total_annotations") or 0)
+    ]
+    for task in open_:
+        label, seconds = answers[task["data"][KEY]]
+        body: dict[str, Any] = {
+            "result": [{"from_name": controls.label, "to_name": controls.image, "type": "choices",
+                        "value": {"choices": [label]}}],
+            "lead_time": seconds,
+            "unique_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{project}/{task['id']}/{person}")),
+        }  # fmt: skip
+        client.write("POST", f"/api/tasks/{task['id']}/annotations/", body)
+        made += 1
+        on_progress(made, len(open_))
+    client.close()
+    return made

@@ -1,0 +1,31 @@
+"""Simulated people for the demo with a real server: they know the folder names, and err at times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from connectors.label_studio.server import Server, annotate
+from connectors.oracle import Oracle
+from db import queries
+from loop.project import Project
+from loop.steps.opened import labeler, reading
+
+ERROR_RATE = 0.03
+
+
+def answer_open_tasks(
+    project: Project, server: Server, on_progress: Callable[[int, int], None]
+) -> int:
+    """Answers every open task in the server; returns how many."""
+    with reading(project) as records, records.read() as session:
+        pool = queries.the_pool(session)
+        known = queries.known_labels(session, pool.id)
+        people = labeler(project, session)
+    oracle = Oracle(
+        project.root, known, project.config.project.classes,
+        error_rate=ERROR_RATE, seed=project.config.project.seed,
+    )  # fmt: skip
+    answers = {key: (note.label or "", note.seconds or 1.0)
+               for key in known for note in (oracle.answer(key),)}  # fmt: skip
+    number = int(people.project["id"])  # type: ignore[attr-defined]
+    return annotate(server, number, answers, on_progress=on_progress)
