@@ -9,10 +9,11 @@ and the scores are scaled to [0, 1].
 
 Source: Griffin et al., arXiv 2411.15349 (WACV 2026); voxel51/zcore core/coreset/zcore.py.
 Different on purpose: independent random streams (the published workers share one stream, so that 10
-workers repeat 100,000 draws ten times: ``replicas`` = 10 reproduces that); weights in float64
-(float32 underflows to NaN at small distances); constant dimensions are never drawn (they crash the
-original); NaN is refused; of several exact copies the lowest row pays, where the original leaves it
-to an unstable sort.
+workers repeat 100,000 draws ten times: ``replicas`` = 10 reproduces that); weights are powers of
+(smallest distance / distance), where the original's float32 powers underflow to NaN; constant
+dimensions are never drawn (they crash the original); NaN is refused; rows that coincide with the
+winner, or tie for the last place among the nearest, share, where the original leaves the choice to
+an unstable sort.
 
 Exactness of the fast path (n images, window W << n): along one sorted dimension |x_a - q_a| is a
 lower bound of the L1 distance, so expanding both ways until the bound exceeds the best is exact;
@@ -23,6 +24,7 @@ those seen. The weights depend on the set of the k nearest alone, so selection r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -144,8 +146,12 @@ def sample_draws(
     if m == 2:  # distinct pairs without rejection
         first = rng.integers(d, size=draws)
         where = np.stack([first, (first + 1 + rng.integers(d - 1, size=draws)) % d], axis=1)
-    else:
-        where = np.stack([rng.permutation(d)[:m] for _ in range(draws)]).reshape(draws, m)
+    else:  # Floyd's sampling, all draws at once: j joins wherever the number drawn is taken
+        where = np.empty((draws, m), np.int64)
+        for i, j in enumerate(range(d - m, d)):
+            drawn = rng.integers(j + 1, size=draws)
+            taken = (where[:, :i] == drawn[:, None]).any(axis=1)
+            where[:, i] = np.where(taken, j, drawn)
     points = rng.triangular(low[where], mode[where], high[where])
     return dims[where], points
 
@@ -190,8 +196,10 @@ def replay(
     columns = np.ascontiguousarray(np.asarray(embeddings, dtype=np.float32).T)
     dims = dims.astype(np.int64)
     points = points.astype(np.float64)
-    if dims.shape[1] == 2:  # both orders of a pair are one sub-space: share its work
-        swap = dims[:, 0] > dims[:, 1]
+    if dims.shape[1] == 2:  # a sum of two distances is the same in both orders
+        swap = _density(columns, dims[:, 0], points[:, 0]) > _density(
+            columns, dims[:, 1], points[:, 1]
+        )
         dims[swap], points[swap] = dims[swap, ::-1], points[swap, ::-1]
     by_space = np.lexsort(dims.T[::-1])
     dims, points = dims[by_space], points[by_space]
@@ -201,6 +209,23 @@ def replay(
     return sums, back
 
 
+def _density(columns: NDArray[np.float32], dims: Ints, points: Floats) -> Floats:
+    """(T,) rough marginal density of each point in its dimension. The strip of rows that a draw
+    looks at is narrow where the dimension that is sorted is thinly populated."""
+    step = max(1, columns.shape[1] // 4096)
+    share = np.linspace(0, 1, 65)
+    density = np.zeros(len(dims))
+    by_dim = np.argsort(dims, kind="stable")
+    edges = np.searchsorted(dims[by_dim], np.arange(len(columns) + 1))
+    for dim in np.unique(dims):
+        mine = by_dim[edges[dim] : edges[dim + 1]]
+        grid = np.quantile(columns[dim, ::step], share)
+        heights = 1.0 / np.maximum(np.diff(grid), 1e-300)
+        bins = np.searchsorted(grid, points[mine], side="right") - 1
+        density[mine] = heights[np.clip(bins, 0, len(heights) - 1)]
+    return density
+
+
 def _run(
     columns: NDArray[np.float32], dims: Ints, points: Floats, k: int, exponent: float
 ) -> tuple[Floats, Ints]:
@@ -208,17 +233,18 @@ def _run(
     from loop.scorers import zcore_kernel
 
     n, m = columns.shape[1], dims.shape[1]
-    sums = np.zeros((BLOCKS, n))
-    floats = np.empty((BLOCKS, 1 + m, n), np.float32)
-    doubles, places = np.empty((BLOCKS, n)), np.empty((BLOCKS, n), np.int32)
+    total = np.zeros(n)
+    floats, doubles = np.empty((BLOCKS, 1 + m, n), np.float32), np.empty((BLOCKS, n))
     winners = np.empty(len(dims), np.int64)
     edges = np.flatnonzero(np.diff(dims[:, 0], prepend=-1, append=-1))
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         order = np.argsort(columns[dims[low, 0]]).astype(np.int32)
         values = columns[dims[low, 0]][order]
         starts = np.linspace(low, high, BLOCKS + 1).astype(np.int64)
+        sums = np.zeros((BLOCKS, n))
         zcore_kernel.run(
             columns, order, values, dims, points, starts, k, exponent,
-            floats, doubles, places, sums, winners,
+            floats, doubles, sums, winners,
         )  # fmt: skip
-    return sums.sum(axis=0), winners
+        total[order] += sums.sum(axis=0)
+    return total, winners
