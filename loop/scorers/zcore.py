@@ -3,7 +3,7 @@
 One draw: pick ``sample_dim`` dimensions; draw a point, each coordinate from
 Triangular(min, median, max) of its dimension; the image nearest in L1 wins +1 (ties: lowest row);
 the winner's ``neighbours`` nearest images share -1 in proportion to distance ** -exponent. If the
-nearest other image coincides with the winner, it alone takes the -1. Every draw adds and removes
+nearest others coincide with the winner, they alone take the -1. Every draw adds and removes
 exactly 1, so raw scores sum to 0. Finally U(0, 1) is added (it orders images that nothing touched)
 and the scores are scaled to [0, 1].
 
@@ -15,10 +15,10 @@ dimensions are never drawn (they crash the original); NaN is refused; rows that 
 winner, or tie for the last place among the nearest, share, where the original leaves the choice to
 an unstable sort.
 
-Exactness of the fast path (n images, window W << n): along one sorted dimension |x_a - q_a| is a
-lower bound of the L1 distance, so expanding both ways until the bound exceeds the best is exact;
-and once the window reaches beyond the distance of the k-th nearest seen, the k nearest are among
-those seen. The weights depend on the set of the k nearest alone, so selection replaces sorting.
+Exactness of the fast path: along one sorted dimension |x_a - q_a| is a lower bound of the L1
+distance, so looking both ways until the bound exceeds the best is exact; and rows within L1 radius
+r all lie in the strip |x_a - c_a| <= r. The weights depend on the set of the k nearest alone, so
+counting replaces sorting. Scores are sums over draws: their order does not matter.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class ZCore(Scorer):
         if device.startswith("cuda"):
             from loop.scorers.zcore_torch import accumulate as on_device
 
-            return on_device(x, chosen, points, self.neighbours, self.exponent, device=device)
+            return on_device(x, chosen, points, self.neighbours, self.exponent, device=device)[0]
         return accumulate(x, chosen, points, self.neighbours, self.exponent)
 
     def _scaled(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
