@@ -282,6 +282,8 @@ class LabelStudio:
         """Tasks in the order of their ids, page by page after the last id seen: no page shifts
         while people annotate."""
         include = "id,data,updated_at,total_annotations,cancelled_annotations"
+        if annotations:  # the server filters the fields of each annotation by the same list
+            include += ",annotations,result,was_cancelled,lead_time,completed_by"
         last = 0
         while True:
             items = [
@@ -294,7 +296,7 @@ class LabelStudio:
             params = {
                 "project": self.project["id"], "page": 1, "page_size": PAGE,
                 "fields": "all" if annotations else "task_only",
-                "include": include + (",annotations" if annotations else ""),
+                "include": include,
                 "query": json.dumps(query),
             }  # fmt: skip
             tasks = self.client.get("/api/tasks/", params)["tasks"]

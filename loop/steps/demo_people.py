@@ -1,4 +1,4 @@
-"""Simulated people for the demo with a real server: they know the folder names, and err at times."""
+"""Simulated people for the demo with a real server: they know the folder names, and err."""
 
 from __future__ import annotations
 

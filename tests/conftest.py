@@ -1,0 +1,71 @@
+"""Things that many tests need: real digit images, the shared data, a finished small project."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from loop import config
+from loop.project import Project
+from loop.steps.init import init
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real images, embeddings and weights that are not part of the repository."""
+    folder = Path(os.environ.get("CORELOOP_DATA", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no shared data at {folder} (set CORELOOP_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    return Path(__file__).parent / "golden"
+
+
+def write_images(folder: Path, count: int = 60, classes: int = 3) -> None:
+    """Handwritten digits as PNG files in one sub-folder per class."""
+    digits = load_digits(n_class=classes)
+    for i in range(count):
+        path = folder / f"digit-{digits.target[i]}" / f"{i:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((digits.images[i] * 15.9).astype(np.uint8)).save(path)
+
+
+def small_values(images: Path, **changes: object) -> dict:
+    """Settings of a project that runs in seconds."""
+    values: dict = {
+        "project": {"name": "small", "classes": ["digit-0", "digit-1", "digit-2"], "seed": 3},
+        "pool": {"path": str(images), "labelled": True, "test": 12},
+        "encoder": "pixels:8",
+        "selection": {"scorer": "kmeans", "budgets": [6, 6]},
+        "labeler": {"kind": "oracle", "error_rate": 0.1},
+        "compare": {"baselines": ["random"], "seeds": 2},
+    }
+    for section, keys in changes.items():
+        if isinstance(keys, dict):
+            values[section] = {**values.get(section, {}), **keys}
+        else:
+            values[section] = keys
+    return values
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    write_images(folder)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, images: Path) -> Project:
+    """A new project on 60 digits of three classes, answered by the oracle."""
+    return init(tmp_path / "project", config.check(small_values(images), "test"))

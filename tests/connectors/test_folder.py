@@ -1,0 +1,84 @@
+"""Folder source: every file is an item or a named reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from connectors.base import Image, SourceError, Unreadable
+from connectors.folder import Folder
+
+
+def save(path, seed=0, size=(8, 8)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(seed).integers(0, 255, (*size, 3), dtype=np.uint8)
+    Pillow.fromarray(values).save(path)
+
+
+def test_scan_is_sorted_and_labelled(tmp_path):
+    for i, name in enumerate(["b/2.png", "a/1.png", "a/0.jpg"]):
+        save(tmp_path / name, i)
+    found = list(Folder(tmp_path, labelled=True).scan())
+    assert [one.uri for one in found] == ["a/0.jpg", "a/1.png", "b/2.png"]
+    assert [one.label for one in found] == ["a", "a", "b"]
+    assert Folder(tmp_path).read("a/1.png") == (tmp_path / "a/1.png").read_bytes()
+
+
+def test_equal_bytes_have_equal_keys(tmp_path):
+    save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+    a, b = Folder(tmp_path).scan()
+    assert a.key == b.key
+
+
+def test_bad_files_are_listed(tmp_path):
+    save(tmp_path / "good.png")
+    whole = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "notes.txt").write_text("not looked at")
+    found = {one.uri: type(one) for one in Folder(tmp_path).scan()}
+    assert found == {
+        "good.png": Image, "cut.png": Unreadable, "empty.jpg": Unreadable, "text.png": Unreadable,
+    }  # fmt: skip
+
+
+def test_links_and_paths_do_not_leave_the_folder(tmp_path):
+    outside = tmp_path / "secret.png"
+    save(outside)
+    inside = tmp_path / "pool"
+    save(inside / "a.png", 1)
+    (inside / "link.png").symlink_to(outside)
+    found = {one.uri: one for one in Folder(inside).scan()}
+    assert isinstance(found["link.png"], Unreadable)
+    with pytest.raises(SourceError, match="leads out"):
+        Folder(inside).read("../secret.png")
+
+
+def test_hidden_files_are_passed_over(tmp_path):
+    save(tmp_path / ".thumbs" / "a.png")
+    save(tmp_path / ".b.png")
+    assert list(Folder(tmp_path).scan()) == []
+
+
+def test_test_folder_is_the_test_split(tmp_path):
+    save(tmp_path / "pool" / "a.png", 1)
+    save(tmp_path / "test" / "cat" / "b.png", 2)
+    source = Folder(tmp_path / "pool", test=tmp_path / "test")
+    found = list(source.scan())
+    assert [(one.split, one.label) for one in found] == [("pool", None), ("test", "cat")]
+    assert source.read(found[1].uri) == (tmp_path / "test/cat/b.png").read_bytes()
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(SourceError, match="path"):
+        list(Folder(tmp_path / "none").scan())
+
+
+def test_decompression_bomb_is_refused(tmp_path):
+    Pillow.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
+    (found,) = Folder(tmp_path).scan()
+    assert isinstance(found, Unreadable)
+    assert "Decompression" in found.reason

@@ -1,0 +1,51 @@
+"""Arrays: named by content, whole or absent, damage is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from db import arrays
+from db.errors import Damaged, Missing
+from db.models import Array
+
+
+def row_of(path, array):
+    return Array(digest=path.stem, shape=list(array.shape), dtype=str(array.dtype), kind="scores")
+
+
+def test_round_trip_and_content_address(tmp_path):
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    path = arrays.write_file(values, tmp_path)
+    assert arrays.write_file(values, tmp_path) == path
+    assert path.stem == arrays.file_digest(path)
+    np.testing.assert_array_equal(arrays.load(row_of(path, values), tmp_path), values)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]  # no draft left
+
+
+def test_truncated_file_is_named(tmp_path):
+    values = np.zeros((100, 10))
+    path = arrays.write_file(values, tmp_path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(Damaged, match="doctor"):
+        arrays.load(row_of(path, values), tmp_path)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(Missing, match="doctor"):
+        arrays.load(Array(digest="0" * 32, shape=[1], dtype="f8", kind="scores"), tmp_path)
+
+
+def test_pickles_are_never_loaded(tmp_path):
+    path = tmp_path / "evil.npy"
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    row = Array(digest="evil", shape=[1], dtype="object", kind="scores")
+    with pytest.raises(Damaged):
+        arrays.load(row, tmp_path)
+
+
+def test_sweep_removes_orphans_only(tmp_path):
+    kept = arrays.write_file(np.zeros(3), tmp_path)
+    gone = arrays.write_file(np.ones(3), tmp_path)
+    assert arrays.sweep(tmp_path, [kept.stem]) == [gone]
+    assert kept.exists()

@@ -1,0 +1,89 @@
+"""Decoding: odd modes become the right picture, damage becomes DataError."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from loop.errors import DataError
+from loop.images import decode, squares, thumbnail
+
+BASE = np.arange(16 * 12 * 3, dtype=np.uint8).reshape(12, 16, 3)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format=kind, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "CMYK"])
+def test_modes_become_rgb(mode):
+    image = Image.fromarray(BASE).convert(mode)
+    found = decode(encoded(image, "TIFF"), mode)
+    assert (found.mode, found.size) == ("RGB", (16, 12))
+
+
+def test_transparency_lies_on_white():
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    assert decode(encoded(clear)).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_sixteen_bits_are_scaled_not_cut():
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    found = np.asarray(decode(encoded(Image.fromarray(ramp))))[..., 0].astype(int)
+    assert found[0, 0] == 0
+    assert found[-1, -1] == 255
+    assert (np.diff(found.ravel()) >= 0).all()
+
+
+def test_exif_rotation_is_applied():
+    image = Image.fromarray(BASE)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode(encoded(image, "JPEG", exif=exif)).size == (12, 16)
+
+
+def test_animation_gives_the_first_frame():
+    red, blue = (Image.new("RGB", (4, 4), c) for c in ("red", "blue"))
+    data = encoded(red, "GIF", save_all=True, append_images=[blue])
+    assert decode(data).getpixel((0, 0))[0] > 200
+
+
+def test_truncated_and_empty_are_named():
+    data = encoded(Image.fromarray(BASE), "PNG")
+    for bad in (b"", data[: len(data) // 2], b"hello"):
+        with pytest.raises(DataError, match="cat.png"):
+            decode(bad, "cat.png")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damaged_bytes_never_crash(data):
+    kind = data.draw(st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]))
+    raw = bytearray(encoded(Image.fromarray(BASE), kind))
+    for _ in range(data.draw(st.integers(1, 8))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(raw)))
+    try:
+        assert decode(bytes(raw[:cut])).mode == "RGB"
+    except DataError:
+        pass
+
+
+def test_squares_of_mixed_sizes():
+    data = {"a": encoded(Image.fromarray(BASE)), "b": encoded(Image.new("L", (50, 20), 7))}
+    found = squares(data.__getitem__, ["a", "b"], 8)
+    assert found.shape == (2, 8, 8, 3)
+    assert (found[1] == 7).all()
+
+
+def test_thumbnail_is_small_and_opens():
+    big = encoded(Image.new("RGB", (2000, 1000), "green"))
+    found = Image.open(io.BytesIO(thumbnail(big)))
+    assert max(found.size) == 96

@@ -1,0 +1,100 @@
+"""Who may import whom, and what --help may load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted(
+    path.relative_to(ROOT)
+    for package in ("loop", "connectors", "db")
+    for path in (ROOT / package).rglob("*.py")
+)
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{name.name}" for name in node.names}
+    return found
+
+
+def forbidden(path: Path) -> tuple[str, ...]:
+    place = path.as_posix()
+    if place.startswith("db/"):
+        return ("loop", "connectors")
+    if place.startswith("connectors/"):
+        return ("loop", "db")
+    if place.startswith("loop/cli/"):
+        return ("db",)
+    if place.startswith("loop/steps/"):
+        return ("loop.cli",)
+    return ("db", "connectors", "loop.steps", "loop.cli")
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_imports_point_one_way(path):
+    wrong = [
+        name
+        for name in imported(path)
+        for no in forbidden(path)
+        if name == no or name.startswith(no + ".")
+    ]
+    allowed = {  # commands that list or start something of the outside world
+        "loop/cli/setup.py": ["connectors"], "loop/cli/demo_server.py": ["connectors"],
+    }.get(path.as_posix(), [])  # fmt: skip
+    assert [name for name in wrong if name.split(".")[0] not in allowed] == []
+
+
+def test_no_import_cycles():
+    modules = {".".join(p.with_suffix("").parts).removesuffix(".__init__"): p for p in FILES}
+    edges = {}
+    for name, path in modules.items():
+        tree = ast.parse((ROOT / path).read_text())
+        top = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+        names = set()
+        for node in top:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names |= {node.module} | {f"{node.module}.{n.name}" for n in node.names}
+        edges[name] = {n for n in names if n in modules and n != name}
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, f"cycle: {' -> '.join((*trail, name))}"
+        if name not in done:
+            for other in edges[name]:
+                # a package's face may name its members
+                if not other.startswith(name + ".") and not name.startswith(other + "."):
+                    visit(other, (*trail, name))
+            done.add(name)
+
+    for name in modules:
+        visit(name, ())
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['coreloop', '--help']\n"
+        "from loop.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'sqlalchemy', 'label_studio_sdk', 'open_clip', 'sklearn'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_listing_scorers_loads_nothing_heavy():
+    code = (
+        "import sys; from loop import scorers; scorers.names()\n"
+        "assert not {'torch', 'numba', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,104 @@
+"""Linear probe: the same optimum as scikit-learn, sane at the edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+from loop.errors import DataError
+from loop.train import Task, get
+from loop.train.linear import STRENGTHS, Linear, folds
+
+X, Y = load_digits(return_X_y=True)
+X, Y = X.astype(np.float32), Y.astype(np.int64)
+
+
+def digits(labelled: int, seed: int = 0) -> tuple[Task, np.ndarray]:
+    task = Task(10, X[:1400], X[1400:], Y[1400:])
+    labels = np.full(1400, -1, np.int64)
+    rows = np.random.default_rng(seed).permutation(1400)[:labelled]
+    labels[rows] = Y[rows]
+    return task, labels
+
+
+@pytest.mark.parametrize("count", [60, 140, 500])
+def test_same_optimum_as_sklearn(count):
+    task, labels = digits(count)
+    strength = 1e-3
+    found = Linear(strength=strength, steps=2000).train(task, labels, np.random.default_rng(0))
+    rows = np.flatnonzero(labels >= 0)
+    x = task.standardised(task.pool[rows])
+    penalty = 1 / (strength * (x**2).sum() / len(x) * len(x))
+    model = LogisticRegression(C=penalty, max_iter=5000, tol=1e-9).fit(x, labels[rows])
+    expected = model.predict_proba(task.standardised(task.test))
+    np.testing.assert_allclose(found.test_probabilities, expected, atol=2e-3)
+
+
+def test_strength_is_chosen_on_labelled_rows_only():
+    task, labels = digits(100)
+    one = Linear().train(task, labels, np.random.default_rng(0))
+    other = Task(10, task.pool, task.test, np.roll(task.test_labels, 7))
+    two = Linear().train(other, labels, np.random.default_rng(0))
+    np.testing.assert_array_equal(one.test_probabilities, two.test_probabilities)
+    assert one.notes["strength"] in STRENGTHS
+
+
+def test_good_on_digits():
+    task, labels = digits(500)
+    found = Linear().train(task, labels, np.random.default_rng(0), pool_probabilities=True)
+    assert found.metrics.accuracy > 0.87
+    assert found.pool_probabilities.shape == (1400, 10)
+    np.testing.assert_allclose(found.pool_probabilities.sum(axis=1), 1)
+
+
+def test_one_class_only():
+    task, _ = digits(0)
+    labels = np.where(np.arange(1400) < 5, 3, -1)
+    found = Linear().train(task, labels, np.random.default_rng(0))
+    assert (found.test_probabilities.argmax(axis=1) == 3).all()
+    assert found.notes["labels_of_one_class"]
+
+
+def test_one_label_per_class():
+    task, _ = digits(0)
+    labels = np.full(1400, -1, np.int64)
+    for c in range(10):
+        labels[np.flatnonzero(Y[:1400] == c)[0]] = c
+    found = Linear().train(task, labels, np.random.default_rng(0))
+    assert found.metrics.accuracy > 0.3
+    assert "too few" in found.notes["strength_chosen"]
+
+
+def test_no_label_is_an_error():
+    task, labels = digits(0)
+    with pytest.raises(DataError, match="pull"):
+        Linear().train(task, labels, np.random.default_rng(0))
+
+
+def test_constant_dims_and_duplicates():
+    x = np.zeros((40, 5), np.float32)
+    x[:20, 0] = 1
+    labels = np.full(40, -1, np.int64)
+    labels[[0, 1, 30, 31]] = [0, 0, 1, 1]
+    task = Task(2, x, x, (np.arange(40) >= 20).astype(np.int64))
+    assert Linear().train(task, labels, np.random.default_rng(0)).metrics.accuracy == 1
+
+
+def test_folds_keep_single_examples_in_training():
+    place = folds(np.array([0, 0, 0, 1, 2, 2]), 5, np.random.default_rng(0))
+    assert place[3] == -1
+    assert (place[[0, 1, 2, 4, 5]] >= 0).all()
+
+
+def test_dynamics_learn_clean_labels_first():
+    task, _ = digits(0)
+    labels = Y[:1400].copy()
+    rng = np.random.default_rng(0)
+    wrong = rng.choice(1400, 100, replace=False)
+    labels[wrong] = (labels[wrong] + rng.integers(1, 10, 100)) % 10
+    found = get("linear").dynamics(task, labels, np.random.default_rng(1))
+    clean = np.setdiff1d(np.arange(1400), wrong)
+    assert np.median(found.aum[wrong]) < np.median(found.aum[clean])
+    assert np.median(found.el2n[wrong]) > np.median(found.el2n[clean])

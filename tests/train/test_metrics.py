@@ -1,0 +1,64 @@
+"""Metrics against scikit-learn, intervals against the binomial."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, f1_score
+
+from loop.errors import DataError
+from loop.train.metrics import Metrics, measure
+
+
+def sample(n=400, classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(classes, size=n)
+    z = rng.standard_normal((n, classes))
+    z[np.arange(n), y] += 1.5
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    return p, y.astype(np.int64)
+
+
+def test_agrees_with_sklearn():
+    p, y = sample()
+    found, said = measure(p, y), p.argmax(axis=1)
+    assert found.accuracy == pytest.approx((said == y).mean())
+    assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(y, said))
+    assert found.macro_f1 == pytest.approx(f1_score(y, said, average="macro"))
+    assert sum(found.class_support) == found.n == 400
+
+
+def test_interval_is_about_binomial():
+    p, y = sample(n=1000)
+    found = measure(p, y, resamples=4000)
+    low, high = found.intervals["accuracy"]
+    half = 1.96 * np.sqrt(found.accuracy * (1 - found.accuracy) / 1000)
+    assert high - low == pytest.approx(2 * half, rel=0.1)
+    assert low < found.accuracy < high
+
+
+def test_unlabelled_rows_do_not_count():
+    p, y = sample()
+    y[:100] = -1
+    assert measure(p, y).n == 300
+    with pytest.raises(DataError, match="round 0"):
+        measure(p, np.full(400, -1))
+
+
+def test_absent_class_has_no_accuracy():
+    p, y = sample()
+    y[y == 2] = 1
+    assert measure(p, y).class_accuracy[2] is None
+
+
+def test_calibrated_is_near_zero():
+    rng = np.random.default_rng(0)
+    q = rng.uniform(0.5, 1, 20_000)
+    p = np.stack([q, 1 - q], axis=1)
+    y = (rng.random(20_000) > q).astype(np.int64)
+    assert measure(p, y).calibration_error < 0.02
+
+
+def test_json_round_trip():
+    found = measure(*sample())
+    assert Metrics.from_json(found.to_json()) == found
