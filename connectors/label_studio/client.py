@@ -1,4 +1,4 @@
-"""Requests to one server: the SDK knows tokens, this file owns retries and errors.
+"""Requests to one server. The SDK knows tokens; this file owns retries and errors.
 
 Reads are repeated with growing pauses; writes never are (the SDK would, and duplicates tasks by it).
 An answer that was lost on the way back from a write is ``Unknown``, a refusal is ``Rejected``. No

@@ -1,4 +1,4 @@
-"""Greedy maximisation of generalised coverage: the engine of maxherding, facility and probcover.
+"""Greedy maximisation of generalised coverage: the engine of maxherding and facility.
 
 Coverage of a set S: sum_j w_j max_{i in S} k(i, j) over reference rows j, with a similarity k >= 0
 that is a function of the dot product of rows. With m_j = the similarity to S so far, the gain of a
@@ -65,7 +65,7 @@ class Coverage:
 
     def add(self, rows: Rows) -> None:
         """Counts ``rows`` as picked."""
-        for part in _batches(rows):
+        for part in batches(rows):
             similarity = self.kernel(self.x[part] @ self.targets.T)
             np.maximum(self.covered, similarity.max(axis=0), out=self.covered)
 
@@ -73,7 +73,7 @@ class Coverage:
         """(len(rows),) what each of the rows would add now."""
         out = np.empty(len(rows))
         start = 0
-        for part in _batches(rows):
+        for part in batches(rows):
             similarity = self.kernel(self.x[part] @ self.targets.T)
             similarity -= self.covered
             np.maximum(similarity, 0, out=similarity)
@@ -81,44 +81,26 @@ class Coverage:
             start += len(part)
         return out
 
-    def restart(self) -> None:
-        """Forgets what is covered: a second layer on top of full coverage."""
-        self.covered[:] = 0
 
-
-def greedy(
-    state: Coverage, budget: int, available: NDArray[np.bool_], *, layered: bool = False
-) -> list[int]:
-    """Picks in order, at most ``budget``.
-
-    Args:
-        layered: once nothing can be gained, cover everything a second time (and so on) instead of
-            going on in row order.
-    """
+def greedy(state: Coverage, budget: int, available: NDArray[np.bool_]) -> list[int]:
+    """Picks in order, at most ``budget``."""
     bounds = np.full(len(state.x), -np.inf)
     open_ = np.flatnonzero(available)
     bounds[open_] = state.gains(open_)
     order: list[int] = []
-    fresh = True
     while len(order) < min(budget, len(open_)):
-        row, gain = _best(state, bounds, fresh)
-        if gain <= 0 and layered and order:
-            state.restart()
-            rest = np.flatnonzero(bounds > -np.inf)
-            bounds[rest] = state.gains(rest)
-            row, _ = _best(state, bounds, True)
+        row = _best(state, bounds, fresh=not order)
         order.append(row)
         bounds[row] = -np.inf
         state.add(np.array([row]))
-        fresh = False
     return order
 
 
-def _best(state: Coverage, bounds: NDArray[np.float64], fresh: bool) -> tuple[int, float]:
+def _best(state: Coverage, bounds: NDArray[np.float64], *, fresh: bool) -> int:
     """The row of the largest gain now; ``bounds`` of the rows looked at become their gains."""
     if fresh:
         best = float(bounds.max())
-        return int(np.flatnonzero(bounds >= best - TIE * abs(best))[0]), best
+        return int(np.flatnonzero(bounds >= best - TIE * abs(best))[0])
     best, size = -np.inf, 8
     stale = bounds > -np.inf
     while True:
@@ -134,9 +116,10 @@ def _best(state: Coverage, bounds: NDArray[np.float64], fresh: bool) -> tuple[in
         best = max(best, float(bounds[rows].max()))
         size = min(2 * size, BATCH)
     looked_at = ~stale & (bounds >= best - TIE * abs(best))
-    return int(np.flatnonzero(looked_at & (bounds > -np.inf))[0]), best
+    return int(np.flatnonzero(looked_at & (bounds > -np.inf))[0])
 
 
-def _batches(rows: Rows) -> Iterator[Rows]:
+def batches(rows: Rows) -> Iterator[Rows]:
+    """``rows`` in parts of at most ``BATCH``."""
     for start in range(0, len(rows), BATCH):
         yield rows[start : start + BATCH]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.scorers.base import Inputs, Scorer, rank_scores
-from loop.scorers.coverage import Coverage, greedy, references
+from loop.scorers.coverage import SMALL, Floats, batches, references
 from loop.scorers.geometry import place, squared_distances
 from loop.scorers.kmeans import cluster
 from loop.scorers.maxherding import similarity
@@ -58,10 +58,10 @@ class ProbCover(Scorer):
         x = place(inputs.embeddings, self.geometry)
         delta = self.delta or self._delta(x, inputs)
         refs = references(inputs.n, self.references, inputs.rng)
-        state = Coverage(x, similarity("tophat", delta), refs=refs)
-        state.add(np.flatnonzero(inputs.covered))
-        order = greedy(state, inputs.budget, inputs.available, layered=True)
-        return rank_scores(order, inputs.n)
+        balls = Balls(x, delta, refs)
+        balls.cover(np.flatnonzero(inputs.covered))
+        budget = min(inputs.budget, int(inputs.available.sum()))
+        return rank_scores(balls.pick(budget, inputs.available), inputs.n)
 
     def explain(self, inputs: Inputs) -> dict[str, Any]:
         x = place(inputs.embeddings, self.geometry)
@@ -72,6 +72,56 @@ class ProbCover(Scorer):
         if k < 2:
             return 1.0
         return pure_radius(x, cluster(x, k, inputs.rng)[1], self.purity, inputs.rng)
+
+
+class Balls:
+    """Which of the rows ``refs`` lie in a ball of radius ``delta`` around something picked.
+
+    Args:
+        x: (N, D) rows of length 1.
+        delta: radius; a row at exactly delta lies outside.
+        refs: rows to be covered.
+    """
+
+    def __init__(self, x: NDArray[np.float32], delta: float, refs: NDArray[np.int64]) -> None:
+        dtype: type[np.floating] = np.float64 if len(x) <= SMALL else np.float32
+        self.x: Floats = np.asarray(x, dtype=dtype)
+        self.targets: Floats = self.x[refs]
+        self.inside = similarity("tophat", delta)
+        self.covered = np.zeros(len(refs), bool)
+        self.counts = self._reached_by_each(self.targets)
+        self._fresh = self.counts.copy()
+
+    def cover(self, rows: NDArray[np.int64]) -> None:
+        """Covers what lies in the balls around ``rows`` and takes it off the counts."""
+        for part in batches(rows):
+            near = self.inside(self.x[part] @ self.targets.T).any(axis=0)
+            new = near & ~self.covered
+            self.covered |= new
+            self.counts -= self._reached_by_each(self.targets[new])
+
+    def pick(self, k: int, available: NDArray[np.bool_]) -> list[int]:
+        """k available rows in order: most new rows covered, lowest row on ties. When no row
+        covers anything new, everything counts as uncovered again."""
+        order: list[int] = []
+        open_ = available.copy()
+        for _ in range(k):
+            if self.counts[open_].max() <= 0:
+                self.covered[:] = False
+                self.counts = self._fresh.copy()
+            row = int(np.argmax(np.where(open_, self.counts, -1)))
+            order.append(row)
+            open_[row] = False
+            self.cover(np.array([row]))
+        return order
+
+    def _reached_by_each(self, targets: Floats) -> NDArray[np.int64]:
+        """(N,) how many of the targets each row's ball holds."""
+        counts = np.zeros(len(self.x), np.int64)
+        if len(targets):
+            for part in batches(np.arange(len(self.x))):
+                counts[part] = self.inside(self.x[part] @ targets.T).sum(axis=1)
+        return counts
 
 
 def pure_radius(

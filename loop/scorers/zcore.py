@@ -96,10 +96,12 @@ class ZCore(Scorer):
         draws = self._draws(inputs.n)
         half = max(1, min(draws // 2, RELIABILITY_DRAWS))
         one, two = (self._raw(x, half, inputs.rng, inputs.device) for _ in range(2))
+        if not np.ptp(one) or not np.ptp(two):
+            return {"draws": draws, "reliability": None}
         r = float(spearmanr(one, two).statistic)
         times = draws / half
         full = times * r / (1 + (times - 1) * r) if r > 0 else r
-        return {"draws": draws, "reliability": round(full, 3) if np.isfinite(full) else None}
+        return {"draws": draws, "reliability": round(full, 3)}
 
     def _draws(self, n: int) -> int:
         return self.draws or min(self.draws_per_item * n, MOST_DRAWS)

@@ -72,14 +72,15 @@ def _store(
     while chunk := list(islice(stream, CHUNK)):
         with records.write() as session:
             ids = _item_ids(session, [note.key for note in chunk])
-            seen = _seen(session, connector, [note.id for note in chunk])
+            newest = _newest(session, connector, [note.id for note in chunk])
             for note in chunk:
                 if note.key not in ids:
                     foreign += 1
                     continue
-                if (note.id, note.version) in seen:
+                said = (note.label, note.cancelled, note.deleted, note.seconds)
+                if newest.get(note.id) == said:
                     continue
-                seen.add((note.id, note.version))
+                newest[note.id] = said
                 unknown += note.label is not None and note.label not in classes
                 session.add(_row(note, ids[note.key], connector))
                 new += 1
@@ -101,14 +102,18 @@ def _item_ids(session: Session, keys: list[str]) -> dict[str, int]:
     return {str(key): int(item_id) for key, item_id in found}
 
 
-def _seen(session: Session, connector: str, ids: list[str]) -> set[tuple[str, str]]:
+Said = tuple[str | None, bool, bool, float | None]
+
+
+def _newest(session: Session, connector: str, ids: list[str]) -> dict[str, Said]:
+    """Annotation id -> what its newest stored version says."""
+    note = models.Annotation
     found = session.execute(
-        select(models.Annotation.external_id, models.Annotation.version).where(
-            models.Annotation.connector == connector,
-            models.Annotation.external_id.in_(set(ids)),
-        )
+        select(note.external_id, note.label, note.cancelled, note.deleted, note.seconds)
+        .where(note.connector == connector, note.external_id.in_(set(ids)))
+        .order_by(note.id)
     )
-    return {(external_id, version) for external_id, version in found}
+    return {row[0]: (row[1], row[2], row[3], row[4]) for row in found}
 
 
 def _row(note: Annotation, item_id: int, connector: str) -> models.Annotation:

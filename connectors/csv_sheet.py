@@ -1,0 +1,114 @@
+"""Labelling without a server: a sheet per batch, filled in with any spreadsheet program.
+
+``push`` writes ``<batch>.csv`` with the columns key, image, label; people fill in ``label``
+(``skip`` for an image they cannot judge); ``pull`` reads all sheets. A sheet that exists is never
+rewritten.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from connectors.base import Annotation, Batch, Item, Progress, Rejected
+
+COLUMNS = ("key", "image", "label")
+SKIP = "skip"
+
+
+@dataclass
+class CsvSheet:
+    """Labeler over a folder of sheets.
+
+    Attributes:
+        folder: where the sheets are.
+        classes: what may be filled in.
+        root: image folder, for paths that people can open.
+    """
+
+    folder: Path
+    classes: Sequence[str]
+    root: Path
+    name: str = "csv"
+    cursor: str | None = field(default=None, init=False)
+
+    def prepare(self, classes: Sequence[str]) -> None:
+        """Makes the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.classes = list(classes)
+
+    def push(self, batch: Batch, items: Sequence[Item]) -> Mapping[str, str]:
+        """Writes the batch's sheet, unless it is there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sheet = self._sheet(batch)
+        if not sheet.exists():
+            out = io.StringIO()
+            table = csv.writer(out)
+            table.writerow(COLUMNS)
+            table.writerows((item.key, str(self.root / item.uri), "") for item in items)
+            draft = sheet.with_suffix(".draft")
+            draft.write_text(out.getvalue(), encoding="utf-8")
+            draft.replace(sheet)
+        return self.find(batch)
+
+    def find(self, batch: Batch) -> Mapping[str, str]:
+        """Item key -> sheet and line."""
+        sheet = self._sheet(batch)
+        if not sheet.exists():
+            return {}
+        return {row["key"]: f"{sheet.name}:{line}" for line, row in self._rows(sheet)}
+
+    def pull(self, since: str | None) -> Iterator[Annotation]:
+        """Every filled-in line of every sheet.
+
+        Raises:
+            Rejected: a label is no class, or a column is missing; names sheet and line.
+        """
+        for sheet in sorted(self.folder.glob("*.csv")):
+            saved = sheet.stat().st_mtime_ns
+            at = datetime.fromtimestamp(saved / 1e9, UTC)
+            for line, row in self._rows(sheet):
+                label = (row["label"] or "").strip()
+                if not label:
+                    continue
+                if label != SKIP and label not in self.classes:
+                    raise Rejected(
+                        f"{sheet.name} line {line}: {label!r} is no class; one of "
+                        f"{', '.join(self.classes)}, or {SKIP!r}"
+                    )
+                yield Annotation(
+                    id=row["key"],
+                    version=str(saved),
+                    key=row["key"],
+                    annotator="sheet",
+                    label=None if label == SKIP else label,
+                    cancelled=label == SKIP,
+                    at=at,
+                )
+        self.cursor = None
+
+    def progress(self) -> Progress:
+        """Lines, and lines filled in."""
+        rows = [row for sheet in sorted(self.folder.glob("*.csv")) for _, row in self._rows(sheet)]
+        done = [row["label"].strip() for row in rows if (row["label"] or "").strip()]
+        skipped = done.count(SKIP)
+        return Progress(len(rows), len(done) - skipped, skipped, url=str(self.folder))
+
+    def _sheet(self, batch: Batch) -> Path:
+        return self.folder / f"round-{batch.round}-{batch.uuid[:8]}.csv"
+
+    @staticmethod
+    def _rows(sheet: Path) -> Iterator[tuple[int, dict[str, str]]]:
+        with sheet.open(newline="", encoding="utf-8-sig") as file:
+            text = file.read()
+        # spreadsheet programs of some countries write semicolons
+        delimiter = ";" if text.split("\n", 1)[0].count(";") >= 2 else ","
+        table = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+        missing = [name for name in COLUMNS if name not in (table.fieldnames or [])]
+        if missing:
+            raise Rejected(f"{sheet.name}: the column {missing[0]!r} is missing; put it back")
+        yield from enumerate(table, 2)

@@ -1,0 +1,164 @@
+"""The command line: help, JSON, exit codes, messages that say what to type next."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loop.cli import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def coreloop(*args, cwd, **env):
+    command = [sys.executable, "-c", "from loop.cli import main; main()", *map(str, args)]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "CORELOOP_LOCK_SECONDS": "0.2", **env},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name, tmp_path):
+    found = coreloop(name, "--help", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert f"Example: coreloop {name}" in found.stdout
+    assert max(map(len, found.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_readme(name):
+    assert f"`coreloop {name}" in (ROOT / "README.md").read_text()
+
+
+def test_whole_life_of_a_project(images, tmp_path):
+    made = coreloop(
+        "init", "p", "--images", images, "--labelled", "--labeler", "oracle", "--encoder",
+        "pixels:8", "--budgets", "5,5", "--test", "10", "--scorer", "kmeans", cwd=tmp_path,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert "60 images, 10 of them held out" in made.stdout
+    inside = tmp_path / "p" / "arrays"
+    ended = coreloop("run", "--json", cwd=inside)  # found from a subfolder
+    assert json.loads(ended.stdout)["why"] == "done", ended.stderr
+    status = json.loads(coreloop("status", "--json", cwd=inside).stdout)
+    assert [r["labelled"] for r in status["rounds"]] == [10, 5, 5]
+    assert status["rounds"][2]["accuracy"] > 0.5
+    paths = json.loads(coreloop("report", "--json", cwd=inside).stdout)
+    assert all(Path(path).is_file() for path in paths.values())
+    more = coreloop("run", "--budget", "3", "--json", cwd=inside)
+    assert json.loads(more.stdout)["why"] == "done"
+    status = json.loads(coreloop("status", "--json", cwd=inside).stdout)
+    assert status["rounds"][3]["labelled"] == 3
+    assert coreloop("status", cwd=inside).stdout.count("next:") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["status"], 2, "coreloop init"),
+        (["stauts"], 2, "did you mean 'status'"),
+        (["init", "p", "--images", "none", "--classes", "a,b"], 3, "none"),
+        (["init", "p", "--images", "{images}", "--classes", "a"], 2, "classes"),
+        (["init", "p", "--images", "{images}", "--scorer", "kmean"], 2, "did you mean 'kmeans'"),
+        (["init", "p", "--images", "{images}", "--encoder", "pixel"], 2, "did you mean 'pixels'"),
+        (["init", "p", "--images", "{images}", "--budgets", "ten"], 2, "whole numbers"),
+        (["init", "p", "--images", "{empty}", "--classes", "a,b"], 3, "no usable image"),
+    ],
+)
+def test_bad_input(args, code, words, images, tmp_path):
+    (tmp_path / "empty").mkdir()
+    args = [a.format(images=images, empty=tmp_path / "empty") for a in args]
+    found = coreloop(*args, cwd=tmp_path)
+    assert (found.returncode, words in found.stderr) == (code, True), found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_unknown_config_key_names_the_nearest(project):
+    file = project.root / "coreloop.toml"
+    file.write_text(file.read_text().replace("budgets =", "budgts ="))
+    found = coreloop("status", cwd=project.root)
+    assert found.returncode == 2
+    assert "'selection.budgts' (did you mean 'budgets'?)" in found.stderr
+
+
+def test_steps_out_of_order_say_what_is_next(project):
+    assert "coreloop scan" in coreloop("score", cwd=project.root).stderr
+    coreloop("scan", cwd=project.root)
+    found = coreloop("train", "-p", project.root, cwd="/")
+    assert found.returncode == 4
+    assert "coreloop push" in coreloop("select", cwd=project.root).stderr
+
+
+def test_second_writer_leaves_with_code_5(project):
+    with project.writing():
+        found = coreloop("scan", cwd=project.root)
+        looked = coreloop("status", cwd=project.root)
+    assert found.returncode == 5
+    assert "another coreloop command" in found.stderr
+    assert looked.returncode == 0
+
+
+def test_budget_beyond_the_pool(project):
+    file = project.root / "coreloop.toml"
+    file.write_text(file.read_text().replace("budgets = [6, 6]", "budgets = [6, 500]"))
+    found = coreloop("run", cwd=project.root)
+    assert found.returncode == 3
+    assert "500" in found.stderr
+    assert "budgets" in found.stderr
+    again = coreloop("status", "--json", cwd=project.root)
+    assert json.loads(again.stdout)["rounds"][1]["labelled"] == 6
+
+
+def test_newer_database(project):
+    import sqlite3
+
+    with sqlite3.connect(project.root / "coreloop.db") as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    raw.close()
+    found = coreloop("status", cwd=project.root)
+    assert found.returncode == 5
+    assert "upgrade coreloop" in found.stderr
+
+
+def test_full_disk_loses_nothing(project, tmp_path):
+    coreloop("scan", cwd=project.root)
+    (project.root / "arrays").chmod(0o500)
+    try:
+        found = coreloop("embed", cwd=project.root)
+    finally:
+        (project.root / "arrays").chmod(0o700)
+    if os.geteuid() == 0:  # root may write anywhere, so this machine cannot show it
+        assert found.returncode == 0
+    else:
+        assert found.returncode == 4
+    assert coreloop("embed", cwd=project.root).returncode == 0
+
+
+def test_image_that_vanished_is_named(project, images):
+    coreloop("scan", cwd=project.root)
+    gone = next(images.rglob("*.png"))
+    shutil.move(gone, gone.with_suffix(".away"))
+    found = coreloop("embed", cwd=project.root)
+    assert found.returncode == 3
+    assert gone.name in found.stderr
+
+
+def test_init_twice(project):
+    found = coreloop("init", project.root, "--images", ".", "--classes", "a,b", cwd=project.root)
+    assert found.returncode == 2
+    assert "exists already" in found.stderr
+
+
+def test_table_fits_80_columns(project):
+    coreloop("run", cwd=project.root)
+    for command in ("status", "scorers", "encoders"):
+        text = coreloop(command, cwd=project.root, COLUMNS="80").stdout
+        lines = [line for line in text.splitlines() if str(project.root) not in line]
+        assert max(map(len, lines)) <= 80, command

@@ -1,0 +1,103 @@
+"""Comparison: label-free stays label-free, cells are reproducible, intervals are right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.datasets import load_digits
+
+from loop import scorers, train
+from loop.compare import kind, labels_saved, paired, simulate, t_interval
+from loop.errors import ConfigError
+from loop.train import Task
+
+X, Y = load_digits(return_X_y=True)
+X, Y = X.astype(np.float32), Y.astype(np.int64)
+TASK = Task(10, X[:600], X[600:900], Y[600:900])
+LABELS = Y[:600]
+FREE = [name for name in scorers.names() if scorers.load(name).label_free()]
+
+
+def cells(methods, labels=LABELS, budgets=(10, 30), seeds=(0,), **options):
+    chosen = {name: scorers.get(name) for name in methods}
+    return list(simulate(TASK, labels, chosen, budgets, seeds, train.get("linear"), **options))
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_label_free_methods_never_see_labels(name):
+    shuffled = np.random.default_rng(0).permutation(LABELS)
+    for one, two in zip(cells([name]), cells([name], shuffled), strict=True):
+        np.testing.assert_array_equal(one.picks, two.picks)
+
+
+def test_picks_are_distinct_and_exact_and_nested_over_rounds():
+    for name in ("random", "kmeans", "margin"):
+        first, second = cells([name])
+        assert len(first.picks) == len(set(first.picks)) == 10
+        assert len(second.picks) == len(set(second.picks)) == 30
+        np.testing.assert_array_equal(first.picks, second.picks[:10])
+
+
+def test_cells_do_not_depend_on_what_is_skipped():
+    whole = {(c.method, c.budget, c.seed): c for c in cells(["random", "margin"], seeds=(0, 1))}
+    some = cells(["random", "margin"], seeds=(0, 1), skip=[("margin", 10, 0), ("random", 30, 1)])
+    assert len(some) == len(whole) - 2
+    for cell in some:
+        other = whole[cell.method, cell.budget, cell.seed]
+        np.testing.assert_array_equal(cell.picks, other.picks)
+        assert cell.metrics == other.metrics
+
+
+def test_active_methods_start_like_each_other():
+    margin, entropy = (cells([name], budgets=(10,))[0] for name in ("margin", "entropy"))
+    np.testing.assert_array_equal(margin.picks, entropy.picks)
+
+
+def test_noisy_labels_train_but_do_not_test():
+    noisy = np.where(np.random.default_rng(0).random(600) < 0.6, (LABELS + 1) % 10, LABELS)
+    clean = cells(["random"], budgets=(200,))[0].metrics.accuracy
+    wrong = cells(["random"], noisy, budgets=(200,))[0].metrics.accuracy
+    assert wrong < clean - 0.2
+
+
+@pytest.mark.parametrize("budgets", [[], [0], [30, 10], [601]])
+def test_budgets_are_checked(budgets):
+    with pytest.raises(ConfigError):
+        cells(["random"], budgets=budgets)
+
+
+def test_kinds():
+    assert kind(scorers.get("kmeans")) == "label-free"
+    assert kind(scorers.get("margin")) == "active"
+    assert kind(scorers.get("el2n")) == "all labels"
+
+
+def test_t_interval_agrees_with_scipy():
+    values = np.array([0.1, 0.4, 0.3, 0.2])
+    expected = stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
+    assert t_interval(values) == pytest.approx(expected)
+
+
+def test_t_interval_covers():
+    rng = np.random.default_rng(0)
+    hits = sum(low < 1 < high for low, high in (t_interval(rng.normal(1, 2, 5))
+               for _ in range(2000)))  # fmt: skip
+    assert 0.93 < hits / 2000 < 0.97
+
+
+def test_paired_difference_uses_pairs():
+    accuracy = {}
+    for seed, base in enumerate((0.2, 0.5, 0.8)):
+        accuracy["random", 10, seed] = base
+        accuracy["mine", 10, seed] = base + 0.1 + 0.001 * seed
+    rows = {row.method: row for row in paired(accuracy, {})}
+    assert rows["random"].difference is None
+    low, high = rows["mine"].difference_interval
+    assert 0.09 < low < high < 0.11  # the spread of the seeds cancels
+
+
+def test_labels_saved():
+    curve = [(10, 0.5), (100, 0.9)]
+    assert labels_saved(curve, 10, 0.7) == pytest.approx(10**1.5 - 10)
+    assert labels_saved(curve, 10, 0.95) is None
