@@ -47,8 +47,8 @@ def test_d2(key):
     distance = np.linalg.norm(x[:, None] - x[index], axis=2)
     picks, start = Graph.of(index, distance, symmetric=path == "dense").pick(
         z["scores"].astype(np.float64), int(z["k"]), available=np.ones(len(x), bool),
-        covered=np.empty(0, np.int64), gamma=float(z["gammas"][int(which[1])]), mode=mode, update=update,
-        clamp=False,
+        covered=np.empty(0, np.int64), gamma=float(z["gammas"][int(which[1])]), mode=mode,
+        update=update, clamp=False,
     )  # fmt: skip
     assert picks.tolist() == z[key].tolist()
     np.testing.assert_allclose(start, z[f"start_density_{path}_{mode}"], atol=1e-10)
