@@ -17,6 +17,8 @@ from loop.errors import ConfigError
 
 Geometry = Literal["raw", "unit", "standard"]
 Matrix = NDArray[np.float32]
+EVERY_PAIR = 1000
+"""Pools up to this size have their median distance measured on all pairs."""
 
 
 def place(embeddings: Matrix, geometry: str) -> Matrix:
@@ -93,9 +95,13 @@ def neighbours(
 
 
 def median_distance(x: Matrix, rng: np.random.Generator, *, pairs: int = 20_000) -> float:
-    """Median Euclidean distance between two rows, over ``pairs`` random pairs (0 for one row)."""
-    if len(x) < 2:
+    """Median Euclidean distance between two rows: of all pairs in a small pool, of ``pairs`` random
+    ones in a larger. 0 for a single row."""
+    n = len(x)
+    if n < 2:
         return 0.0
-    a = rng.integers(len(x), size=pairs)
-    b = (a + 1 + rng.integers(len(x) - 1, size=pairs)) % len(x)
+    if n <= EVERY_PAIR:
+        return float(np.median(np.sqrt(squared_distances(x, x)[np.triu_indices(n, 1)])))
+    a = rng.integers(n, size=pairs)
+    b = (a + 1 + rng.integers(n - 1, size=pairs)) % n
     return float(np.median(np.linalg.norm(x[a] - x[b], axis=1)))

@@ -7,8 +7,9 @@ the 5 % quantile of the distance to the nearest row of another cluster. Nested; 
 
 Source: Yehuda et al. 2022, arXiv 2205.11320; TypiClust repository (4097a71) prob_cover.py.
 Different on purpose: the original drops the edges of the last partial batch of 500 rows, and picks
-row 0 again and again once all is covered (here a second layer of balls begins). Edges are never
-stored.
+row 0 again and again once all is covered; here the balls then shrink to 0.7 of their radius,
+around earlier picks too. Edges are never stored: a row is covered once, so taking it off the
+counts costs one pass over the pool in all.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from loop.scorers.base import Inputs, Scorer, rank_scores
 from loop.scorers.coverage import SMALL, Floats, batches, references
 from loop.scorers.geometry import place, squared_distances
 from loop.scorers.kmeans import cluster
-from loop.scorers.maxherding import similarity
 
 PURITY_ROWS = 5_000
+SHRINK = 0.7
+LEAST_DELTA = 1e-3
+"""Below this, distances of float32 rows of length 1 are rounding."""
 
 
 @dataclass(frozen=True)
@@ -87,40 +90,54 @@ class Balls:
         dtype: type[np.floating] = np.float64 if len(x) <= SMALL else np.float32
         self.x: Floats = np.asarray(x, dtype=dtype)
         self.targets: Floats = self.x[refs]
-        self.inside = similarity("tophat", delta)
+        self.delta = delta
+        self.centres: list[int] = []
         self.covered = np.zeros(len(refs), bool)
         self.counts = self._reached_by_each(self.targets)
-        self._fresh = self.counts.copy()
 
     def cover(self, rows: NDArray[np.int64]) -> None:
         """Covers what lies in the balls around ``rows`` and takes it off the counts."""
-        for part in batches(rows):
-            near = self.inside(self.x[part] @ self.targets.T).any(axis=0)
-            new = near & ~self.covered
-            self.covered |= new
-            self.counts -= self._reached_by_each(self.targets[new])
+        self.centres += rows.tolist()
+        new = self._reached_by_any(rows) & ~self.covered
+        self.covered |= new
+        self.counts -= self._reached_by_each(self.targets[new])
+
+    def shrink(self) -> None:
+        """Smaller balls around everything picked so far."""
+        self.delta *= SHRINK
+        self.covered = self._reached_by_any(np.array(self.centres, np.int64))
+        self.counts = self._reached_by_each(self.targets[~self.covered])
 
     def pick(self, k: int, available: NDArray[np.bool_]) -> list[int]:
         """k available rows in order: most new rows covered, lowest row on ties. When no row
-        covers anything new, everything counts as uncovered again."""
+        covers anything new, the balls shrink."""
         order: list[int] = []
         open_ = available.copy()
         for _ in range(k):
-            if self.counts[open_].max() <= 0:
-                self.covered[:] = False
-                self.counts = self._fresh.copy()
+            while self.counts[open_].max() <= 0 and self.delta > LEAST_DELTA:
+                self.shrink()
             row = int(np.argmax(np.where(open_, self.counts, -1)))
             order.append(row)
             open_[row] = False
             self.cover(np.array([row]))
         return order
 
+    def _inside(self, rows: NDArray[np.int64], targets: Floats) -> NDArray[np.bool_]:
+        """(len(rows), len(targets)) distance below delta; |a - b|^2 = 2 - 2 ab."""
+        return self.x[rows] @ targets.T > 1 - self.delta**2 / 2
+
+    def _reached_by_any(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        near = np.zeros(len(self.targets), bool)
+        for part in batches(rows):
+            near |= self._inside(part, self.targets).any(axis=0)
+        return near
+
     def _reached_by_each(self, targets: Floats) -> NDArray[np.int64]:
         """(N,) how many of the targets each row's ball holds."""
         counts = np.zeros(len(self.x), np.int64)
         if len(targets):
             for part in batches(np.arange(len(self.x))):
-                counts[part] = self.inside(self.x[part] @ targets.T).sum(axis=1)
+                counts[part] = np.count_nonzero(self._inside(part, targets), axis=1)
         return counts
 
 
