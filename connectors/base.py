@@ -195,6 +195,12 @@ class Labeler(Protocol):
         """Where the next ``pull`` may start, valid once an iterator is exhausted."""
         ...
 
+    @property
+    def present(self) -> Mapping[str, set[str]]:
+        """Item key -> ids of the annotations it has now, for every item that the last ``pull``
+        looked at; one known before and absent here has been deleted."""
+        ...
+
     def progress(self) -> Progress:
         """Counts, cheap enough to poll."""
         ...

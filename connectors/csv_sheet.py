@@ -35,6 +35,7 @@ class CsvSheet:
     root: Path
     name: str = "csv"
     cursor: str | None = field(default=None, init=False)
+    present: dict[str, set[str]] = field(default_factory=dict, init=False)
 
     def prepare(self, classes: Sequence[str]) -> None:
         """Makes the folder."""
@@ -68,11 +69,13 @@ class CsvSheet:
         Raises:
             Rejected: a label is no class, or a column is missing; names sheet and line.
         """
+        self.present = {}
         for sheet in sorted(self.folder.glob("*.csv")):
             saved = sheet.stat().st_mtime_ns
             at = datetime.fromtimestamp(saved / 1e9, UTC)
             for line, row in self._rows(sheet):
                 label = (row["label"] or "").strip()
+                self.present[row["key"]] = {row["key"]} if label else set()
                 if not label:
                     continue
                 if label != SKIP and label not in self.classes:

@@ -41,6 +41,7 @@ class Oracle:
     seed: int = 0
     name: str = "oracle"
     cursor: str | None = field(default=None, init=False)
+    present: dict[str, set[str]] = field(default_factory=dict, init=False)
 
     def prepare(self, classes: Sequence[str]) -> None:
         """Nothing to prepare."""

@@ -162,6 +162,24 @@ def answers(session: Session, pool_id: int) -> list[Answer]:
     return list(current.values())
 
 
+def newest_annotations(
+    session: Session, connector: str, keys: Sequence[str]
+) -> list[tuple[Annotation, str]]:
+    """(newest version, item key) of every annotation of these items."""
+    newest = (
+        select(func.max(Annotation.id))
+        .where(Annotation.connector == connector)
+        .group_by(Annotation.external_id)
+        .scalar_subquery()
+    )
+    found = session.execute(
+        select(Annotation, Item.key)
+        .join(Item, Item.id == Annotation.item_id)
+        .where(Annotation.id.in_(newest), Item.key.in_(keys))
+    )
+    return [(note, key) for note, key in found]
+
+
 def runs(session: Session, pool_id: int) -> list[tuple[int, Run]]:
     """(round number, run), oldest first."""
     found = session.execute(

@@ -1,6 +1,6 @@
 """Requests to one server. The SDK knows tokens; this file owns retries and errors.
 
-Reads are repeated with growing pauses; writes never are (the SDK would, and duplicates tasks by it).
+Reads are repeated with growing pauses; writes never are (the SDK would, and so doubles tasks).
 An answer that was lost on the way back from a write is ``Unknown``, a refusal is ``Rejected``. No
 message carries headers or tokens: the text of the SDK's own errors does, so it is never used.
 """

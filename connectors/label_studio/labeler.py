@@ -66,6 +66,7 @@ class LabelStudio:
         self.classes, self._adopted = list(classes), project_id
         self.name = f"label-studio:{marker[:12]}"
         self.cursor: str | None = None
+        self.present: dict[str, set[str]] = {}
         self.counts = {"foreign": 0, "empty": 0, "strange": 0}
         self._project: dict[str, Any] | None = None
         self._serving: Serving = Uploaded(read)
@@ -239,6 +240,7 @@ class LabelStudio:
         """Every annotation of tasks that changed since the cursor (server time)."""
         filters = []
         newest = since
+        self.present = {}
         if since:
             start = datetime.strptime(since, STAMP) - OVERLAP
             filters.append(("updated_at", "greater", "Datetime", start.strftime(STAMP)))
@@ -250,7 +252,9 @@ class LabelStudio:
             if not key:
                 self.counts["foreign"] += 1
                 continue
-            for note in task.get("annotations") or []:
+            notes = task.get("annotations") or []
+            self.present.setdefault(str(key), set()).update(str(note["id"]) for note in notes)
+            for note in notes:
                 yield self._annotation(str(key), note, controls)
         self.cursor = newest
 

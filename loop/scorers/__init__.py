@@ -35,9 +35,12 @@ BUILT_IN: dict[str, str] = {
     "entropy": "loop.scorers.uncertainty:Entropy",
     "least_confidence": "loop.scorers.uncertainty:LeastConfidence",
     "margin": "loop.scorers.uncertainty:Margin",
+    "badge": "loop.scorers.badge:Badge",
+    "uherding": "loop.scorers.uherding:UHerding",
     # training dynamics on labels of the whole pool
     "balanced_labels": "loop.scorers.balanced:BalancedLabels",
     "aum": "loop.scorers.training:Aum",
+    "ccs": "loop.scorers.ccs:Ccs",
     "dual": "loop.scorers.training:Dual",
     "dyn_unc": "loop.scorers.training:DynUnc",
     "el2n": "loop.scorers.training:El2n",

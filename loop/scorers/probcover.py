@@ -127,7 +127,7 @@ class Balls:
         return self.x[rows] @ targets.T > 1 - self.delta**2 / 2
 
     def _reached_by_any(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        near = np.zeros(len(self.targets), bool)
+        near: NDArray[np.bool_] = np.zeros(len(self.targets), bool)
         for part in batches(rows):
             near |= self._inside(part, self.targets).any(axis=0)
         return near

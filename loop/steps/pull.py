@@ -9,7 +9,7 @@ from itertools import islice
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from connectors.base import Annotation, Progress
+from connectors.base import Annotation, Labeler, Progress
 from db import models, queries
 from db.models import Cursor, Item, Pick, Sent
 from db.state import Records, advance, log
@@ -57,8 +57,11 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
             since = None if full or cursor is None else cursor.value
         new, foreign, unknown = _store(records, project, people.name, people.pull(since))
         with records.write() as session:
+            gone = _tombstones(session, people)
             session.merge(Cursor(connector=people.name, value=people.cursor))
-            log(session, "pull", f"{new} new, {foreign} foreign", round=found.number)
+            log(
+                session, "pull", f"{new} new, {gone} deleted, {foreign} foreign", round=found.number
+            )
         progress = people.progress()
         return _settle(records, project, found.id, (new, foreign, unknown), progress, close)
 
@@ -100,6 +103,26 @@ def _item_ids(session: Session, keys: list[str]) -> dict[str, int]:
         .where(Item.key.in_(set(keys)))
     )
     return {str(key): int(item_id) for key, item_id in found}
+
+
+def _tombstones(session: Session, people: Labeler) -> int:
+    """Adds a last version, ``deleted``, to annotations that have gone; returns how many."""
+    keys = list(people.present)
+    count = 0
+    for start in range(0, len(keys), CHUNK):
+        for note, key in queries.newest_annotations(
+            session, people.name, keys[start : start + CHUNK]
+        ):
+            if not note.deleted and note.external_id not in people.present[key]:
+                session.add(
+                    models.Annotation(
+                        item_id=note.item_id, connector=note.connector,
+                        external_id=note.external_id, version=f"deleted after {note.version}",
+                        annotator=note.annotator, label=None, deleted=True,
+                    )
+                )  # fmt: skip
+                count += 1
+    return count
 
 
 Said = tuple[str | None, bool, bool, float | None]

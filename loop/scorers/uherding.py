@@ -1,0 +1,112 @@
+"""UHerding: MaxHerding weighted by how unsure the current model is of each image.
+
+Gain of a candidate = sum_j u_j max(k(i, j) - m_j, 0), with u_j the uncertainty of image j (0 where
+it is labelled) and m_j its similarity to what is picked or labelled. Probabilities are calibrated
+first (temperature by held-out likelihood on the collected labels), and the radius is the smallest
+distance between labelled images, so that it shrinks as labels come in: wide coverage early, fine
+boundaries late. Without labels u = 1 everywhere, which is MaxHerding.
+
+Source: Bae, Sutherland et al. 2024, arXiv 2412.20644; uherding (75299cd). Different on purpose: the
+temperature is fitted on out-of-fold probabilities of the labelled rows only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.scorers.base import Inputs, Scorer, rank_scores
+from loop.scorers.coverage import Coverage, greedy, references
+from loop.scorers.geometry import median_distance, place, squared_distances
+from loop.scorers.maxherding import similarity
+from loop.scorers.uncertainty import probabilities_of
+
+Floats = NDArray[np.float64]
+KINDS = ("margin", "entropy", "confidence")
+
+
+@dataclass(frozen=True)
+class UHerding(Scorer):
+    """Uncertainty coverage.
+
+    Attributes:
+        uncertainty: margin (1 - (P1 - P2)), entropy or confidence (1 - P1).
+        radius: 0: the smallest distance between labelled rows; else in units of distance.
+        temperature: 0: 1 over-sharp probabilities are softened to the labelled rows' accuracy.
+        references: rows on which coverage is measured; 0: all.
+    """
+
+    uncertainty: str = "margin"
+    radius: float = 0.0
+    temperature: float = 0.0
+    references: int = 10_000
+    needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "collected"})
+    cost: ClassVar[str] = "as maxherding"
+    source: ClassVar[str] = "Bae et al. 2024, arXiv 2412.20644; uherding"
+
+    def __post_init__(self) -> None:
+        if self.uncertainty not in KINDS:
+            raise ValueError(f"uncertainty must be one of {', '.join(KINDS)}")
+
+    def score(self, inputs: Inputs) -> Floats:
+        x = place(inputs.embeddings, "unit")
+        p = probabilities_of(inputs)
+        known = inputs.labels >= 0
+        t = self.temperature or fitted_temperature(p[known], inputs.labels[known])
+        weights = doubt(sharpen(p, t), self.uncertainty)
+        weights[inputs.covered | known] = 0.0
+        h = self.radius or self._shrinking(x, inputs)
+        refs = references(inputs.n, self.references, inputs.rng)
+        state = Coverage(x, similarity("rbf", h), weights=weights, refs=refs)
+        state.add(np.flatnonzero(inputs.covered))
+        return rank_scores(greedy(state, inputs.budget, inputs.available), inputs.n)
+
+    def explain(self, inputs: Inputs) -> dict[str, Any]:
+        x = place(inputs.embeddings, "unit")
+        return {"radius": round(self.radius or self._shrinking(x, inputs), 4)}
+
+    def _shrinking(self, x: NDArray[np.float32], inputs: Inputs) -> float:
+        """Smallest positive distance between covered rows, or MaxHerding's radius without two."""
+        rows = x[inputs.covered]
+        if len(rows) > 1:
+            d = squared_distances(rows, rows)
+            d = d[~np.eye(len(rows), dtype=bool)]
+            d = d[d > 1e-9]
+            if len(d):
+                return float(np.sqrt(d.min()))
+        return 0.5 * (median_distance(x, inputs.rng) or 1.0)
+
+
+def doubt(p: Floats, kind: str) -> Floats:
+    """(N,) uncertainty of (N, C) probabilities."""
+    if kind == "entropy":
+        return -np.sum(p * np.log(p + 1e-8), axis=1)
+    top = np.sort(p, axis=1)[:, ::-1]
+    if kind == "confidence":
+        return 1 - top[:, 0]
+    return 1 - (top[:, 0] - (top[:, 1] if p.shape[1] > 1 else 0.0))
+
+
+def sharpen(p: Floats, temperature: float) -> Floats:
+    """softmax(log p / T): T above 1 makes probabilities less sure."""
+    z = np.log(np.maximum(p, 1e-300)) / temperature
+    z = np.exp(z - z.max(axis=1, keepdims=True))
+    out: Floats = z / z.sum(axis=1, keepdims=True)
+    return out
+
+
+def fitted_temperature(p: Floats, labels: NDArray[np.int64]) -> float:
+    """The temperature of the least log-loss on labelled rows, within [1, 5]; 1 without rows.
+
+    The model was trained on these rows, so it can look too sure but never too unsure: below 1 is
+    not considered.
+    """
+    if len(labels) < 2:
+        return 1.0
+    grid = np.geomspace(1.0, 5.0, 25)
+    rows = np.arange(len(labels))
+    losses = [-np.log(np.maximum(sharpen(p, t)[rows, labels], 1e-12)).mean() for t in grid]
+    return float(grid[int(np.argmin(losses))])

@@ -1,0 +1,98 @@
+"""The contract, run over the labelers that need no server (Label Studio: tests/label_studio)."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+
+import pytest
+
+from connectors.base import Batch, Item, Rejected
+from connectors.csv_sheet import CsvSheet
+from connectors.oracle import Oracle
+from connectors.testing import check_labeler
+
+CLASSES = ["cat", "dog", 'a <b> & "c"']
+ITEMS = [Item(f"{i:032x}", f"folder/{i}.png") for i in range(5)]
+LABELS = {item.key: CLASSES[i % 3] for i, item in enumerate(ITEMS)}
+
+
+def test_oracle(tmp_path):
+    check_labeler(lambda: Oracle(tmp_path, LABELS, CLASSES), ITEMS, CLASSES, None)
+
+
+def fill(labeler, key, label):
+    for sheet in labeler.folder.glob("*.csv"):
+        rows = list(csv.DictReader(sheet.open()))
+        for row in rows:
+            if row["key"] == key:
+                row["label"] = label
+        with sheet.open("w", newline="") as file:
+            table = csv.DictWriter(file, rows[0])
+            table.writeheader()
+            table.writerows(rows)
+
+
+def sheets(folder):
+    found = CsvSheet(folder / "sheets", CLASSES, folder / "images")
+    found.prepare(CLASSES)
+    return found
+
+
+def test_csv(tmp_path):
+    people = sheets(tmp_path)
+    batch = Batch("a" * 32, 1)
+    people.push(batch, ITEMS)
+    assert list(people.pull(None)) == []
+    for item in ITEMS:
+        fill(people, item.key, LABELS[item.key])
+    assert {n.key: n.label for n in people.pull(None)} == LABELS
+    people.push(batch, ITEMS)  # again: what people wrote stays
+    assert people.progress().annotated == 5
+
+
+def test_csv_skip_and_bad_class(tmp_path):
+    people = sheets(tmp_path)
+    people.push(Batch("a" * 32, 1), ITEMS)
+    fill(people, ITEMS[0].key, "skip")
+    (note,) = people.pull(None)
+    assert (note.label, note.cancelled) == (None, True)
+    fill(people, ITEMS[1].key, "bird")
+    with pytest.raises(Rejected, match="line 3: 'bird' is no class"):
+        list(people.pull(None))
+
+
+def test_csv_semicolons(tmp_path):
+    people = sheets(tmp_path)
+    people.push(Batch("a" * 32, 1), ITEMS[:1])
+    (sheet,) = (tmp_path / "sheets").glob("*.csv")
+    sheet.write_text(f"key;image;label\n{ITEMS[0].key};x.png;cat\n", encoding="utf-8-sig")
+    assert [n.label for n in people.pull(None)] == ["cat"]
+
+
+def test_oracle_errs_at_its_rate_and_repeats(tmp_path):
+    labels = {f"{i:032x}": CLASSES[i % 3] for i in range(3000)}
+    told = Oracle(tmp_path, labels, CLASSES, error_rate=0.1).reveal(list(labels))
+    wrong = sum(told[k] != labels[k] for k in labels)
+    assert 240 < wrong < 360
+    assert told == Oracle(tmp_path, labels, CLASSES, error_rate=0.1).reveal(list(labels))
+    assert len(Counter(told.values())) == 3
+
+
+def test_oracle_survives_a_torn_line(tmp_path):
+    one = Oracle(tmp_path, LABELS, CLASSES)
+    batch = Batch("a" * 32, 1)
+    one.push(batch, ITEMS[:3])
+    with (tmp_path / "oracle.jsonl").open("a") as file:
+        file.write('{"batch": "aaaa", "ke')
+    assert len(Oracle(tmp_path, LABELS, CLASSES).find(batch)) == 3
+    Oracle(tmp_path, LABELS, CLASSES).push(batch, ITEMS)
+    assert [n.key for n in one.pull(None)] == [i.key for i in ITEMS]
+
+
+def test_oracle_lead_times_are_human(tmp_path):
+    labels = {f"{i:032x}": "cat" for i in range(500)}
+    one = Oracle(tmp_path, labels, CLASSES)
+    times = sorted(one.answer(k).seconds for k in labels)
+    assert 2.5 < times[250] < 3.5
+    assert times[-1] < 60

@@ -1,0 +1,131 @@
+"""A real Label Studio server for this folder's tests, and a proxy that breaks connections."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from connectors.base import Item
+from connectors.folder import content_key
+from connectors.label_studio import LabelStudio
+from connectors.label_studio.server import start
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES = ["cat", "dog", "bird"]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    command = Path(
+        os.environ.get("CORELOOP_LABEL_STUDIO", ROOT / ".venv-label-studio/bin/label-studio")
+    )
+    if not command.is_file():
+        pytest.skip(f"no Label Studio at {command}; 'make test' installs it")
+    folder = tmp_path_factory.mktemp("label-studio")
+    running = start(folder, command, template=ROOT / ".build" / "label-studio")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def pictures(server):
+    """Five pictures of one colour each, below the server's document root."""
+    folder = server.folder / "files" / "pool"
+    folder.mkdir(parents=True)
+    colours = [(200, 60, 60), (60, 200, 60), (60, 60, 200), (200, 200, 60), (60, 200, 200)]
+    for i, colour in enumerate(colours):
+        noise = np.full((48, 64, 3), colour, np.uint8)
+        noise[0, 0] = i
+        Image.fromarray(noise).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def items(pictures):
+    return [Item(content_key((pictures / f"{i}.png").read_bytes()), f"{i}.png") for i in range(5)]
+
+
+class Proxy:
+    """Hands requests to the server; ``fault`` decides what happens to the next matching ones.
+
+    Faults: ``drop`` forwards and then hangs up, ``504``/``502`` forward and answer that instead,
+    ``refuse`` answers 503 without forwarding, ``401`` answers 401 without forwarding.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target, self.fault, self.path, self.times = target, "", "", 0
+        self.seen: list[str] = []
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                proxy.seen.append(f"{self.command} {self.path}")
+                broken = proxy.times > 0 and proxy.path in f"{self.command} {self.path}"
+                fault = proxy.fault if broken else ""
+                proxy.times -= broken
+                if fault in ("refuse", "401"):
+                    return self.answer(503 if fault == "refuse" else 401, b"{}")
+                headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
+                reply = httpx.request(
+                    self.command, proxy.target + self.path, content=body, headers=headers,
+                    timeout=120, trust_env=False,
+                )  # fmt: skip
+                if fault == "drop":
+                    self.close_connection = True
+                    return self.connection.close()
+                if fault:
+                    return self.answer(int(fault), b"<html>gateway</html>")
+                self.answer(reply.status_code, reply.content, reply.headers.get("content-type"))
+
+            def answer(self, code: int, body: bytes, kind: str | None = None) -> None:
+                self.send_response(code)
+                self.send_header("Content-Type", kind or "text/html")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = do_PATCH = do_DELETE = handle_any
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def breaks(self, fault: str, path: str, times: int = 1) -> None:
+        self.fault, self.path, self.times = fault, path, times
+
+
+@pytest.fixture
+def proxy(server):
+    found = Proxy(server.url)
+    yield found
+    found.http.shutdown()
+
+
+@pytest.fixture
+def labeler(server, pictures):
+    """Makes labelers of one new project, as after a restart; ``url`` may go through a proxy."""
+    marker = uuid.uuid4().hex
+
+    def make(url: str = "", token: str = "", **options) -> LabelStudio:
+        return LabelStudio(
+            url or server.url, token or server.token, title="test project", marker=marker,
+            classes=CLASSES, read=lambda uri: (pictures / uri).read_bytes(),
+            image_root=pictures, local_root=str(server.folder / "files"), attempts=2,
+            **{"images": "local", **options},
+        )  # fmt: skip
+
+    return make

@@ -1,0 +1,88 @@
+"""What annotators see, in a real browser: the picture, the choices, and that a click counts."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+
+import pytest
+
+from connectors.base import Batch
+
+pytestmark = [pytest.mark.server, pytest.mark.browser]
+CHROMIUM = shutil.which("chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]  # fmt: skip
+SHOWN = (
+    "() => { const i=[...document.querySelectorAll('.lsf-image img[alt=\"image\"]')].pop();"
+    " return i && i.complete && i.naturalWidth ? [i.naturalWidth, i.naturalHeight] : null }"
+)
+
+
+@pytest.fixture
+def page(server, tmp_path):
+    if CHROMIUM is None:
+        pytest.skip("no chromium on the PATH")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(tmp_path / "profile"), executable_path=CHROMIUM, headless=True, args=FLAGS,
+            viewport={"width": 1280, "height": 900},
+        )  # fmt: skip
+        outside = []
+
+        def guard(route):
+            if route.request.url.startswith((server.url, "data:", "blob:")):
+                route.continue_()
+            else:
+                outside.append(route.request.url)
+                route.abort()
+
+        context.route("**/*", guard)
+        page = context.pages[0]
+        page.goto(server.url + "/user/login/", wait_until="domcontentloaded")
+        page.fill("input[name=email]", server.username)
+        page.fill("input[name=password]", server.password)
+        with page.expect_navigation(wait_until="domcontentloaded"):
+            page.click("button[type=submit]")
+        yield page
+        context.close()
+        assert outside == []
+
+
+@pytest.mark.parametrize("images", ["upload", "local"])
+def test_click_makes_an_annotation(server, labeler, items, page, images, tmp_path):
+    people = labeler(images=images)
+    people.prepare(["cat", "dog", "bird"])
+    people.push(Batch(uuid.uuid4().hex, 1), items)
+    page.goto(people.url + "?labeling=1", wait_until="domcontentloaded")
+    page.wait_for_function(SHOWN, timeout=60_000)
+    assert page.evaluate(SHOWN) == [64, 48]
+    assert items[0].key not in page.content()
+    page.screenshot(path=str(tmp_path / "labelling.png"))
+    first = page.locator(".lsf-current-task__task-id").first.evaluate("e=>e.firstChild.textContent")
+    page.click(".lsf-choices label:has-text('dog')")
+    page.click("[data-testid='bottombar-submit-button']")
+    page.wait_for_function(
+        "o=>{const e=document.querySelector('.lsf-current-task__task-id');"
+        "return e&&e.firstChild.textContent!==o}", arg=first, timeout=60_000,
+    )  # fmt: skip
+    (note,) = people.pull(None)
+    assert (note.key, note.label, note.cancelled) == (items[0].key, "dog", False)
+    assert 0 < note.seconds < 120
+
+
+def test_prediction_is_preselected(server, labeler, items, page):
+    from dataclasses import replace
+
+    from connectors.base import Prediction
+
+    people = labeler()
+    people.prepare(["cat", "dog", "bird"])
+    guess = Prediction("bird", 0.9, "round-1")
+    people.push(Batch(uuid.uuid4().hex, 2), [replace(items[0], prediction=guess)])
+    page.goto(people.url + "?labeling=1", wait_until="domcontentloaded")
+    page.wait_for_function(SHOWN, timeout=60_000)
+    chosen = page.locator(".lsf-choices input:checked")
+    assert [chosen.nth(i).get_attribute("name") for i in range(chosen.count())] == ["bird"]
