@@ -20,9 +20,13 @@ from loop.steps.opened import source, writing
 
 
 def embed(
-    project: Project, on_progress: Callable[[int, int], None] = lambda done, total: None
+    project: Project,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_begin: Callable[[], None] = lambda: None,
 ) -> tuple[int, int]:
     """Embeds all images, test split included; (rows, dims). A killed run resumes at the shard.
+
+    ``on_begin`` is called if there is anything to do.
 
     Raises:
         DataError: an image that could be read at the scan cannot be read now.
@@ -41,6 +45,7 @@ def embed(
             items = session.execute(
                 select(Item.uri, Item.key).where(Item.pool_id == pool.id).order_by(Item.row)
             ).all()
+        on_begin()
         uris, keys = [uri for uri, _ in items], [key for _, key in items]
         draft = project.arrays / "drafts" / f"{pool.digest}-{encoder.digest}.npy"
         draft.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from loop.errors import DataError, NotReady
 from loop.project import Project
 from loop.report import write
 from loop.report.facts import Annotator, Curve, Difference, Facts, PickShown, Point, RoundShown
+from loop.select import strata_budgets
 from loop.steps.compare import COMPARED, comparison_rows
 from loop.steps.embed import embeddings
 from loop.steps.labels import collected, outstanding
@@ -184,16 +185,18 @@ def _money(project: Project, hours_: float | None, count: int) -> float | None:
 def _shown(
     project: Project, picks: list[Picked], labels: dict[int, int], predicted: dict[int, str]
 ) -> list[PickShown]:
-    """The first picks of each round, evenly, at most ``THUMBNAILS`` in all."""
+    """The first picks of each round, at most ``THUMBNAILS`` in all, shared evenly."""
     from loop.images import thumbnail
 
     images, names = source(project), project.config.project.classes
-    rounds = Counter(p.round for p in picks)
-    share = max(1, THUMBNAILS // max(1, len(rounds)))
+    sizes = Counter(p.round for p in picks)
+    numbers = sorted(sizes)
+    budgets = strata_budgets(np.array([sizes[n] for n in numbers], dtype=np.int64), THUMBNAILS)
+    share = dict(zip(numbers, budgets, strict=True))
     taken: Counter[int] = Counter()
     shown = []
     for pick in picks:
-        if taken[pick.round] >= share:
+        if taken[pick.round] >= share[pick.round]:
             continue
         taken[pick.round] += 1
         try:

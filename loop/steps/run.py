@@ -73,11 +73,11 @@ def _prepare(project: Project, watcher: Watcher) -> None:
             scanned = bool(queries.the_pool(session).digest)
         except Missing:
             scanned = False
+    encoder = project.config.encoder
     if not scanned:
         watcher.begin("scanning images")
         scan(project, lambda n: watcher.progress(n, 0))
-    watcher.begin(f"embedding with {project.config.encoder}")
-    embed(project, watcher.progress)
+    embed(project, watcher.progress, lambda: watcher.begin(f"embedding with {encoder}"))
 
 
 def _step(project: Project, watcher: Watcher, name: str, state: str) -> Ended | None:
