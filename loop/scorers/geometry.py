@@ -63,34 +63,34 @@ def squared_distances(a: Matrix, b: Matrix) -> NDArray[np.float32]:
 def neighbours(
     x: Matrix, k: int, *, block_bytes: int = 128 << 20
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Exact k nearest neighbours of each row among the others, nearest first.
+    """Exact k nearest neighbours of each row among the others, nearest first, lowest row on ties.
 
     The row itself is left out by its index, not by its distance, so that exact duplicates count as
-    neighbours. Memory: one block of distances besides the answer.
+    neighbours. Each pair of rows is multiplied once. Memory: one block of products besides the
+    answer.
 
     Returns:
         (N, k) indices and (N, k) Euclidean distances; k is at most N - 1.
     """
-    import torch
+    from loop.scorers import neighbour_kernel
 
     n = len(x)
     k = max(0, min(k, n - 1))
-    index = np.empty((n, k), np.int64)
-    distance = np.empty((n, k), np.float32)
+    index = np.full((n, k), -1, np.int64)
+    distance = np.full((n, k), np.inf, np.float32)
     if k == 0:
         return index, distance
-    rows = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
-    norms = (rows.double() ** 2).sum(1).float()
-    block = max(1, min(n, block_bytes // (4 * n)))
+    x = np.ascontiguousarray(x, dtype=np.float32)
+    norms = squared_norms(x).astype(np.float32)
+    block = max(1, min(n, 2048, block_bytes // (4 * n)))
     for start in range(0, n, block):
-        part = rows[start : start + block]
-        d = torch.addmm(norms[None, :], part, rows.T, alpha=-2)
-        here = torch.arange(len(part))
-        d[here, start + here] = float("inf")
-        values, found = torch.topk(d, k, dim=1, largest=False, sorted=True)
-        values += norms[start : start + block, None]
-        index[start : start + block] = found.numpy()
-        distance[start : start + block] = values.clamp_(min=0).sqrt_().numpy()
+        stop = min(start + block, n)
+        dots = x[start:stop] @ x[start:].T
+        neighbour_kernel.along_rows(dots, norms, start, start, distance, index)
+        if stop < n:
+            beyond = dots[:, stop - start :]
+            neighbour_kernel.along_columns(beyond, norms, start, stop, distance, index)
+    neighbour_kernel.measure(x, index, distance)
     return index, distance
 
 

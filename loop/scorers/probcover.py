@@ -92,7 +92,7 @@ class Balls:
         self.targets: Floats = self.x[refs]
         self.delta = delta
         self.centres: list[int] = []
-        self.covered = np.zeros(len(refs), bool)
+        self.covered: NDArray[np.bool_] = np.zeros(len(refs), bool)
         self.counts = self._reached_by_each(self.targets)
 
     def cover(self, rows: NDArray[np.int64]) -> None:
