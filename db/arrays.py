@@ -42,7 +42,7 @@ def write_file(array: NDArray[np.generic], folder: Path) -> Path:
         return adopt_file(draft, folder)
     except OSError as error:
         draft.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
             raise Full(
                 f"cannot write to {folder} ({error.strerror}); nothing was changed. "
                 "Free some space or check permissions, then repeat the command"

@@ -40,7 +40,7 @@ def settings(images: Path, seed: int, *, server: bool = False) -> dict[str, Any]
         "project": {"name": "handwritten digits", "classes": NAMES, "seed": seed},
         "pool": {"path": str(images), "labelled": True, "test": 60 if server else 360},
         "encoder": "pixels",
-        "selection": {"scorer": "kmeans", "budgets": [20, 40, 80]},
+        "selection": {"scorer": "auto", "budgets": [20, 40, 80]},
         "labeler": {"kind": "label-studio"} if server else {"kind": "oracle", "error_rate": 0.03},
         "compare": {"baselines": ["random", "margin", "el2n"], "seeds": 5},
         "costs": {"hourly_rate": 25.0},

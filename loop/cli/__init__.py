@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -32,6 +33,9 @@ COMMANDS = {
     "encoders": ("loop.cli.lists:encoders", "List the encoders."),
     "doctor": ("loop.cli.setup:doctor", "Check device, weights, server, token and records."),
 }
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class Commands(click.Group):
@@ -86,6 +90,14 @@ def main() -> None:
         _leave(130)
     except BrokenPipeError:
         _leave(141)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        click.echo(
+            f"Error: cannot write {error.filename or 'a file'} ({error.strerror}); nothing is "
+            "lost. Free some space or check permissions, then repeat the command", err=True,
+        )  # fmt: skip
+        sys.exit(4)
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if code is None:  # a bug: show it whole

@@ -17,6 +17,7 @@ __all__ = ["BUILT_IN", "Inputs", "Scorer", "get", "load", "names"]
 
 BUILT_IN: dict[str, str] = {
     # label-free
+    "auto": "loop.scorers.auto:Auto",
     "balanced": "loop.scorers.balanced:Balanced",
     "d2": "loop.scorers.d2:D2",
     "facility": "loop.scorers.facility:Facility",
