@@ -5,7 +5,8 @@ that is a function of the dot product of rows. With m_j = the similarity to S so
 candidate i is sum_j w_j max(k(i, j) - m_j, 0). Gains only fall while S grows (submodularity), so an
 old gain is an upper bound: candidates are evaluated again in batches, best bound first, until no
 bound exceeds the best gain. The picks are those of the plain greedy, which is within 1 - 1/e of the
-best set. Nothing of size N x N is ever held: memory is one batch times the reference rows.
+best set. Similarities to the reference rows are stored while they fit into ``MATRIX_BYTES``, and
+computed again for each batch of candidates otherwise.
 
 Gains that agree to ``TIE`` (relative) are a tie; the lowest row wins.
 """
@@ -24,6 +25,7 @@ Kernel = Callable[[Floats], Floats]
 
 TIE = 1e-9
 BATCH = 512
+MATRIX_BYTES = 2 << 30
 SMALL = 5000
 """Pools up to this size are computed in float64."""
 
@@ -62,19 +64,34 @@ class Coverage:
         weights = np.ones(len(x)) if weights is None else weights
         self.weights: Floats = np.asarray(weights[refs], dtype=dtype)
         self.covered: Floats = np.zeros(len(refs), dtype)
+        self._stored: Floats | None = None
+        if len(x) * len(refs) * np.dtype(dtype).itemsize <= MATRIX_BYTES:
+            stored = np.empty((len(x), len(refs)), dtype)
+            for part in batches(np.arange(len(x))):
+                stored[part[0] : part[-1] + 1] = self._similarity(part)
+            self._stored = stored
+
+    def _similarity(self, rows: Rows) -> Floats:
+        if self._stored is not None:
+            return self._stored[rows]
+        return self.kernel(self.x[rows] @ self.targets.T)
 
     def add(self, rows: Rows) -> None:
         """Counts ``rows`` as picked."""
         for part in batches(rows):
-            similarity = self.kernel(self.x[part] @ self.targets.T)
-            np.maximum(self.covered, similarity.max(axis=0), out=self.covered)
+            np.maximum(self.covered, self._similarity(part).max(axis=0), out=self.covered)
 
     def gains(self, rows: Rows) -> NDArray[np.float64]:
         """(len(rows),) what each of the rows would add now."""
         out = np.empty(len(rows))
+        if self._stored is not None:
+            from loop.scorers import coverage_kernel
+
+            coverage_kernel.gains(self._stored, rows, self.covered, self.weights, out)
+            return out
         start = 0
         for part in batches(rows):
-            similarity = self.kernel(self.x[part] @ self.targets.T)
+            similarity = self._similarity(part)
             similarity -= self.covered
             np.maximum(similarity, 0, out=similarity)
             out[start : start + len(part)] = similarity @ self.weights
@@ -119,7 +136,7 @@ def _best(state: Coverage, bounds: NDArray[np.float64], *, fresh: bool) -> int:
     return int(np.flatnonzero(looked_at & (bounds > -np.inf))[0])
 
 
-def batches(rows: Rows) -> Iterator[Rows]:
-    """``rows`` in parts of at most ``BATCH``."""
-    for start in range(0, len(rows), BATCH):
-        yield rows[start : start + BATCH]
+def batches(rows: Rows, size: int = BATCH) -> Iterator[Rows]:
+    """``rows`` in parts of at most ``size``."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

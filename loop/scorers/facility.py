@@ -33,7 +33,7 @@ class Facility(Scorer):
 
     geometry: str = "unit"
     references: int = 10_000
-    cost: ClassVar[str] = "n r d once, then lazily (r reference rows); memory 512 r"
+    cost: ClassVar[str] = "n r d once, then lazily (r reference rows); memory n r up to 2 GiB"
     source: ClassVar[str] = "facility location; DeepCore, on embeddings"
 
     def __post_init__(self) -> None:

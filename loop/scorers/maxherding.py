@@ -42,7 +42,7 @@ class MaxHerding(Scorer):
     kernel: str = "rbf"
     geometry: str = "unit"
     references: int = 10_000
-    cost: ClassVar[str] = "n r d once, then lazily (r reference rows); memory 512 r"
+    cost: ClassVar[str] = "n r d once, then lazily (r reference rows); memory n r up to 2 GiB"
     source: ClassVar[str] = "Bae et al. 2024, arXiv 2407.12212; uherding"
 
     def __post_init__(self) -> None:

@@ -21,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.scorers.base import Inputs, Scorer, rank_scores
-from loop.scorers.coverage import SMALL, Floats, batches, references
+from loop.scorers.coverage import BATCH, SMALL, Floats, batches, references
 from loop.scorers.geometry import place, squared_distances
 from loop.scorers.kmeans import cluster
 
 PURITY_ROWS = 5_000
+PRODUCTS = 5_000_000
+"""Dot products held at a time."""
 SHRINK = 0.7
 LEAST_DELTA = 1e-3
 """Below this, distances of float32 rows of length 1 are rounding."""
@@ -136,7 +138,7 @@ class Balls:
         """(N,) how many of the targets each row's ball holds."""
         counts = np.zeros(len(self.x), np.int64)
         if len(targets):
-            for part in batches(np.arange(len(self.x))):
+            for part in batches(np.arange(len(self.x)), max(BATCH, PRODUCTS // len(targets))):
                 counts[part] = np.count_nonzero(self._inside(part, targets), axis=1)
         return counts
 

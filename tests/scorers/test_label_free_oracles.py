@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import qr
 
-from loop.scorers import Inputs, get
+from loop.scorers import Inputs, coverage, get
 from loop.scorers.coverage import Coverage, greedy
 from loop.scorers.d2 import Graph
 from loop.scorers.facility import half_cosine
@@ -53,7 +53,10 @@ def test_kcenter_takes_the_farthest(seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("method", ["facility", "rbf", "laplace"])
-def test_lazy_coverage_is_the_plain_greedy(seed, method):
+@pytest.mark.parametrize("stored", [True, False])
+def test_lazy_coverage_is_the_plain_greedy(seed, method, stored, monkeypatch):
+    if not stored:
+        monkeypatch.setattr(coverage, "MATRIX_BYTES", 0)
     x, available, covered = pool(seed)
     rows = unit(x.astype(np.float64))
     kernel = half_cosine if method == "facility" else similarity(method, 0.6)
