@@ -117,7 +117,7 @@ def _averaged(n: Floats, y: Floats, noise: Floats, grid: Floats) -> Floats:
         def residuals(
             p: Floats, f: Family = family, start: Floats = start, width: Floats = width
         ) -> Floats:
-            prior = 0.3 * (p - start) / width
+            prior = 0.1 * (p - start) / width
             return np.concatenate([(f.f(n, p) - y) / noise, prior])
 
         found = least_squares(residuals, start, bounds=(low, high), max_nfev=60)

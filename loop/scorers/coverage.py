@@ -26,7 +26,7 @@ Kernel = Callable[[Floats], Floats]
 TIE = 1e-9
 BATCH = 512
 MATRIX_BYTES = 2 << 30
-SMALL = 5000
+SMALL = 2000
 """Pools up to this size are computed in float64."""
 
 

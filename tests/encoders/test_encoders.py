@@ -1,0 +1,133 @@
+"""Encoders: right values, resumable, errors that name the file."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from loop import encoders
+from loop.encoders import base
+from loop.errors import ConfigError, DataError
+
+
+def png(seed, size=(20, 20)):
+    values = np.random.default_rng(seed).integers(0, 255, (*size, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(values).save(out, format="PNG")
+    return out.getvalue()
+
+
+DATA = {f"{i}.png": png(i) for i in range(10)}
+URIS = list(DATA)
+
+
+def run(encoder, out, read=DATA.__getitem__):
+    encoders.encode(encoder, read, URIS, URIS, out)
+    return np.load(out)
+
+
+def test_pixels(tmp_path):
+    found = run(encoders.get("pixels:8"), tmp_path / "e.npy")
+    grey = Image.open(io.BytesIO(DATA["3.png"])).convert("L").resize((8, 8), Image.Resampling.BOX)
+    np.testing.assert_allclose(found[3], np.asarray(grey).ravel() / 255, atol=1e-6)
+    assert found.dtype == np.float32
+    assert [p.name for p in tmp_path.iterdir()] == ["e.npy"]
+
+
+def test_resumes_at_the_shard(tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "SHARD", 3)
+    reads = []
+
+    def failing(uri):
+        reads.append(uri)
+        if uri == "7.png":
+            raise KeyboardInterrupt
+        return DATA[uri]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(encoders.get("pixels:4"), tmp_path / "e.npy", failing)
+    assert not (tmp_path / "e.npy").exists()
+    seen = []
+    encoders.encode(
+        encoders.get("pixels:4"), lambda u: (seen.append(u), DATA[u])[1], URIS, URIS,
+        tmp_path / "e.npy",
+    )  # fmt: skip
+    assert seen == URIS[6:]  # the first two shards were kept
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "e.npy"), run(encoders.get("pixels:4"), tmp_path / "f.npy")
+    )
+
+
+def test_joined_is_side_by_side(tmp_path):
+    both = run(encoders.get("pixels:4+pixels:8"), tmp_path / "a.npy")
+    assert both.shape == (10, 16 + 64)
+    np.testing.assert_array_equal(both[:, :16], run(encoders.get("pixels:4"), tmp_path / "b.npy"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [("pixel", "did you mean 'pixels'"), ("pixels:x", "whole number"),
+     ("timm:no_such_model", "no model"),
+     ("timm:mobilenetv1_100:/none.safetensors", "none.safetensors"),
+     ("timm:mobilenetv1_100?sze=3", "did you mean 'size'")],
+)  # fmt: skip
+def test_bad_specs(spec, words):
+    with pytest.raises(ConfigError, match=words):
+        encoders.get(spec)
+
+
+def test_unreadable_image_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"4\.png"):
+        run(encoders.get("pixels:4"), tmp_path / "e.npy",
+            lambda uri: b"x" if uri == "4.png" else DATA[uri])  # fmt: skip
+
+
+def test_tiny_timm_model_from_a_checkpoint(tmp_path):
+    import timm
+    import torch
+
+    torch.manual_seed(0)
+    model = timm.create_model("resnet10t", num_classes=4)
+    torch.save(model.state_dict(), tmp_path / "tiny.pth")
+    spec = f"timm:resnet10t:{tmp_path / 'tiny.pth'}?size=32&classes=4"
+    encoder = encoders.get(spec)
+    found = run(encoder, tmp_path / "e.npy")
+    image = Image.open(io.BytesIO(DATA["2.png"])).convert("RGB").resize((32, 32), 3)
+    x = (np.asarray(image) / 255 - encoder.mean) / encoder.std
+    x = torch.tensor(x, dtype=torch.float32).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        model.eval()
+        expected = model.forward_head(model.forward_features(x), pre_logits=True)[0].numpy()
+    np.testing.assert_allclose(found[2], expected, atol=1e-4)
+    assert encoders.get(spec).digest == encoder.digest
+    torch.manual_seed(1)
+    other = timm.create_model("resnet10t", num_classes=4)
+    torch.save(other.state_dict(), tmp_path / "tiny.pth")
+    assert encoders.get(spec).digest != encoder.digest  # other weights, other embeddings
+
+
+def test_real_mobilenet_on_real_images(shared, tmp_path):
+    from connectors.base import Image as Found
+    from connectors.parquet import Parquet
+    from loop.train import Task, get
+
+    weights = shared / "weights" / "mobilenetv1_100.imagenet.safetensors"
+    encoder = encoders.get(
+        f"timm:mobilenetv1_100:{weights}?size=128&mean=0.5&std=0.5&classes=1001&pad=same"
+    )
+    source = Parquet(shared / "data" / "flowers5.parquet")
+    labels = source.labels("label")
+    rng = np.random.default_rng(0)
+    uris = [list(labels)[i] for i in sorted(rng.permutation(len(labels))[:400])]
+    encoders.encode(encoder, source.read, uris, uris, tmp_path / "e.npy")
+    x = np.load(tmp_path / "e.npy")
+    names = sorted(set(labels.values()))
+    y = np.array([names.index(labels[u]) for u in uris])
+    assert x.shape == (400, 1024)
+    order = rng.permutation(400)
+    task = Task(5, x[order[:300]], x[order[300:]], y[order[300:]])
+    assert get("linear").train(task, y[order[:300]], rng).metrics.accuracy > 0.55
+    assert isinstance(next(iter(source.scan())), Found)
