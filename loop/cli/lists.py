@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import click
@@ -28,8 +29,7 @@ def scorers(name: str | None, as_json: bool) -> None:
                 "name": one, "needs": sorted(cls.needs), "nested": cls.nested, "cost": cls.cost,
                 "source": cls.source, "about": (cls.__doc__ or "").strip().split("\n\n")[0],
                 "parameters": {
-                    key: repr(field.default)
-                    for key, field in getattr(cls, "__dataclass_fields__", {}).items()
+                    field.name: field.default for field in dataclasses.fields(cls)  # type: ignore[arg-type]
                 },
             }
         )  # fmt: skip
@@ -40,7 +40,7 @@ def scorers(name: str | None, as_json: bool) -> None:
             say(f"{key}: {value}")
     else:
         lines = [(f["name"], ", ".join(map(str, f["needs"])) or "-", f["cost"]) for f in found]
-        table(("name", "needs", "cost"), lines)
+        table(("name", "needs", "cost"), lines, left=3)
         say("all about one: coreloop scorers NAME")
 
 

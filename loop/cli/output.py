@@ -41,15 +41,15 @@ def print_json(facts: Any) -> None:
     click.echo(json.dumps(facts, indent=2, default=str))
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
-    """A table that fits 80 columns when its cells do; first column left, numbers right."""
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, left: int = 1) -> None:
+    """A table that fits 80 columns when its cells do; the first ``left`` columns are words."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    drawn = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, header in enumerate(headers):
-        drawn.add_column(header, justify="left" if i == 0 else "right", overflow="fold")
+        drawn.add_column(header, justify="left" if i < left else "right", overflow="fold")
     for row in rows:
         drawn.add_row(*[str(cell) for cell in row])
     console = Console(highlight=False)

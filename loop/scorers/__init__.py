@@ -6,6 +6,7 @@ Built-in scorers stand in ``BUILT_IN``; other packages add theirs through the en
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -20,6 +21,7 @@ BUILT_IN: dict[str, str] = {
     "auto": "loop.scorers.auto:Auto",
     "balanced": "loop.scorers.balanced:Balanced",
     "d2": "loop.scorers.d2:D2",
+    "elfs": "loop.scorers.elfs:Elfs",
     "facility": "loop.scorers.facility:Facility",
     "herding": "loop.scorers.herding:Herding",
     "kcenter": "loop.scorers.kcenter:KCenter",
@@ -91,7 +93,7 @@ def get(name: str, **params: Any) -> Scorer:
         ConfigError: unknown name, unknown hyper-parameter, or a value it refuses.
     """
     cls = load(name)
-    known = getattr(cls, "__dataclass_fields__", {})
+    known: list[str] = [field.name for field in fields(cls)] if is_dataclass(cls) else []
     for key in params:
         if key not in known:
             raise ConfigError(

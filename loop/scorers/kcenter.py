@@ -1,8 +1,8 @@
 """k-center greedy: each pick is the image farthest from everything picked or covered so far.
 
 Radius after k picks: at most twice the best possible. m_i = distance of row i to the nearest pick;
-repeat: take argmax m (lowest row on ties), update m with one matrix-vector product. Memory O(N)
-besides the embeddings; nested.
+repeat: take argmax m (lowest row on ties). m only falls, so old values are bounds, and rows are
+brought up to date only while they may win. Memory O(N) besides the embeddings; nested.
 
 Source: Sener & Savarese 2018, arXiv 1708.00489; DeepCore (74ec709). Different on purpose: picks
 keep their order (DeepCore returns them sorted), no (k, N) matrix is kept, and an empty start is
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.scorers.base import Inputs, Scorer, rank_scores
-from loop.scorers.geometry import place, squared_norms
+from loop.scorers.geometry import place
 
 Rows = NDArray[np.int64]
 
@@ -32,7 +32,7 @@ class KCenter(Scorer):
     """
 
     geometry: str = "raw"
-    cost: ClassVar[str] = "nd per pick; memory n"
+    cost: ClassVar[str] = "at most nd per pick; memory n"
     source: ClassVar[str] = "Sener & Savarese 2018, arXiv 1708.00489; DeepCore (order kept)"
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
@@ -57,31 +57,14 @@ def farthest_first(
         (k,) picks in order, ``start`` not among them, and (k,) float64: the largest distance of
         any available row to its nearest centre after each pick (the radius).
     """
-    picks, radii = np.empty(k, np.int64), np.empty(k)
+    radii = np.empty(k)
     if k == 0:
-        return picks, radii
-    norms = squared_norms(x).astype(np.float32)
-    nearest = np.full(len(x), np.inf, np.float32)
-    for row in start:
-        _update(nearest, x, norms, int(row))
-    nearest[~available] = -np.inf
-    nearest[start] = -np.inf
-    for i in range(k):
-        row = int(np.argmax(nearest))
-        picks[i] = row
-        _update(nearest, x, norms, row)
-        nearest[row] = -np.inf
-        radii[i] = np.sqrt(max(float(nearest.max()), 0.0))
-    return picks, radii
+        return np.empty(0, np.int64), radii
+    from loop.scorers import kcenter_kernel
 
-
-def _update(
-    nearest: NDArray[np.float32], x: NDArray[np.float32], norms: NDArray[np.float32], row: int
-) -> None:
-    """Lowers the squared distances to what ``row`` offers; -inf (taken) stays -inf."""
-    distances = x @ x[row]
-    distances *= -2
-    distances += norms
-    distances += norms[row]
-    np.maximum(distances, 0, out=distances)
-    np.minimum(nearest, distances, out=nearest)
+    rows = np.ascontiguousarray(x, dtype=np.float32)
+    centres = np.concatenate([start.astype(np.int64), np.empty(k, np.int64)])
+    open_ = available.copy()
+    open_[start] = False
+    kcenter_kernel.traverse(rows, centres, len(start), k, open_, radii)
+    return centres[len(start) :], np.sqrt(radii)

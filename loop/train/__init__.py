@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
@@ -32,7 +33,7 @@ def get(name: str, **params: Any) -> Trainer:
         raise ConfigError(f"unknown trainer {name!r}{nearest(name, BUILT_IN)}; one of {names()}")
     module, _, attribute = BUILT_IN[name].partition(":")
     cls = getattr(import_module(module), attribute)
-    known = cls.__dataclass_fields__
+    known = [field.name for field in fields(cls)]
     for key in params:
         if key not in known:
             raise ConfigError(f"trainer {name!r} has no parameter {key!r}{nearest(key, known)}")

@@ -1,0 +1,79 @@
+"""ELFS: the clustering loss is TEMI's, clusters are found, no label is ever seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from loop import scorers, train
+from loop.errors import DataError
+from loop.scorers import Inputs, temi
+from loop.scorers.geometry import neighbours, unit
+
+
+def blobs(n=300, classes=4, d=16, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(classes, size=n)
+    x = 4 * rng.standard_normal((classes, d))[y] + rng.standard_normal((n, d))
+    return x.astype(np.float32), y.astype(np.int64)
+
+
+def test_loss_prior_and_gradient_agree_with_the_authors(golden):
+    import torch
+
+    data = np.load(golden / "temi.npz")
+    for step in range(int(data["n_steps"])):
+        student = torch.tensor(data[f"step{step}_student_logits"], requires_grad=True)
+        teacher = torch.tensor(data[f"step{step}_teacher_logits"])
+        prior = torch.tensor(data[f"step{step}_prior_before"])
+        each, after = temi.loss(student, teacher, prior)
+        each.mean().backward()
+        np.testing.assert_allclose(each.detach(), data[f"step{step}_head_losses"], atol=1e-10)
+        np.testing.assert_allclose(after, data[f"step{step}_prior_after"], atol=1e-10)
+        np.testing.assert_allclose(student.grad, data[f"step{step}_student_grad"], atol=1e-10)
+
+
+def test_clusters_are_found():
+    x, y = blobs()
+    x = unit(x)
+    near, _ = neighbours(x, 20)
+    found, _ = temi.cluster(x, near, 4, np.random.default_rng(0), count=4, epochs=300, batch=100)
+    table = np.zeros((4, 4))
+    np.add.at(table, (y, found), 1)
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(-table)
+    assert table[rows, columns].sum() / len(y) > 0.9
+
+
+def inputs(x, budget=30, **options):
+    task = train.Task(4, x, x[:5], np.zeros(5, np.int64))
+    fit = lambda y: train.get("linear").dynamics(task, y, np.random.default_rng(1))  # noqa: E731
+    options = {"n_classes": 4, "fit": fit, **options}
+    return Inputs(x, budget, np.random.default_rng(0), **options)
+
+
+def test_window_is_full_and_repeatable():
+    x, _ = blobs()
+    scorer = scorers.get("elfs", heads=2, epochs=3)
+    one, two = scorer.score(inputs(x)), scorer.score(inputs(x))
+    np.testing.assert_array_equal(one, two)
+    assert (one > -len(x)).sum() == 30
+    everything = scorer.score(inputs(x, budget=300))
+    assert sorted(-everything) == list(range(300))
+
+
+def test_it_needs_classes_and_a_fit():
+    x, _ = blobs()
+    with pytest.raises(DataError, match="classes"):
+        scorers.get("elfs").score(inputs(x, n_classes=None))
+    with pytest.raises(DataError, match="fit"):
+        scorers.get("elfs").score(inputs(x, fit=None))
+
+
+@pytest.mark.parametrize("key", ["aum", "forgetting", "el2n"])
+def test_the_key_matters_and_the_hardest_are_skipped(key):
+    x, _ = blobs()
+    found = scorers.get("elfs", heads=2, epochs=3, key=key, beta=0.3).score(inputs(x))
+    free = scorers.get("elfs", heads=2, epochs=3, key=key, beta=0.0).score(inputs(x))
+    assert set(np.argsort(-found)[:30]) != set(np.argsort(-free)[:30])
