@@ -3,7 +3,7 @@
 1. Row-normalised embeddings, exact cosine k-NN. 2. TEMI heads (loop.scorers.temi) give each image a
 pseudo-label; C is the number of classes. 3. A proxy is trained on the pseudo-labels and its
 dynamics are recorded (AUM; forgetting and EL2N as options). 4. The hardest ``beta`` share is
-skipped (wrong pseudo-labels gather there), the next ``budget`` images are taken, the easiest are left.
+skipped (wrong pseudo-labels gather there), the next ``budget`` images are taken, the easiest stay.
 
 Beta is found without ground truth: for each candidate a linear head is trained on the window's
 pseudo-labels and validated on the pseudo-labels of a held-out tenth.
