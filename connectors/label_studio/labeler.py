@@ -274,12 +274,6 @@ class LabelStudio:
             at=datetime.fromisoformat(at.replace("Z", "+00:00")),
         )  # fmt: skip
 
-    def task_keys(self) -> dict[str, str]:
-        """Task id -> key of every task of ours that exists now: one full scan."""
-        return {
-            str(task["id"]): str(task["data"][KEY]) for task in self.tasks() if KEY in task["data"]
-        }
-
     def tasks(
         self, filters: Sequence[tuple[str, str, str, str]] = (), *, annotations: bool = False
     ) -> Iterator[dict[str, Any]]:

@@ -98,6 +98,7 @@ def _labeler(project: Project) -> str:
 
 
 def _arrays(project: Project, deep: bool) -> str:
+    """Every recorded array is there; with ``deep`` its bytes are compared and orphans removed."""
     with reading(project) as records, records.read() as session:
         rows = session.scalars(select(Array)).all()
         for row in rows:
@@ -105,4 +106,8 @@ def _arrays(project: Project, deep: bool) -> str:
             path = project.arrays / f"{row.digest}.npy"
             if deep and arrays.file_digest(path) != row.digest:
                 raise RuntimeError(f"{path.name} ({row.kind}) is damaged; remove it")
-    return f"{len(rows)} whole" + ("" if deep else " (contents not compared; use --deep)")
+    if not deep:
+        return f"{len(rows)} there (contents not compared; use --deep)"
+    with project.writing():
+        gone = arrays.sweep(project.arrays, [row.digest for row in rows])
+    return f"{len(rows)} whole, {len(gone)} leftovers of killed commands removed"
