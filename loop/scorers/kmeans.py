@@ -21,6 +21,8 @@ from loop.scorers.geometry import place, squared_distances
 
 Matrix = NDArray[np.float32]
 MANY_ROWS = 20_000
+EPOCHS = 15
+"""Passes of minibatches over a pool of more than ``MANY_ROWS``."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def cluster(
     seed = int(rng.integers(2**31))
     if len(x) > MANY_ROWS:
         model = MiniBatchKMeans(
-            k, batch_size=max(4096, 2 * k), max_iter=iterations, n_init=1, random_state=seed,
+            k, batch_size=max(4096, 2 * k), max_iter=min(iterations, EPOCHS), n_init=1, random_state=seed,
             init_size=max(3 * k, 3 * 4096), reassignment_ratio=0.0,
         )  # fmt: skip
     else:
