@@ -1,0 +1,83 @@
+"""The whole loop against the real server: as many tasks as picks, all answered, nothing secret."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from connectors.base import Unreachable
+from loop import config
+from loop.steps.demo_people import answer_open_tasks
+from loop.steps.init import init
+from loop.steps.run import run
+from loop.steps.status import status
+from tests.conftest import small_values
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def live(tmp_path, images, server, monkeypatch):
+    monkeypatch.setenv("LABEL_STUDIO_URL", server.url)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", server.token)
+    values = small_values(images, labeler={"kind": "label-studio", "error_rate": 0.0})
+    return init(tmp_path / "p", config.check(values, "test"))
+
+
+def test_rounds_with_people(live, server):
+    from connectors.label_studio import LabelStudio
+
+    for _ in range(6):
+        ended = run(live)
+        if ended.why == "done":
+            break
+        assert ended.url.startswith(server.url)
+        answer_open_tasks(live, server, lambda done, total: None)
+    assert ended.why == "done"
+    number = int(ended_project(live, server)["id"])
+    reader = LabelStudio(server.url, server.token, title="", marker="", classes=[],
+                         read=lambda uri: b"", project_id=number)  # fmt: skip
+    tasks = list(reader.tasks())
+    assert len(tasks) == 12 + 6 + 6
+    assert len({t["data"]["coreloop_key"] for t in tasks}) == 24
+    assert all(t["total_annotations"] == 1 for t in tasks)
+    assert reader.client.get(f"/api/projects/{number}/")["model_version"] == "round-1"
+    assert [line.labelled for line in status(live).rounds] == [12, 6, 6]
+    found = subprocess.run(
+        ["grep", "-rlE", f"{server.token}|sessionid|{server.password}", str(live.root)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.stdout == ""
+
+
+def ended_project(project, server):
+    from db import queries
+    from loop.steps.opened import labeler, reading
+
+    with reading(project) as records, records.read() as session:
+        assert queries.the_pool(session)
+        return labeler(project, session).project
+
+
+def test_push_whose_answer_is_lost_is_settled_by_the_next_run(live, server, proxy, monkeypatch):
+    monkeypatch.setenv("LABEL_STUDIO_URL", proxy.url)
+    proxy.breaks("drop", "/import?return_task_ids")
+    with pytest.raises(Exception, match="same command"):
+        run(live)
+    assert "UNKNOWN" in status(live).troubles[0]
+    assert run(live).why == "waiting"
+    assert status(live).troubles == []
+    sent = [seen for seen in proxy.seen if "/import?return_task_ids" in seen]
+    assert len(sent) == 1
+
+
+def test_server_away_keeps_everything(live, monkeypatch):
+    monkeypatch.setenv("LABEL_STUDIO_URL", "http://127.0.0.1:9")
+    before = None
+    for _ in range(2):
+        with pytest.raises(Unreachable, match="repeat the command later"):
+            run(live)
+        now = [line.state for line in status(live).rounds]
+        assert before in (None, now)
+        before = now
