@@ -48,10 +48,7 @@ def test_imports_point_one_way(path):
         for no in forbidden(path)
         if name == no or name.startswith(no + ".")
     ]
-    allowed = {  # commands that list or start something of the outside world
-        "loop/cli/setup.py": ["connectors"], "loop/cli/demo_server.py": ["connectors"],
-    }.get(path.as_posix(), [])  # fmt: skip
-    assert [name for name in wrong if name.split(".")[0] not in allowed] == []
+    assert wrong == []
 
 
 def test_no_import_cycles():

@@ -79,6 +79,9 @@ def status(project: Project) -> Status:
         ]
         newest = queries.newest_round(session, pool.id)
         following = next_command(newest) if newest else "coreloop run"
+        planned = len(project.config.selection.budgets)
+        if newest and newest.state == "compared" and newest.number >= planned:
+            following = "coreloop report; for one more round: coreloop run --budget 100"
         return Status(
             pool.name, str(project.root), queries.counts(session, pool.id), lines,
             settings(project), troubles, events[::-1], following,
