@@ -1,13 +1,14 @@
 """UHerding: MaxHerding weighted by how unsure the current model is of each image.
 
 Gain of a candidate = sum_j u_j max(k(i, j) - m_j, 0), with u_j the uncertainty of image j (0 where
-it is labelled) and m_j its similarity to what is picked or labelled. Probabilities are calibrated
-first (temperature by held-out likelihood on the collected labels), and the radius is the smallest
-distance between labelled images, so that it shrinks as labels come in: wide coverage early, fine
-boundaries late. Without labels u = 1 everywhere, which is MaxHerding.
+it is labelled) and m_j its similarity to what is picked or labelled. Probabilities are softened
+first (see ``fitted_temperature``), and the radius is the smallest distance between labelled images,
+so that it shrinks as labels come in: wide coverage early, fine boundaries late.
 
-Source: Bae, Sutherland et al. 2024, arXiv 2412.20644; uherding (75299cd). Different on purpose: the
-temperature is fitted on out-of-fold probabilities of the labelled rows only.
+Source: Bae, Sutherland et al. 2024, arXiv 2412.20644; uherding (75299cd). Different on purpose: no
+label is held out for the calibration. The temperature is fitted on the rows the model learned from,
+so it undoes less over-confidence than held-out labels would; the linear probe's strength is chosen
+by cross-validated log-loss, which calibrates it before it gets here.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class UHerding(Scorer):
     Attributes:
         uncertainty: margin (1 - (P1 - P2)), entropy or confidence (1 - P1).
         radius: 0: the smallest distance between labelled rows; else in units of distance.
-        temperature: 0: 1 over-sharp probabilities are softened to the labelled rows' accuracy.
+        temperature: divides the log-probabilities; 0: fitted on the labelled rows, 1 or more.
         references: rows on which coverage is measured; 0: all.
     """
 

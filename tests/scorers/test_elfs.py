@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loop import scorers, train
+from loop import compare, scorers, train
 from loop.errors import DataError
 from loop.scorers import Inputs, temi
 from loop.scorers.geometry import neighbours, unit
@@ -77,3 +77,14 @@ def test_the_key_matters_and_the_hardest_are_skipped(key):
     found = scorers.get("elfs", heads=2, epochs=3, key=key, beta=0.3).score(inputs(x))
     free = scorers.get("elfs", heads=2, epochs=3, key=key, beta=0.0).score(inputs(x))
     assert set(np.argsort(-found)[:30]) != set(np.argsort(-free)[:30])
+
+
+def test_true_labels_never_reach_it():
+    x, y = blobs()
+    task = train.Task(4, x, x[:5], y[:5])
+    shuffled = np.random.default_rng(5).permutation(y)
+    assert (shuffled != y).any()
+    none = np.empty(0, np.int64)
+    scorer = scorers.get("elfs", heads=2, epochs=3)
+    one, two = (compare.extend(task, each, "elfs", scorer, none, 30, 0) for each in (y, shuffled))
+    np.testing.assert_array_equal(one, two)
