@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import warnings
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from connectors.base import Image, SourceError, Unreadable
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"])
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+"""What the bytes may be, whatever the file is called."""
 MAX_BYTES = 500_000_000
+CHUNK = 64
+"""Files that a worker process takes at once."""
 TEST = "test:"
 """Prefix of uris below the test folder."""
+
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 def content_key(data: bytes) -> str:
@@ -28,16 +40,20 @@ def check_image(data: bytes) -> str | None:
     import io
 
     from PIL import Image as Pillow
+    from PIL import UnidentifiedImageError
 
     if not data:
         return "empty file"
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged tags and the like
             warnings.simplefilter("error", Pillow.DecompressionBombWarning)
-            with Pillow.open(io.BytesIO(data)) as image:
+            with Pillow.open(io.BytesIO(data), formats=FORMATS) as image:
                 image.load()
+    except UnidentifiedImageError:
+        return "not an image of a known format"
     except Exception as error:  # decoders fail in many ways on hostile bytes; each is one bad file
-        return f"{type(error).__name__}: {error}"[:200].replace("<_io.BytesIO object", "<file")
+        return f"{type(error).__name__}: {error}"[:200]
     return None
 
 
@@ -55,15 +71,19 @@ class Folder:
     labelled: bool = False
     test: Path | None = None
 
-    def scan(self) -> Iterator[Image | Unreadable]:
+    def scan(
+        self, workers: int = 0, skip: Container[str] = frozenset()
+    ) -> Iterator[Image | Unreadable]:
         """Every image once per path, sorted by path; the test folder last.
+
+        Args:
+            workers: processes that read, decode and hash; the order stays the same.
+            skip: uris that are known already; their files are not opened.
 
         Raises:
             SourceError: a folder is missing or cannot be listed.
         """
-        yield from self._scan(self.root, "", self.labelled, "pool")
-        if self.test is not None:
-            yield from self._scan(self.test, TEST, True, "test")
+        yield from in_order(_examine, self._places(skip), workers)
 
     def read(self, uri: str) -> bytes:
         """Encoded bytes of one image.
@@ -84,32 +104,72 @@ class Folder:
                 f"cannot read {path} ({error.strerror}); put the file back, the project needs it"
             ) from None
 
-    def _scan(
-        self, root: Path, prefix: str, labelled: bool, split: str
-    ) -> Iterator[Image | Unreadable]:
-        if not root.is_dir():
-            raise SourceError(f"no folder {root}; check 'path' under [pool] in coreloop.toml")
-        inside = root.resolve()
-        for path in _files(root):
-            relative = path.relative_to(root).as_posix()
-            uri = prefix + relative
-            if not path.resolve().is_relative_to(inside):
-                yield Unreadable(uri, "symbolic link that leaves the folder")
-                continue
-            try:
-                if path.stat().st_size > MAX_BYTES:
-                    yield Unreadable(uri, f"larger than {MAX_BYTES // 1_000_000} MB")
+    def _places(self, skip: Container[str]) -> Iterator[Place]:
+        folders = [(self.root, "", self.labelled, "pool")]
+        if self.test is not None:
+            folders.append((self.test, TEST, True, "test"))
+        for root, prefix, labelled, split in folders:
+            if not root.is_dir():
+                raise SourceError(f"no folder {root}; check 'path' under [pool] in coreloop.toml")
+            inside = root.resolve()
+            for path in _files(root):
+                relative = path.relative_to(root).as_posix()
+                if prefix + relative in skip:
                     continue
-                data = path.read_bytes()
-            except OSError as error:
-                yield Unreadable(uri, error.strerror or str(error))
-                continue
-            reason = check_image(data)
-            if reason is not None:
-                yield Unreadable(uri, reason)
-                continue
-            label = relative.split("/")[0] if labelled and "/" in relative else None
-            yield Image(content_key(data), uri, label, split)
+                label = relative.split("/")[0] if labelled and "/" in relative else None
+                yield Place(path, inside, prefix + relative, label, split)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file to look at, and what its place in the tree says of it."""
+
+    path: Path
+    inside: Path
+    uri: str
+    label: str | None
+    split: str
+
+
+def _examine(place: Place) -> Image | Unreadable:
+    try:
+        if not place.path.resolve().is_relative_to(place.inside):
+            return Unreadable(place.uri, "symbolic link that leaves the folder")
+        if not place.path.is_file():
+            return Unreadable(place.uri, "no ordinary file")
+        if place.path.stat().st_size > MAX_BYTES:
+            return Unreadable(place.uri, f"larger than {MAX_BYTES // 1_000_000} MB")
+        data = place.path.read_bytes()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        return Unreadable(place.uri, getattr(error, "strerror", None) or str(error))
+    reason = check_image(data)
+    if reason is not None:
+        return Unreadable(place.uri, reason)
+    return Image(content_key(data), place.uri, place.label, place.split)
+
+
+def in_order(work: Callable[[In], Out], inputs: Iterable[In], workers: int) -> Iterator[Out]:
+    """``map`` over ``workers`` processes (0: in this one), reading only a little ahead."""
+    if workers < 1:
+        yield from map(work, inputs)
+        return
+    context = multiprocessing.get_context("spawn")  # the parent may hold threads (torch, arrow)
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        rest = iter(inputs)
+        waiting: deque[Future[list[Out]]] = deque()
+        try:
+            while True:
+                while len(waiting) < 4 * workers and (chunk := list(islice(rest, CHUNK))):
+                    waiting.append(pool.submit(_each, work, chunk))
+                if not waiting:
+                    return
+                yield from waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _each(work: Callable[[In], Out], chunk: list[In]) -> list[Out]:
+    return [work(one) for one in chunk]
 
 
 def _files(root: Path) -> Iterator[Path]:

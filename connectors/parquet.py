@@ -1,20 +1,42 @@
 """A parquet file of images: columns ``image`` (encoded bytes) and optionally label, split, path.
 
 Labels may be class names, or numbers that index the ``class_names`` of the schema metadata (JSON).
-Rows are read one row group at a time; uris are ``row/<number>``.
+Images are streamed in batches; uris are ``row/<number>``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from connectors.base import Image, SourceError, Unreadable
-from connectors.folder import check_image, content_key
+from connectors.folder import check_image, content_key, in_order
+
+GROUPS = 2
+"""Row groups of images kept in memory."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row to look at."""
+
+    uri: str
+    data: bytes
+    label: str | None
+    split: str
+
+
+def _examine(row: Row) -> Image | Unreadable:
+    reason = check_image(row.data)
+    if reason is not None:
+        return Unreadable(row.uri, reason)
+    return Image(content_key(row.data), row.uri, row.label, row.split)
 
 
 @dataclass(frozen=True)
@@ -30,44 +52,68 @@ class Parquet:
     path: Path
     label: str = "label"
     labelled: bool = True
-    _group: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
+    _groups: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
-    def scan(self) -> Iterator[Image | Unreadable]:
+    def scan(
+        self, workers: int = 0, skip: Container[str] = frozenset()
+    ) -> Iterator[Image | Unreadable]:
         """Rows in file order.
+
+        Args:
+            workers: processes that decode and hash; the order stays the same.
+            skip: uris that are known already; their images are not decoded.
 
         Raises:
             SourceError: no such file, not parquet, or no ``image`` column.
         """
+        yield from in_order(_examine, self._rows(skip), workers)
+
+    def _rows(self, skip: Container[str]) -> Iterator[Row]:
         names = self._file.schema_arrow.names
         columns = [c for c in ("image", self.label, "split") if c in names]
         classes = class_names(self.path)
-        row = 0
-        for group in range(self._file.num_row_groups):
-            for one in self._file.read_row_group(group, columns=columns).to_pylist():
-                uri = f"row/{row}"
-                row += 1
-                reason = check_image(one["image"] or b"")
-                if reason is not None:
-                    yield Unreadable(uri, reason)
-                    continue
-                split = "test" if one.get("split") == "test" else "pool"
-                label = _name(one.get(self.label), classes)
-                if not self.labelled and split == "pool":
-                    label = None
-                yield Image(content_key(one["image"]), uri, label, split)
+        numbered = enumerate(
+            one
+            for batch in self._file.iter_batches(batch_size=256, columns=columns)
+            for one in batch.to_pylist()
+        )
+        for row, one in numbered:
+            if f"row/{row}" in skip:
+                continue
+            split = "test" if one.get("split") == "test" else "pool"
+            known = self.labelled or split == "test"
+            label = _name(one.get(self.label), classes) if known else None
+            yield Row(f"row/{row}", one["image"] or b"", label, split)
 
     def read(self, uri: str) -> bytes:
-        """Encoded bytes of one row. The row group it came from is kept for the next call."""
-        row = int(uri.removeprefix("row/"))
-        if not 0 <= row < self._ends[-1]:
-            raise SourceError(f"{self.path} has {self._ends[-1]} rows, no row {row}")
-        group = next(g for g, end in enumerate(self._ends) if row < end)
-        if group not in self._group:
-            images = self._file.read_row_group(group, columns=["image"]).column("image")
-            self._group.clear()
-            self._group[group] = images
-        start = self._ends[group - 1] if group else 0
-        return bytes(self._group[group][row - start].as_py())
+        """Encoded bytes of one row; safe from several threads. The row groups read last are kept
+        for the next calls, since reading one row means reading its group.
+
+        Raises:
+            SourceError: no such row, or the file has changed.
+        """
+        number = uri.removeprefix("row/")
+        if not number.isdigit() or int(number) >= self._ends[-1]:
+            raise SourceError(f"{self.path} has {self._ends[-1]} rows, no {uri!r}")
+        row = int(number)
+        group = bisect_right(self._ends, row)
+        with self._lock:
+            images = self._groups.pop(group, None)
+            if images is None:
+                images = self._read_group(group)
+            self._groups[group] = images  # newest last
+            if len(self._groups) > GROUPS:
+                del self._groups[next(iter(self._groups))]
+        return images[row - (self._ends[group - 1] if group else 0)].as_py() or b""
+
+    def _read_group(self, group: int) -> Any:
+        import pyarrow
+
+        try:
+            return self._file.read_row_group(group, columns=["image"]).column("image")
+        except (OSError, pyarrow.ArrowException) as error:
+            raise SourceError(f"cannot read row group {group} of {self.path}: {error}") from None
 
     def labels(self, column: str) -> dict[str, str | None]:
         """uri -> class name in another column (an annotator's votes, say).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,6 +11,9 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from loop.errors import DataError
 
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+"""The decoders that hostile bytes can reach; none of them starts another program."""
+
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are decoded (decompression bombs)."""
 
@@ -19,34 +21,44 @@ MAX_PIXELS = 100_000_000
 def decode(data: bytes, name: str = "image") -> Image.Image:
     """The first frame as upright 8-bit RGB; transparency on white, 16-bit scaled down.
 
+    A damaged EXIF block is passed over: the picture stays as it is stored.
+
     Raises:
         DataError: not an image, truncated, or too large; names ``name``.
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data))
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"{name}: {image.width} x {image.height} pixels is too large")
-            image.load()
-            image = ImageOps.exif_transpose(image)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise DataError(f"{name}: {image.width} x {image.height} pixels is too large")
+        image.load()
+        image = _upright(image)
         return _rgb(image)
     except UnidentifiedImageError:
         kind = "empty file" if not data else "not an image that can be read"
         raise DataError(f"{name}: {kind}") from None
     except DataError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise DataError(f"{name}: too large ({error})") from None
     except Exception as error:  # decoders fail in many ways on hostile bytes; each is one bad file
         raise DataError(f"{name}: cannot be decoded ({error})") from None
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the EXIF parser fails in as many ways as there are damaged blocks
+        return image
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        high = values.max(initial=0)
+        top = 65535.0 if high > 255 or image.mode.startswith("I;16") else 255.0
+        if image.mode == "F" and high <= 1:
+            top = 1.0
         return Image.fromarray(
             (np.clip(values, 0, top) * (255.0 / top)).round().astype(np.uint8)
         ).convert("RGB")

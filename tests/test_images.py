@@ -86,3 +86,45 @@ def test_thumbnail_is_small_and_opens():
     big = encoded(Image.new("RGB", (2000, 1000), "green"))
     found = Image.open(io.BytesIO(thumbnail(big)))
     assert max(found.size) == 96
+
+
+def test_dark_sixteen_bit_pictures_stay_dark():
+    dark = np.full((4, 4), 200, dtype=np.uint16)
+    assert np.asarray(decode(encoded(Image.fromarray(dark)))).max() <= 1
+
+
+def test_float_pictures_are_scaled():
+    half = Image.fromarray(np.array([[0, 0.5, 1, np.nan]], dtype=np.float32))
+    assert np.asarray(decode(encoded(half, "TIFF")))[0, :, 0].tolist() == [0, 128, 255, 0]
+
+
+def test_cmyk_jpeg_keeps_its_colour():
+    red = Image.new("RGB", (8, 8), (220, 20, 20)).convert("CMYK")
+    found = np.asarray(decode(encoded(red, "JPEG"))).mean(axis=(0, 1))
+    assert found[0] > 180
+    assert found[1:].max() < 60
+
+
+def test_damaged_exif_is_passed_over():
+    bad = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff" + b"\x01\x12\x00\x03\xff\xff\xff\xff" * 3
+    found = decode(encoded(Image.fromarray(BASE), "JPEG", exif=bad))
+    assert (found.mode, found.size) == ("RGB", (16, 12))
+
+
+def test_bombs_are_refused_before_they_are_decoded():
+    bomb = encoded(Image.new("1", (20_000, 20_000)))
+    with pytest.raises(DataError, match=r"boom\.png.*too large"):
+        decode(bomb, "boom.png")
+
+
+def test_formats_that_start_programs_are_refused():
+    with pytest.raises(DataError, match="not an image"):
+        decode(encoded(Image.fromarray(BASE), "EPS"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=400), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0",
+       b"GIF89a", b"BM", b"II*\x00", b"MM\x00*", b"RIFF\x10\x00\x00\x00WEBPVP8 "]))  # fmt: skip
+def test_any_bytes_are_a_picture_or_a_data_error(body, magic):
+    with contextlib.suppress(DataError):
+        assert decode(magic + body).mode == "RGB"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loop.errors import ConfigError, DataError, nearest
 
@@ -18,12 +19,21 @@ if TYPE_CHECKING:
 KINDS: dict[str, tuple[str, str]] = {
     "pixels": ("loop.encoders.pixels", "pixels[:SIDE]: grey values, no model needed"),
     "timm": ("loop.encoders.timm", "timm:MODEL[:CHECKPOINT][?size=&mean=&std=&classes=&pad=]"),
+    "torchvision": (
+        "loop.encoders.torchvision",
+        "torchvision:MODEL[:WEIGHTS]: a name such as IMAGENET1K_V2, or a file",
+    ),
+    "open_clip": (
+        "loop.encoders.open_clip",
+        "open_clip:MODEL:TAG_OR_FILE: CLIP, also zero-shot class probabilities",
+    ),
+    "file": ("loop.encoders.file", "file:ARRAY.npy: your own, names of rows in ARRAY.keys"),
 }
 
 
 def check(spec: str) -> None:
     """Looks at the names in ``spec`` without loading a model. Raises ConfigError."""
-    for part in spec.split("+"):
+    for part in _parts(spec):
         kind = part.partition(":")[0]
         if kind not in KINDS:
             raise ConfigError(
@@ -38,12 +48,44 @@ def get(spec: str) -> Encoder:
         ConfigError: unknown name, wrong option, or weights that are not there.
     """
     check(spec)
-    parts = [_one(part) for part in spec.split("+")]
+    parts = [_one(part) for part in _parts(spec)]
     if len(parts) == 1:
         return parts[0]
     from loop.encoders.joined import Joined
 
     return Joined(tuple(parts))
+
+
+def zero_shot(
+    encoder: Encoder, embeddings: NDArray[np.float32], class_names: Sequence[str]
+) -> NDArray[np.float64]:
+    """(N, C) class probabilities from the class names alone; no label is used.
+
+    Args:
+        encoder: a CLIP-like encoder, or several of which one is.
+        embeddings: (N, D) float32 that it made.
+
+    Raises:
+        ConfigError: the encoder has no text side.
+        DataError: no class names, or embeddings of another encoder.
+    """
+    from loop.encoders.joined import Joined
+
+    start = 0
+    for part in encoder.parts if isinstance(encoder, Joined) else (encoder,):
+        if hasattr(part, "probabilities"):
+            stop = start + part.dim if isinstance(encoder, Joined) else embeddings.shape[1]
+            return part.probabilities(embeddings[:, start:stop], class_names)  # type: ignore[no-any-return]
+        start += part.dim
+    raise ConfigError(
+        f"{encoder.digest} knows no words; zero-shot needs a CLIP encoder, "
+        "e.g. open_clip:ViT-B-32:laion2b_s34b_b79k"
+    )
+
+
+def _parts(spec: str) -> list[str]:
+    """Splits at each ``+`` that a name follows, so that paths may hold one."""
+    return re.split(r"\+(?=[a-z_]+(?:[:+]|$))", spec)
 
 
 def _one(spec: str) -> Encoder:
@@ -67,7 +109,8 @@ def encode(
     Args:
         read: uri -> encoded bytes.
         keys: item keys in the same order; for encoders that look embeddings up.
-        workers: decoding threads besides this one (Pillow decodes outside the GIL).
+        workers: decoding threads besides the forward pass (Pillow decodes and resizes outside
+            the GIL); 0 chooses: one beside a CPU model, which needs the cores, all for a GPU.
         on_progress: told the number of newly finished rows.
 
     Raises:
@@ -104,16 +147,21 @@ def _block(
     device: str,
     workers: int,
 ) -> NDArray[np.float32]:
-    """One shard; images are decoded ahead of the forward pass."""
+    """One shard; images are decoded while the forward pass of those before runs."""
+    import os
     from concurrent.futures import ThreadPoolExecutor
 
     import numpy as np
 
     from loop.images import decode
 
+    def prepare(uri: str, key: str) -> NDArray[Any]:
+        return encoder.take(decode(read(uri), uri) if encoder.looks else None, key, uri)
+
     size = 64
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        prepared = pool.map(lambda uri: encoder.prepare(decode(read(uri), uri)), uris)
+    workers = workers or (1 if device == "cpu" else min(16, os.cpu_count() or 1))
+    with ThreadPoolExecutor(workers) as pool:
+        prepared = pool.map(prepare, uris, keys)
         rows = []
         batch = []
         for one in prepared:

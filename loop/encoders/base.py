@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,13 @@ SHARD = 2048
 
 
 class Encoder(ABC):
-    """Images -> embeddings. Subclasses are frozen dataclasses."""
+    """Images -> embeddings. Subclasses are frozen dataclasses.
+
+    Class attributes:
+        looks: False if embeddings are known by name, so that no picture need be read.
+    """
+
+    looks: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -31,6 +37,11 @@ class Encoder(ABC):
     @abstractmethod
     def prepare(self, image: Image.Image) -> NDArray[Any]:
         """One RGB image as the array that ``forward`` takes (a row of its batch)."""
+
+    def take(self, image: Image.Image | None, key: str, uri: str) -> NDArray[Any]:
+        """The input of one named image; ``image`` is None unless the encoder ``looks``."""
+        assert image is not None
+        return self.prepare(image)
 
     @abstractmethod
     def forward(self, batch: NDArray[Any], device: str) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,14 +27,24 @@ class Joined(Encoder):
     def dim(self) -> int:
         return sum(part.dim for part in self.parts)
 
+    @property
+    def looks(self) -> bool:  # type: ignore[override]
+        return any(part.looks for part in self.parts)
+
     def prepare(self, image: Image.Image) -> NDArray[Any]:
-        prepared = np.empty(len(self.parts), dtype=object)
-        for i, part in enumerate(self.parts):
-            prepared[i] = part.prepare(image)
-        return prepared
+        return self._each(lambda part: part.prepare(image))
+
+    def take(self, image: Image.Image | None, key: str, uri: str) -> NDArray[Any]:
+        return self._each(lambda part: part.take(image, key, uri))
 
     def forward(self, batch: NDArray[Any], device: str) -> NDArray[np.float32]:
         return np.concatenate(
             [p.forward(np.stack(list(batch[:, i])), device) for i, p in enumerate(self.parts)],
             axis=1,
         )
+
+    def _each(self, work: Callable[[Encoder], NDArray[Any]]) -> NDArray[Any]:
+        prepared = np.empty(len(self.parts), dtype=object)
+        for i, part in enumerate(self.parts):
+            prepared[i] = work(part)
+        return prepared

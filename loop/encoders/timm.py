@@ -1,93 +1,36 @@
-"""Any timm model, its classifier removed: ``timm:<model>[:<checkpoint>][?size=&mean=&std=]``.
+"""Any timm model, its classifier removed:
+``timm:<model>[:<checkpoint>][?size=&mean=&std=&classes=&pad=&fit=]``.
 
 The embedding is what the classifier would have seen (``forward_head(..., pre_logits=True)``). Size,
-mean, standard deviation and interpolation come from the model's own pretrained configuration;
-options override them for checkpoints that were trained otherwise.
+crop, mean, standard deviation and interpolation come from the model's own pretrained configuration;
+options override them for checkpoints that were trained otherwise. A given ``size`` means the whole
+picture squeezed into that square, unless ``fit=crop`` is said too.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from loop.encoders.network import TorchEncoder, triple
+from loop.errors import ConfigError, nearest
 
-from loop.encoders.base import Encoder
-from loop.errors import ConfigError
-
-OPTIONS = ("size", "mean", "std", "classes", "pad")
-
-
-@dataclass(frozen=True)
-class TorchEncoder(Encoder):
-    """A torch model that maps (B, 3, S, S) float images to (B, D).
-
-    Attributes:
-        name: what the digest names besides the weights.
-        model: the module; its output is the embedding.
-        size: side S of the square that images are resized to (bicubic).
-        mean, std: per channel, for pixel values in [0, 1].
-    """
-
-    name: str
-    model: Any = field(repr=False, compare=False)
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    @cached_property
-    def digest(self) -> str:  # type: ignore[override]
-        """Name, preprocessing and the bytes of all weights."""
-        state = hashlib.blake2b(digest_size=8)
-        for name, tensor in sorted(self.model.state_dict().items()):
-            state.update(name.encode())
-            state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        text = f"{self.name}-{self.size}-{self.mean}-{self.std}"
-        state.update(text.encode())
-        return f"{self.name.replace('/', '_').replace(':', '-')}-{state.hexdigest()}"
-
-    @cached_property
-    def dim(self) -> int:  # type: ignore[override]
-        return int(self.forward(np.zeros((1, self.size, self.size, 3), np.uint8), "cpu").shape[1])
-
-    def prepare(self, image: Image.Image) -> NDArray[Any]:
-        """(S, S, 3) uint8; scaled to floats on the device."""
-        if image.size != (self.size, self.size):
-            image = image.resize((self.size, self.size), Image.Resampling.BICUBIC)
-        return np.asarray(image)
-
-    def forward(self, batch: NDArray[Any], device: str) -> NDArray[np.float32]:
-        import torch
-
-        kind = device.split(":")[0]
-        model = self.model.to(device=device, memory_format=torch.channels_last).eval()
-        with torch.inference_mode(), torch.autocast(
-            kind, torch.bfloat16, enabled=kind == "cuda"
-        ):  # fmt: skip
-            x = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float().div_(255)
-            mean = torch.tensor(self.mean, device=device).view(1, 3, 1, 1)
-            std = torch.tensor(self.std, device=device).view(1, 3, 1, 1)
-            x = ((x - mean) / std).contiguous(memory_format=torch.channels_last)
-            out: NDArray[np.float32] = model(x).float().cpu().numpy()
-        return out
+OPTIONS = ("size", "mean", "std", "classes", "pad", "fit")
 
 
 def make(options: str) -> TorchEncoder:
     """Raises ConfigError: unknown model, option or weights that are not there."""
     import timm
-    import torch
 
     options, _, query = options.partition("?")
     name, _, checkpoint = options.partition(":")
     wanted = read_options(query)
-    if name not in timm.list_models():
-        raise ConfigError(f"timm has no model {name!r}; see timm.list_models()")
+    known = timm.list_models()
+    if name.partition(".")[0] not in known:
+        raise ConfigError(
+            f"timm has no model {name!r}{nearest(name, known)}; timm.list_models() lists all"
+        )
     extra: dict[str, Any] = {}
     if "classes" in wanted:
         extra["num_classes"] = int(wanted["classes"])
@@ -107,6 +50,24 @@ def make(options: str) -> TorchEncoder:
             f"put them at {where}"
         ) from None
     config = timm.data.resolve_model_data_config(model)
+    size = int(wanted.get("size", config["input_size"][-1]))
+    squeeze = config.get("crop_mode") == "squash" or "size" in wanted
+    if "fit" in wanted:
+        squeeze = wanted["fit"] == "square"
+    how = config.get("interpolation", "bicubic")
+    return TorchEncoder(
+        name=f"timm:{name}",
+        model=_without_classifier(model),
+        size=size,
+        mean=triple(wanted["mean"].split(",") if "mean" in wanted else config["mean"]),
+        std=triple(wanted["std"].split(",") if "std" in wanted else config["std"]),
+        short=None if squeeze else int(size / config.get("crop_pct", 0.875)),
+        interpolation=how if how in ("bilinear", "lanczos") and "size" not in wanted else "bicubic",
+    )
+
+
+def _without_classifier(model: Any) -> Any:
+    import torch
 
     class Embedding(torch.nn.Module):
         """The model up to its classifier."""
@@ -119,29 +80,28 @@ def make(options: str) -> TorchEncoder:
             features = self.body.forward_features(x)
             return self.body.forward_head(features, pre_logits=True)  # type: ignore[no-any-return]
 
-    return TorchEncoder(
-        name=f"timm:{name}",
-        model=Embedding(model).eval(),
-        size=int(wanted.get("size", config["input_size"][-1])),
-        mean=_triple(wanted.get("mean"), config["mean"]),
-        std=_triple(wanted.get("std"), config["std"]),
-    )
+    return Embedding(model).eval()
 
 
 def read_options(query: str) -> dict[str, str]:
-    """``size=128&mean=0.5`` -> dict. Raises ConfigError for unknown options."""
-    from loop.errors import nearest
-
+    """``size=128&mean=0.5`` -> dict. Raises ConfigError for unknown options and bad values."""
     values = dict(parse_qsl(query))
     for key in values:
         if key not in OPTIONS:
             raise ConfigError(
                 f"unknown encoder option {key!r}{nearest(key, OPTIONS)}; one of {OPTIONS}"
             )
+    for key in ("size", "classes"):
+        if key in values and not (values[key].isdigit() and int(values[key]) > 0):
+            raise ConfigError(f"{key}={values[key]}: a whole number above 0 is wanted")
+    for key in ("mean", "std"):
+        try:
+            triple(values.get(key, "0.5").split(","))
+        except ValueError:
+            raise ConfigError(
+                f"{key}={values[key]}: one number, or three separated by commas, for pixel values "
+                "in [0, 1]"
+            ) from None
+    if values.get("fit", "crop") not in ("crop", "square"):
+        raise ConfigError(f"fit={values['fit']}: 'crop' (the centre) or 'square' (squeezed)")
     return values
-
-
-def _triple(text: str | None, default: Any) -> tuple[float, float, float]:
-    values = [float(v) for v in text.split(",")] if text else [float(v) for v in default]
-    values = values * 3 if len(values) == 1 else values
-    return values[0], values[1], values[2]

@@ -82,3 +82,39 @@ def test_decompression_bomb_is_refused(tmp_path):
     (found,) = Folder(tmp_path).scan()
     assert isinstance(found, Unreadable)
     assert "Decompression" in found.reason
+
+
+def test_workers_and_skip_change_nothing_else(tmp_path):
+    for i in range(150):
+        save(tmp_path / f"{i % 3}" / f"{i:03d}.png", i)
+    (tmp_path / "1" / "bad.jpg").write_text("no")
+    source = Folder(tmp_path, labelled=True)
+    found = list(source.scan())
+    assert len(found) == 151
+    assert list(source.scan(workers=2)) == found
+    assert list(source.scan(skip={one.uri for one in found[:-1]})) == found[-1:]
+
+
+def test_a_scan_with_workers_can_be_left(tmp_path):
+    for i in range(5):
+        save(tmp_path / f"{i}.png", i)
+    scan = Folder(tmp_path).scan(workers=1)
+    assert next(scan).uri == "0.png"
+    scan.close()
+
+
+def test_other_formats_under_an_image_name_are_refused(tmp_path):
+    Pillow.new("RGB", (4, 4)).save(tmp_path / "page.eps")
+    (tmp_path / "page.eps").rename(tmp_path / "page.png")  # would start an interpreter if opened
+    (found,) = Folder(tmp_path).scan()
+    assert isinstance(found, Unreadable)
+
+
+def test_circular_links_and_pipes_are_listed(tmp_path):
+    import os
+
+    (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "c.png")
+    found = list(Folder(tmp_path).scan())
+    assert [type(one) for one in found] == [Unreadable] * 3

@@ -1,0 +1,109 @@
+"""Your own embeddings: ``file:<array.npy>`` with the images' names beside it in ``<array.keys>``.
+
+Line i of the keys file names the image of row i: its path relative to the pool's folder (or
+``row/<number>`` of a parquet file), or its content key (blake2b-128 of the file's bytes, 32 hex
+digits). Rows may be in any order and more than the pool has; pictures are not read at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from loop.encoders.base import Encoder
+from loop.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class File(Encoder):
+    """Looks rows up in a memory-mapped (M, D) array.
+
+    Attributes:
+        path: the array.
+    """
+
+    path: Path
+    looks = False
+
+    @cached_property
+    def digest(self) -> str:  # type: ignore[override]
+        """The bytes of array and keys."""
+        state = hashlib.blake2b(digest_size=8)
+        for path in (self.path, keys_of(self.path)):
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 24):
+                    state.update(chunk)
+        return f"file-{self.path.stem}-{state.hexdigest()}"
+
+    @property
+    def dim(self) -> int:
+        return int(self._array.shape[1])
+
+    def take(self, image: Image.Image | None, key: str, uri: str) -> NDArray[Any]:
+        """The row of this image. Raises DataError if there is none."""
+        row = self._rows.get(key, self._rows.get(uri))
+        if row is None:
+            raise DataError(
+                f"{uri}: no row for it in {self.path}; add its path or its key {key} to "
+                f"{keys_of(self.path).name}"
+            )
+        return np.asarray(self._array[row], dtype=np.float32)
+
+    def prepare(self, image: Image.Image) -> NDArray[Any]:
+        raise DataError(f"{self.path} holds embeddings by name; it cannot encode a new picture")
+
+    def forward(self, batch: NDArray[Any], device: str) -> NDArray[np.float32]:
+        return batch
+
+    @cached_property
+    def _array(self) -> NDArray[Any]:
+        return np.load(self.path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(read_keys(keys_of(self.path)))}
+
+
+def keys_of(path: Path) -> Path:
+    """The file of names that stands beside an array."""
+    return path.with_suffix(".keys")
+
+
+def read_keys(path: Path) -> list[str]:
+    """One name a line; order is that of the array's rows."""
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def make(options: str) -> File:
+    """Raises ConfigError: a file is missing, or array and keys do not fit together."""
+    if not options:
+        raise ConfigError("file: needs an array, e.g. file:/path/to/embeddings.npy")
+    path = Path(options).expanduser().absolute()
+    for needed in (path, keys_of(path)):
+        if not needed.is_file():
+            raise ConfigError(
+                f"no file {needed}; {path.name} holds one row per image, "
+                f"{keys_of(path).name} one path or key per line"
+            )
+    found = File(path)
+    try:
+        array, names = found._array, read_keys(keys_of(path))
+    except (ValueError, OSError) as error:
+        raise ConfigError(
+            f"cannot read {path} or its keys: {error}; save it with np.save"
+        ) from None
+    if array.ndim != 2 or array.dtype.kind != "f":
+        raise ConfigError(f"{path} is {array.dtype} {array.shape}; floats of shape (N, D) wanted")
+    if len(names) != len(array) or len(set(names)) != len(names):
+        raise ConfigError(
+            f"{path} has {len(array)} rows, {keys_of(path).name} {len(names)} lines, "
+            f"{len(set(names))} of them distinct; one distinct name per row is wanted"
+        )
+    return found

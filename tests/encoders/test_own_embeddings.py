@@ -1,0 +1,30 @@
+"""examples/own_embeddings, run as a reader would, drives a whole selection."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from connectors.base import Image
+from connectors.folder import Folder
+from loop import encoders
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "own_embeddings" / "make.py"
+
+
+def test_example(images, tmp_path):
+    array = tmp_path / "mine.npy"
+    subprocess.run([sys.executable, EXAMPLE, images, array], check=True)
+    source = Folder(images)
+    found = [one for one in source.scan() if isinstance(one, Image)]
+    encoder = encoders.get(f"file:{array}")
+    encoders.encode(
+        encoder, source.read, [one.uri for one in found], [one.key for one in found],
+        tmp_path / "pool.npy",
+    )  # fmt: skip
+    x = np.load(tmp_path / "pool.npy")
+    assert x.shape == (60, 27)
+    assert x.std(axis=0).max() > 0.1  # digits differ in their middle
