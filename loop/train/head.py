@@ -1,4 +1,7 @@
-"""A softmax head on frozen embeddings, trained by minibatches, so that its dynamics say much."""
+"""A softmax head on frozen embeddings, trained by minibatches, so that its dynamics say much.
+
+Plain NumPy: the matrices are small, and a run costs less than importing a tensor library.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from loop.errors import TrainingFailed
 from loop.train.base import Task
 
 BATCH = 256
-LEARNING_RATE = 0.01
+RATE, BETA1, BETA2 = 0.01, 0.9, 0.95
 
 
 def record(
@@ -19,37 +22,49 @@ def record(
     """Trains ``epochs`` epochs on the rows with a label and records each epoch's logits.
 
     Rows are standardised and scaled to a mean squared norm of 1, so that one learning rate serves
-    every encoder; Adam with a cosine schedule.
+    every encoder; Adam (Kingma and Ba 2015) with a cosine schedule.
 
     Raises:
-        TrainingFailed: the loss is not finite.
+        TrainingFailed: the logits are not finite.
     """
-    import torch
+    from threadpoolctl import threadpool_limits
 
+    with threadpool_limits(1, user_api="blas"):  # minibatches are too small to be worth threads
+        return _record(task, labels, rng, epochs)
+
+
+def _record(
+    task: Task, labels: NDArray[np.int64], rng: np.random.Generator, epochs: int
+) -> Dynamics:
     rows = np.flatnonzero(labels >= 0)
-    features = task.standardised(task.pool[rows]).astype(np.float32)
-    features /= np.sqrt(features.shape[1])
-    x = torch.from_numpy(features).to(task.device)
-    y = torch.from_numpy(labels[rows]).to(task.device)
-    torch_seed = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    w = torch.zeros(x.shape[1], task.n_classes, device=task.device, requires_grad=True)
-    b = torch.zeros(task.n_classes, device=task.device, requires_grad=True)
-    adam = torch.optim.Adam([w, b], lr=LEARNING_RATE, betas=(0.9, 0.95))
-    steps = epochs * -(-len(rows) // BATCH)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(1, steps))
+    x = task.standardised(task.pool[rows]).astype(np.float32)
+    x /= np.sqrt(np.float32(x.shape[1]))
+    x = np.hstack([x, np.ones((len(x), 1), np.float32)])  # the last weight is the intercept
+    target = np.eye(task.n_classes, dtype=np.float32)[labels[rows]]
+    w = np.zeros((x.shape[1], task.n_classes), np.float32)
+    first, second = np.zeros_like(w), np.zeros_like(w)
+    steps, step = max(1, epochs * -(-len(rows) // BATCH)), 0
     dynamics = Dynamics(labels)
     logits = np.zeros((len(labels), task.n_classes), dtype=np.float32)
     for epoch in range(epochs):
-        for part in torch.randperm(len(rows), generator=torch_seed).split(BATCH):
-            where = part.to(task.device)
-            loss = torch.nn.functional.cross_entropy(x[where] @ w + b, y[where])
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            schedule.step()
-        if not torch.isfinite(loss):
-            raise TrainingFailed(f"the loss is {float(loss)} in epoch {epoch + 1}")
-        with torch.no_grad():
-            logits[rows] = (x @ w + b).cpu().numpy()
+        order = rng.permutation(len(rows))
+        for start in range(0, len(rows), BATCH):
+            part = order[start : start + BATCH]
+            gradient = x[part].T @ (_softmax(x[part] @ w) - target[part]) / np.float32(len(part))
+            step += 1
+            first += (1 - BETA1) * (gradient - first)
+            second += (1 - BETA2) * (gradient**2 - second)
+            rate = RATE * 0.5 * (1 + np.cos(np.pi * step / steps))
+            scale = np.sqrt(second / (1 - BETA2**step)) + 1e-8
+            w -= np.float32(rate / (1 - BETA1**step)) * first / scale
+        logits[rows] = x @ w
+        if not np.isfinite(logits[rows]).all():
+            raise TrainingFailed(f"the logits are not finite in epoch {epoch + 1}")
         dynamics.update(logits)
     return dynamics
+
+
+def _softmax(z: NDArray[np.float32]) -> NDArray[np.float32]:
+    z = np.exp(z - z.max(axis=1, keepdims=True))
+    out: NDArray[np.float32] = z / z.sum(axis=1, keepdims=True)
+    return out

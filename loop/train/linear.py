@@ -167,6 +167,17 @@ def descend(
     Raises:
         TrainingFailed: not finite.
     """
+    from threadpoolctl import threadpool_limits
+
+    threads = 1 if len(target) * len(weights) < 4096 else None  # small steps are not worth more
+    with threadpool_limits(threads, user_api="blas"):
+        return _descend(space, target, weights, strengths, steps, tolerance)
+
+
+def _descend(
+    space: _RowSpace, target: Matrix, weights: Matrix, strengths: Matrix, steps: int,
+    tolerance: float,
+) -> tuple[Matrix, Matrix]:  # fmt: skip
     z, (k, c), problems = space.features, target.shape, len(weights)
     share = weights / weights.sum(axis=1, keepdims=True)
     # Boehning: Hessian <= 1/2 * second moments; a row counts at most max(share)
