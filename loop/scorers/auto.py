@@ -7,8 +7,10 @@ picks, classes), and what share of the pool that is. It never sees a label.
   keeps the classes' proportions.
 * Up to ``few`` labels per class: MaxHerding. Each label must stand for a whole neighbourhood, so
   dense regions come first and outliers never.
-* More: facility location, whose similarity does not fade with distance, so that sparse regions get
-  their share too.
+* More, up to ``many``: facility location, whose similarity does not fade with distance, so that
+  sparse regions get their share too.
+* Beyond: random. There no choice of rows was measurably better than random, and facility location
+  lost a point on one of the sets.
 
 ZCore, k-center and the norm are no candidates: at these budgets they pick outliers and were below
 random (docs/auto.md has the measurements).
@@ -44,10 +46,12 @@ class Auto(Scorer):
 
     Attributes:
         few: labels per class up to which MaxHerding is used.
+        many: labels per class up to which facility location is used.
         most: share of the pool from which random is used.
     """
 
     few: float = 5.0
+    many: float = 50.0
     most: float = 0.5
     nested: ClassVar[bool] = False
     cost: ClassVar[str] = "that of the chosen method"
@@ -75,6 +79,8 @@ class Auto(Scorer):
                 "maxherding", {},
                 f"{each:.1f} labels per class: each must stand for a dense neighbourhood",
             )  # fmt: skip
+        if each > self.many:
+            return Choice("random", {}, f"{each:.1f} labels per class: order gains nothing")
         return Choice(
             "facility", {},
             f"{each:.1f} labels per class: enough to give sparse regions their share",

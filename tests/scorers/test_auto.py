@@ -9,7 +9,7 @@ from loop import compare, scorers, train
 from loop.scorers import Inputs
 
 
-def pool(n=240, classes=3, d=8):
+def pool(n=400, classes=3, d=8):
     rng = np.random.default_rng(0)
     y = rng.integers(classes, size=n)
     x = 3 * rng.standard_normal((classes, d))[y] + rng.standard_normal((n, d))
@@ -21,14 +21,22 @@ def inputs(x, budget, **options):
 
 
 @pytest.mark.parametrize(
-    ("budget", "choice"), [(3, "maxherding"), (15, "maxherding"), (16, "facility"), (121, "random")]
+    ("budget", "choice", "because"),
+    [
+        (3, "maxherding", "dense"),
+        (15, "maxherding", "dense"),
+        (16, "facility", "sparse"),
+        (150, "facility", "sparse"),
+        (151, "random", "per class"),
+        (201, "random", "of the pool"),
+    ],
 )
-def test_choice_and_scores(budget, choice):
+def test_choice_and_scores(budget, choice, because):
     x, _ = pool()
     auto = scorers.get("auto")
     told = auto.explain(inputs(x, budget))
     assert told["choice"] == choice
-    assert told["reason"]
+    assert because in told["reason"]
     expected = scorers.get(choice).score(inputs(x, budget))
     np.testing.assert_array_equal(auto.score(inputs(x, budget)), expected)
 
