@@ -9,8 +9,7 @@ picks, classes), and what share of the pool that is. It never sees a label.
   dense regions come first and outliers never.
 * More, up to ``many``: facility location, whose similarity does not fade with distance, so that
   sparse regions get their share too.
-* Beyond: random. There no choice of rows was measurably better than random, and facility location
-  lost a point on one of the sets.
+* Beyond: random. Facility location was not better than random there, and a point worse on one set.
 
 ZCore, k-center and the norm are no candidates: at these budgets they pick outliers and were below
 random (docs/auto.md has the measurements).
@@ -80,7 +79,7 @@ class Auto(Scorer):
                 f"{each:.1f} labels per class: each must stand for a dense neighbourhood",
             )  # fmt: skip
         if each > self.many:
-            return Choice("random", {}, f"{each:.1f} labels per class: order gains nothing")
+            return Choice("random", {}, f"{each:.1f} labels per class: order gains little")
         return Choice(
             "facility", {},
             f"{each:.1f} labels per class: enough to give sparse regions their share",
