@@ -15,7 +15,7 @@ from connectors.parquet import Parquet
 from loop import encoders
 from loop.images import decode
 
-N, BATCH, ROUNDS = 512, 64, 5
+N, BATCH, ROUNDS = 256, 64, 3
 
 
 def test_decoding_hides_behind_the_forward_pass(benchmark, shared, tmp_path):
