@@ -65,8 +65,8 @@ class Elfs(Scorer):
     def score(self, inputs: Inputs) -> Floats:
         open_ = int(inputs.available.sum())
         budget = min(inputs.budget, open_)
-        if inputs.n < 3 or budget == 0:
-            return inputs.rng.random(inputs.n)
+        if inputs.n < 3 or budget == 0 or inputs.n_classes == 1:
+            return inputs.rng.random(inputs.n)  # nothing to tell apart
         x, labels, hardness = self._hardness(inputs)
         ties = inputs.rng.permutation(inputs.n).astype(np.int64)
         beta = self.beta
@@ -77,8 +77,8 @@ class Elfs(Scorer):
 
     def _hardness(self, inputs: Inputs) -> tuple[NDArray[np.float32], Ints, Floats]:
         """Unit rows, pseudo-labels, and a score that is high for hard images."""
-        if not inputs.n_classes or inputs.n_classes < 2:
-            raise DataError("elfs needs the number of classes (at least 2)")
+        if not inputs.n_classes:
+            raise DataError("elfs needs the number of classes; name them under [project]")
         if inputs.fit is None:
             raise DataError("elfs needs a training run; give Inputs.fit")
         x = unit(np.array(inputs.embeddings, dtype=np.float32))
