@@ -81,7 +81,7 @@ def test_zero_shot(clip, tmp_path):
     assert found.shape == (5, 3)
     np.testing.assert_allclose(found.sum(axis=1), 1)
     again = encoders.zero_shot(encoder, run(encoder, tmp_path), names[::-1])
-    np.testing.assert_allclose(found, again[:, ::-1], atol=1e-9)
+    np.testing.assert_allclose(found, again[:, ::-1], rtol=1e-5)
 
     # An image whose embedding is a class's own text embedding belongs to that class.
     tokens = open_clip.get_tokenizer("tiny-test")([t.format("red rose") for t in TEMPLATES])
