@@ -179,7 +179,8 @@ def plan(
     gains = found.at(have + 100) - found.at(have)
     hours = None if middle is None or not seconds_per_label else middle * seconds_per_label / 3600
     money = None
-    if middle is not None and (per_label or hourly_rate):
+    paid_by_time = hourly_rate > 0 and hours is None  # a rate without times says nothing
+    if middle is not None and (per_label or hourly_rate) and not paid_by_time:
         money = middle * per_label + (hours or 0.0) * hourly_rate
     return Plan(
         target, now, have, float(np.isfinite(wanted).mean()), middle,
