@@ -136,9 +136,8 @@ class Answer:
     external_id: str
 
 
-def answers(session: Session, pool_id: int) -> list[Answer]:
-    """Current answers: of each annotation the newest version, deleted ones left out; of several
-    annotations by one person on one item the newest, labels before skips."""
+def standing(session: Session, pool_id: int) -> list[Answer]:
+    """Every annotation that stands now, oldest first: its newest version, deleted ones left out."""
     newest = (
         select(func.max(Annotation.id))
         .group_by(Annotation.connector, Annotation.external_id)
@@ -150,15 +149,21 @@ def answers(session: Session, pool_id: int) -> list[Answer]:
         .where(Item.pool_id == pool_id, Annotation.id.in_(newest), ~Annotation.deleted)
         .order_by(Annotation.id)
     )
+    return [
+        Answer(note.item_id, row, key, note.annotator, note.label, note.seconds,
+               note.cancelled, note.at, note.external_id)
+        for note, row, key in found
+    ]  # fmt: skip
+
+
+def answers(session: Session, pool_id: int) -> list[Answer]:
+    """What each person says now: of several annotations by one person on one item the newest,
+    labels before skips."""
     current: dict[tuple[int, str], Answer] = {}
-    for note, row, key in found:
-        answer = Answer(
-            note.item_id, row, key, note.annotator, note.label, note.seconds,
-            note.cancelled, note.at, note.external_id,
-        )  # fmt: skip
-        before = current.get((note.item_id, note.annotator))
+    for answer in standing(session, pool_id):
+        before = current.get((answer.item_id, answer.annotator))
         if before is None or answer.label is not None or before.label is None:
-            current[note.item_id, note.annotator] = answer
+            current[answer.item_id, answer.annotator] = answer
     return list(current.values())
 
 

@@ -1,0 +1,88 @@
+"""Labels and picks in the formats of other tools. Rows in, files out; nothing appears half done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loop.errors import ConfigError
+
+__all__ = ["FOLDERS", "FORMATS", "TABLES", "Exported", "Vote", "export"]
+
+TABLES = {
+    "csv": "one row per image",
+    "jsonl": "one JSON object per image, with every vote",
+    "parquet": "one row per image, with every vote",
+    "annotations": "CSV, one row per annotation, with times",
+    "votes": "CSV, one column per annotator, as cleanlab.multiannotator takes it",
+}
+FOLDERS = {
+    "folders": "split/label/image, torchvision's ImageFolder",
+    "huggingface": "parquet per split, images inside; datasets.load_dataset(FOLDER)",
+    "fiftyone": "per split a FiftyOneImageClassificationDataset",
+}  # fmt: skip
+FORMATS = {**TABLES, **FOLDERS}
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One annotation. ``label`` None: skipped; ``at``: ISO 8601 time."""
+
+    annotator: str
+    label: str | None
+    seconds: float | None = None
+    at: str | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One image: what is known of it. ``votes``: every annotation that stands now, oldest first."""
+
+    key: str
+    uri: str
+    split: str
+    round: int
+    rank: int
+    label: str | None
+    votes: tuple[Vote, ...] = ()
+
+
+def export(
+    rows: Sequence[Exported],
+    form: str,
+    out: Path,
+    read: Callable[[str], bytes],
+    classes: Sequence[str],
+) -> Path:
+    """Writes ``rows`` in the named format (see FORMATS) and returns the path.
+
+    The tables hold every row; the folders hold the image files of rows with a label.
+
+    Raises:
+        ConfigError: unknown format, or ``out`` exists.
+    """
+    import shutil
+
+    if form not in FORMATS:
+        raise ConfigError(f"format {form!r} is unknown; one of {', '.join(FORMATS)}")
+    if out.exists():
+        raise ConfigError(f"{out} exists; choose another --out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f".{out.name}.draft")
+    try:
+        if form in TABLES:
+            from loop.export.tables import write_table
+
+            write_table(rows, form, draft)
+        else:
+            from loop.export.folders import write_folder
+
+            shutil.rmtree(draft, ignore_errors=True)
+            write_folder([r for r in rows if r.label is not None], form, draft, read, classes)
+        draft.replace(out)
+    finally:
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        draft.unlink(missing_ok=True)
+    return out

@@ -1,0 +1,149 @@
+"""Exports that are a folder of images: ImageFolder, Hugging Face datasets, FiftyOne."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loop.export import Exported
+
+RESERVED = {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(1, 10))}
+"""Names that Windows keeps for devices."""
+ROW_GROUP = 100
+"""Images held in memory at once, and read at once by the Hub's viewer."""
+
+
+def write_folder(
+    rows: Sequence[Exported],
+    form: str,
+    folder: Path,
+    read: Callable[[str], bytes],
+    classes: Sequence[str],
+) -> None:
+    """One of ``loop.export.FOLDERS`` to a new ``folder``; every row has a label."""
+    folder.mkdir(parents=True)
+    {"folders": _image_folder, "huggingface": _hugging_face, "fiftyone": _fiftyone}[form](
+        rows, folder, read, classes
+    )
+
+
+def _image_folder(
+    rows: Sequence[Exported], folder: Path, read: Callable[[str], bytes], classes: Sequence[str]
+) -> None:
+    """A class with an image in one split has a folder in all, so that their class numbers agree
+    (torchvision then asks for ``allow_empty=True`` where a split lacks a class)."""
+    present = {row.label for row in rows}
+    names = {c: name for c, name in folder_names(classes).items() if c in present}
+    for split in dict.fromkeys(row.split for row in rows):
+        for name in names.values():
+            (folder / split / name).mkdir(parents=True)
+    for row in rows:
+        _save(row, folder / row.split / names[str(row.label)], read)
+    _json(folder / "classes.json", {name: label for label, name in names.items()})
+
+
+def _hugging_face(
+    rows: Sequence[Exported], folder: Path, read: Callable[[str], bytes], classes: Sequence[str]
+) -> None:
+    """``data/<split>-00000-of-00001.parquet`` with the images inside, as on the Hub.
+
+    The column types stand in the schema's ``huggingface`` entry, so ``label`` is a ClassLabel.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"names": list(classes), "_type": "ClassLabel"},
+        **{name: {"dtype": "string", "_type": "Value"} for name in ("key", "uri")},
+        "round": {"dtype": "int64", "_type": "Value"},
+    }
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    types = [image, pa.int64(), pa.string(), pa.string(), pa.int64()]
+    schema = pa.schema(
+        list(zip(features, types, strict=True)),
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+    (folder / "data").mkdir()
+    for split in dict.fromkeys(row.split for row in rows):
+        mine = [row for row in rows if row.split == split]
+        path = folder / "data" / f"{split}-00000-of-00001.parquet"
+        with pyarrow.parquet.ParquetWriter(path, schema) as file:
+            for start in range(0, len(mine), ROW_GROUP):
+                lines = []
+                for row in mine[start : start + ROW_GROUP]:
+                    data = read(row.uri)
+                    lines.append(
+                        {"image": {"bytes": data, "path": _name(row, data)},
+                         "label": classes.index(str(row.label)),
+                         "key": row.key, "uri": row.uri, "round": row.round}
+                    )  # fmt: skip
+                file.write_table(pa.Table.from_pylist(lines, schema=schema))
+
+
+def _fiftyone(
+    rows: Sequence[Exported], folder: Path, read: Callable[[str], bytes], classes: Sequence[str]
+) -> None:
+    """Per split ``data/`` and ``labels.json`` with class numbers by file name without suffix.
+
+    Source: FiftyOne user guide, "FiftyOneImageClassificationDataset".
+    """
+    for split in dict.fromkeys(row.split for row in rows):
+        mine = [row for row in rows if row.split == split]
+        (folder / split / "data").mkdir(parents=True)
+        for row in mine:
+            _save(row, folder / split / "data", read)
+        labels = {row.key: classes.index(str(row.label)) for row in mine}
+        _json(folder / split / "labels.json", {"classes": list(classes), "labels": labels})
+
+
+def _save(row: Exported, folder: Path, read: Callable[[str], bytes]) -> None:
+    data = read(row.uri)
+    (folder / _name(row, data)).write_bytes(data)
+
+
+def _name(row: Exported, data: bytes) -> str:
+    return row.key + (Path(row.uri).suffix.lower() or image_suffix(data))
+
+
+def image_suffix(data: bytes) -> str:
+    """``.jpg``, ``.png``, ... of encoded image bytes; rows of a parquet file have no name."""
+    import io
+
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            found = (image.format or "png").lower()
+    except UnidentifiedImageError:
+        return ".bin"
+    return {"jpeg": ".jpg"}.get(found, f".{found}")
+
+
+def _json(path: Path, values: object) -> None:
+    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def folder_names(labels: Sequence[str]) -> dict[str, str]:
+    """Class -> a folder name that stays inside its parent on every system, each its own.
+
+    Names that differ in case only would be one folder on some systems, so they count as equal; a
+    later class whose name is taken gets ``-2``, ``-3``, ... at its end.
+    """
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for label in labels:
+        plain = "".join(c if c.isalnum() or c in " -_.()" else "_" for c in label)[:100]
+        plain = plain.lstrip("_ .").rstrip(" .") or "class"  # datasets passes over "__dog"
+        if plain.partition(".")[0].lower() in RESERVED:
+            plain = "class " + plain
+        name, number = plain, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{plain}-{number}"
+        taken.add(name.casefold())
+        names[label] = name
+    return names

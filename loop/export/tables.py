@@ -1,0 +1,69 @@
+"""Exports that are one file: CSV, JSON lines, parquet, annotations, cleanlab's table of votes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loop.export import Exported
+
+IMAGE = ("key", "uri", "split", "round", "rank", "label")
+ANNOTATION = ("key", "uri", "annotator", "label", "seconds", "at")
+
+
+def write_table(rows: Sequence[Exported], form: str, path: Path) -> None:
+    """One of ``loop.export.TABLES`` to ``path``."""
+    if form == "parquet":
+        _parquet(rows, path)
+    elif form == "jsonl":
+        path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
+    else:
+        lines = {"csv": _images, "annotations": _annotations, "votes": _votes}[form](rows)
+        text = io.StringIO()
+        csv.writer(text).writerows(lines)
+        path.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def _images(rows: Sequence[Exported]) -> Iterator[Sequence[Any]]:
+    yield IMAGE
+    for row in rows:
+        yield [getattr(row, name) for name in IMAGE]
+
+
+def _annotations(rows: Sequence[Exported]) -> Iterator[Sequence[Any]]:
+    yield ANNOTATION
+    for row in rows:
+        for vote in row.votes:
+            yield (row.key, row.uri, vote.annotator, vote.label, vote.seconds, vote.at)
+
+
+def _votes(rows: Sequence[Exported]) -> Iterator[Sequence[Any]]:
+    """Several labels by one person on one image: the newest, as training counts them."""
+    people = sorted({v.annotator for row in rows for v in row.votes if v.label is not None})
+    yield ("key", *people)
+    for row in rows:
+        newest = {v.annotator: v.label for v in row.votes if v.label is not None}
+        if newest:
+            yield (row.key, *(newest.get(who, "") for who in people))
+
+
+def _parquet(rows: Sequence[Exported], path: Path) -> None:
+    """With a schema of its own, so that no rows or no label still give every column its type."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    vote = pa.struct([("annotator", pa.string()), ("label", pa.string()),
+                      ("seconds", pa.float64()), ("at", pa.string())])  # fmt: skip
+    schema = pa.schema(
+        [("key", pa.string()), ("uri", pa.string()), ("split", pa.string()),
+         ("round", pa.int64()), ("rank", pa.int64()), ("label", pa.string()),
+         ("votes", pa.list_(vote))]
+    )  # fmt: skip
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
+    pyarrow.parquet.write_table(table, path)
