@@ -19,6 +19,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.errors import Damaged, Full, Missing
+from db.faults import reached
 from db.models import Array
 
 BLOCK = 1 << 22
@@ -55,7 +56,9 @@ def adopt_file(draft: Path, folder: Path) -> Path:
     with draft.open("rb+") as file:
         os.fsync(file.fileno())
     final = folder / f"{file_digest(draft)}.npy"
+    reached("before-array")
     draft.replace(final)
+    reached("after-array")
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

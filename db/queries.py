@@ -101,11 +101,12 @@ def picks(session: Session, pool_id: int, number: int | None = None) -> list[Pic
 
 
 def open_batches(session: Session, connector: str) -> Sequence[Batch]:
-    """Batches whose outcome is not known, oldest first."""
+    """Batches whose outcome is not known, in labelling order (whatever the clock said)."""
+    first = select(func.min(Sent.id)).where(Sent.batch_uuid == Batch.uuid).scalar_subquery()
     return session.scalars(
         select(Batch)
         .where(Batch.connector == connector, Batch.state.in_(("PLANNED", "SENT", "UNKNOWN")))
-        .order_by(Batch.created_at, Batch.uuid)
+        .order_by(first)
     ).all()
 
 

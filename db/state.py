@@ -12,6 +12,8 @@ from sqlalchemy import Engine, create_engine, event, inspect, text, update
 from sqlalchemy.orm import Session
 
 from db.errors import Missing, StaleRound, TooNew, mapped
+from db.faults import reached
+from db.migrations import HEAD
 from db.models import Event, Round, now
 
 BUSY_TIMEOUT_MS = 10_000
@@ -30,12 +32,17 @@ class Records:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """ONE transaction: all of it is stored at the end of the block, or nothing."""
+    def write(self, name: str = "write") -> Iterator[Session]:
+        """ONE transaction: all of it is stored at the end of the block, or nothing.
+
+        ``name`` tells it apart where a test kills the process (see db.faults).
+        """
         with mapped(), Session(self.engine, expire_on_commit=False) as session:
             session.connection(execution_options={"coreloop_write": True})
             yield session
+            reached(f"before-{name}")
             session.commit()
+            reached(f"after-{name}")
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -87,25 +94,24 @@ def _use_sqlite_well(engine: Engine) -> None:
 
 def _upgrade(engine: Engine) -> None:
     """Runs the migrations that this file lacks."""
+    with engine.connect() as connection:
+        current = None
+        if inspect(connection).has_table("alembic_version"):
+            current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        connection.rollback()
+    if current == HEAD:
+        return
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    script = ScriptDirectory.from_config(config)
-    known = {revision.revision for revision in script.walk_revisions()}
-    with engine.connect() as connection:
-        current = None
-        if inspect(connection).has_table("alembic_version"):
-            current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        connection.rollback()
-    if current == script.get_current_head():
-        return
+    known = {one.revision for one in ScriptDirectory.from_config(config).walk_revisions()}
     if current is not None and current not in known:
         raise TooNew(
             f"the database has schema {current}, newer than this coreloop knows "
-            f"({script.get_current_head()}); upgrade coreloop: pip install -U coreloop"
+            f"({HEAD}); upgrade coreloop: pip install -U coreloop"
         )
     with engine.connect().execution_options(coreloop_write=True) as connection:
         config.attributes["connection"] = connection

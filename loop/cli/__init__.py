@@ -31,6 +31,8 @@ COMMANDS = {
     "export": ("loop.cli.export:export", "Labels and picks in the formats of other tools."),
     "scorers": ("loop.cli.lists:scorers", "List the selection methods."),
     "encoders": ("loop.cli.lists:encoders", "List the encoders."),
+    "backup": ("loop.cli.backup:backup", "Copy records and arrays into a folder, digests checked."),
+    "restore": ("loop.cli.backup:restore", "Make a project of a backup."),
     "doctor": ("loop.cli.setup:doctor", "Check device, weights, server, token and records."),
 }
 

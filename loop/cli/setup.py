@@ -158,8 +158,10 @@ def status(folder: Path, as_json: bool) -> None:
 @click.command()
 @project_option
 @json_option
-@click.option("--deep", is_flag=True, help="Read every array and compare it with its digest.")
-def doctor(folder: Path, as_json: bool, deep: bool) -> None:
+@click.option("--deep", is_flag=True, help="Compare every array with its digest, and the records "
+              "with each other.")  # fmt: skip
+@click.option("--repair", is_flag=True, help="First compute again what can be; implies --deep.")
+def doctor(folder: Path, as_json: bool, deep: bool, repair: bool) -> None:
     """Check device, weights, server, token and records, and say what to do.
 
     \b
@@ -167,7 +169,7 @@ def doctor(folder: Path, as_json: bool, deep: bool) -> None:
     """
     from loop.steps.doctor import doctor as step
 
-    checks = step(folder, deep=deep)
+    checks = step(folder, deep=deep, mend=repair)
     if as_json:
         print_json([asdict(check) for check in checks])
     else:

@@ -104,7 +104,8 @@ def encode(
     workers: int = 0,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Writes (N, D) float32 to ``out``; finished shards of a killed run are kept and reused.
+    """Writes (N, D) float32 to ``out``; finished shards are kept beside it until ``forget``, so
+    that a run killed at any time computes none of them twice.
 
     Args:
         read: uri -> encoded bytes.
@@ -116,8 +117,6 @@ def encode(
     Raises:
         DataError: an image cannot be decoded, or the model answers something not finite.
     """
-    import shutil
-
     import numpy as np
 
     from loop.encoders.base import join, shards
@@ -136,7 +135,13 @@ def encode(
             draft.replace(part)
         on_progress(stop - start)
     join(parts, (len(uris), encoder.dim), out)
-    shutil.rmtree(folder)
+
+
+def forget(out: Path) -> None:
+    """Removes the shards of ``encode``, once what it wrote is safe."""
+    import shutil
+
+    shutil.rmtree(out.with_suffix(".parts"), ignore_errors=True)
 
 
 def _block(

@@ -17,7 +17,7 @@ def begin_round(project: Project, budget: int | None = None) -> int | None:
         NotReady: the round before is not over.
         DataError: fewer images are left than the budget.
     """
-    with writing(project) as records, records.write() as session:
+    with writing(project) as records, records.write("begin") as session:
         pool = queries.the_pool(session)
         last = queries.newest_round(session, pool.id)
         if last is None or (last.number and last.state != "compared") or (

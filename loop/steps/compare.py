@@ -62,10 +62,10 @@ def compare(
             skip=done,
         ) if ids else iter(())  # fmt: skip
         for count, cell in enumerate(cells, 1 + len(done)):
-            with records.write() as session:
+            with records.write("compare-cell") as session:
                 session.add(_run(cell, ids[cell.budget], mode, labels))
             on_progress(count, total)
-        with records.write() as session:
+        with records.write("compare") as session:
             advance(session, found.id, before="trained", after="compared")
             log(session, "compare", f"{', '.join(methods)} ({mode})", round=found.number)
     return comparison_rows(project)

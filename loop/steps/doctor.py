@@ -26,22 +26,29 @@ class Check:
     detail: str
 
 
-def doctor(folder: Path, *, deep: bool = False) -> list[Check]:
-    """Runs every check; a check that fails does not stop the others."""
+def doctor(folder: Path, *, deep: bool = False, mend: bool = False) -> list[Check]:
+    """Runs every check; a check that fails does not stop the others.
+
+    Args:
+        deep: also read every array and compare the records with each other.
+        mend: first compute again what can be.
+    """
     checks = [_check("python", lambda: platform.python_version()), _check("device", _device)]
     try:
         project = find(folder)
     except Exception as error:  # whatever is wrong with it, the person is told
         return [*checks, Check("project", False, str(error))]
+    checks.append(_check("project", lambda: str(project.root)))
+    if mend:
+        checks.append(_check("repair", lambda: _repair(project)))
     checks += [
-        _check("project", lambda: str(project.root)),
         _check("database", lambda: _database(project)),
         _check("images", lambda: _images(project)),
         _check("encoder", lambda: _encoder(project)),
         _check("labeler", lambda: _labeler(project)),
-        _check("arrays", lambda: _arrays(project, deep)),
+        _check("arrays", lambda: _arrays(project)),
     ]
-    return checks
+    return checks + _deep(project) if deep or mend else checks
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:
@@ -61,12 +68,13 @@ def _device() -> str:
 
 def _database(project: Project) -> str:
     with reading(project) as records, records.read() as session:
-        if records.engine.dialect.name == "sqlite":
-            said = session.execute(text("PRAGMA integrity_check")).scalar()
+        dialect = records.engine.dialect.name
+        if dialect == "sqlite":
+            said = session.execute(text("PRAGMA quick_check")).scalar()
             if said != "ok":
-                raise RuntimeError(f"integrity check: {said}; restore the file from a copy")
-            return "sound"
-        return records.engine.dialect.name
+                raise RuntimeError(f"{said}; make a new folder of your newest backup: "
+                                   "'coreloop restore'")  # fmt: skip
+        return f"{dialect} opens"
 
 
 def _images(project: Project) -> str:
@@ -97,17 +105,32 @@ def _labeler(project: Project) -> str:
     return f"{url} accepts the token of {who.get('email')}"
 
 
-def _arrays(project: Project, deep: bool) -> str:
-    """Every recorded array is there; with ``deep`` its bytes are compared and orphans removed."""
+def _arrays(project: Project) -> str:
+    """Every recorded array is there."""
     with reading(project) as records, records.read() as session:
         rows = session.scalars(select(Array)).all()
         for row in rows:
             arrays.load(row, project.arrays)
-            path = project.arrays / f"{row.digest}.npy"
-            if deep and arrays.file_digest(path) != row.digest:
-                raise RuntimeError(f"{path.name} ({row.kind}) is damaged; remove it")
-    if not deep:
-        return f"{len(rows)} there (contents not compared; use --deep)"
-    with project.writing():
-        gone = arrays.sweep(project.arrays, [row.digest for row in rows])
-    return f"{len(rows)} whole, {len(gone)} leftovers of killed commands removed"
+    return f"{len(rows)} there (contents not compared; use --deep)"
+
+
+def _repair(project: Project) -> str:
+    from loop.steps.repair import repair, verify
+
+    return "; ".join(repair(project, verify(project)[1])) or "not needed"
+
+
+def _deep(project: Project) -> list[Check]:
+    """Contents and constraints."""
+    from loop.steps.repair import verify
+
+    try:
+        wrong, damaged = verify(project)
+    except Exception as error:  # a failing check is a finding, of whatever kind
+        return [Check("records", False, str(error))]
+    lost = ", ".join(f"{one.kind} {one.name} of {one.of}" for one in damaged)
+    text = f"damaged: {lost}; 'coreloop doctor --repair' computes them again"
+    return [
+        Check("records", not wrong, "; ".join(wrong) or "agree with each other"),
+        Check("contents", not damaged, text if damaged else "every digest is right"),
+    ]

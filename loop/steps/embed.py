@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import arrays, queries
+from db.faults import reached
 from db.models import Item
 from db.state import log
 from loop import encoders
@@ -39,21 +40,24 @@ def embed(
             row = arrays.find(
                 session, pool_id=pool.id, kind="embeddings", name=encoder.digest, of=pool.digest
             )
+            drafts = project.arrays / "drafts"
+            draft = drafts / f"{pool.digest}-{encoder.digest}.npy"
             if row is not None:
                 shape = arrays.load(row, project.arrays).shape
+                encoders.forget(draft)
                 return shape[0], shape[1]
             items = session.execute(
                 select(Item.uri, Item.key).where(Item.pool_id == pool.id).order_by(Item.row)
             ).all()
         on_begin()
         uris, keys = [uri for uri, _ in items], [key for _, key in items]
-        draft = project.arrays / "drafts" / f"{pool.digest}-{encoder.digest}.npy"
-        draft.parent.mkdir(parents=True, exist_ok=True)
+        drafts.mkdir(parents=True, exist_ok=True)
         done = 0
 
         def progress(count: int) -> None:
             nonlocal done
             done += count
+            reached("after-shard")
             on_progress(done, len(uris))
 
         encoders.encode(
@@ -61,12 +65,13 @@ def embed(
             device=resolve(project.config.training.device), on_progress=progress,
         )  # fmt: skip
         path = arrays.adopt_file(draft, project.arrays)
-        with records.write() as session:
+        with records.write("embed") as session:
             arrays.record(
                 session, path, pool_id=pool.id, kind="embeddings",
                 name=encoder.digest, of=pool.digest,
             )  # fmt: skip
             log(session, "embed", f"{len(uris)} images with {project.config.encoder}")
+        encoders.forget(draft)
         shape = np.load(path, mmap_mode="r").shape
         return shape[0], shape[1]
 

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from connectors.base import Labeler, Source
-from db.models import Pool, Round
+from db import arrays
+from db.models import Array, Pool, Round
 from db.queries import newest_round, the_pool
 from db.state import Records, open_records
 from loop.errors import ConfigError, NotReady
@@ -34,8 +36,11 @@ def reading(project: Project) -> Iterator[Records]:
 
 @contextmanager
 def writing(project: Project) -> Iterator[Records]:
-    """The records, for a step that changes something; one command at a time."""
+    """The records, for a step that changes something; one command at a time. What a killed command
+    left among the arrays is removed first: nobody else writes there now."""
     with project.writing(), reading(project) as records:
+        with records.read() as session:
+            arrays.sweep(project.arrays, session.scalars(select(Array.digest)))
         yield records
 
 

@@ -56,7 +56,7 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
             cursor = session.get(Cursor, people.name)
             since = None if full or cursor is None else cursor.value
         new, foreign, unknown = _store(records, project, people.name, people.pull(since))
-        with records.write() as session:
+        with records.write("pull-cursor") as session:
             gone = _tombstones(session, people)
             session.merge(Cursor(connector=people.name, value=people.cursor))
             log(
@@ -73,7 +73,7 @@ def _store(
     classes = set(project.config.project.classes)
     stream = iter(notes)
     while chunk := list(islice(stream, CHUNK)):
-        with records.write() as session:
+        with records.write("pull-chunk") as session:
             ids = _item_ids(session, [note.key for note in chunk])
             newest = _newest(session, connector, [note.id for note in chunk])
             for note in chunk:
@@ -88,7 +88,7 @@ def _store(
                 session.add(_row(note, ids[note.key], connector))
                 new += 1
         if unknown:
-            with records.write() as session:
+            with records.write("pull-warning") as session:
                 log(session, "pull", f"{unknown} answers name a class that is not in the config",
                     level="warning")  # fmt: skip
     return new, foreign, unknown
@@ -156,7 +156,7 @@ def _settle(
     close: bool,
 ) -> Pulled:
     """Moves the round on if it is answered, or if the person says so."""
-    with records.write() as session:
+    with records.write("pull") as session:
         found = session.get_one(models.Round, round_id)
         left = outstanding(session, project, found)
         answered = left.picked - left.unanswered - left.skipped

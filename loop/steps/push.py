@@ -60,7 +60,7 @@ def push(
         while (batch := _next_planned(records, people.name)) is not None:
             sent += _send(records, people, batch, number, guesses)
             on_progress(sent + recovered, total)
-        with records.write() as session:
+        with records.write("push") as session:
             advance(session, round_id, before="selected", after="pushed")
             log(session, "push", f"{sent} sent, {recovered} found", round=number)
         return Pushed(sent, recovered, total, people.progress().url)
@@ -79,7 +79,7 @@ def _unsent(session: Session, round_id: int) -> list[int]:
 
 def _plan(records: Records, connector: str, round_id: int, number: int) -> None:
     """Puts every unsent pick into a batch; one transaction, so that no pick is in two."""
-    with records.write() as session:
+    with records.write("push-plan") as session:
         unsent = _unsent(session, round_id)
         for start in range(0, len(unsent), BATCH):
             part = unsent[start : start + BATCH]
@@ -111,7 +111,7 @@ def _settle(records: Records, people: Labeler, number: int) -> int:
         with records.read() as session:
             items = queries.batch_items(session, batch)
         missing = [key for _, key, _ in items if key not in there]
-        with records.write() as session:
+        with records.write("push-settle") as session:
             state = "PLANNED" if missing else "CONFIRMED"
             _mark(session, batch, state, f"{len(there)} of {len(items)} were there")
             _land(session, items, there)
@@ -124,7 +124,7 @@ def _settle(records: Records, people: Labeler, number: int) -> int:
 def _send(
     records: Records, people: Labeler, batch: str, number: int, guesses: dict[str, Prediction]
 ) -> int:
-    with records.write() as session:
+    with records.write("push-sent") as session:
         _mark(session, batch, "SENT", "")
         items = queries.batch_items(session, batch)
     try:
@@ -132,18 +132,18 @@ def _send(
             Batch(batch, number), [Item(key, uri, guesses.get(key)) for _, key, uri in items]
         )
     except Rejected as error:
-        with records.write() as session:
+        with records.write("push-refused") as session:
             _mark(session, batch, "PLANNED", str(error)[:500])
             log(session, "push", f"batch {batch[:8]} refused: {error}"[:500], round=number,
                 level="error")  # fmt: skip
         raise
     except ConnectorError as error:
-        with records.write() as session:
+        with records.write("push-unknown") as session:
             _mark(session, batch, "UNKNOWN", str(error)[:500])
             log(session, "push", f"batch {batch[:8]} unknown: {error}"[:500], round=number,
                 level="warning")  # fmt: skip
         raise
-    with records.write() as session:
+    with records.write("push-confirmed") as session:
         _mark(session, batch, "CONFIRMED", "")
         _land(session, items, there)
     return len(items)

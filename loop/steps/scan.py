@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from sqlalchemy.orm import Session
 from connectors.base import Image, Unreadable
 from db import models, queries
 from db.models import Annotation, Duplicate, Item, Pick, Pool, Round
+from db.soundness import pool_digest
 from db.state import Records, log
 from loop.errors import DataError
 from loop.project import Project
@@ -50,10 +50,10 @@ def scan(project: Project, on_progress: Callable[[int], None] = lambda n: None) 
             seen = _uris(session, pool_id)
         found = (one for one in source(project).scan() if one.uri not in seen)
         while chunk := list(islice(found, CHUNK)):
-            with records.write() as session:
+            with records.write("scan-chunk") as session:
                 _save(session, pool_id, chunk)
             on_progress(len(chunk))
-        with records.write() as session:
+        with records.write("scan") as session:
             if queries.item_count(session, pool_id) == 0:
                 raise DataError(
                     f"no usable image in {project.path(project.config.pool.path)}; "
@@ -67,7 +67,7 @@ def scan(project: Project, on_progress: Callable[[int], None] = lambda n: None) 
 
 
 def _pool(project: Project, records: Records) -> int:
-    with records.write() as session:
+    with records.write("scan-pool") as session:
         pool = session.scalar(select(Pool))
         if pool is None:
             place = project.config.pool.model_dump()
@@ -186,12 +186,8 @@ def _fix_test_split(session: Session, project: Project, pool_id: int) -> None:
 
 
 def _digest(session: Session, pool_id: int) -> None:
-    state = hashlib.blake2b(digest_size=16)
-    for key in session.scalars(
-        select(Item.key).where(Item.pool_id == pool_id).order_by(Item.row)
-    ).yield_per(10_000):
-        state.update(key.encode())
-    session.execute(update(Pool).where(Pool.id == pool_id).values(digest=state.hexdigest()))
+    digest = pool_digest(session, pool_id)
+    session.execute(update(Pool).where(Pool.id == pool_id).values(digest=digest))
 
 
 def _scanned(session: Session, pool_id: int, before: int) -> Scanned:

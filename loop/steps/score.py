@@ -38,7 +38,7 @@ def score(project: Project) -> dict[str, Any]:
         again = replace(inputs, rng=generator(found.seed, "explain"))
         explanation = {"scorer": config.scorer, **scorer.explain(again)}
         path = arrays.write_file(scores, project.arrays)
-        with records.write() as session:
+        with records.write("score") as session:
             advance(session, found.id, before="planned", after="scored", explanation=explanation)
             arrays.record(
                 session, path, pool_id=pool.id, kind="scores",

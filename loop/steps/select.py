@@ -58,7 +58,7 @@ def choose(project: Project) -> Selected:
         open_ = available.copy()
         open_[control] = False
         coreset = top(scores, open_, found.budget - share, tiebreak(len(scores), found.seed))
-        with records.write() as session:
+        with records.write("select") as session:
             advance(session, found.id, before="scored", after="selected")
             _save(session, found.id, rows, coreset, scores, "coreset")
             _save(session, found.id, rows, control, scores, "control")

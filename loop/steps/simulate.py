@@ -76,7 +76,7 @@ def simulate(
         digest = hashlib.blake2b(
             json.dumps(config, sort_keys=True).encode(), digest_size=16
         ).hexdigest()
-        with records.write() as session:
+        with records.write("simulate") as session:
             found = session.scalar(select(Simulation).where(Simulation.digest == digest))
             if found is None:
                 found = Simulation(digest=digest, config=config, versions=versions())
@@ -89,11 +89,11 @@ def simulate(
                   for s in range(grid.seeds)}  # fmt: skip
         count = len(wanted & done)
         for cell in _cells(task, labels, grid, done, jobs):
-            with records.write() as session:
+            with records.write("simulate-cell") as session:
                 session.add(Cell(simulation_id=number, **cell))
             count += 1
             on_progress(count, len(wanted))
-        with records.write() as session:
+        with records.write("simulate-log") as session:
             log(session, "simulate", f"{len(grid.methods)} methods, {len(wanted)} cells")
             return _table(session, number, grid)
 

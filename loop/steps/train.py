@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy.orm import Session
 
 from db import arrays, queries
-from db.models import Run
+from db.models import Round, Run
 from db.state import advance, log
 from loop import train as trainers
+from loop.errors import DataError
 from loop.project import Project
 from loop.seeds import generator
 from loop.steps.opened import current_round, writing
 from loop.steps.task import problem
+from loop.train import Trained
 from loop.train.metrics import Metrics
 
 
@@ -59,22 +63,61 @@ def train(project: Project) -> Metrics:
                     )
                 )  # fmt: skip
         assert kept is not None  # "labeled" means that there is a label
-        files = {"test": kept.test_probabilities, "pool": kept.pool_probabilities}
-        paths = {
-            name: arrays.write_file(np.asarray(p, dtype=np.float32), project.arrays)
-            for name, p in files.items()
-        }
-        with records.write() as session:
+        paths = _write(kept, project)
+        with records.write("train") as session:
             advance(session, found.id, before="labeled", after="trained")
             session.add_all(runs)
-            for name, path in paths.items():
-                arrays.record(
-                    session, path, pool_id=pool.id, kind="probabilities",
-                    name=name, of=f"round-{found.number}",
-                )  # fmt: skip
+            _record(session, paths, found)
             text = f"{runs[0].labels} labels, accuracy {kept.metrics.accuracy:.3f}"
             log(session, "train", text, round=found.number)
         return kept.metrics
+
+
+def probabilities_again(project: Project, of: str) -> None:
+    """Repeats the training whose probabilities were lost, if the labels are still the same.
+
+    Args:
+        of: ``round-<number>``.
+
+    Raises:
+        DataError: other labels have come since.
+    """
+    settings = project.config.training
+    trainer = trainers.get(settings.trainer, **settings.params)
+    with writing(project) as records:
+        with records.read() as session:
+            pool = queries.the_pool(session)
+            found, run = next(
+                (r, run)
+                for number, run in queries.runs(session, pool.id)
+                for r in queries.rounds(session, pool.id)
+                if run.arm == "all" and number == r.number and of == f"round-{number}"
+                and run.seed == settings.seeds - 1
+            )  # fmt: skip
+            problem_ = problem(session, project, images=trainer.wants == "images")
+        if run.rows_digest != rows_digest(problem_.labels) or run.method != settings.trainer:
+            raise DataError("other labels have come since; the next training makes new ones")
+        rng = generator(found.seed, "train", run.seed)
+        kept = trainer.train(problem_.task, problem_.labels, rng, pool_probabilities=True)
+        paths = _write(kept, project)
+        with records.write("train-again") as session:
+            _record(session, paths, found)
+
+
+def _write(kept: Trained, project: Project) -> dict[str, Path]:
+    files = {"test": kept.test_probabilities, "pool": kept.pool_probabilities}
+    return {
+        name: arrays.write_file(np.asarray(p, dtype=np.float32), project.arrays)
+        for name, p in files.items()
+    }
+
+
+def _record(session: Session, paths: dict[str, Path], found: Round) -> None:
+    for name, path in paths.items():
+        arrays.record(
+            session, path, pool_id=found.pool_id, kind="probabilities",
+            name=name, of=f"round-{found.number}",
+        )  # fmt: skip
 
 
 def rows_digest(labels: NDArray[np.int64]) -> str:

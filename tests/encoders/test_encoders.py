@@ -34,6 +34,7 @@ def test_pixels(tmp_path):
     grey = Image.open(io.BytesIO(DATA["3.png"])).convert("L").resize((8, 8), Image.Resampling.BOX)
     np.testing.assert_allclose(found[3], np.asarray(grey).ravel() / 255, atol=1e-6)
     assert found.dtype == np.float32
+    encoders.forget(tmp_path / "e.npy")
     assert [p.name for p in tmp_path.iterdir()] == ["e.npy"]
 
 

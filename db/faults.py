@@ -1,0 +1,25 @@
+"""Where a test may end the process as a power cut would: the named points of each write.
+
+``CORELOOP_KILL_AT=before-train coreloop run`` dies by SIGKILL before the transaction ``train`` is
+stored, ``after-train:2`` after the second one. Nothing happens where the variable is not set.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+VARIABLE = "CORELOOP_KILL_AT"
+
+_times: Counter[str] = Counter()
+
+
+def reached(point: str) -> None:
+    """Kills this process if ``VARIABLE`` names this point, the n-th time it is reached."""
+    wanted, _, nth = os.environ.get(VARIABLE, "").partition(":")
+    if point != wanted:
+        return
+    _times[point] += 1
+    if _times[point] == int(nth or 1):
+        os.kill(os.getpid(), signal.SIGKILL)

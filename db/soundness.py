@@ -1,0 +1,94 @@
+"""Do the records agree with themselves? What constraints cannot say, in queries."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.models import ROUND_STATES, Annotation, Array, Batch, Item, Pick, Pool, Round, Run, Sent
+
+STREAMED = 10_000
+
+
+def pool_digest(session: Session, pool_id: int) -> str:
+    """32 hex digits that name the pool's keys and their order."""
+    state = hashlib.blake2b(digest_size=16)
+    keys = select(Item.key).where(Item.pool_id == pool_id).order_by(Item.row)
+    for key in session.scalars(keys.execution_options(yield_per=STREAMED)):
+        state.update(key.encode())
+    return state.hexdigest()
+
+
+def contradictions(session: Session, pool: Pool) -> Iterator[str]:
+    """Each thing that cannot be as the records say, in words; nothing if all is well."""
+    count, last = session.execute(
+        select(func.count(), func.max(Item.row)).where(Item.pool_id == pool.id)
+    ).one()
+    if count and last != count - 1:
+        yield f"{count} images, but the last has row {last}"
+    if pool.digest and pool.digest != pool_digest(session, pool.id):
+        yield "the pool's digest is not that of its images"
+    yield from _splits(session, pool.id)
+    for found in session.scalars(select(Round).where(Round.pool_id == pool.id)):
+        yield from _round(session, found)
+    yield from _arrays(session, pool, int(count))
+
+
+def _splits(session: Session, pool_id: int) -> Iterator[str]:
+    mixed = session.scalar(
+        select(func.count())
+        .select_from(Pick)
+        .join(Item, Item.id == Pick.item_id)
+        .where(Item.pool_id == pool_id, (Pick.arm == "test") != (Item.split == "test"))
+    )
+    if mixed:
+        yield f"{mixed} picks are on the wrong side of the test split"
+    unasked = session.scalar(
+        select(func.count())
+        .select_from(Annotation)
+        .outerjoin(Pick, Pick.item_id == Annotation.item_id)
+        .where(Pick.id.is_(None))
+    )
+    if unasked:
+        yield f"{unasked} annotations of images that nobody picked"
+
+
+def _round(session: Session, found: Round) -> Iterator[str]:
+    """What a round of this state must have."""
+    state = ROUND_STATES.index(found.state)
+
+    def count(query: object) -> int:
+        return int(session.scalar(query) or 0)  # type: ignore[call-overload]
+
+    picks = count(select(func.count()).select_from(Pick).where(Pick.round_id == found.id))
+    expected = found.budget if state >= ROUND_STATES.index("selected") else 0
+    if picks != expected:
+        yield f"round {found.number} is {found.state!r} with {picks} picks, not {expected}"
+    sent = (
+        select(func.count())
+        .select_from(Sent)
+        .join(Batch, Batch.uuid == Sent.batch_uuid)
+        .where(Batch.round_id == found.id, Batch.state == "CONFIRMED")
+    )
+    by_people = found.number > 0 or count(sent) > 0  # a labelled test folder is never sent
+    if state >= ROUND_STATES.index("pushed") and by_people and count(sent) != picks:
+        yield f"round {found.number} is {found.state!r} with {count(sent)} of {picks} picks sent"
+    runs = count(
+        select(func.count()).select_from(Run).where(Run.round_id == found.id, Run.arm == "all")
+    )
+    if state >= ROUND_STATES.index("trained") and not runs:
+        yield f"round {found.number} is {found.state!r} without a training run"
+
+
+def _arrays(session: Session, pool: Pool, count: int) -> Iterator[str]:
+    wrong = session.scalars(
+        select(Array).where(
+            Array.pool_id == pool.id, Array.kind == "embeddings", Array.of == pool.digest
+        )
+    )
+    for row in wrong:
+        if row.shape[0] != count:
+            yield f"{row.shape[0]} embeddings for {count} images"

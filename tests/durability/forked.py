@@ -1,0 +1,87 @@
+"""The command line in processes that start at once: a server that has loaded the libraries forks
+one for each command. Run as a script, it is that server.
+
+Loading libraries is nine tenths of a small command's time and writes nothing. A forked process runs
+the same ``main`` as ``coreloop`` does, and dies alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+LIBRARIES = (
+    "matplotlib.figure", "scipy.stats", "sklearn.cluster", "sklearn.linear_model", "torch",
+    "loop.cli.steps", "loop.report.figures", "loop.steps.run",
+)  # fmt: skip
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Forked:
+    """Starts commands; use as a context manager."""
+
+    def __enter__(self) -> Forked:
+        self._server = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert self._server.stdout is not None
+        self._server.stdout.readline()  # libraries are loaded
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.communicate()
+
+    def start(self, args: list[str], folder: Path, env: dict[str, str]) -> int:
+        """Process id of a new command; ``wait`` for it before the next."""
+        return self._ask({"args": args, "folder": str(folder), "env": env})
+
+    def wait(self) -> int:
+        """How the newest command ended, as ``subprocess`` states it: -9 for SIGKILL."""
+        return self._ask({})
+
+    def _ask(self, question: dict) -> int:
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        print(json.dumps(question), file=self._server.stdin, flush=True)
+        return int(self._server.stdout.readline())
+
+
+def command(args: list[str], folder: str, env: dict[str, str]) -> None:
+    """Becomes the command."""
+    silent = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(silent, stream)
+    os.environ.update(env)
+    os.chdir(folder)
+    sys.argv = ["coreloop", *args]
+    from loop.cli import main
+
+    main()
+
+
+def serve() -> None:
+    """Forks a command for each line, and waits for it when the next line says so."""
+    for name in LIBRARIES:
+        import_module(name)
+    print("ready", flush=True)
+    child = 0
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if asked:
+            child = os.fork()
+            if not child:
+                command(asked["args"], asked["folder"], asked["env"])
+                os._exit(0)
+            print(child, flush=True)
+        else:
+            _, status = os.waitpid(child, 0)
+            print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,220 @@
+"""The command line killed with SIGKILL at every named point of its writes and at random moments,
+over a project of three rounds. Each time it is started again; in the end the project must be what
+an uninterrupted run makes of the same seed.
+
+    make soak        300 kills; CORELOOP_KILLS sets how many at least
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from db import arrays, faults, state
+from loop import config
+from loop.project import Project
+from loop.steps.init import init
+from loop.steps.run import run
+from tests.conftest import small_values, write_images
+from tests.durability.forked import ROOT, Forked
+
+KILLS = int(os.environ.get("CORELOOP_KILLS", "0"))
+AT_RANDOM = 4
+"""Kills at random moments, at least."""
+COLD = 20
+"""Every so many kills the command is a new interpreter instead of a fork."""
+SETTLED = ["before-push-settle", "after-push-settle"]
+"""Points that only a run reaches whose push before was killed."""
+
+
+def new_project(folder: Path, images: Path) -> Project:
+    values = small_values(
+        images, selection={"budgets": [6, 6, 6], "control": 0.2}, compare={"seeds": 1}
+    )
+    return init(folder, config.check(values, "test"))
+
+
+def rows(project: Project, query: str) -> list[tuple]:
+    with sqlite3.connect(project.root / "coreloop.db") as raw:
+        found = raw.execute(query).fetchall()
+    raw.close()
+    return found
+
+
+def facts(project: Project) -> dict[str, list[tuple]]:
+    """What must not depend on how often the commands were killed."""
+    return {
+        "items": rows(project, "SELECT row, key, uri, split, known_label FROM item ORDER BY row"),
+        "rounds": rows(project, "SELECT number, state, seed, budget, config, explanation "
+                                "FROM round ORDER BY number"),
+        "picks": rows(project, "SELECT number, arm, rank, score, key FROM pick JOIN round "
+                               "ON round.id = round_id JOIN item ON item.id = item_id "
+                               "ORDER BY number, arm, rank"),
+        "sent": rows(project, "SELECT number, key, remote_id, batch.state FROM sent JOIN batch "
+                              "ON uuid = batch_uuid JOIN round ON round.id = batch.round_id "
+                              "JOIN pick ON pick.id = pick_id JOIN item ON item.id = item_id "
+                              "ORDER BY number, key"),
+        "annotations": rows(project, "SELECT connector, external_id, version, annotator, label, "
+                                     "seconds, deleted, key FROM annotation "
+                                     "JOIN item ON item.id = item_id ORDER BY external_id"),
+        "runs": rows(project, "SELECT number, arm, method, run.seed, labels, rows_digest, "
+                              "json_extract(metrics, '$.accuracy') FROM run JOIN round "
+                              "ON round.id = round_id ORDER BY 1, 2, 3, 4, 5"),
+        "arrays": rows(project, "SELECT kind, name, of, digest FROM array ORDER BY 1, 2, 3"),
+    }  # fmt: skip
+
+
+def check_whole(project: Project) -> None:
+    """No orphan, no torn file, a sound database, every task and answer once."""
+    assert rows(project, "PRAGMA integrity_check") == [("ok",)]
+    assert rows(project, "PRAGMA foreign_key_check") == []
+    recorded = {digest for (digest,) in rows(project, "SELECT digest FROM array")}
+    files = sorted(project.arrays.rglob("*.*"))
+    assert {path.stem for path in files} == recorded
+    assert all(arrays.file_digest(path) == path.stem for path in files)
+    config.load(project.root / "coreloop.toml")
+    report = json.loads((project.reports / "report.json").read_text())
+    assert len(report["rounds"]) == 3
+    assert sorted(path.suffix for path in project.reports.iterdir()) == [".html", ".json", ".md"]
+    lines = (project.root / "oracle.jsonl").read_text().splitlines()
+    keys = [json.loads(line)["key"] for line in lines]
+    assert len(set(keys)) == len(keys) == 12 + 3 * 6
+    answered = Counter(key for *_, key in facts(project)["annotations"])
+    assert answered == Counter(keys)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, images):
+    """(facts of the uninterrupted run, the points it reached in order)"""
+    points: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (state, arrays, sys.modules["loop.steps.embed"]):
+            patch.setattr(module, "reached", points.append)
+        project = new_project(tmp_path_factory.mktemp("whole") / "project", images)
+        run(project)
+    check_whole(project)
+    points = list(dict.fromkeys(points))
+    place = points.index("before-push-confirmed") + 1
+    return facts(project), points[:place] + SETTLED + points[place:]
+
+
+@dataclass
+class Soak:
+    """Kills commands until enough have died, over as many projects as that takes."""
+
+    folder: Path
+    images: Path
+    expected: dict[str, list[tuple]]
+    forked: Forked
+    chance: random.Random = field(default_factory=lambda: random.Random(11))
+    killed: Counter[str] = field(default_factory=Counter)
+    projects: int = 0
+    cuts: int = 0
+    project: Project | None = None
+    whole_seconds: float = 6.0
+
+    def attempt(self, point: str) -> bool:
+        """Starts the command, killed at a point or (empty) at some moment; True if it died."""
+        if self.project is None:
+            self.project = new_project(self.folder / f"{self.projects}", self.images)
+            self.projects += 1
+        env = {faults.VARIABLE: point} if point else {}
+        began = time.monotonic()
+        after = None if point else self.chance.uniform(0, self.whole_seconds / 2)
+        cold = self.killed.total() % COLD == COLD - 1
+        code = (self._cold if cold else self._warm)(env, after)
+        assert code in (0, -signal.SIGKILL), f"left with {code} at {point or after}"
+        if code == 0:
+            if self.killed.total() == 0:
+                self.whole_seconds = time.monotonic() - began
+            self.finish()
+            return False
+        self.killed[point.partition(":")[0] or "at random"] += 1
+        self._cut_push()
+        return True
+
+    def finish(self) -> None:
+        """The project has come to its end: it must be as if nothing had happened."""
+        assert self.project is not None
+        found = facts(self.project)
+        for name, lines in self.expected.items():
+            assert found[name] == lines, name
+        check_whole(self.project)
+        self.project = None
+
+    def _warm(self, env: dict[str, str], after: float | None) -> int:
+        assert self.project is not None
+        number = self.forked.start(["run"], self.project.root, env)
+        if after is not None:
+            time.sleep(after)
+            os.kill(number, signal.SIGKILL)  # not waited for yet, so the number is still its own
+        return self.forked.wait()
+
+    def _cold(self, env: dict[str, str], after: float | None) -> int:
+        assert self.project is not None
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from loop.cli import main; main()", "run"],
+            cwd=self.project.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **env},
+        )  # fmt: skip
+        if after is not None:
+            time.sleep(2 * after)
+            process.kill()
+        return process.wait(timeout=600)
+
+    def _cut_push(self) -> None:
+        """The labeler's own fault: of a push whose answer never came it may have kept a part."""
+        assert self.project is not None
+        sent = rows(self.project, "SELECT uuid FROM batch WHERE state = 'SENT'")
+        file = self.project.root / "oracle.jsonl"
+        if not sent or not file.exists():
+            return
+        data = file.read_bytes()
+        start = data.find(sent[0][0].encode())
+        if start >= 0:
+            start = data.rfind(b"\n", 0, start) + 1
+            file.write_bytes(data[: self.chance.randint(start, len(data))])
+            self.cuts += 1
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_killed_at_every_point_and_at_random(tmp_path, images, unbroken, capsys):
+    expected, points = unbroken
+    began = time.monotonic()
+    with Forked() as forked:
+        soak = Soak(tmp_path, images, expected, forked)
+        soak.attempt("never")  # a forked run that nobody kills, also to know how long it takes
+        # in the order in which a run reaches them: all die within one project
+        for point in points:
+            assert soak.attempt(point), f"{point} was not reached"
+        while soak.killed.total() < KILLS or soak.killed["at random"] < AT_RANDOM:
+            point = f"{soak.chance.choice(points)}:{soak.chance.randint(1, 3)}"
+            soak.attempt(soak.chance.choice([point, ""]))
+        while soak.project is not None:
+            soak.attempt("never")
+    assert set(points) <= set(soak.killed)
+    with capsys.disabled():
+        print(
+            f"\n{soak.killed.total()} kills ({soak.killed['at random']} at random, the others at "
+            f"{len(points)} named points) and {soak.cuts} pushes cut short over {soak.projects} "
+            f"projects in {time.monotonic() - began:.0f} s"
+        )

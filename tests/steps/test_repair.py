@@ -1,0 +1,127 @@
+"""doctor --deep finds what is wrong; --repair computes again what can be."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from sqlalchemy import text, update
+
+from db import queries
+from db.models import Item, Pick, Pool, Round, Run, Sent
+from loop.project import find
+from loop.steps.begin import begin_round
+from loop.steps.doctor import doctor
+from loop.steps.opened import reading, writing
+from loop.steps.repair import repair, verify
+from loop.steps.run import run
+from loop.steps.score import score
+from loop.steps.select import choose
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    from loop import config
+    from loop.steps.init import init
+    from tests.conftest import small_values, write_images
+
+    folder = tmp_path_factory.mktemp("finished")
+    write_images(folder / "images")
+    project = init(folder / "project", config.check(small_values(folder / "images"), "test"))
+    run(project)
+    return project
+
+
+@pytest.fixture
+def finished(original, tmp_path):
+    shutil.copytree(original.root, tmp_path / "copy")
+    return find(tmp_path / "copy")
+
+
+def digests(project):
+    with reading(project) as records, records.read() as session:
+        found = session.execute(text("SELECT kind, name, of, digest FROM array ORDER BY 1, 2, 3"))
+        return [tuple(row) for row in found]
+
+
+def test_a_sound_project(finished):
+    assert verify(finished) == ([], [])
+    assert all(check.ok for check in doctor(finished.root, deep=True))
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "gone"])
+def test_embeddings_and_newest_probabilities_are_computed_again(finished, how):
+    before = digests(finished)
+    for kind, name, of, digest in before:
+        if kind == "embeddings" or (kind == "probabilities" and of == "round-2"):
+            path = finished.arrays / f"{digest}.npy"
+            data = bytearray(path.read_bytes())
+            data[-3] ^= 1
+            path.write_bytes(data if how == "flip" else data[:-20])
+            if how == "gone":
+                path.unlink()
+            assert (kind, name) in [(one.kind, one.name) for one in verify(finished)[1]]
+    failing = [check for check in doctor(finished.root, deep=True) if not check.ok]
+    assert any("--repair" in check.detail for check in failing)
+    assert all(check.ok for check in doctor(finished.root, mend=True))
+    assert digests(finished) == before
+    assert verify(finished) == ([], [])
+
+
+def test_scores_that_a_round_still_needs_are_computed_again(finished):
+    begin_round(finished, 4)
+    score(finished)
+    (digest,) = [d for kind, _, of, d in digests(finished) if (kind, of) == ("scores", "round-3")]
+    (finished.arrays / f"{digest}.npy").write_bytes(b"")
+    said = repair(finished, verify(finished)[1])
+    assert said == ["scores coreset of round-3: computed again"]
+    assert choose(finished).coreset == 4
+
+
+def test_older_arrays_are_let_go(finished):
+    (old,) = [d for kind, _, of, d in digests(finished) if (kind, of) == ("scores", "round-1")]
+    (finished.arrays / f"{old}.npy").unlink()
+    (said,) = repair(finished, verify(finished)[1])
+    assert "nothing needs it" in said
+    assert run(finished, budget=3).why == "done"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (update(Item).where(Item.row == 59).values(row=99), "the last has row 99"),
+        (update(Pool).values(digest="0" * 32), "digest is not that"),
+        (update(Item).where(Item.split == "test").values(split="pool"), "side of the test split"),
+        (update(Round).where(Round.number == 1).values(budget=5), "6 picks, not 5"),
+        (update(Run).values(arm="lost"), "without a training run"),
+        (Sent.__table__.delete(), "0 of 6 picks sent"),
+        (text("UPDATE array SET shape = '[3, 64]' WHERE kind = 'embeddings'"), "3 embeddings"),
+    ],
+)
+def test_each_contradiction_is_named(finished, change, words):
+    with writing(finished) as records, records.write() as session:
+        session.execute(change)
+    wrong, _ = verify(finished)
+    assert any(words in one for one in wrong), wrong
+
+
+def test_rows_without_parent_are_named(finished):
+    with writing(finished) as records:
+        raw = records.engine.raw_connection()
+        raw.execute("PRAGMA foreign_keys = OFF")
+        raw.execute("DELETE FROM item WHERE id IN (SELECT item_id FROM pick LIMIT 1)")
+        raw.commit()
+        raw.close()
+    wrong, _ = verify(finished)
+    assert any("pick row" in one and "has no item" in one for one in wrong)
+
+
+def test_the_pool_digest_is_stated_anew(finished):
+    with writing(finished) as records, records.write() as session:
+        pool = queries.the_pool(session)
+        right = pool.digest
+        pool.digest = "0" * 32
+    repair(finished, [])
+    with reading(finished) as records, records.read() as session:
+        assert queries.the_pool(session).digest == right
+        assert session.query(Pick).count() == 24
