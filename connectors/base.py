@@ -13,7 +13,7 @@ Only item keys cross this boundary as identity; remote ids are hints that are ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
@@ -85,8 +85,15 @@ class Unreadable:
 class Source(Protocol):
     """Where images come from."""
 
-    def scan(self) -> Iterator[Image | Unreadable]:
-        """Every image once per path, in a stable order."""
+    def scan(
+        self, workers: int = 0, skip: Container[str] = frozenset()
+    ) -> Iterator[Image | Unreadable]:
+        """Every image once per path, in a stable order.
+
+        Args:
+            workers: processes that read, decode and hash; 0: this one.
+            skip: uris that are known already; their images are not opened.
+        """
         ...
 
     def read(self, uri: str) -> bytes:

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
 from connectors.base import Image, SourceError, Unreadable
@@ -22,6 +23,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_BYTES = 500_000_000
 CHUNK = 64
 """Files that a worker process takes at once."""
+ALONE = 500
+"""Files that are looked at before worker processes are started."""
 TEST = "test:"
 """Prefix of uris below the test folder."""
 
@@ -149,13 +152,16 @@ def _examine(place: Place) -> Image | Unreadable:
 
 
 def in_order(work: Callable[[In], Out], inputs: Iterable[In], workers: int) -> Iterator[Out]:
-    """``map`` over ``workers`` processes (0: in this one), reading only a little ahead."""
-    if workers < 1:
-        yield from map(work, inputs)
+    """``map`` over ``workers`` processes (0: in this one), reading only a little ahead. The first
+    ``ALONE`` are done in this process: for few, others would not start in time."""
+    rest = iter(inputs)
+    yield from map(work, islice(rest, ALONE) if workers else rest)
+    first = list(islice(rest, CHUNK))
+    if not first:
         return
     context = multiprocessing.get_context("spawn")  # the parent may hold threads (torch, arrow)
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        rest = iter(inputs)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+        rest = chain(first, rest)
         waiting: deque[Future[list[Out]]] = deque()
         try:
             while True:
@@ -166,6 +172,18 @@ def in_order(work: Callable[[In], Out], inputs: Iterable[In], workers: int) -> I
                 yield from waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for ever for its next task."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _each(work: Callable[[In], Out], chunk: list[In]) -> list[Out]:

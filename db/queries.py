@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.errors import Missing
@@ -40,9 +40,10 @@ def rounds(session: Session, pool_id: int) -> Sequence[Round]:
 
 def item_count(session: Session, pool_id: int, split: str | None = None) -> int:
     """Images in the pool's records, of one split if named."""
-    query = select(func.count()).select_from(Item).where(Item.pool_id == pool_id)
-    if split is not None:
-        query = query.where(Item.split == split)
+    if split is None:  # rows are 0, 1, 2, ...: the last is found by index
+        last = session.scalar(select(func.max(Item.row)).where(Item.pool_id == pool_id))
+        return 0 if last is None else int(last) + 1
+    query = select(func.count()).where(Item.pool_id == pool_id, Item.split == split)
     return int(session.scalar(query) or 0)
 
 
@@ -168,6 +169,53 @@ def answers(session: Session, pool_id: int) -> list[Answer]:
     return list(current.values())
 
 
+def tallies(
+    session: Session, pool_id: int, classes: Sequence[str], overlap: int
+) -> dict[int, tuple[int, int, int]]:
+    """Round number -> (picks, picks that wait for answers, picks with skips only), counted by the
+    database; the same as counting over ``answers``."""
+    newest = (
+        select(func.max(Annotation.id))
+        .group_by(Annotation.connector, Annotation.external_id)
+        .scalar_subquery()
+    )
+    place = func.row_number().over(
+        partition_by=(Annotation.item_id, Annotation.annotator),
+        order_by=(Annotation.label.is_(None), Annotation.id.desc()),
+    )
+    seen = (
+        select(Annotation.item_id, Annotation.label, Annotation.cancelled, place.label("place"))
+        .where(Annotation.id.in_(newest), ~Annotation.deleted)
+        .subquery()
+    )
+
+    def count(when: Any) -> Any:
+        return func.sum(case((when, 1), else_=0))
+
+    given = (
+        select(
+            seen.c.item_id,
+            func.count().label("people"),
+            count(seen.c.label.in_(classes)).label("labels"),
+            count(or_(seen.c.cancelled, seen.c.label.is_(None))).label("skips"),
+        )
+        .where(seen.c.place == 1)
+        .group_by(seen.c.item_id)
+        .subquery()
+    )
+    labels, skips = func.coalesce(given.c.labels, 0), func.coalesce(given.c.skips, 0)
+    done = or_(labels >= overlap, and_(labels > 0, given.c.people >= overlap))
+    skipped = and_(~done, labels == 0, skips >= overlap)
+    found = session.execute(
+        select(Round.number, func.count(), count(and_(~done, ~skipped)), count(skipped))
+        .join(Pick, Pick.round_id == Round.id)
+        .outerjoin(given, given.c.item_id == Pick.item_id)
+        .where(Round.pool_id == pool_id)
+        .group_by(Round.number)
+    )
+    return {number: (int(picks), int(wait), int(skip)) for number, picks, wait, skip in found}
+
+
 def newest_annotations(
     session: Session, connector: str, keys: Sequence[str]
 ) -> list[tuple[Annotation, str]]:
@@ -186,27 +234,30 @@ def newest_annotations(
     return [(note, key) for note, key in found]
 
 
-def runs(session: Session, pool_id: int) -> list[tuple[int, Run]]:
-    """(round number, run), oldest first."""
-    found = session.execute(
+def runs(session: Session, pool_id: int, arm: str | None = None) -> list[tuple[int, Run]]:
+    """(round number, run), oldest first, of one arm if named."""
+    query = (
         select(Round.number, Run)
         .join(Round, Round.id == Run.round_id)
         .where(Round.pool_id == pool_id)
         .order_by(Round.number, Run.id)
     )
-    return [(number, run) for number, run in found]
+    if arm is not None:
+        query = query.where(Run.arm == arm)
+    return [(number, run) for number, run in session.execute(query)]
 
 
 def counts(session: Session, pool_id: int) -> dict[str, Any]:
-    """Row counts for ``status``; each is one indexed count."""
+    """Row counts for ``status``."""
 
     def count(query: Any) -> int:
         return int(session.scalar(query) or 0)
 
+    images, test = item_count(session, pool_id), item_count(session, pool_id, "test")
     return {
-        "images": item_count(session, pool_id),
-        "pool": item_count(session, pool_id, "pool"),
-        "test": item_count(session, pool_id, "test"),
+        "images": images,
+        "pool": images - test,
+        "test": test,
         "duplicates": count(select(func.count()).select_from(Duplicate)),
         "unreadable": count(select(func.count()).select_from(Unreadable)),
         "picked": count(select(func.count()).select_from(Pick).where(Pick.arm != "test")),

@@ -18,8 +18,10 @@ def _answer(as_json: bool, facts: Any, text: str) -> None:
 @click.command()
 @project_option
 @json_option
-def scan(folder: Path, as_json: bool) -> None:
-    """Look for new images; the test split stays as it is.
+@click.option("--workers", type=click.IntRange(min=0), help="Processes that decode and hash; "
+              "default: one per core.")  # fmt: skip
+def scan(folder: Path, as_json: bool, workers: int | None) -> None:
+    """Look for new images; the test split stays as it is. Goes on where it was killed.
 
     \b
     Example: coreloop scan
@@ -35,7 +37,7 @@ def scan(folder: Path, as_json: bool) -> None:
             seen += n
             progress(seen, 0)
 
-        found = step(project_at(folder), count)
+        found = step(project_at(folder), count, workers)
     text = (
         f"{found.images} images ({found.added} new), {found.test} of them held out for testing; "
         f"{found.duplicates} further copies, {len(found.unreadable)} unreadable"

@@ -43,6 +43,16 @@ def outstanding(session: Session, project: Project, found: Round) -> Outstanding
     return Outstanding(len(picks), unanswered, skipped)
 
 
+def outstanding_by_round(
+    session: Session, project: Project, pool_id: int
+) -> dict[int, Outstanding]:
+    """Round number -> the same counts, made by the database without loading an answer."""
+    labeler = project.config.labeler
+    overlap = labeler.overlap if labeler.kind != "oracle" else 1
+    found = queries.tallies(session, pool_id, project.config.project.classes, overlap)
+    return {number: Outstanding(*counts) for number, counts in found.items()}
+
+
 def collected(session: Session, project: Project, pool_id: int) -> dict[int, int]:
     """Array row -> class index of every image with a label now (pool and test split)."""
     index = {name: i for i, name in enumerate(project.config.project.classes)}

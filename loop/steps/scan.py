@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -36,8 +37,16 @@ class Scanned:
     unreadable: list[tuple[str, str]]
 
 
-def scan(project: Project, on_progress: Callable[[int], None] = lambda n: None) -> Scanned:
+def scan(
+    project: Project,
+    on_progress: Callable[[int], None] = lambda n: None,
+    workers: int | None = None,
+) -> Scanned:
     """Adds images that are not recorded yet; the first scan also fixes the test split.
+
+    Args:
+        on_progress: told the number of newly looked at images.
+        workers: processes that decode and hash; default: one per core.
 
     Raises:
         SourceError: the folder or file cannot be read.
@@ -48,7 +57,9 @@ def scan(project: Project, on_progress: Callable[[int], None] = lambda n: None) 
         with records.read() as session:
             before = queries.item_count(session, pool_id)
             seen = _uris(session, pool_id)
-        found = (one for one in source(project).scan() if one.uri not in seen)
+        if workers is None:
+            workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        found = source(project).scan(workers=workers, skip=seen)
         while chunk := list(islice(found, CHUNK)):
             with records.write("scan-chunk") as session:
                 _save(session, pool_id, chunk)
@@ -104,7 +115,7 @@ def _save(session: Session, pool_id: int, chunk: Iterable[Image | Unreadable]) -
             "split": image.split, "known_label": image.label,
         }  # fmt: skip
     if items:
-        session.execute(insert(Item), list(items.values()))
+        session.execute(insert(Item.__table__), list(items.values()))  # type: ignore[arg-type]
     for copy in copies:
         _save_copy(session, pool_id, copy)
     _save_unreadable(session, pool_id, [o for o in chunk if isinstance(o, Unreadable)])

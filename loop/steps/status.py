@@ -12,7 +12,7 @@ from db import queries
 from db.errors import Missing
 from db.models import Batch, Event, Run
 from loop.project import Project
-from loop.steps.labels import outstanding
+from loop.steps.labels import Outstanding, outstanding_by_round
 from loop.steps.opened import next_command, reading
 
 
@@ -55,10 +55,11 @@ def status(project: Project) -> Status:
         except Missing:
             return Status(project.config.project.name, str(project.root), {}, [],
                           settings(project), [], [], "coreloop run")  # fmt: skip
-        live = {number: run for number, run in queries.runs(session, pool.id) if run.arm == "all"}
+        live = dict(queries.runs(session, pool.id, "all"))
+        standing = outstanding_by_round(session, project, pool.id)
         lines = []
         for found in queries.rounds(session, pool.id):
-            left = outstanding(session, project, found)
+            left = standing.get(found.number, Outstanding(0, 0, 0))
             lines.append(
                 RoundLine(
                     found.number, found.state, found.budget,

@@ -1,0 +1,73 @@
+"""Counting in the database and counting over loaded answers agree on any history."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import insert
+
+from db import queries
+from db.models import Annotation, Item, Pick, Pool, Round
+from db.state import open_records
+from loop import config
+from loop.project import Project
+from loop.steps.labels import outstanding, outstanding_by_round
+
+ITEMS = 6
+NOTES = st.lists(
+    st.tuples(
+        st.integers(1, ITEMS),  # item
+        st.sampled_from("ab"),  # annotator
+        st.integers(0, 8),  # annotation
+        st.sampled_from(["cat", "dog", "no such class", None]),
+        st.booleans(),  # cancelled
+        st.sampled_from([False, False, True]),  # deleted
+    ),
+    max_size=30,
+)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    path = tmp_path_factory.mktemp("queries") / "a.db"
+    records = open_records(f"sqlite:///{path}", create=True)
+    with records.write() as session:
+        session.add(Pool(id=1, name="p", source={}))
+        session.flush()
+        for number in (0, 1):
+            session.add(Round(id=number + 1, pool_id=1, number=number, seed=0, budget=3, config={},
+                              versions={}, state="pushed"))  # fmt: skip
+        for i in range(1, ITEMS + 1):
+            session.add(Item(id=i, pool_id=1, row=i - 1, key=f"{i:032x}", uri=f"{i}.png"))
+        session.flush()
+        for i in range(1, ITEMS + 1):
+            session.add(Pick(round_id=1 + i % 2, item_id=i, arm="coreset", rank=i, score=0.0))
+    yield records
+    records.close()
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(notes=NOTES, overlap=st.integers(1, 2))
+def test_tallies_equal_counting(records, notes, overlap):
+    values = {
+        "project": {"name": "p", "classes": ["cat", "dog"]}, "pool": {"path": "."},
+        "labeler": {"kind": "csv", "overlap": overlap},
+    }  # fmt: skip
+    project = Project(None, config.check(values, "test"))
+    rows = [
+        {"item_id": item, "connector": "c", "external_id": f"{item}-{who}-{number}",
+         "version": str(i), "annotator": who, "label": label, "cancelled": cancelled,
+         "deleted": deleted}
+        for i, (item, who, number, label, cancelled, deleted) in enumerate(notes)
+    ]  # fmt: skip
+    with records.read() as session:
+        if rows:
+            session.execute(insert(Annotation), rows)
+        counted = outstanding_by_round(session, project, 1)
+        for found in queries.rounds(session, 1):
+            one = outstanding(session, project, found)
+            assert dataclasses.astuple(counted[found.number]) == dataclasses.astuple(one)
+        session.rollback()
