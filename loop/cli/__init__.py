@@ -18,7 +18,7 @@ COMMANDS = {
     "run": ("loop.cli.steps:run", "Advance until people are needed."),
     "status": ("loop.cli.setup:status", "Where the project stands and what to type next."),
     "report": ("loop.cli.steps:report", "Write the report: HTML, Markdown, JSON."),
-    "plan": ("loop.cli.plan:plan", "Labels, hours and money to reach a target."),
+    "plan": ("loop.cli.plan:plan", "Labels, hours, money and date to a target."),
     "simulate": ("loop.cli.simulate:simulate", "Compare methods on images whose labels are known."),
     "scan": ("loop.cli.steps:scan", "Look for new images."),
     "embed": ("loop.cli.steps:embed", "Turn the images into embeddings."),

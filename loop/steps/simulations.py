@@ -1,0 +1,80 @@
+"""What ``simulate`` has stored, as learning curves."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import select
+
+from db import queries
+from db.models import Cell, Simulation
+from loop.errors import NotReady
+from loop.plan.backtest import Run
+from loop.plan.curves import Curve
+from loop.project import Project, find
+from loop.steps.opened import reading
+
+
+def stored(folders: Sequence[Path]) -> list[Run]:
+    """Every (simulation, method, seed) of these project folders, as a run.
+
+    Raises:
+        ConfigError: a folder is no project.
+        NotReady: a project has no simulated cell.
+    """
+    return [run for folder in folders for run in _runs(find(folder))]
+
+
+def own(project: Project) -> list[Run]:
+    """The runs of a project's own simulation; none if there is none."""
+    try:
+        return _runs(project)
+    except NotReady:
+        return []
+
+
+def _runs(project: Project) -> list[Run]:
+    classes, name = len(project.config.project.classes), project.config.project.name
+    with reading(project) as records, records.read() as session:
+        pool = queries.the_pool(session)
+        test_images = queries.item_count(session, pool.id, "test")
+        simulations = session.scalars(select(Simulation).order_by(Simulation.id)).all()
+        points: dict[tuple[str, str, int], dict[int, float]] = defaultdict(dict)
+        for found in simulations:
+            shown = name if len(simulations) == 1 else f"{name}, {found.config.get('trainer')}"
+            cells = select(
+                Cell.method, Cell.seed, Cell.budget, Cell.outcome["accuracy"].as_float()
+            ).where(Cell.simulation_id == found.id)
+            for method, seed, budget, accuracy in session.execute(cells):
+                points[shown, method, seed][budget] = accuracy
+    if not points:
+        raise NotReady(
+            f"{project.root} has no simulated cell; make some, e.g. "
+            "coreloop simulate FOLDER --methods random,auto --per-class 1,2,4,8,16"
+        )
+    return [
+        Run(shown, method, seed, np.array(sorted(found), dtype=np.float64),
+            np.array([found[n] for n in sorted(found)]), test_images, classes)
+        for (shown, method, seed), found in sorted(points.items())
+    ]  # fmt: skip
+
+
+def curves(runs: Sequence[Run]) -> dict[tuple[str, str], tuple[Curve, int]]:
+    """(set, method) -> (curve over the seeds, classes), at the budgets that all its seeds have.
+
+    Methods with fewer than two such budgets are left out.
+    """
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.set, run.method].append(run)
+    out = {}
+    for key, mine in groups.items():
+        shared = sorted(set.intersection(*[set(run.labels) for run in mine]))
+        if len(shared) > 1:
+            table = np.array([run.accuracy[np.isin(run.labels, shared)] for run in mine])
+            curve = Curve(np.array(shared), table, mine[0].test_images)
+            out[key] = curve, mine[0].classes
+    return out

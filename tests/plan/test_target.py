@@ -1,0 +1,126 @@
+"""Targets and budgets: numbers that add up, and plain answers where there is none."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pytest
+
+from loop.errors import ConfigError
+from loop.plan.curves import Curve
+from loop.plan.target import (
+    Price,
+    Spread,
+    advice,
+    affordable,
+    further,
+    gain,
+    needed,
+    plan,
+)
+from tests.plan.test_curves import curve, forecast_of, power
+
+TODAY = date(2026, 1, 1)
+
+
+def planned(one, target, price=None):
+    found = forecast_of(one)
+    more = further(one, found, target)
+    return plan(target, one.now, one.have, more, found.limit, price or Price(), TODAY)
+
+
+def test_a_target_within_reach_has_labels_hours_money_and_a_date():
+    price = Price(seconds=3.6, votes=2.0, hourly_rate=20.0, per_label=0.01, per_day=50)
+    found = planned(curve(power), 0.88, price)
+    true = (1.2 / 0.07) ** (1 / 0.45) - 160
+    low, high = found.labels.intervals["90%"]
+    assert low < true
+    assert high is None or true < high
+    assert found.verdict == "within reach"
+    assert found.hours.middle == pytest.approx(found.labels.middle * 0.002)
+    assert found.money.middle == pytest.approx(found.labels.middle * (0.002 * 20 + 0.02))
+    assert found.money.intervals["50%"][0] == pytest.approx(low50(found) * 0.06)
+    days = (date.fromisoformat(found.dates["median"][0]) - TODAY).days
+    assert days == np.ceil(found.labels.middle / 50)
+
+
+def low50(found):
+    return found.labels.intervals["50%"][0]
+
+
+def test_never_and_too_far_are_told_apart():
+    levelled = Curve(
+        np.array([100.0, 200, 400, 800, 1600, 3200]),
+        np.array([[0.6, 0.65, 0.68, 0.69, 0.692, 0.692]]), 10_000,
+    )  # fmt: skip
+    assert planned(levelled, 0.95).verdict == "never"
+    no_end = np.full(100, np.inf)
+    for limit, verdict in ((0.96, "far"), (0.94, "never")):
+        found = plan(0.95, 0.8, 100, no_end, np.full(100, limit), Price(), TODAY)
+        assert found.verdict == verdict
+        assert found.labels.middle is None
+
+
+def test_reached_already_needs_nothing():
+    found = planned(curve(power), 0.5)
+    assert found.verdict == "reached"
+    assert found.labels.middle == 0
+
+
+def test_a_simulated_curve_is_read_where_the_target_was_crossed():
+    n = np.array([10.0, 20.0, 40.0, 80.0])
+    crossing = Curve(n, np.array([[0.5, 0.6, 0.7, 0.8], [0.5, 0.6, 0.8, 0.9]]), 1000)
+    assert list(needed(crossing, forecast_of(crossing), 0.7)) == [40, 29]
+    assert (needed(crossing, forecast_of(crossing), 0.5) == 10).all()
+    assert np.isinf(needed(crossing, forecast_of(crossing), 1.0)).mean() > 0.5
+
+
+@pytest.mark.parametrize("target", [0, -0.5, 1.01, 90, float("nan")])
+def test_targets_out_of_range(target):
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        planned(curve(power), target)
+
+
+@pytest.mark.parametrize("name", ["seconds", "hourly_rate", "per_label", "per_day"])
+def test_negative_rates(name):
+    with pytest.raises(ConfigError, match="negative"):
+        Price(**{name: -1})
+
+
+def test_money_by_the_hour_without_times_is_not_known():
+    assert Price(hourly_rate=25, per_label=0.1).money is None
+    assert Price(seconds=0, hourly_rate=25).money is None
+    assert Price(per_label=0.1, votes=3).money == pytest.approx(0.3)
+    assert Price(seconds=36).money is None
+
+
+def test_what_a_budget_buys():
+    price = Price(seconds=36, hourly_rate=10)
+    assert affordable(price, money=20, hours=None) == 200
+    assert affordable(price, money=20, hours=1) == 100
+    with pytest.raises(ConfigError, match="--per-label"):
+        affordable(Price(), money=20, hours=None)
+    with pytest.raises(ConfigError, match="--seconds-per-label"):
+        affordable(Price(), money=None, hours=2)
+    with pytest.raises(ConfigError, match="above 0"):
+        affordable(price, money=-5, hours=None)
+
+
+def test_spread_of_draws_that_never_end():
+    spread = Spread.of(np.array([10.0, 20.0, 30.0, np.inf]))
+    assert spread.middle == 30
+    assert spread.intervals["90%"] == (10, None)
+    assert spread.dates(0.0001, TODAY)["median"] == [None]
+    assert spread.dates(None, TODAY) is None
+
+
+def test_stopping_rule():
+    flat = Curve(np.array([100.0, 200, 400, 800, 1600]),
+                 np.array([[0.90, 0.905, 0.906, 0.906, 0.907]]), 20_000)  # fmt: skip
+    assert advice(gain(flat, forecast_of(flat)), 0.005) == "stop"
+    steep = curve(power)
+    assert advice(gain(steep, forecast_of(steep)), 0.005) == "go on"
+    assert advice((0.001, -0.01, 0.02), 0.005) == "unclear"
+    with pytest.raises(ConfigError, match="--stop-below"):
+        advice((0, 0, 0), -1)

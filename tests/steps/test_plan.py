@@ -1,0 +1,153 @@
+"""plan, on projects: before the first round, after two, from a simulation, and asked nonsense."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+from click.testing import CliRunner
+
+from loop import config
+from loop.cli import cli
+from loop.errors import ConfigError, NotReady
+from loop.steps.embed import embed
+from loop.steps.init import init
+from loop.steps.plan import Wish, plan
+from loop.steps.run import run
+from loop.steps.scan import scan
+from loop.steps.simulate import Grid, simulate
+from tests.conftest import small_values, write_images
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """A project without rounds, with cells of two methods."""
+    folder = tmp_path_factory.mktemp("simulated")
+    write_images(folder / "images", count=90)
+    project = init(folder / "p", config.check(small_values(folder / "images"), "test"))
+    scan(project)
+    embed(project)
+    methods = {"random": ("random", {}), "kmeans": ("kmeans", {})}
+    simulate(project, Grid(methods, [3, 6, 12, 24, 48], 3))
+    return project
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    write_images(folder / "images")
+    values = small_values(folder / "images", selection={"scorer": "random", "budgets": [4, 6]},
+                          labeler={"kind": "oracle", "error_rate": 0.0})  # fmt: skip
+    project = init(folder / "p", config.check(values, "test"))
+    run(project)
+    return project
+
+
+def asked(project, *options):
+    done = CliRunner().invoke(cli, ["plan", "-p", str(project.root), *map(str, options)])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.output
+
+
+def test_no_rounds_and_no_simulation(project):
+    scan(project)
+    with pytest.raises(NotReady, match=r"there are 0.*coreloop plan FOLDER"):
+        plan(project, Wish(target=0.9))
+
+
+def test_one_round_is_not_enough(project):
+    values = project.config.model_dump()
+    values["selection"]["budgets"] = [6]
+    one = type(project)(project.root, config.check(values, "test"))
+    run(one)
+    with pytest.raises(NotReady, match="there are 1"):
+        plan(one, Wish(target=0.9))
+
+
+def test_after_two_rounds_the_own_curve_counts(finished):
+    found = plan(finished, Wish(target=0.99, per_label=0.5, labels_per_day=10))
+    assert found.basis == "this project, 2 rounds"
+    assert [n for n, _ in found.points] == [4, 10]
+    assert found.plan.have == 10
+    assert found.price.votes == 1.0
+    assert any("only 12 test images" in note for note in found.notes)
+    if found.plan.labels.middle:
+        assert found.plan.money.middle == pytest.approx(found.plan.labels.middle * 0.5)
+
+
+def test_before_round_two_a_simulation_counts_and_is_said(project, simulated):
+    scan(project)
+    found = plan(project, Wish(target=0.9), [simulated.root])
+    assert "simulation of 'small', kmeans, 3 seeds" in found.basis
+    assert found.plan.now is None
+    assert found.plan.have == 0
+    assert 0 < found.plan.labels.middle <= 48
+    assert {(w.method) for w in found.what_if} == {"random", "kmeans"}
+    text = asked(project, simulated.root, "--target", 0.9)
+    assert "simulation of 'small'" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_own_cells_are_used_without_being_named(simulated):
+    assert "simulation" in plan(simulated, Wish(target=0.8)).basis
+
+
+def test_what_a_budget_buys(finished):
+    found = plan(finished, Wish(budget_money=10.0, per_label=0.5))
+    n, middle, low, high = found.budget
+    assert n == 20
+    assert low <= middle <= high
+    text = asked(finished, "--budget-hours", 1, "--seconds-per-label", 36)
+    assert "the budget buys 100 labels" in text
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [({"target": 0.0}, "between 0 and 1"), ({"target": 95}, "between 0 and 1"),
+     ({"hourly_rate": -3}, "negative"), ({"labels_per_day": -3}, "negative"),
+     ({"budget_money": 10.0}, "--per-label"), ({"budget_money": -1.0}, "above 0"),
+     ({"stop_below": -0.1}, "--stop-below")],
+)  # fmt: skip
+def test_bad_numbers(finished, wish, words):
+    with pytest.raises(ConfigError, match=words):
+        plan(finished, Wish(**wish))
+
+
+def test_target_that_is_reached(finished):
+    assert "the target is reached" in asked(finished, "--target", 0.05)
+
+
+def test_zero_lead_times_give_no_hours(finished, tmp_path):
+    with sqlite3.connect(finished.root / "coreloop.db") as raw:
+        raw.execute("UPDATE annotation SET seconds = 0")
+    found = plan(finished, Wish(target=0.99, hourly_rate=20))
+    assert found.plan.hours is None
+    assert found.plan.money is None
+    assert any("no labelling times" in note for note in found.notes)
+
+
+def test_one_class_and_falling_accuracy_are_said(finished):
+    with sqlite3.connect(finished.root / "coreloop.db") as raw:
+        raw.execute("UPDATE annotation SET label = 'digit-0'")
+        raw.execute(
+            "UPDATE run SET metrics = json_set(metrics, '$.accuracy', 0.1) "
+            "WHERE labels = 10 AND arm = 'all'"
+        )
+    notes = " ".join(plan(finished, Wish(target=0.99)).notes)
+    assert "of one class" in notes
+    assert "accuracy fell" in notes
+
+
+def test_backtest_prints_its_table(simulated, tmp_path):
+    text = asked(simulated, "--backtest")
+    assert "slope" in text
+    assert "small" in text
+    facts = json.loads(asked(simulated, "--backtest", "--json"))
+    assert {o["ahead"] for o in facts["outcomes"]} == {2, 4}
+
+
+def test_backtest_of_a_project_without_cells(finished):
+    with pytest.raises(NotReady, match="coreloop simulate"):
+        asked(finished, "--backtest")
