@@ -2,13 +2,14 @@
 
 ``push`` writes ``<batch>.csv`` with the columns key, image, label; people fill in ``label``
 (``skip`` for an image they cannot judge); ``pull`` reads all sheets. A sheet that exists is never
-rewritten.
+rewritten. Several people fill in copies, with their names after a dot: ``<batch>.alice.csv``.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ class CsvSheet:
     classes: Sequence[str]
     root: Path
     name: str = "csv"
+    lag: float = 0.0
     cursor: str | None = field(default=None, init=False)
     present: dict[str, set[str]] = field(default_factory=dict, init=False)
 
@@ -63,6 +65,10 @@ class CsvSheet:
             return {}
         return {row["key"]: f"{sheet.name}:{line}" for line, row in self._rows(sheet)}
 
+    def inventory(self) -> Mapping[str, int]:
+        """Lines per item key in all sheets."""
+        return Counter(row["key"] for sheet in self._originals() for _, row in self._rows(sheet))
+
     def pull(self, since: str | None) -> Iterator[Annotation]:
         """Every filled-in line of every sheet.
 
@@ -71,11 +77,13 @@ class CsvSheet:
         """
         self.present = {}
         for sheet in sorted(self.folder.glob("*.csv")):
+            who = sheet.stem.partition(".")[2] or "sheet"
             saved = sheet.stat().st_mtime_ns
             at = datetime.fromtimestamp(saved / 1e9, UTC)
             for line, row in self._rows(sheet):
                 label = (row["label"] or "").strip()
-                self.present[row["key"]] = {row["key"]} if label else set()
+                name = row["key"] if who == "sheet" else f"{row['key']} {who}"
+                self.present.setdefault(row["key"], set()).update([name] if label else [])
                 if not label:
                     continue
                 if label != SKIP and label not in self.classes:
@@ -84,10 +92,10 @@ class CsvSheet:
                         f"{', '.join(self.classes)}, or {SKIP!r}"
                     )
                 yield Annotation(
-                    id=row["key"],
+                    id=name,
                     version=str(saved),
                     key=row["key"],
-                    annotator="sheet",
+                    annotator=who,
                     label=None if label == SKIP else label,
                     cancelled=label == SKIP,
                     at=at,
@@ -95,11 +103,18 @@ class CsvSheet:
         self.cursor = None
 
     def progress(self) -> Progress:
-        """Lines, and lines filled in."""
-        rows = [row for sheet in sorted(self.folder.glob("*.csv")) for _, row in self._rows(sheet)]
-        done = [row["label"].strip() for row in rows if (row["label"] or "").strip()]
-        skipped = done.count(SKIP)
-        return Progress(len(rows), len(done) - skipped, skipped, url=str(self.folder))
+        """Images, those with a label by anyone, and those that were only skipped."""
+        said: dict[str, set[str]] = {}
+        for sheet in self.folder.glob("*.csv"):
+            for _, row in self._rows(sheet):
+                said.setdefault(row["key"], set()).add((row["label"] or "").strip())
+        done = sum(bool(words - {"", SKIP}) for words in said.values())
+        skipped = sum(SKIP in words and words <= {"", SKIP} for words in said.values())
+        return Progress(len(said), done, skipped, url=str(self.folder))
+
+    def _originals(self) -> list[Path]:
+        """The sheets that ``push`` wrote."""
+        return [sheet for sheet in sorted(self.folder.glob("*.csv")) if "." not in sheet.stem]
 
     def _sheet(self, batch: Batch) -> Path:
         return self.folder / f"round-{batch.round}-{batch.uuid[:8]}.csv"

@@ -76,6 +76,9 @@ class LabelerSection(Section):
     local_root: str = ""
     """LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT of the server, for images = "local"."""
     overlap: int = Field(1, ge=1, le=20)
+    """Different people per image."""
+    consensus: Literal["majority", "dawid-skene"] = "majority"
+    """What counts where they differ; dawid-skene weighs people by how reliable they are."""
     error_rate: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of wrong answers of the oracle."""
     predictions: bool = True

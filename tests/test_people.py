@@ -1,12 +1,41 @@
-"""Agreement against the krippendorff package, costs against odd lead times."""
+"""Agreement and consensus against the field's packages and real votes; costs of odd lead times."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
-from loop.annotators import krippendorff_alpha
-from loop.costs import hours, typical
+from loop.annotators import (
+    cohen_kappa,
+    consensus,
+    dawid_skene,
+    disagreements,
+    krippendorff_alpha,
+    majority,
+)
+from loop.costs import hours, pace, paces, typical
+from loop.errors import ConfigError, DataError
+from loop.suspects import out_of_fold, suspects
+from loop.train import Task, get
+
+
+def noisy_votes(accuracies, items=400, classes=4, seed=0):
+    """Truth and votes of people who are right at these rates, each image seen by all."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(classes, size=items)
+    votes = []
+    for who, accuracy in enumerate(accuracies):
+        wrong = (truth + rng.integers(1, classes, size=items)) % classes
+        said = np.where(rng.random(items) < accuracy, truth, wrong)
+        votes += [(i, f"p{who}", int(said[i])) for i in range(items)]
+    return truth, votes
+
+
+def errors(votes, method, truth):
+    """Share of items on which the consensus is wrong."""
+    said = consensus(votes, method)
+    return np.mean([said[i] != label for i, label in enumerate(truth)])
 
 
 def test_alpha_agrees_with_the_package():
@@ -26,7 +55,114 @@ def test_alpha_needs_two_votes_and_two_labels():
     assert krippendorff_alpha([(1, "a", "x"), (1, "b", "x"), (2, "a", "y"), (2, "b", "y")]) == 1
 
 
+def test_kappa_agrees_with_scikit_learn():
+    _, votes = noisy_votes([0.9, 0.6, 0.3])
+    said = {who: [v for _, w, v in votes if w == who] for who in ("p0", "p1", "p2")}
+    found = cohen_kappa([*votes, ("alone", "p0", 1)])
+    assert len(found) == 3
+    for pair in found:
+        expected = cohen_kappa_score(said[pair.first], said[pair.second])
+        assert pair.kappa == pytest.approx(expected)
+        assert pair.images == 400
+    assert cohen_kappa([(1, "a", "x"), (1, "b", "x")])[0].kappa is None
+
+
+def test_majority_and_on_a_tie_the_newest():
+    votes = [(1, "a", "x"), (1, "b", "y"), (1, "c", "x"), (2, "a", "x"), (2, "b", "y")]
+    assert majority(votes) == {1: "x", 2: "y"}
+    assert disagreements(votes) == [
+        (2, {"a": "x", "b": "y"}), (1, {"a": "x", "b": "y", "c": "x"}),
+    ]  # fmt: skip
+
+
+def test_dawid_skene_trusts_the_reliable_one():
+    pytest.importorskip("crowdkit", reason="extra 'annotators' not installed")
+    truth, votes = noisy_votes([0.95, 0.5, 0.5])
+    wrong = {method: errors(votes, method, truth) for method in ("majority", "dawid-skene")}
+    assert wrong["dawid-skene"] < 0.1 < 0.15 < wrong["majority"]
+    assert dawid_skene([(1, "p1", 2), (2, "p0", 3)]) == {1: 2, 2: 3}  # one vote each: kept
+
+
+def test_unknown_consensus():
+    with pytest.raises(ConfigError, match="majority, dawid-skene"):
+        consensus([], "mean")
+
+
+def test_real_votes_on_cifar10(shared):
+    """CIFAR-10N, all 50,000 images: Dawid-Skene errs less than the majority."""
+    pytest.importorskip("crowdkit", reason="extra 'annotators' not installed")
+    import pyarrow.parquet as parquet
+
+    people = ["human1", "human2", "human3"]
+    table = parquet.read_table(
+        shared / "data" / "cifar10.parquet", columns=["label", "split", *people]
+    ).to_pandas()
+    table = table[table.split == "train"]
+    truth = table.label.to_numpy()
+    votes = [(i, who, int(v)) for who in people for i, v in enumerate(table[who])]
+    wrong = {method: errors(votes, method, truth) for method in ("majority", "dawid-skene")}
+    assert wrong["dawid-skene"] < 0.083 < wrong["majority"] < 0.095
+    assert len(disagreements(votes)) > 15_000
+
+
+def blobs(n=300, classes=3):
+    rng = np.random.default_rng(1)
+    labels = np.arange(n) % classes
+    x = rng.standard_normal((n, 8)) + 4 * np.eye(classes, 8)[labels]
+    return Task(classes, x.astype(np.float32), x[:30].astype(np.float32), labels[:30]), labels
+
+
+def test_wrong_labels_are_found():
+    pytest.importorskip("cleanlab", reason="extra 'annotators' not installed")
+    task, truth = blobs()
+    labels = truth.copy()
+    flipped = np.arange(0, 300, 15)
+    labels[flipped] = (labels[flipped] + 1) % 3
+    labels[-30:] = -1
+    flipped = flipped[flipped < 270]
+    found = suspects(labels, out_of_fold(get("linear"), task, labels, np.random.default_rng(0)))
+    assert len(set(found[: len(flipped)]) & set(flipped)) >= 0.7 * len(flipped)
+    assert not set(found) & set(range(270, 300))
+
+
+def test_predictions_are_out_of_fold():
+    """A model that has learnt its rows by heart cannot show it on rows it has not seen."""
+    task, _ = blobs()
+    labels = np.random.default_rng(2).integers(3, size=300)
+    found = out_of_fold(get("linear"), task, labels, np.random.default_rng(0))
+    assert np.isfinite(found).all()
+    assert (found.argmax(axis=1) == labels).mean() < 0.45
+
+
+def test_too_few_labels_to_check():
+    task, truth = blobs()
+    few = np.where(np.arange(300) < 3, truth, -1)
+    with pytest.raises(DataError, match="too few"):
+        out_of_fold(get("linear"), task, few, np.random.default_rng(0))
+
+
 def test_a_lunch_break_does_not_count():
     assert typical([2.0] * 99 + [3600.0]) == pytest.approx(2.08)
     assert hours([2.0, None, 0.0, 2.0]) == pytest.approx(4 * 2 / 3600)
     assert hours([None]) is None
+
+
+def test_pace_per_group():
+    found = paces([("a", 2.0), ("b", None), ("a", 2.0), ("a", None), ("a", 900.0)])
+    assert (found["a"].labels, found["a"].timed) == (4, 3)
+    assert found["a"].seconds == pytest.approx((2 + 2 + 10) / 3)
+    assert found["a"].per_hour == pytest.approx(3600 / found["a"].seconds)
+    assert (found["b"].seconds, found["b"].per_hour) == (None, None)
+    assert pace([]).labels == 0
+
+
+def test_doubled_and_missing_times_move_the_estimate_little():
+    """A tenth doubled (Label Studio did that once), a tenth missing, three left over lunch."""
+    rng = np.random.default_rng(0)
+    true = 3 * np.exp(0.65 * rng.standard_normal(1000))
+    seen = true.copy()
+    seen[:100] *= 2
+    seen[100:103] = 3000
+    reported = [None if i % 10 == 9 else float(s) for i, s in enumerate(seen)]
+    assert typical(reported) == pytest.approx(true.mean(), rel=0.12)
+    assert np.nanmean(seen) > 2.5 * true.mean()

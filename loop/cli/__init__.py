@@ -26,6 +26,7 @@ COMMANDS = {
     "select": ("loop.cli.steps:select", "Fix the picks of this round."),
     "push": ("loop.cli.steps:push", "Send the picks to the labeler."),
     "pull": ("loop.cli.steps:pull", "Bring the answers back."),
+    "labels": ("loop.cli.labels:labels", "What people said: agreement, pace, likely mistakes."),
     "train": ("loop.cli.steps:train", "Train on the labels so far."),
     "compare": ("loop.cli.steps:compare", "Compare with random and label-based selection."),
     "export": ("loop.cli.export:export", "Labels and picks in the formats of other tools."),

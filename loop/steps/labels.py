@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from db import queries
 from db.models import Round
 from db.queries import Answer
+from loop.annotators import Vote, consensus
 from loop.project import Project
 
 
@@ -26,21 +27,33 @@ class Outstanding:
 
 def outstanding(session: Session, project: Project, found: Round) -> Outstanding:
     """Counts over the picks of one round; ``overlap`` different people must have answered."""
-    picks = queries.picks(session, found.pool_id, found.number)
+    standing = _standing(session, project, found)
+    states = Counter(standing.values())
+    return Outstanding(len(standing), states["waiting"], states["skipped"])
+
+
+def waiting(session: Session, project: Project, found: Round) -> list[int]:
+    """Pick ids of a round that still wait for people, in labelling order."""
+    standing = _standing(session, project, found)
+    return [pick for pick, state in standing.items() if state == "waiting"]
+
+
+def _standing(session: Session, project: Project, found: Round) -> dict[int, str]:
+    """Pick id -> answered, skipped or waiting."""
     by_item = _by_item(session, found.pool_id)
     # a labelled test folder and the oracle answer once, whatever the overlap
     overlap = project.config.labeler.overlap if project.config.labeler.kind != "oracle" else 1
-    unanswered = skipped = 0
-    for pick in picks:
+    standing = {}
+    for pick in queries.picks(session, found.pool_id, found.number):
         given = by_item.get(pick.item_id, [])
         labels = [a for a in given if a.label in project.config.project.classes]
         if len(labels) >= overlap or (labels and len(given) >= overlap):
-            continue
-        if not labels and len([a for a in given if a.cancelled or a.label is None]) >= overlap:
-            skipped += 1
+            standing[pick.pick_id] = "answered"
+        elif not labels and len([a for a in given if a.cancelled or a.label is None]) >= overlap:
+            standing[pick.pick_id] = "skipped"
         else:
-            unanswered += 1
-    return Outstanding(len(picks), unanswered, skipped)
+            standing[pick.pick_id] = "waiting"
+    return standing
 
 
 def outstanding_by_round(
@@ -56,15 +69,16 @@ def outstanding_by_round(
 def collected(session: Session, project: Project, pool_id: int) -> dict[int, int]:
     """Array row -> class index of every image with a label now (pool and test split)."""
     index = {name: i for i, name in enumerate(project.config.project.classes)}
-    labels: dict[int, int] = {}
-    for given in _by_item(session, pool_id).values():
-        votes = Counter(index[a.label] for a in given if a.label in index)
-        if votes:
-            top = max(votes.values())
-            tied = {label for label, count in votes.items() if count == top}
-            newest = next(a for a in reversed(given) if a.label in index and index[a.label] in tied)
-            labels[given[0].row] = index[newest.label or ""]
-    return labels
+    votes = cast_votes(session, project, pool_id)
+    said = consensus(votes, project.config.labeler.consensus)
+    return {int(row): index[label] for row, label in said.items()}
+
+
+def cast_votes(session: Session, project: Project, pool_id: int) -> list[Vote]:
+    """(array row, annotator, class name) of every label that names a class, oldest first."""
+    classes = set(project.config.project.classes)
+    found = queries.answers(session, pool_id)
+    return [(a.row, a.annotator, a.label) for a in found if a.label in classes]
 
 
 def as_array(labels: dict[int, int], rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections import Counter
 
 import pytest
@@ -60,6 +61,24 @@ def test_csv_skip_and_bad_class(tmp_path):
     fill(people, ITEMS[1].key, "bird")
     with pytest.raises(Rejected, match="line 3: 'bird' is no class"):
         list(people.pull(None))
+
+
+def test_csv_of_several_people(tmp_path):
+    people = sheets(tmp_path)
+    batch = Batch("a" * 32, 1)
+    people.push(batch, ITEMS[:2])
+    (sheet,) = (tmp_path / "sheets").glob("*.csv")
+    for name in ("alice", "bob"):
+        shutil.copy(sheet, sheet.with_suffix(f".{name}.csv"))
+    for path, label in zip(sorted((tmp_path / "sheets").glob("*.*.csv")), ("cat", "dog")):
+        path.write_text(f"key,image,label\n{ITEMS[0].key},x.png,{label}\n")
+    notes = list(people.pull(None))
+    assert {(n.annotator, n.label) for n in notes} == {("alice", "cat"), ("bob", "dog")}
+    assert len({n.id for n in notes}) == 2
+    assert people.present[ITEMS[0].key] == {n.id for n in notes}
+    assert dict(people.inventory()) == {i.key: 1 for i in ITEMS[:2]}
+    assert (people.progress().tasks, people.progress().annotated) == (2, 1)
+    assert set(people.find(batch)) == {i.key for i in ITEMS[:2]}
 
 
 def test_csv_semicolons(tmp_path):

@@ -1,0 +1,128 @@
+"""labels: what people said, how far they agree, how fast they are, what to look at again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from loop.cli.output import json_option, percent, print_json, project_at, project_option, say, table
+
+if TYPE_CHECKING:
+    from loop.costs import Pace
+    from loop.steps.votes import Said
+
+SHOWN = 20
+
+
+@click.command()
+@project_option
+@json_option
+@click.option("--disagreements", is_flag=True, help="List the images on which people differ.")
+@click.option("--suspects", is_flag=True, help="List labels that are probably wrong (cleanlab).")
+@click.option("--times", is_flag=True, help="Seconds per label by annotator and class.")
+@click.option("--send-back", is_flag=True, help="Ask one more person about the listed images.")
+def labels(
+    folder: Path, as_json: bool, disagreements: bool, suspects: bool, times: bool, send_back: bool
+) -> None:
+    """Show what people said: agreement, pace, disagreements, probable mistakes.
+
+    \b
+    Example: coreloop labels --disagreements --send-back
+    """
+    from loop.steps import votes
+
+    if send_back and not (disagreements or suspects):
+        raise click.UsageError("--send-back needs --disagreements or --suspects")
+    project = project_at(folder)
+    facts: dict[str, Any] = {}
+    listed: list[str] = []
+    if suspects:
+        found = votes.suspects(project)
+        facts["suspects"] = [asdict(one) for one in found]
+        listed += [one.key for one in found]
+    said = votes.said(project)
+    if disagreements or not suspects:
+        facts |= asdict(said)
+    if disagreements:
+        listed += [one.key for one in said.divided]
+    if send_back:
+        facts["sent_back"] = votes.send_back(project, list(dict.fromkeys(listed)))
+    if as_json:
+        print_json(facts)
+        return
+    if suspects:
+        _suspects(facts["suspects"])
+    elif disagreements:
+        _divided(said)
+    elif times:
+        _times(said)
+    else:
+        _overview(said)
+    if send_back:
+        say(f"{facts['sent_back']} images are open again; later: coreloop pull")
+
+
+def _overview(said: Said) -> None:
+    lines = [
+        (p.name, p.pace.labels, p.skips, p.shared, percent(p.agreed), _seconds(p.pace),
+         _per_hour(p.pace))
+        for p in said.people
+    ]  # fmt: skip
+    table(("annotator", "labels", "skips", "shared", "agreed %", "s/label", "per hour"), lines)
+    say(f"{said.images} images have a label, {said.several} of them from several people")
+    if said.alpha is not None:
+        say(f"Krippendorff's alpha {said.alpha:.3f} (1: all agree, 0: as by chance)")
+    for pair in said.pairs[:10]:
+        kappa = "undefined" if pair.kappa is None else f"{pair.kappa:.3f}"
+        say(f"Cohen's kappa of {pair.first} and {pair.second}: {kappa} on {pair.images} images")
+    if said.divided:
+        say(f"on {len(said.divided)} images people differ; {said.consensus} decides")
+        say("see them: coreloop labels --disagreements")
+
+
+def _divided(said: Said) -> None:
+    lines = [
+        (one.uri, one.consensus, ", ".join(f"{who}: {what}" for who, what in one.votes.items()))
+        for one in said.divided[:SHOWN]
+    ]
+    table(("image", said.consensus, "votes"), lines, left=3)
+    _more(len(said.divided), "coreloop labels --disagreements --send-back asks one more person")
+
+
+def _suspects(found: list[dict[str, Any]]) -> None:
+    lines = [
+        (one["uri"], one["label"], one["predicted"], percent(one["credible"]))
+        for one in found[:SHOWN]
+    ]
+    table(("image", "label", "model says", "label is right %"), lines, left=3)
+    _more(len(found), "coreloop labels --suspects --send-back asks one more person")
+
+
+def _more(count: int, advice: str) -> None:
+    rest = f", {SHOWN} shown; --json lists all" if count > SHOWN else ""
+    say(f"{count} images{rest}")
+    if count:
+        say(advice)
+
+
+def _times(said: Said) -> None:
+    lines = [("all", label, one.labels, one.timed, _seconds(one), _per_hour(one))
+             for label, one in said.by_class.items()]  # fmt: skip
+    for person in said.people:
+        lines += [
+            (person.name, label, one.labels, one.timed, _seconds(one), _per_hour(one))
+            for label, one in person.by_class.items()
+        ]
+    table(("annotator", "class", "labels", "timed", "s/label", "per hour"), lines, left=2)
+    say("no single time counts more than 5 medians; unknown ones count like the others")
+
+
+def _seconds(one: Pace) -> str:
+    return "-" if one.seconds is None else f"{one.seconds:.1f}"
+
+
+def _per_hour(one: Pace) -> str:
+    return "-" if one.per_hour is None else f"{one.per_hour:.0f}"

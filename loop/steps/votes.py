@@ -1,0 +1,191 @@
+"""What the people who label have said: agreement, pace, and which labels to look at again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from db import queries
+from db.models import Sent
+from db.queries import Answer
+from db.state import log
+from loop import annotators
+from loop.annotators import Pair, Vote
+from loop.costs import Pace, pace, paces
+from loop.errors import ConfigError, NotReady
+from loop.project import Project
+from loop.seeds import generator
+from loop.steps.labels import cast_votes
+from loop.steps.opened import labeler, reading, writing
+from loop.steps.task import problem
+
+
+@dataclass(frozen=True)
+class Person:
+    """One annotator. ``agreed``: share of their votes that the consensus shares, on images with
+    votes of others; None without such images."""
+
+    name: str
+    skips: int
+    shared: int
+    agreed: float | None
+    pace: Pace
+    by_class: dict[str, Pace]
+
+
+@dataclass(frozen=True)
+class Divided:
+    """An image on which people differ."""
+
+    key: str
+    uri: str
+    consensus: str
+    votes: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Said:
+    """All of it. ``several`` images have votes of two people or more."""
+
+    images: int
+    several: int
+    consensus: str
+    alpha: float | None
+    pairs: list[Pair]
+    people: list[Person]
+    by_class: dict[str, Pace]
+    divided: list[Divided]
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A label that models trained without it contradict; ``credible`` is its probability there."""
+
+    key: str
+    uri: str
+    label: str
+    predicted: str
+    credible: float
+
+
+def said(project: Project) -> Said:
+    """Reads only.
+
+    Raises:
+        NotReady: nobody has labelled anything.
+        ConfigError: the consensus needs a package that is not installed.
+    """
+    with reading(project) as records, records.read() as session:
+        pool = queries.the_pool(session)
+        answers = queries.answers(session, pool.id)
+        votes = cast_votes(session, project, pool.id)
+        uris = queries.row_uris(session, pool.id)
+    if not votes:
+        raise NotReady("nobody has labelled anything yet; 'coreloop pull' brings what there is")
+    method = project.config.labeler.consensus
+    together = annotators.consensus(votes, method)
+    keys = {a.row: a.key for a in answers}
+    return Said(
+        images=len(together),
+        several=sum(len(mine) > 1 for mine in annotators.by_item(votes).values()),
+        consensus=method,
+        alpha=annotators.krippendorff_alpha(votes),
+        pairs=annotators.cohen_kappa(votes),
+        people=_people(answers, votes, together),
+        by_class=_paces_by_class(answers),
+        divided=[
+            Divided(keys[row], uris[row], together[row], mine)
+            for row, mine in annotators.disagreements(votes)
+        ],
+    )  # fmt: skip
+
+
+def _people(answers: list[Answer], votes: list[Vote], together: dict[Any, Any]) -> list[Person]:
+    mine: dict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        mine[answer.annotator].append(answer)
+    agreed: dict[Any, list[bool]] = defaultdict(list)
+    for item, said_by in annotators.by_item(votes).items():
+        for who, label in said_by.items() if len(said_by) > 1 else ():
+            agreed[who].append(label == together[item])
+    found = []
+    for name, given in sorted(mine.items()):
+        labelled = [a for a in given if a.label is not None]
+        shared = agreed[name]
+        found.append(
+            Person(
+                name, len(given) - len(labelled), len(shared),
+                sum(shared) / len(shared) if shared else None,
+                pace([a.seconds for a in labelled]), _paces_by_class(labelled),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _paces_by_class(answers: list[Answer]) -> dict[str, Pace]:
+    timed = [(a.label, a.seconds) for a in answers if a.label is not None]
+    return {str(label): one for label, one in sorted(paces(timed).items(), key=lambda x: str(x[0]))}
+
+
+def suspects(project: Project) -> list[Suspect]:
+    """Labels of the pool that are probably wrong, the least credible first; the model that judges
+    a label was trained on the other labels (``training.trainer``, five folds).
+
+    Raises:
+        NotReady: the pool is not embedded.
+        DataError: too few labels.
+        ConfigError: cleanlab is not installed.
+    """
+    from loop import suspects as search
+    from loop import train
+
+    settings = project.config.training
+    trainer = train.get(settings.trainer, **settings.params)
+    with reading(project) as records, records.read() as session:
+        pool = queries.the_pool(session)
+        found = problem(session, project, images=trainer.wants == "images")
+        uris, keys = queries.row_uris(session, pool.id), queries.row_keys(session, pool.id)
+    rng = generator(project.config.project.seed, "suspects")
+    probabilities = search.out_of_fold(trainer, found.task, found.labels, rng)
+    names = project.config.project.classes
+    return [
+        Suspect(
+            keys[int(found.rows[i])], uris[int(found.rows[i])], names[found.labels[i]],
+            names[int(probabilities[i].argmax())], float(probabilities[i, found.labels[i]]),
+        )
+        for i in search.suspects(found.labels, probabilities)
+    ]  # fmt: skip
+
+
+def send_back(project: Project, keys: list[str]) -> int:
+    """Asks one more person about each of these images; returns how many tasks are open again.
+
+    Raises:
+        ConfigError: this labeler cannot ask again.
+        Unreachable, Unauthorized, Mismatch: see connectors.base.
+    """
+    from sqlalchemy import select
+
+    from db.models import Item, Pick
+
+    with writing(project) as records:
+        with records.read() as session:
+            people = labeler(project, session)
+            found = session.execute(
+                select(Item.key, Sent.remote_id)
+                .join(Pick, Pick.item_id == Item.id)
+                .join(Sent, Sent.pick_id == Pick.id)
+                .where(Sent.remote_id.is_not(None))
+            )
+            tasks = {key: str(task) for key, task in found}
+        ask = getattr(people, "ask_again", None)
+        if ask is None:
+            raise ConfigError(
+                f"the labeler {project.config.labeler.kind!r} cannot ask again; "
+                "Label Studio can (kind = 'label-studio' under [labeler])"
+            )
+        count = int(ask({key: tasks[key] for key in keys if key in tasks}))
+        with records.write("labels-sent-back") as session:
+            log(session, "labels", f"{count} images sent back for one more opinion")
+        return count

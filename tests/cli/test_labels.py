@@ -1,0 +1,112 @@
+"""What ``coreloop labels`` says of three people's sheets."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from loop import config
+from loop.cli import cli
+from loop.errors import ConfigError
+from loop.steps.init import init
+from loop.steps.pull import pull
+from loop.steps.run import run
+from loop.steps.votes import said, send_back
+from tests.conftest import small_values
+
+
+@pytest.fixture
+def sheets(tmp_path, images):
+    """Test images labelled by alice, bob and carol; carol is wrong on every third."""
+    values = small_values(images, labeler={"kind": "csv", "overlap": 3, "error_rate": 0.0})
+    project = init(tmp_path / "p", config.check(values, "test"))
+    run(project)
+    fill(project)
+    return project
+
+
+def fill(project):
+    for sheet in (project.root / "sheets").glob("round-?-????????.csv"):
+        rows = list(csv.DictReader(sheet.open()))
+        for who in ("alice", "bob", "carol"):
+            with sheet.with_suffix(f".{who}.csv").open("w", newline="") as file:
+                table = csv.DictWriter(file, rows[0])
+                table.writeheader()
+                for i, row in enumerate(rows):
+                    true = row["image"].split("/")[-2]
+                    wrong = "digit-2" if true == "digit-1" else "digit-1"
+                    said = wrong if who == "carol" and i % 3 == 0 else true
+                    table.writerow({**row, "label": said})
+
+
+def labels(project, *options):
+    done = CliRunner().invoke(cli, ["labels", "-p", str(project.root), *options])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_overlap_needs_all_three(sheets):
+    for sheet in (sheets.root / "sheets").glob("*.carol.csv"):
+        sheet.rename(sheet.with_suffix(".later"))
+    assert not pull(sheets).complete
+    for sheet in (sheets.root / "sheets").glob("*.later"):
+        sheet.rename(sheet.with_suffix(".csv"))
+    done = pull(sheets)
+    assert (done.complete, done.answered) == (True, 12)
+
+
+def test_overview_and_disagreements(sheets):
+    pull(sheets)
+    facts = json.loads(labels(sheets, "--json"))
+    people = {p["name"]: p for p in facts["people"]}
+    assert people["alice"]["agreed"] == people["bob"]["agreed"] == 1
+    assert people["carol"]["agreed"] == pytest.approx(8 / 12)
+    assert (facts["images"], facts["several"], len(facts["divided"])) == (12, 12, 4)
+    assert 0 < facts["alpha"] < 1
+    assert {(p["first"], p["second"]) for p in facts["pairs"]} == {
+        ("alice", "bob"), ("alice", "carol"), ("bob", "carol"),
+    }  # fmt: skip
+    text = labels(sheets)
+    assert "Krippendorff's alpha" in text
+    assert "on 4 images people differ; majority decides" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "4 images" in labels(sheets, "--disagreements")
+    assert "digit-1" in labels(sheets, "--times")
+
+
+def test_dawid_skene_by_config(sheets):
+    pytest.importorskip("crowdkit", reason="extra 'annotators' not installed")
+    pull(sheets)
+    values = sheets.config.model_dump()
+    values["labeler"]["consensus"] = "dawid-skene"
+    other = type(sheets)(sheets.root, config.check(values, "test"))
+    found = said(other)
+    assert found.consensus == "dawid-skene"
+    assert {p.name: p.agreed for p in found.people}["alice"] == 1
+
+
+def test_suspects_are_labels_of_the_pool(sheets):
+    pytest.importorskip("cleanlab", reason="extra 'annotators' not installed")
+    for _ in range(2):
+        assert run(sheets).why == "waiting"
+        fill(sheets)
+    pull(sheets)
+    found = json.loads(labels(sheets, "--suspects", "--json"))["suspects"]
+    assert all(0 <= one["credible"] < 1 and one["label"] != one["predicted"] for one in found)
+    assert "images" in labels(sheets, "--suspects")
+
+
+def test_nothing_labelled_yet(project):
+    done = CliRunner().invoke(cli, ["labels", "-p", str(project.root)])
+    assert done.exit_code != 0
+
+
+def test_sheets_cannot_be_sent_back(sheets):
+    pull(sheets)
+    with pytest.raises(ConfigError, match="cannot ask again"):
+        send_back(sheets, ["x"])
+    done = CliRunner().invoke(cli, ["labels", "-p", str(sheets.root), "--send-back"])
+    assert "--disagreements" in done.output
