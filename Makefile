@@ -13,7 +13,7 @@ VENV = $(PYTHON) -m venv
 INSTALL = $(1)/bin/python -m pip install --quiet
 endif
 
-.PHONY: demo demo-label-studio test check soak bench clean
+.PHONY: demo demo-label-studio test test-oldest-sdk check soak bench clean
 
 demo: .venv/installed
 	$(BIN)/coreloop demo $(ARGS)
@@ -24,6 +24,12 @@ demo-label-studio: .venv/installed .venv-label-studio/installed
 test: .venv/installed-test .venv-label-studio/installed
 	$(MAKE) check
 	$(BIN)/python -m pytest $(ARGS)
+	$(MAKE) test-oldest-sdk
+
+# What talks to Label Studio, once more with the oldest SDK that pyproject.toml allows.
+test-oldest-sdk: .venv/installed-test .venv-label-studio/installed .build/sdk-2.0.19/installed
+	CORELOOP_SDK=2.0.19 PYTHONPATH=$(CURDIR)/.build/sdk-2.0.19 $(BIN)/python -m pytest \
+		tests/label_studio -m "server and not browser and not slow"
 
 check: .venv/installed-test
 	$(BIN)/ruff check .
@@ -52,4 +58,8 @@ clean:
 .venv-label-studio/installed:
 	$(VENV) .venv-label-studio
 	$(call INSTALL,.venv-label-studio) label-studio==1.23.2
+	touch $@
+
+.build/sdk-2.0.19/installed:
+	$(call INSTALL,.venv) --no-deps --target .build/sdk-2.0.19 label-studio-sdk==2.0.19
 	touch $@

@@ -171,6 +171,8 @@ class Labeler(Protocol):
 
     name: str
     """Connector id that stands with each annotation, e.g. ``label-studio:17``."""
+    lag: float
+    """Seconds that the other side may still work on a push whose answer was lost."""
 
     def prepare(self, classes: Sequence[str]) -> None:
         """Make the other side ready for these classes; idempotent.
@@ -191,6 +193,10 @@ class Labeler(Protocol):
 
     def find(self, batch: Batch) -> Mapping[str, str]:
         """Item key -> remote id of what is really there of this batch."""
+        ...
+
+    def inventory(self) -> Mapping[str, int]:
+        """Item key -> how many tasks it has now, looked up one by one; every batch's."""
         ...
 
     def pull(self, since: str | None) -> Iterator[Annotation]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -40,6 +41,7 @@ class Oracle:
     error_rate: float = 0.0
     seed: int = 0
     name: str = "oracle"
+    lag: float = 0.0
     cursor: str | None = field(default=None, init=False)
     present: dict[str, set[str]] = field(default_factory=dict, init=False)
 
@@ -71,6 +73,10 @@ class Oracle:
             for number, task in enumerate(self._tasks())
             if task["batch"] == batch.uuid
         }
+
+    def inventory(self) -> Mapping[str, int]:
+        """Tasks per item key."""
+        return Counter(task["key"] for task in self._tasks())
 
     def pull(self, since: str | None) -> Iterator[Annotation]:
         """One answer for each task, in the order of the pushes."""

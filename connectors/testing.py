@@ -34,6 +34,7 @@ def check_labeler(
     assert {k: whole[k] for k in first} == first, "a push of more items must keep those there"
     assert dict(make().find(batch)) == whole, "find must tell what push told"
     assert len(set(whole.values())) == len(items), "remote ids must differ"
+    assert dict(make().inventory()) == {i.key: 1 for i in items}, "inventory must count the tasks"
     if answer is not None:
         assert list(make().pull(None)) == [], "nobody has answered yet"
         for item in items:

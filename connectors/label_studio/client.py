@@ -17,6 +17,8 @@ from connectors.base import Mismatch, Rejected, Unauthorized, Unknown, Unreachab
 
 READ_TIMEOUT = 120.0
 WRITE_TIMEOUT = 600.0
+PAUSE = 0.5
+"""Seconds before a read is repeated; doubled each time."""
 LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 RETRY = frozenset({408, 425, 429, 502, 503, 504})
 TOKEN_HELP = (
@@ -44,7 +46,7 @@ class Client:
         retrying = Retrying(
             retry=retry_if_exception_type(Unreachable),
             stop=stop_after_attempt(self._attempts),
-            wait=wait_exponential_jitter(initial=0.5, max=20),
+            wait=wait_exponential_jitter(initial=PAUSE, max=40 * PAUSE, jitter=PAUSE),
             reraise=True,
         )
         for attempt in retrying:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ KEY, BATCH = "coreloop_key", "coreloop_batch"
 PAGE = 500
 OVERLAP = timedelta(seconds=60)
 """Each incremental pull looks back this far: the server saves task and annotation apart."""
+LAG = 20.0
+"""Label Studio on SQLite waits out a lock in pauses of 3, 6, 12 seconds before it imports."""
 STAMP = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -65,6 +67,7 @@ class LabelStudio:
         self.title, self.marker, self.overlap = title, marker, overlap
         self.classes, self._adopted = list(classes), project_id
         self.name = f"label-studio:{marker[:12]}"
+        self.lag = LAG
         self.cursor: str | None = None
         self.present: dict[str, set[str]] = {}
         self.counts = {"foreign": 0, "empty": 0, "strange": 0}
@@ -210,29 +213,48 @@ class LabelStudio:
         )  # fmt: skip
 
     def find(self, batch: Batch) -> Mapping[str, str]:
-        """What is there of a batch. Of copies (somebody imported twice) the lowest id stays, the
-        others go unless somebody labelled them."""
-        found: dict[str, list[dict[str, Any]]] = {}
-        for task in self.tasks([("data." + BATCH, "equal", "String", batch.uuid)]):
-            key = str(task["data"].get(KEY))
-            found.setdefault(key, []).append(task)
-        copies = [task["id"] for tasks in found.values() for task in self._spare(tasks)]
+        """What is there of a batch. Of copies (somebody imported twice) those that people have
+        labelled stay, or else the lowest id."""
+        kept = self._unique(self.tasks([("data." + BATCH, "equal", "String", batch.uuid)]))
+        return {key: str(ids[0]) for key, ids in kept.items()}
+
+    def inventory(self) -> Mapping[str, int]:
+        """Tasks per item key, of one scan of the whole project; copies removed as by ``find``."""
+        return {key: len(ids) for key, ids in self._unique(self.tasks()).items()}
+
+    def _unique(self, tasks: Iterable[dict[str, Any]]) -> dict[str, list[int]]:
+        """Item key -> ids of its tasks, once copies that nobody labelled are gone."""
+        found: dict[str, list[tuple[bool, int]]] = {}
+        for task in tasks:
+            if key := task["data"].get(KEY):
+                said = task.get("total_annotations") or task.get("cancelled_annotations")
+                found.setdefault(str(key), []).append((not said, int(task["id"])))
+        kept: dict[str, list[int]] = {}
+        copies: list[int] = []
+        for key, mine in found.items():
+            mine.sort()
+            kept[key] = [id_ for i, (blank, id_) in enumerate(mine) if i == 0 or not blank]
+            copies += [id_ for i, (blank, id_) in enumerate(mine) if i and blank]
         if copies:
             self.client.write(
                 "POST", "/api/dm/actions/",
                 {"selectedItems": {"all": False, "included": copies}},
                 params={"id": "delete_tasks", "project": self.project["id"]},
             )  # fmt: skip
-        return {key: str(min(t["id"] for t in tasks)) for key, tasks in found.items()}
+        return kept
 
-    @staticmethod
-    def _spare(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Copies that may go: all but the lowest id, and only without any annotation or skip."""
-        rest = sorted(tasks, key=lambda task: int(task["id"]))[1:]
-        return [
-            t for t in rest
-            if not int(t.get("total_annotations") or 0) + int(t.get("cancelled_annotations") or 0)
-        ]  # fmt: skip
+    def ask_again(self, tasks: Mapping[str, str]) -> int:
+        """Opens these tasks (item key -> id) to one more person than have labelled them; people
+        who have are not asked twice. Returns how many were opened."""
+        opened = 0
+        for key, id_ in tasks.items():
+            task = self.client.get(f"/api/tasks/{id_}/")
+            if task["data"].get(KEY) == key:
+                people = int(task.get("total_annotations") or 0) + 1
+                wanted = {"overlap": people, "is_labeled": False}
+                self.client.write("PATCH", f"/api/tasks/{id_}/", wanted)
+                opened += 1
+        return opened
 
     # pull
 
@@ -253,7 +275,7 @@ class LabelStudio:
                 self.counts["foreign"] += 1
                 continue
             notes = task.get("annotations") or []
-            self.present.setdefault(str(key), set()).update(str(note["id"]) for note in notes)
+            self.present.setdefault(str(key), set()).update(_identity(n, str(key)) for n in notes)
             for note in notes:
                 yield self._annotation(str(key), note, controls)
         self.cursor = newest
@@ -269,7 +291,7 @@ class LabelStudio:
         who = who.get("id") if isinstance(who, dict) else who
         at = str(note.get("updated_at") or note.get("created_at"))
         return Annotation(
-            id=str(note["id"]), version=at, key=key, annotator=f"user {who}",
+            id=_identity(note, key), version=at, key=key, annotator=f"user {who}",
             label=None if skipped else label, seconds=note.get("lead_time"), cancelled=skipped,
             at=datetime.fromisoformat(at.replace("Z", "+00:00")),
         )  # fmt: skip
@@ -315,6 +337,11 @@ class LabelStudio:
             url=self.url,
             extra=dict(self.counts),
         )
+
+
+def _identity(note: dict[str, Any], key: str) -> str:
+    """``<annotation id>@<key>``: a server set up anew counts from 1 again, on other images."""
+    return f"{note['id']}@{key[:12]}"
 
 
 def _choice(result: list[dict[str, Any]], controls: config.Controls) -> str | None:

@@ -119,6 +119,7 @@ def push(folder: Path, as_json: bool, dry_run: bool) -> None:
         _answer(as_json, asdict(done), f"{done.total} images would be sent; nothing was")
         return
     text = f"{done.sent} images sent, {done.recovered} were there already"
+    text += f"\n{done.again} of them had been deleted there unanswered" if done.again else ""
     text += f"\nlabel here: {done.url}" if done.url else ""
     _answer(as_json, asdict(done), text + "\nnext: coreloop pull, when people have labelled")
 
@@ -148,6 +149,8 @@ def pull(folder: Path, as_json: bool, close: bool, full: bool, watch: float | No
         )
         if done.foreign or done.unknown_class:
             text += f"\nignored: {done.foreign} foreign, {done.unknown_class} of an unknown class"
+        if done.gone or done.twice:
+            text += f"\non the other side: {done.gone} deleted, {done.twice} labelled twice"
         if done.complete:
             text += "\nnext: coreloop train"
         elif done.url:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 
 from sqlalchemy import select
@@ -11,23 +12,30 @@ from sqlalchemy.orm import Session
 
 from connectors.base import Annotation, Labeler, Progress
 from db import models, queries
-from db.models import Cursor, Item, Pick, Sent
+from db.models import Cursor, Item, Pick, Round, Sent
 from db.state import Records, advance, log
 from loop.errors import NotReady
 from loop.project import Project
 from loop.steps.labels import outstanding
 from loop.steps.opened import labeler, writing
+from loop.steps.remote import Noticed, failures_noted, notice, sent_count
 
 CHUNK = 1000
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """Counts of one pull, and of the round after it."""
+    """Counts of one pull, and of the round after it.
+
+    ``gone`` images were sent and have no task any more, ``twice`` have two labelled ones; both are
+    looked for when a round ends, or with ``full``.
+    """
 
     new: int
     foreign: int
     unknown_class: int
+    gone: int
+    twice: int
     answered: int
     picked: int
     skipped: int
@@ -55,15 +63,33 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
             people = labeler(project, session)
             cursor = session.get(Cursor, people.name)
             since = None if full or cursor is None else cursor.value
-        new, foreign, unknown = _store(records, project, people.name, people.pull(since))
-        with records.write("pull-cursor") as session:
-            gone = _tombstones(session, people)
-            session.merge(Cursor(connector=people.name, value=people.cursor))
-            log(
-                session, "pull", f"{new} new, {gone} deleted, {foreign} foreign", round=found.number
-            )
-        progress = people.progress()
-        return _settle(records, project, found.id, (new, foreign, unknown), progress, close)
+        with failures_noted(records, "pull", found.number):
+            new, foreign, unknown = _store(records, project, people.name, people.pull(since))
+            with records.write("pull-cursor") as session:
+                gone = _tombstones(session, people)
+                session.merge(Cursor(connector=people.name, value=people.cursor))
+                log(session, "pull", f"{new} new, {gone} deleted, {foreign} foreign",
+                    round=found.number)  # fmt: skip
+            progress = people.progress()
+            noticed = _look(records, project, people, found, progress, always=full or close)
+        counts = (new, foreign, unknown, noticed.gone, noticed.twice)
+        return _settle(records, project, found.id, counts, progress, close)
+
+
+def _look(
+    records: Records, project: Project, people: Labeler, found: Round, progress: Progress,
+    *, always: bool,
+) -> Noticed:  # fmt: skip
+    """Compares tasks one by one with what was sent, when the round ends or tasks are too few."""
+    with records.read() as session:
+        left = outstanding(session, project, found)
+        ending = found.state == "pushed" and left.unanswered == 0
+        short = progress.tasks < sent_count(session, people.name)
+    if not (always or ending or short):
+        return Noticed(0, 0)
+    there = people.inventory()
+    with records.write("pull-notice") as session:
+        return notice(session, people.name, there)
 
 
 def _store(
@@ -110,10 +136,11 @@ def _tombstones(session: Session, people: Labeler) -> int:
     keys = list(people.present)
     count = 0
     for start in range(0, len(keys), CHUNK):
-        for note, key in queries.newest_annotations(
-            session, people.name, keys[start : start + CHUNK]
-        ):
-            if not note.deleted and note.external_id not in people.present[key]:
+        part = keys[start : start + CHUNK]
+        since = _task_since(session, part)
+        for note, key in queries.newest_annotations(session, people.name, part):
+            absent = note.external_id not in people.present[key]
+            if absent and not note.deleted and key in since and note.seen_at >= since[key]:
                 session.add(
                     models.Annotation(
                         item_id=note.item_id, connector=note.connector,
@@ -123,6 +150,19 @@ def _tombstones(session: Session, people: Labeler) -> int:
                 )  # fmt: skip
                 count += 1
     return count
+
+
+def _task_since(session: Session, keys: list[str]) -> dict[str, datetime]:
+    """Item key -> when its present task was planned. An answer from before belongs to a task that
+    was deleted; that it is absent now does not mean that somebody took it back."""
+    found = session.execute(
+        select(Item.key, models.Batch.created_at)
+        .join(Pick, Pick.item_id == Item.id)
+        .join(Sent, Sent.pick_id == Pick.id)
+        .join(models.Batch, models.Batch.uuid == Sent.batch_uuid)
+        .where(Item.key.in_(keys))
+    )
+    return {str(key): at for key, at in found}
 
 
 Said = tuple[str | None, bool, bool, float | None]
@@ -151,7 +191,7 @@ def _settle(
     records: Records,
     project: Project,
     round_id: int,
-    counts: tuple[int, int, int],
+    counts: tuple[int, int, int, int, int],
     progress: Progress,
     close: bool,
 ) -> Pulled:

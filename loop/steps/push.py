@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from connectors.base import Batch, ConnectorError, Item, Labeler, Prediction, Rejected
+from connectors.base import (
+    Batch,
+    ConnectorError,
+    Item,
+    Labeler,
+    Mismatch,
+    Prediction,
+    Rejected,
+    Unauthorized,
+)
 from db import models, queries
 from db.models import Pick, Sent, now
 from db.state import Records, advance, log
 from loop.project import Project
 from loop.steps.opened import current_round, labeler, writing
 from loop.steps.predictions import predictions
+from loop.steps.remote import failures_noted, notice, sent_count, unanswered_and_gone
 
 BATCH = 1000
 """Label Studio imports a thousand tasks at 2,400 a second, one by one at 11."""
@@ -23,12 +35,14 @@ BATCH = 1000
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did. ``recovered`` items were found on the other side without sending."""
+    """What a push did. ``recovered`` items were found on the other side without sending; ``again``
+    are picks whose tasks had been deleted there before anyone answered."""
 
     sent: int
     recovered: int
     total: int
     url: str | None
+    again: int = 0
 
 
 def push(
@@ -39,6 +53,9 @@ def push(
 ) -> Pushed:
     """Sends the picks of the current round that are not there yet, in labelling order.
 
+    In a round that people label already this looks for tasks that have been deleted on the other
+    side, and sends those without an answer again.
+
     Raises:
         NotReady: the round has no picks, or is past this step.
         Rejected, Unknown, Unreachable, Unauthorized, Mismatch: see connectors.base.
@@ -46,24 +63,40 @@ def push(
     with writing(project) as records:
         with records.read() as session:
             pool = queries.the_pool(session)
-            found = current_round(session, pool, after="selected")
+            newest = queries.newest_round(session, pool.id)
+            open_ = newest is not None and newest.state == "pushed"
+            found = current_round(session, pool, after="pushed" if open_ else "selected")
             number, round_id, total = found.number, found.id, found.budget
             people = labeler(project, session)
             unsent = _unsent(session, round_id)
         if dry_run:
             return Pushed(0, 0, len(unsent), None)
-        people.prepare(project.config.project.classes)
-        recovered = _settle(records, people, number)
-        _plan(records, people.name, round_id, number)
-        guesses = predictions(records, project, number)
-        sent = 0
-        while (batch := _next_planned(records, people.name)) is not None:
-            sent += _send(records, people, batch, number, guesses)
-            on_progress(sent + recovered, total)
+        with failures_noted(records, "push", number):
+            people.prepare(project.config.project.classes)
+            recovered, twice = _settle(records, people, number)
+            there = people.inventory() if open_ else None
+            again = _plan(records, project, people.name, round_id, there)
+            guesses = predictions(records, project, number)
+            sent = 0
+            while (batch := _next_planned(records, people.name)) is not None:
+                sent += _send(records, people, batch, number, guesses, check=batch in twice)
+                on_progress(sent + recovered, total)
+            url = _look_for_copies(records, people)
         with records.write("push") as session:
-            advance(session, round_id, before="selected", after="pushed")
+            if not open_:
+                advance(session, round_id, before="selected", after="pushed")
             log(session, "push", f"{sent} sent, {recovered} found", round=number)
-        return Pushed(sent, recovered, total, people.progress().url)
+        return Pushed(sent, recovered, total, url, again)
+
+
+def _look_for_copies(records: Records, people: Labeler) -> str | None:
+    """Removes copies that something between us and the server made; the link for people."""
+    progress = people.progress()
+    with records.read() as session:
+        surplus = progress.tasks > sent_count(session, people.name)
+    if surplus:
+        people.inventory()
+    return progress.url
 
 
 def _unsent(session: Session, round_id: int) -> list[int]:
@@ -77,9 +110,23 @@ def _unsent(session: Session, round_id: int) -> list[int]:
     )
 
 
-def _plan(records: Records, connector: str, round_id: int, number: int) -> None:
-    """Puts every unsent pick into a batch; one transaction, so that no pick is in two."""
+def _plan(
+    records: Records, project: Project, connector: str, round_id: int,
+    there: Mapping[str, int] | None,
+) -> int:  # fmt: skip
+    """Puts every unsent pick into a batch; one transaction, so that no pick is in two.
+
+    Given what is ``there``, picks whose tasks have gone unanswered count as unsent; returns how
+    many these are.
+    """
     with records.write("push-plan") as session:
+        gone = []
+        if there is not None:
+            notice(session, connector, there)
+            gone = unanswered_and_gone(session, project, round_id)
+        for sent in gone:
+            session.delete(sent)
+        session.flush()
         unsent = _unsent(session, round_id)
         for start in range(0, len(unsent), BATCH):
             part = unsent[start : start + BATCH]
@@ -90,7 +137,9 @@ def _plan(records: Records, connector: str, round_id: int, number: int) -> None:
             session.flush()
             session.add_all(Sent(batch_uuid=batch.uuid, pick_id=pick) for pick in part)
         if unsent:
+            number = session.get_one(models.Round, round_id).number
             log(session, "push", f"{len(unsent)} picks planned", round=number)
+        return len(gone)
 
 
 def _next_planned(records: Records, connector: str) -> str | None:
@@ -99,17 +148,21 @@ def _next_planned(records: Records, connector: str) -> str | None:
         return planned[0].uuid if planned else None
 
 
-def _settle(records: Records, people: Labeler, number: int) -> int:
-    """Finds out what became of batches whose answer was lost, before anything new is sent."""
-    recovered = 0
+def _settle(records: Records, people: Labeler, number: int) -> tuple[int, set[str]]:
+    """Finds out what became of batches whose answer was lost, before anything new is sent.
+
+    Returns the number of items that were there, and the batches that have to be sent once more.
+    """
+    recovered, unfinished = 0, set()
     with records.read() as session:
         doubtful = [
-            b.uuid for b in queries.open_batches(session, people.name) if b.state != "PLANNED"
-        ]
-    for batch in doubtful:
-        there = people.find(Batch(batch, number))
+            (b.uuid, b.updated_at)
+            for b in queries.open_batches(session, people.name) if b.state != "PLANNED"
+        ]  # fmt: skip
+    for batch, asked in doubtful:
         with records.read() as session:
             items = queries.batch_items(session, batch)
+        there = _find(people, Batch(batch, number), len(items), asked)
         missing = [key for _, key, _ in items if key not in there]
         with records.write("push-settle") as session:
             state = "PLANNED" if missing else "CONFIRMED"
@@ -118,12 +171,28 @@ def _settle(records: Records, people: Labeler, number: int) -> int:
             log(session, "push", f"batch {batch[:8]}: {len(there)} of {len(items)} were there",
                 round=number)  # fmt: skip
         recovered += len(items) - len(missing)
-    return recovered
+        unfinished |= {batch} if missing else set()
+    return recovered, unfinished
+
+
+def _find(people: Labeler, batch: Batch, count: int, asked: datetime) -> Mapping[str, str]:
+    """What is there of a batch, once the other side can no longer be at work on it."""
+    pause = 0.5
+    while True:
+        quiet = people.lag - abs((now() - asked).total_seconds())
+        there = people.find(batch)
+        if len(there) >= count or quiet <= 0:
+            return there
+        time.sleep(min(pause, quiet))
+        pause *= 2
 
 
 def _send(
-    records: Records, people: Labeler, batch: str, number: int, guesses: dict[str, Prediction]
-) -> int:
+    records: Records, people: Labeler, batch: str, number: int, guesses: dict[str, Prediction],
+    *, check: bool,
+) -> int:  # fmt: skip
+    """One request. With ``check``, for a batch that was sent before, copies are looked for after
+    it: an earlier request may have been carried out after all."""
     with records.write("push-sent") as session:
         _mark(session, batch, "SENT", "")
         items = queries.batch_items(session, batch)
@@ -131,17 +200,11 @@ def _send(
         there = people.push(
             Batch(batch, number), [Item(key, uri, guesses.get(key)) for _, key, uri in items]
         )
-    except Rejected as error:
-        with records.write("push-refused") as session:
-            _mark(session, batch, "PLANNED", str(error)[:500])
-            log(session, "push", f"batch {batch[:8]} refused: {error}"[:500], round=number,
-                level="error")  # fmt: skip
-        raise
+        there = people.find(Batch(batch, number)) if check else there
     except ConnectorError as error:
-        with records.write("push-unknown") as session:
-            _mark(session, batch, "UNKNOWN", str(error)[:500])
-            log(session, "push", f"batch {batch[:8]} unknown: {error}"[:500], round=number,
-                level="warning")  # fmt: skip
+        refused = isinstance(error, Rejected | Unauthorized | Mismatch)
+        with records.write("push-refused" if refused else "push-unknown") as session:
+            _mark(session, batch, "PLANNED" if refused else "UNKNOWN", str(error)[:500])
         raise
     with records.write("push-confirmed") as session:
         _mark(session, batch, "CONFIRMED", "")

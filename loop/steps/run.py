@@ -96,9 +96,10 @@ def _step(project: Project, watcher: Watcher, name: str, state: str) -> Ended | 
         pulled = pull(project)
         if not pulled.complete:
             done = pulled.answered + pulled.skipped
-            return Ended(
-                "waiting", f"{name}: {done} of {pulled.picked} images answered", pulled.url
-            )
+            text = f"{name}: {done} of {pulled.picked} images answered"
+            if pulled.gone:
+                text += f"; {pulled.gone} tasks were deleted, 'coreloop push' sends them again"
+            return Ended("waiting", text, pulled.url)
     elif state == "labeled":
         watcher.begin(f"{name}: training")
         train(project)

@@ -14,6 +14,7 @@ from db.models import Batch, Event, Run
 from loop.project import Project
 from loop.steps.labels import Outstanding, outstanding_by_round
 from loop.steps.opened import next_command, reading
+from loop.steps.remote import gone_by_round
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ def status(project: Project) -> Status:
             for batch in session.scalars(
                 select(Batch).where(Batch.state.in_(("SENT", "UNKNOWN", "REJECTED")))
             )
+        ]
+        troubles += [
+            f"round {number}: {count} tasks were deleted on the other side; 'coreloop push' sends "
+            "those without an answer again"
+            for number, count in gone_by_round(session)
         ]
         events = [
             f"{event.at:%Y-%m-%d %H:%M} {event.step}: {event.message}"

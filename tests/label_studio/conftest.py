@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import time
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -35,6 +39,40 @@ def server(tmp_path_factory):
     running.stop()
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Waits as in real life, but shorter."""
+    monkeypatch.setattr("connectors.label_studio.client.PAUSE", 0.05)
+    monkeypatch.setattr("connectors.label_studio.labeler.LAG", 1.0)
+
+
+def kill(server) -> None:
+    """As a power cut would end it."""
+    os.killpg(server.process.pid, signal.SIGKILL)
+    server.process.wait()
+
+
+def start_again(server) -> None:
+    """Same data, same address."""
+    port = int(server.url.rpartition(":")[2])
+    command = Path(server.process.args[0])
+    server.process = start(server.folder, command, port=port).process
+
+
+def second_person(server) -> httpx.Client:
+    """A new user of the same organization, logged in."""
+    admin = httpx.Client(base_url=server.url, headers={"Authorization": f"Token {server.token}"})
+    invitation = admin.get("/api/invite").json()["invite_url"]
+    other = httpx.Client(base_url=server.url, follow_redirects=True, timeout=60, trust_env=False)
+    other.get(invitation)
+    other.post(
+        invitation, headers={"Referer": server.url},
+        data={"email": f"{uuid.uuid4().hex[:8]}@example.org", "password": uuid.uuid4().hex,
+              "csrfmiddlewaretoken": other.cookies["csrftoken"]},
+    )  # fmt: skip
+    return other
+
+
 @pytest.fixture(scope="session")
 def pictures(server):
     """Five pictures of one colour each, below the server's document root."""
@@ -56,13 +94,19 @@ def items(pictures):
 class Proxy:
     """Hands requests to the server; ``fault`` decides what happens to the next matching ones.
 
-    Faults: ``drop`` forwards and then hangs up, ``504``/``502`` forward and answer that instead,
-    ``refuse`` answers 503 without forwarding, ``401`` answers 401 without forwarding.
+    ``drop`` forwards and then hangs up, ``504``/``502`` forward and answer that instead, ``page``
+    forwards and answers with a page of its own, ``slow`` forwards and answers after ``SLOW``
+    seconds, ``twice`` forwards twice, ``refuse`` answers 503 and ``401`` answers 401 without
+    forwarding, ``reset`` hangs up at once. A function is called and then the request forwarded.
     """
 
+    SLOW = 2.5
+
     def __init__(self, target: str) -> None:
-        self.target, self.fault, self.path, self.times = target, "", "", 0
+        self.target, self.path, self.times = target, "", 0
+        self.fault: str | Callable[[], None] = ""
         self.seen: list[str] = []
+        self.client = httpx.Client(timeout=120, trust_env=False, verify=False)
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -76,24 +120,43 @@ class Proxy:
                 proxy.times -= broken
                 if fault in ("refuse", "401"):
                     return self.answer(503 if fault == "refuse" else 401, b"{}")
-                headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
-                reply = httpx.request(
-                    self.command, proxy.target + self.path, content=body, headers=headers,
-                    timeout=120, trust_env=False,
-                )  # fmt: skip
+                if fault == "reset":
+                    return self.hang_up()
+                if callable(fault):
+                    fault, call = "", fault
+                    call()
+                try:
+                    if fault == "twice":
+                        self.forward(body)
+                    reply = self.forward(body)
+                except httpx.HTTPError:  # the server has died
+                    return self.hang_up()
+                if fault == "slow":
+                    time.sleep(proxy.SLOW)
                 if fault == "drop":
-                    self.close_connection = True
-                    return self.connection.close()
-                if fault:
-                    return self.answer(int(fault), b"<html>gateway</html>")
+                    return self.hang_up()
+                if fault in ("502", "504", "page"):
+                    code = 200 if fault == "page" else int(fault)
+                    return self.answer(code, b"<html>gateway</html>")
                 self.answer(reply.status_code, reply.content, reply.headers.get("content-type"))
 
+            def forward(self, body: bytes) -> httpx.Response:
+                headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
+                return proxy.client.request(
+                    self.command, proxy.target + self.path, content=body, headers=headers
+                )
+
+            def hang_up(self) -> None:
+                self.close_connection = True
+                self.connection.close()
+
             def answer(self, code: int, body: bytes, kind: str | None = None) -> None:
-                self.send_response(code)
-                self.send_header("Content-Type", kind or "text/html")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                with suppress(OSError):  # the other end may have given up waiting
+                    self.send_response(code)
+                    self.send_header("Content-Type", kind or "text/html")
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
 
             do_GET = do_POST = do_PATCH = do_DELETE = handle_any
 
@@ -104,7 +167,7 @@ class Proxy:
         self.url = f"http://127.0.0.1:{self.http.server_port}"
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
-    def breaks(self, fault: str, path: str, times: int = 1) -> None:
+    def breaks(self, fault: str | Callable[[], None], path: str, times: int = 1) -> None:
         self.fault, self.path, self.times = fault, path, times
 
 

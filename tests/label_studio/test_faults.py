@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
-import time
+import os
+import re
+import threading
 import uuid
+from contextlib import suppress
+from datetime import datetime
+from importlib.metadata import version
 
 import pytest
 
-from connectors.base import Batch, Mismatch, Unauthorized, Unknown, Unreachable
+from connectors.base import Batch, Item, Mismatch, Unauthorized, Unknown, Unreachable
+from connectors.label_studio.labeler import OVERLAP, STAMP
 from connectors.label_studio.server import annotate, personal_token
 from connectors.testing import check_labeler
+from tests.label_studio.conftest import ROOT, kill, second_person, start_again
 
 pytestmark = pytest.mark.server
 IMPORT = "/import?return_task_ids"
+
+
+def test_the_sdk_is_the_one_meant():
+    """``make test`` runs this folder twice, with the newest SDK and with the oldest allowed."""
+    pinned = re.search(r"label-studio-sdk==(\S+)", (ROOT / "constraints.txt").read_text())
+    assert version("label-studio-sdk") == os.environ.get("CORELOOP_SDK", pinned.group(1))
 
 
 def batch():
@@ -22,6 +35,11 @@ def batch():
 
 def tasks(labeler):
     return list(labeler().tasks())
+
+
+def number(note):
+    """The server's own id of an annotation."""
+    return note.id.partition("@")[0]
 
 
 def answer_all(server, labeler, items, label="dog"):
@@ -162,8 +180,8 @@ def test_edits_skips_deletions_and_foreign_tasks(server, labeler, items):
     edited, deleted, skipped = items[0].key, items[1].key, items[2].key
     new = [{"from_name": "label", "to_name": "image", "type": "choices",
             "value": {"choices": ["bird"]}}]  # fmt: skip
-    people.client.write("PATCH", f"/api/annotations/{first[edited].id}/", {"result": new})
-    people.client.write("DELETE", f"/api/annotations/{first[deleted].id}/")
+    people.client.write("PATCH", f"/api/annotations/{number(first[edited])}/", {"result": new})
+    people.client.write("DELETE", f"/api/annotations/{number(first[deleted])}/")
     people.client.write(
         "POST", f"/api/tasks/{there[skipped]}/annotations/", {"result": [], "was_cancelled": True}
     )
@@ -234,22 +252,68 @@ def test_predictions_are_shown_and_current(labeler, items):
     assert now["total_predictions_number"] == 5
 
 
-def test_two_thousand_tasks(labeler, items):
-    from connectors.base import Item
+def many(count):
+    return [Item(f"{i:032x}", "0.png") for i in range(count)]
 
+
+@pytest.mark.slow
+def test_ten_thousand_tasks(server, labeler):
     people = labeler()
     people.prepare(["cat", "dog", "bird"])
-    many = [Item(f"{i:032x}", "0.png") for i in range(2000)]
-    began = time.monotonic()
-    for start in range(0, 2000, 1000):
-        people.push(batch(), many[start : start + 1000])
-    pushed = time.monotonic() - began
-    began = time.monotonic()
+    items = many(10_000)
+    for start in range(0, len(items), 1000):
+        people.push(batch(), items[start : start + 1000])
     keys = [t["data"]["coreloop_key"] for t in people.tasks()]
-    listed = time.monotonic() - began
-    print(f"push {2000 / pushed:.0f}/s, listing {2000 / listed:.0f}/s")
-    assert keys == [item.key for item in many]  # in labelling order, each once
-    assert pushed < 60
+    assert keys == [item.key for item in items]  # in labelling order, each once
+    assert list(people.pull(None)) == []
+    cursor = people.cursor
+    chosen = [items[i] for i in (0, 1234, 9999)]
+    answer_all(server, labeler, chosen)
+    stamp = datetime.strptime(cursor, STAMP) + OVERLAP  # so that the import counts as long ago
+    later = labeler()
+    assert {n.key for n in later.pull(stamp.strftime(STAMP))} == {item.key for item in chosen}
+    assert len(later.present) < 10_000
+
+
+@pytest.mark.parametrize("after", [0.1, 0.4, 0.8, 1.6])
+def test_server_killed_during_an_import_of_thousands(server, labeler, proxy, after):
+    """Whenever it dies: all of the batch is there after the restart, or nothing."""
+    labeler().prepare(["cat", "dog", "bird"])
+    one, items, people = batch(), many(3000), labeler(proxy.url)
+    timer = threading.Timer(after, kill, [server])
+    proxy.breaks(timer.start, IMPORT)
+    with suppress(Unknown, Unreachable):
+        people.push(one, items)
+    timer.join()
+    start_again(server)
+    there = labeler().find(one)
+    print(f"killed after {after} s: {len(there)} of {len(items)} tasks")
+    assert len(there) in (0, len(items))
+    labeler().push(one, items)
+    assert labeler().inventory() == {item.key: 1 for item in items}
+
+
+def test_one_more_person_is_asked(server, labeler, items):
+    people = labeler()
+    people.prepare(["cat", "dog", "bird"])
+    there = dict(people.push(batch(), items))
+    answer_all(server, labeler, items)
+    other, project = second_person(server), people.project["id"]
+    assert other.get(f"/api/projects/{project}/next").status_code == 404
+    chosen = items[3].key
+    assert people.ask_again({chosen: there[chosen], items[0].key: there[items[1].key]}) == 1
+    task = other.get(f"/api/projects/{project}/next").json()
+    assert task["data"]["coreloop_key"] == chosen
+    result = [{"from_name": "label", "to_name": "image", "type": "choices",
+               "value": {"choices": ["cat"]}}]  # fmt: skip
+    headers = {"X-CSRFToken": other.cookies["csrftoken"], "Referer": server.url}
+    answer = other.post(
+        f"/api/tasks/{task['id']}/annotations/", json={"result": result}, headers=headers
+    )
+    assert answer.status_code == 201
+    notes = [n for n in labeler().pull(None) if n.key == chosen]
+    assert {n.label for n in notes} == {"dog", "cat"}
+    assert len({n.annotator for n in notes}) == 2
 
 
 def test_nothing_telling_is_sent(labeler, items):

@@ -1,0 +1,98 @@
+"""What happens on the labeler's side, noted for ``status``: failures, and tasks that have gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from connectors.base import ConnectorError
+from db.models import Batch, Item, Pick, Round, Sent
+from db.state import Records, log
+from loop.project import Project
+from loop.steps.labels import waiting
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """Images sent that have no task any more, and images that have more than one."""
+
+    gone: int
+    twice: int
+
+
+@contextmanager
+def failures_noted(records: Records, step: str, number: int) -> Iterator[None]:
+    """Writes an error of the labeler to the log on its way up."""
+    try:
+        yield
+    except ConnectorError as error:
+        with records.write(f"{step}-failed") as session:
+            log(session, step, f"failed: {error}"[:500], round=number, level="error")
+        raise
+
+
+def notice(session: Session, connector: str, there: Mapping[str, int]) -> Noticed:
+    """Records which tasks have gone (``remote_id`` becomes null) and logs what is new.
+
+    Args:
+        there: what ``Labeler.inventory`` counted.
+    """
+    sent = session.execute(
+        select(Sent.id, Sent.remote_id, Item.key)
+        .join(Batch, Batch.uuid == Sent.batch_uuid)
+        .join(Pick, Pick.id == Sent.pick_id)
+        .join(Item, Item.id == Pick.item_id)
+        .where(Batch.connector == connector, Batch.state == "CONFIRMED")
+    ).all()
+    gone = [id_ for id_, _, key in sent if key not in there]
+    new = [id_ for id_, remote, key in sent if remote is not None and key not in there]
+    twice = sum(there.get(key, 0) > 1 for _, _, key in sent)
+    if new:
+        session.execute(update(Sent), [{"id": id_, "remote_id": None} for id_ in new])
+        log(session, "pull", f"{len(new)} tasks were deleted on the other side; answers pulled "
+            "before are kept", level="warning")  # fmt: skip
+    if twice:
+        log(session, "pull", f"{twice} images have two labelled tasks; all answers count",
+            level="warning")  # fmt: skip
+    return Noticed(len(gone), twice)
+
+
+def unanswered_and_gone(session: Session, project: Project, round_id: int) -> list[Sent]:
+    """What a round sent, has gone, and still waits for an answer."""
+    unanswered = set(waiting(session, project, session.get_one(Round, round_id)))
+    gone = session.scalars(
+        select(Sent)
+        .join(Batch, Batch.uuid == Sent.batch_uuid)
+        .where(Batch.round_id == round_id, Batch.state == "CONFIRMED", Sent.remote_id.is_(None))
+    )
+    return [one for one in gone if one.pick_id in unanswered]
+
+
+def sent_count(session: Session, connector: str) -> int:
+    """Tasks that should be there."""
+    return int(
+        session.scalar(
+            select(func.count())
+            .select_from(Sent)
+            .join(Batch, Batch.uuid == Sent.batch_uuid)
+            .where(Batch.connector == connector, Sent.remote_id.is_not(None))
+        )
+        or 0
+    )
+
+
+def gone_by_round(session: Session) -> list[tuple[int, int]]:
+    """(round number, tasks that have gone) of every round that lost some."""
+    found = session.execute(
+        select(Round.number, func.count())
+        .join(Batch, Batch.round_id == Round.id)
+        .join(Sent, Sent.batch_uuid == Batch.uuid)
+        .where(Batch.state == "CONFIRMED", Sent.remote_id.is_(None))
+        .group_by(Round.number)
+        .order_by(Round.number)
+    )
+    return [(int(number), int(count)) for number, count in found]

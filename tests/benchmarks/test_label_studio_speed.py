@@ -1,0 +1,114 @@
+"""Push and pull against the same server's raw API and against the SDK, in one run.
+
+    pytest tests/benchmarks/test_label_studio_speed.py --benchmark-only -s
+
+Push: 1,000 tasks per request by both, alternating. Pull: 10,000 tasks with one annotation each;
+the SDK's default listing is timed on its first 2,000.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import tracemalloc
+import uuid
+from itertools import islice
+
+import httpx
+import numpy as np
+import pytest
+
+from connectors.base import Batch, Item
+from connectors.label_studio import LabelStudio, config
+from tests.label_studio.conftest import server  # noqa: F401
+
+CLASSES = ["cat", "dog", "bird"]
+BATCH, ROUNDS = 1000, 8
+TASKS, LISTED = 10_000, 2_000
+
+
+@pytest.fixture
+def people(server):  # noqa: F811
+    found = LabelStudio(
+        server.url, server.token, title="speed", marker=uuid.uuid4().hex, classes=CLASSES,
+        read=lambda uri: b"", images="url",
+    )  # fmt: skip
+    found.prepare(CLASSES)
+    return found
+
+
+@pytest.fixture
+def raw(server):  # noqa: F811
+    headers = {"Authorization": f"Token {server.token}"}
+    with httpx.Client(base_url=server.url, headers=headers, timeout=600, trust_env=False) as http:
+        yield http
+
+
+def seconds(work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def say(text: str) -> None:
+    print("\n  " + text, file=sys.stderr)
+
+
+def items(start: int) -> list[Item]:
+    return [Item(f"{i:032x}", f"http://127.0.0.1:1/{i}.png") for i in range(start, start + BATCH)]
+
+
+def task(item: Item, batch: str) -> dict:
+    return {"data": {"image": item.uri, "coreloop_key": item.key, "coreloop_batch": batch}}
+
+
+def test_push(benchmark, people, raw):
+    body = {"title": "raw", "label_config": config.build(CLASSES)}
+    project = raw.post("/api/projects/", json=body).json()["id"]
+
+    def ours(n: int) -> None:
+        people.push(Batch(uuid.uuid4().hex, 1), items(n * BATCH))
+
+    def theirs(n: int) -> None:
+        tasks = [task(item, uuid.uuid4().hex) for item in items(n * BATCH)]
+        raw.post(f"/api/projects/{project}/import", json=tasks).raise_for_status()
+
+    ours(0), theirs(0)
+    order = [(ours, theirs), (theirs, ours)]
+    times = {ours: [], theirs: []}
+    for n in range(1, ROUNDS + 1):
+        for work in order[n % 2]:
+            times[work].append(seconds(lambda work=work, n=n: work(n)))
+    mine, best = (BATCH / np.median(times[who]) for who in (ours, theirs))
+    benchmark.pedantic(lambda: ours(ROUNDS + 1), rounds=1)
+    say(f"push {mine:.0f} tasks/s, raw bulk import {best:.0f}, ratio {mine / best:.2f} (aim 0.8)")
+    assert mine / best > 0.6
+
+
+def test_pull(benchmark, people, raw, server):  # noqa: F811
+    from label_studio_sdk import LabelStudio as Sdk
+
+    project = people.project["id"]
+    answer = {"result": [{"from_name": "label", "to_name": "image", "type": "choices",
+                          "value": {"choices": ["dog"]}}], "lead_time": 2.0}  # fmt: skip
+    for start in range(0, TASKS, BATCH):
+        tasks = [{**task(item, "b"), "annotations": [answer]} for item in items(start)]
+        raw.post(f"/api/projects/{project}/import", json=tasks).raise_for_status()
+    sdk = Sdk(base_url=server.url, api_key=server.token)
+    listing = seconds(lambda: list(islice(sdk.tasks.list(project=project), LISTED)))
+    peaks = []
+    for count in (TASKS // 5, TASKS):
+        tracemalloc.start()
+        for _ in islice(people.pull(None), count):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1] / 1e6)
+        tracemalloc.stop()
+    found = benchmark.pedantic(lambda: sum(1 for _ in people.pull(None)), rounds=1)
+    assert found == TASKS
+    mine, theirs = TASKS / benchmark.stats.stats.min, LISTED / listing
+    say(
+        f"pull {mine:.0f} answers/s, SDK listing {theirs:.0f}, ratio {mine / theirs:.1f} (aim 3); "
+        f"peak {peaks[0]:.1f} MB for {TASKS // 5} answers, {peaks[1]:.1f} MB for {TASKS}"
+    )
+    assert mine / theirs > 2
+    assert peaks[1] < 2 * peaks[0]

@@ -1,0 +1,390 @@
+"""Faults x (push, pull), whole commands against the real server.
+
+Whatever breaks, in the end: no image twice, none missing, every human answer kept once, and
+``status`` has said what happened.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import uuid
+from collections import Counter
+
+import pytest
+from sqlalchemy import update
+
+from connectors.base import Mismatch, Unauthorized, Unknown, Unreachable
+from connectors.label_studio import config as label_config
+from connectors.label_studio.server import annotate
+from db import queries
+from db.models import Pool
+from loop import config
+from loop.project import Project, find
+from loop.steps.embed import embed
+from loop.steps.init import init
+from loop.steps.opened import labeler, reading
+from loop.steps.pull import pull
+from loop.steps.push import push
+from loop.steps.scan import scan
+from loop.steps.status import status
+from tests.conftest import small_values, write_images
+from tests.label_studio.conftest import kill, start_again
+
+pytestmark = pytest.mark.server
+IMPORT, UPLOAD, LIST = "import?return_task_ids", "import?commit_to", "GET /api/tasks/"
+PICKS = 5
+DYING = """
+import os, signal, sys
+from contextlib import contextmanager
+from db.state import Records
+write, when, left = Records.write, sys.argv[1], int(sys.argv[2])
+
+@contextmanager
+def dying(self, *names):
+    global left
+    left -= 1
+    with write(self, *names) as session:
+        yield session
+        if left == 0 and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Records.write = dying
+sys.argv = ["coreloop", *sys.argv[3:]]
+from loop.cli import main
+main()
+"""
+
+
+class World:
+    """One project whose five test images are picked, behind a proxy, and what people answered."""
+
+    def __init__(self, project: Project, server, proxy, monkeypatch) -> None:
+        self.project, self.server, self.proxy = project, server, proxy
+        self.monkeypatch = monkeypatch
+        self.given: dict[str, str] = {}
+
+    def direct(self):
+        """A labeler that goes around the proxy."""
+        self.monkeypatch.setenv("LABEL_STUDIO_URL", self.server.url)
+        with reading(self.project) as records, records.read() as session:
+            found = labeler(self.project, session)
+        self.monkeypatch.setenv("LABEL_STUDIO_URL", self.proxy.url)
+        return found
+
+    @property
+    def picks(self) -> list[str]:
+        with reading(self.project) as records, records.read() as session:
+            return [p.key for p in queries.picks(session, 1, 0)]
+
+    def tasks(self) -> dict[str, int]:
+        return {t["data"]["coreloop_key"]: t["id"] for t in self.direct().tasks()
+                if "coreloop_key" in t["data"]}  # fmt: skip
+
+    def answer(self, keys: list[str], label: str = "digit-1") -> None:
+        annotate(self.server, int(self.direct().project["id"]), dict.fromkeys(keys, (label, 2.0)))
+        self.given |= dict.fromkeys(keys, label)
+
+    def write(self, method: str, path: str, body=None, **params):
+        people = self.direct()
+        return people.client.write(
+            method, path.format(project=people.project["id"]), body, params=params
+        )
+
+    def command(self, *words: str, code: tuple[str, ...] = ()) -> subprocess.Popen:
+        """The command line in a process of its own."""
+        program = ["-c", DYING, *code] if code else ["-c", "from loop.cli import main; main()"]
+        return subprocess.Popen(
+            [sys.executable, *program, *words, "-p", str(self.project.root)],
+            env={**os.environ, "LABEL_STUDIO_URL": self.proxy.url},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def says(self) -> str:
+        found = status(self.project)
+        return "\n".join([*found.troubles, *found.events])
+
+
+@pytest.fixture(scope="session")
+def picked(tmp_path_factory):
+    """A project ready to be pushed, made once and copied."""
+    folder = tmp_path_factory.mktemp("picked")
+    write_images(folder / "images")
+    values = small_values(folder / "images", pool={"test": PICKS},
+                          labeler={"kind": "label-studio", "error_rate": 0.0})  # fmt: skip
+    project = init(folder / "p", config.check(values, "test"))
+    scan(project)
+    embed(project)
+    return project
+
+
+@pytest.fixture
+def world(picked, tmp_path, server, proxy, monkeypatch):
+    root = tmp_path / "p"
+    shutil.copytree(picked.root, root)
+    project = find(root)
+    with reading(project) as records, records.write() as session:
+        session.execute(update(Pool).values(source={"marker": uuid.uuid4().hex}))
+    monkeypatch.setenv("LABEL_STUDIO_URL", proxy.url)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", server.token)
+    return World(project, server, proxy, monkeypatch)
+
+
+def settled(world) -> None:
+    """People finish what is open; then everything is there exactly once."""
+    world.proxy.times = 0
+    tasks = [t["data"].get("coreloop_key") for t in world.direct().tasks()]
+    counts = Counter(key for key in tasks if key)
+    assert set(counts) == set(world.picks), "an image is missing, or one too many"
+    assert set(counts.values()) == {1}, "an image is there twice"
+    done = pull(world.project)
+    world.answer([key for key in world.picks if key not in world.given], "digit-2")
+    done = pull(world.project)
+    assert (done.complete, done.answered) == (True, PICKS)
+    with reading(world.project) as records, records.read() as session:
+        answers = queries.answers(session, 1)
+    assert {a.key: a.label for a in answers} == world.given
+    assert len(answers) == PICKS
+    assert status(world.project).rounds[0].state == "labeled"
+    assert [t for t in status(world.project).troubles if t.startswith("batch")] == []
+
+
+# what breaks: (does it, error of the first try or None, what status says then)
+
+
+def breaking(fault, path, times=1):
+    return lambda world: world.proxy.breaks(fault, path, times)
+
+
+def slow(path):
+    def does(world):
+        world.monkeypatch.setattr("connectors.label_studio.client.WRITE_TIMEOUT", 1.0)
+        world.monkeypatch.setattr("connectors.label_studio.client.READ_TIMEOUT", 1.0)
+        world.proxy.breaks("slow", path)
+
+    return does
+
+
+def dying_server(path):
+    """Killed a moment after the request has reached it."""
+
+    def does(world):
+        timer = threading.Timer(0.05, kill, [world.server])
+        world.proxy.breaks(timer.start, path)
+
+    return does
+
+
+def removing_a_class(world):
+    world.direct().prepare(["digit-0", "digit-1", "digit-2"])
+    fewer = label_config.build(["digit-0", "digit-1"])
+    world.write("PATCH", "/api/projects/{project}/", {"label_config": fewer})
+
+
+LOST = {
+    "answer-lost": "drop", "502-after-it-was-done": "502", "504-after-it-was-done": "504",
+    "page-of-a-portal": "page", "503-before": "refuse", "connection-reset-before": "reset",
+}  # fmt: skip
+PUSH = {
+    **{name: (breaking(fault, IMPORT), (Unknown, Unreachable), "UNKNOWN")
+       for name, fault in LOST.items()},
+    "timeout-while-the-server-goes-on": (slow(IMPORT), Unknown, "ReadTimeout"),
+    "answer-to-an-upload-lost": (breaking("drop", UPLOAD), Unknown, "UNKNOWN"),
+    "gateway-repeats-the-request": (breaking("twice", IMPORT), None, "5 sent"),
+    "access-token-expired": (breaking("401", IMPORT), None, "5 sent"),
+    "token-revoked": (breaking("401", "/api/", 100), Unauthorized, "does not accept|answered 401"),
+    "server-killed": (dying_server(IMPORT), (Unknown, Unreachable), "UNKNOWN"),
+}  # fmt: skip
+PULL = {
+    **{name: (breaking(fault, LIST), None, "5 new") for name, fault in LOST.items()},
+    "timeout-while-the-server-goes-on": (slow(LIST), None, "5 new"),
+    "server-away-for-long": (breaking("refuse", LIST, 100), Unreachable, "answered 503"),
+    "access-token-expired": (breaking("401", LIST), None, "5 new"),
+    "token-revoked": (breaking("401", "/api/", 100), Unauthorized, "does not accept|answered 401"),
+    "server-killed": (dying_server(LIST), Unreachable, "no answer"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", PUSH)
+def test_push(world, fault):
+    breaks, error, says = PUSH[fault]
+    survive(world, breaks, error, says, lambda: push(world.project))
+    settled(world)
+
+
+@pytest.mark.parametrize("fault", PULL)
+def test_pull(world, fault):
+    push(world.project)
+    world.answer(world.picks)
+    breaks, error, says = PULL[fault]
+    survive(world, breaks, error, says, lambda: pull(world.project))
+    settled(world)
+
+
+def survive(world, breaks, error, says, command) -> None:
+    """The command meets the fault; if it fails, ``status`` says so and the same command goes on."""
+    breaks(world)
+    if error is None:
+        command()
+    else:
+        with pytest.raises(error):
+            command()
+    assert any(word in world.says() for word in says.split("|")), world.says()
+    if world.server.process.poll() is not None:
+        start_again(world.server)
+    world.proxy.times = 0
+    world.monkeypatch.setattr("connectors.label_studio.client.WRITE_TIMEOUT", 60.0)
+    world.monkeypatch.setattr("connectors.label_studio.client.READ_TIMEOUT", 60.0)
+    if error is not None:
+        command()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("commit", [1, 2, 3, 4])
+@pytest.mark.parametrize("verb", ["push", "pull"])
+def test_we_are_killed(world, verb, commit, when):
+    if verb == "pull":
+        push(world.project)
+        world.answer(world.picks)
+    killed = world.command(verb, code=(when, str(commit)))
+    assert killed.wait(120) == -9, killed.stdout.read()
+    if verb == "push" and status(world.project).rounds[0].state == "selected":
+        if (commit, when) in {(2, "after"), (3, "before")}:
+            assert "SENT" in world.says()
+        push(world.project)
+    settled(world)
+
+
+@pytest.mark.parametrize("verb", ["push", "pull"])
+def test_two_at_once(world, verb):
+    if verb == "pull":
+        push(world.project)
+        world.answer(world.picks)
+    world.proxy.breaks("slow", IMPORT if verb == "push" else LIST)
+    both = [world.command(verb) for _ in range(2)]
+    said = [(one.communicate(timeout=120)[0], one.returncode) for one in both]
+    assert min(code for _, code in said) == 0, said
+    settled(world)
+
+
+def test_push_after_tasks_were_deleted(world):
+    push(world.project)
+    world.answer(world.picks[:2])
+    pull(world.project)
+    there = world.tasks()
+    for key in world.picks[1:4]:  # one answered, two not
+        world.write("DELETE", f"/api/tasks/{there[key]}/")
+    found = pull(world.project)
+    assert (found.gone, found.answered, found.complete) == (3, 2, False)
+    assert "3 tasks were deleted" in world.says()
+    assert push(world.project).again == 2
+    assert set(world.tasks()) == set(world.picks) - {world.picks[1]}
+    world.answer(world.picks[2:], "digit-0")
+    found = pull(world.project)
+    assert (found.answered, found.complete, found.gone) == (PICKS, True, 1)
+
+
+@pytest.mark.parametrize("verb", ["push", "pull"])
+def test_project_deleted(world, verb):
+    """The answers pulled before are kept; the rest is sent to a new project."""
+    push(world.project)
+    world.answer(world.picks[:2])
+    pull(world.project)
+    world.write("DELETE", "/api/projects/{project}/")
+    if verb == "pull":
+        with pytest.raises(Mismatch, match="coreloop push"):
+            pull(world.project)
+        assert "was it deleted" in world.says()
+    assert push(world.project).again == PICKS - 2
+    assert set(world.tasks()) == set(world.picks[2:])
+    world.answer(world.picks[2:], "digit-0")
+    done = pull(world.project)
+    assert (done.answered, done.complete) == (PICKS, True)
+
+
+@pytest.mark.parametrize("verb", ["push", "pull"])
+def test_class_removed(world, verb):
+    if verb == "push":
+        removing_a_class(world)
+        push(world.project)  # nobody has answered: the class is put back
+    else:
+        push(world.project)
+        world.answer(world.picks)
+        removing_a_class_anyway(world)
+        with pytest.raises(Mismatch, match="digit-2"):
+            pull(world.project)
+        assert "digit-2" in world.says()
+        with pytest.raises(Mismatch, match="digit-2"):
+            push(world.project)
+        whole = label_config.build(["digit-0", "digit-1", "digit-2"])
+        world.write("PATCH", "/api/projects/{project}/", {"label_config": whole})
+    settled(world)
+
+
+def removing_a_class_anyway(world) -> None:
+    fewer = label_config.build(["digit-0", "digit-1"])
+    world.write("PATCH", "/api/projects/{project}/", {"label_config": fewer})
+
+
+@pytest.mark.parametrize("verb", ["push", "pull"])
+def test_ids_reused(world, verb):
+    """The server gives the ids of deleted tasks to tasks that are not ours."""
+    push(world.project)
+    there = world.tasks()
+    lost = world.picks[-2:]
+    for key in lost:
+        world.write("DELETE", f"/api/tasks/{there[key]}/")
+    foreign = world.write(
+        "POST", "/api/projects/{project}/import",
+        [{"data": {"image": "/static/x.png"}} for _ in lost], return_task_ids="true",
+    )["task_ids"]  # fmt: skip
+    assert set(foreign) == {there[key] for key in lost}
+    answer = [{"from_name": "label", "to_name": "image", "type": "choices",
+               "value": {"choices": ["digit-0"]}}]  # fmt: skip
+    for task in foreign:
+        world.write("POST", f"/api/tasks/{task}/annotations/", {"result": answer})
+    if verb == "pull":
+        world.answer(world.picks[:-2])
+        found = pull(world.project, full=True)
+        assert (found.answered, found.gone, found.complete) == (PICKS - 2, 2, False)
+        assert "2 tasks were deleted" in world.says()
+    assert push(world.project).again == 2
+    settled(world)
+
+
+@pytest.mark.parametrize("verb", ["push", "pull"])
+def test_copies(world, verb):
+    """Somebody imports our tasks a second time: blank copies go, answers given on both stay."""
+    push(world.project)
+    copies = [{"data": t["data"]} for t in world.direct().tasks()]
+    world.write("POST", "/api/projects/{project}/import", copies)
+    if verb == "push":
+        push(world.project)
+    else:
+        world.answer(world.picks)  # on both tasks of each image, as one person
+        done = pull(world.project)
+        assert (done.twice, done.answered, done.complete) == (PICKS, PICKS, True)
+        assert "two labelled tasks" in world.says()
+        return
+    settled(world)
+
+
+def test_pages_that_shift_while_people_work(world, monkeypatch):
+    push(world.project)
+    monkeypatch.setattr("connectors.label_studio.labeler.PAGE", 2)
+    world.answer(world.picks[:2])
+    pull(world.project)
+    edits = iter([world.picks[2:3], world.picks[3:]])
+
+    def between_pages():
+        world.answer(next(edits, []))
+
+    world.proxy.breaks(between_pages, LIST, times=2)
+    pull(world.project)
+    settled(world)
