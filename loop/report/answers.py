@@ -61,9 +61,11 @@ def _earlier(own: list[Difference]) -> str:
 
 def cost_so_far(facts: Facts) -> str:
     """What has it cost?"""
-    if facts.hours is None:
-        return "No labelling times are known."
-    text = f"{facts.hours:.1f} hours of labelling so far"
+    known = []
+    if facts.hours is not None:
+        known.append(f"{facts.hours:.1f} hours of labelling so far")
     if facts.money:
-        text += f", {facts.money:.0f} {facts.currency}"
-    return text + ". 'coreloop plan --target 0.95' says what reaching a target takes."
+        known.append(f"{facts.money:.0f} {facts.currency}")
+    if not known:
+        return "No labelling times are known."
+    return ", ".join(known) + ". 'coreloop plan --target 0.95' says what reaching a target takes."

@@ -32,7 +32,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Difference:
-    """Paired difference to random at equal labels, in accuracy, with its 95 % interval."""
+    """Paired difference to random at equal labels, in accuracy, with its 95 % interval.
+
+    ``saved``: how many more labels random needs for the accuracy; ``saved_interval``: 95 %, None
+    where it is not known, an end None where it lies beyond random's measured curve.
+    """
 
     method: str
     kind: str
@@ -42,11 +46,22 @@ class Difference:
     high: float
     saved: float | None
     n: int
+    saved_interval: tuple[float | None, float | None] | None = None
+
+    @property
+    def saved_text(self) -> str:
+        """For a table: ``120 (40 to 210)``."""
+        if self.saved is None:
+            return "-"
+        if self.saved_interval is None:
+            return f"{self.saved:.0f}"
+        low, high = ("?" if v is None else f"{v:.0f}" for v in self.saved_interval)
+        return f"{self.saved:.0f} ({low} to {high})"
 
 
 @dataclass(frozen=True)
 class PickShown:
-    """A picked image in the contact sheet."""
+    """A picked image in the contact sheet. ``predicted``: by a model of all other labels."""
 
     key: str
     uri: str
@@ -61,6 +76,18 @@ class PickShown:
     def data_uri(self) -> str:
         """The thumbnail for an ``img`` tag."""
         return "data:image/jpeg;base64," + base64.b64encode(self.thumbnail).decode()
+
+
+@dataclass(frozen=True)
+class MapPoint:
+    """An image on the map, x and y in [0, 1]. ``state``: pool, picked (no label yet), labelled, or
+    wrong: a model of all other labels contradicts its label."""
+
+    x: float
+    y: float
+    state: str = "pool"
+    text: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,9 +137,11 @@ class Facts:
     money: float | None
     currency: str
     picks: list[PickShown]
-    points: list[tuple[float, float, str]]
+    points: list[MapPoint]
     suspicious: list[dict[str, Any]]
     provenance: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    """What to know before trusting the numbers."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, thumbnails left out."""

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from connectors.base import SourceError
-from db import arrays, queries
-from db.queries import Answer, Picked
+from db import queries
+from db.queries import Answer
+from loop.compare import Row
 from loop.costs import hours
-from loop.errors import DataError, NotReady
+from loop.errors import NotReady
 from loop.project import Project
 from loop.report import write
-from loop.report.facts import Annotator, Curve, Difference, Facts, PickShown, Point, RoundShown
-from loop.select import strata_budgets
+from loop.report.facts import Annotator, Curve, Difference, Facts, Point, RoundShown
+from loop.saved import saved_interval
+from loop.seeds import generator
 from loop.steps.compare import COMPARED, comparison_rows
 from loop.steps.embed import embeddings
 from loop.steps.labels import collected, outstanding
-from loop.steps.opened import reading, source, versions
+from loop.steps.opened import reading, versions
+from loop.steps.pictures import contact_sheet, embedding_map
+from loop.suspicious import LEAST, left_out
 
-THUMBNAILS = 200
-MAP_POINTS = 2000
+SUSPICIOUS = 20
 
 
 def report(project: Project) -> dict[str, Path]:
@@ -49,7 +51,7 @@ def facts(project: Project) -> Facts:
         labels = collected(session, project, pool.id)
         picks = [p for p in queries.picks(session, pool.id) if p.arm != "test"]
         rounds = [_round(session, project, r) for r in queries.rounds(session, pool.id)]
-        predicted, sure = _predictions(session, project, pool.id)
+        judged = _judged(session, project, labels)
         runs = queries.runs(session, pool.id)
         live = [run for _, run in runs if run.arm == "all"]
         names = config.project.classes
@@ -66,7 +68,7 @@ def facts(project: Project) -> Facts:
             curves=_curves(runs, rows),
             differences=[
                 Difference(r.method, r.kind, r.budget, r.difference, *r.difference_interval,
-                           r.saved, r.n)
+                           r.saved, r.n, _saved_interval(project, runs, r))
                 for r in rows if r.difference is not None
             ],
             metrics=live[-1].metrics if live else None,
@@ -76,9 +78,9 @@ def facts(project: Project) -> Facts:
             hours=seconds,
             money=_money(project, seconds, len(answers)),
             currency=config.costs.currency,
-            picks=_shown(project, picks, labels, predicted),
-            points=_map(session, project, picks, labels, predicted),
-            suspicious=_suspicious(project, picks, labels, predicted, sure),
+            picks=contact_sheet(project, picks, labels, judged.said),
+            points=embedding_map(session, project, picks, labels, judged.said),
+            suspicious=_suspicious(session, project, pool.id, judged),
             provenance={
                 "pool": {"id": pool.id, "digest": pool.digest, "name": pool.name},
                 "rounds": [vars(r) for r in rounds],
@@ -91,6 +93,7 @@ def facts(project: Project) -> Facts:
                 "versions": versions(),
                 "config": config.model_dump(exclude={"project": {"database"}}),
             },
+            notes=_notes(project, rows, seconds),
         )  # fmt: skip
 
 
@@ -136,22 +139,13 @@ def _curves(runs: list[Any], rows: list[Any]) -> list[Curve]:
     return curves
 
 
-def _predictions(
-    session: Session, project: Project, pool_id: int
-) -> tuple[dict[int, str], dict[int, float]]:
-    """Array row -> class the newest model says, and how sure it is."""
-    for found in reversed(queries.rounds(session, pool_id)):
-        row = arrays.find(
-            session, pool_id=pool_id, kind="probabilities", name="pool", of=f"round-{found.number}"
-        )
-        if row is not None:
-            p = np.asarray(arrays.load(row, project.arrays), dtype=np.float64)
-            rows = queries.split_rows(session, pool_id, "pool")[: len(p)]
-            names = project.config.project.classes
-            best = p.argmax(axis=1)
-            said = {int(r): names[int(b)] for r, b in zip(rows, best, strict=True)}
-            return said, {int(r): float(v) for r, v in zip(rows, p.max(axis=1), strict=True)}
-    return {}, {}
+def _saved_interval(
+    project: Project, runs: list[Any], row: Row
+) -> tuple[float | None, float | None] | None:
+    compared = [run for _, run in runs if run.arm == COMPARED]
+    accuracy = {(r.method, r.labels, r.seed): float(r.metrics["accuracy"]) for r in compared}
+    rng = generator(project.config.project.seed, "labels saved", row.method, row.budget)
+    return saved_interval(accuracy, row.method, row.budget, rng)
 
 
 def _annotators(answers: list[Answer]) -> list[Annotator]:
@@ -177,100 +171,68 @@ def _agreement(answers: list[Answer]) -> float | None:
 
 
 def _money(project: Project, hours_: float | None, count: int) -> float | None:
+    """None without a rate, and with one by the hour but no times: half a price is none."""
     costs = project.config.costs
-    total = costs.per_label * count + costs.hourly_rate * (hours_ or 0.0)
-    return total or None
+    if costs.hourly_rate and hours_ is None:
+        return None
+    return costs.per_label * count + costs.hourly_rate * (hours_ or 0.0) or None
 
 
-def _shown(
-    project: Project, picks: list[Picked], labels: dict[int, int], predicted: dict[int, str]
-) -> list[PickShown]:
-    """The first picks of each round, at most ``THUMBNAILS`` in all, shared evenly."""
-    from loop.images import thumbnail
-
-    images, names = source(project), project.config.project.classes
-    sizes = Counter(p.round for p in picks)
-    numbers = sorted(sizes)
-    budgets = strata_budgets(np.array([sizes[n] for n in numbers], dtype=np.int64), THUMBNAILS)
-    share = dict(zip(numbers, budgets, strict=True))
-    taken: Counter[int] = Counter()
-    shown = []
-    for pick in picks:
-        if taken[pick.round] >= share[pick.round]:
-            continue
-        taken[pick.round] += 1
-        try:
-            small = thumbnail(images.read(pick.uri), name=pick.uri)
-        except (SourceError, DataError):
-            continue  # a picture that has gone is no reason to have no report
-        shown.append(
-            PickShown(
-                pick.key, pick.uri, pick.round, pick.arm, pick.rank,
-                names[labels[pick.row]] if pick.row in labels else None,
-                predicted.get(pick.row), small,
-            )
-        )  # fmt: skip
-    return shown
+def _notes(project: Project, rows: list[Row], hours_: float | None) -> list[str]:
+    notes = []
+    same = sorted({r.method for r in rows if r.n > 1 and r.sd == 0})
+    if same:
+        notes.append(
+            f"{', '.join(same)}: every seed gave the same accuracy at some number of labels, so "
+            "the band over seeds has no width there. The method chooses without chance; its "
+            "accuracy still depends on the test images and on which images the pool has."
+        )
+    if project.config.costs.hourly_rate and hours_ is None:
+        notes.append("No labelling times are known, so pay by the hour gives no cost.")
+    return notes
 
 
-def _map(
-    session: Session,
-    project: Project,
-    picks: list[Picked],
-    labels: dict[int, int],
-    predicted: dict[int, str],
-) -> list[tuple[float, float, str]]:
-    """(x, y, kind) in [0, 1] of picks and of a sample of the pool; kind names picked files."""
+@dataclass(frozen=True)
+class _Judged:
+    """What a model of all other labels says of each: (k,) rows and classes, (k, C) chances."""
+
+    rows: np.ndarray
+    given: np.ndarray
+    chances: np.ndarray
+
+    @property
+    def said(self) -> dict[int, int]:
+        """Array row -> class."""
+        best = self.chances.argmax(axis=1)
+        return {int(r): int(b) for r, b in zip(self.rows, best, strict=True)}
+
+
+def _judged(session: Session, project: Project, labels: dict[int, int]) -> _Judged:
+    classes = len(project.config.project.classes)
+    rows = np.array(sorted(labels), dtype=np.int64)
+    given = np.array([labels[int(row)] for row in rows], dtype=np.int64)
+    nothing = _Judged(rows[:0], given[:0], np.empty((0, classes)))
+    if len(rows) < LEAST or len(np.unique(given)) < 2:
+        return nothing
     try:
-        all_rows = embeddings(session, project)
+        return _Judged(rows, given, left_out(embeddings(session, project)[rows], given, classes))
     except NotReady:
-        return []
-    pool = queries.the_pool(session)
-    rows = queries.split_rows(session, pool.id, "pool")
-    step = max(1, len(rows) // MAP_POINTS)
-    chosen = {p.row: p for p in picks[:MAP_POINTS]}
-    shown = np.array(sorted({int(r) for r in rows[::step]} | set(chosen)), dtype=np.int64)
-    if len(shown) < 3:
-        return []
-    places = _plane(np.asarray(all_rows[shown], dtype=np.float64))
-    names = project.config.project.classes
-    points = []
-    for row, (x, y) in zip(shown, places, strict=True):
-        kind = "pool"
-        if int(row) in chosen:
-            label = names[labels[int(row)]] if int(row) in labels else None
-            said = predicted.get(int(row))
-            state = "wrong" if label and said and label != said else "picked"
-            kind = f"{state}: {chosen[int(row)].uri} ({label or 'no label yet'})"
-        points.append((float(x), float(y), kind))
-    return points
-
-
-def _plane(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(M, 2) first two principal directions, each scaled to [0, 1]."""
-    x = x - x.mean(axis=0)
-    if x.shape[1] == 1:
-        x = np.hstack([x, np.zeros_like(x)])
-    _, axes = np.linalg.eigh(x.T @ x)
-    flat = x @ axes[:, :-3:-1]
-    span = np.maximum(np.ptp(flat, axis=0), 1e-12)
-    out: NDArray[np.float64] = (flat - flat.min(axis=0)) / span
-    return out
+        return nothing
 
 
 def _suspicious(
-    project: Project,
-    picks: list[Picked],
-    labels: dict[int, int],
-    predicted: dict[int, str],
-    sure: dict[int, float],
+    session: Session, project: Project, pool_id: int, judged: _Judged
 ) -> list[dict[str, Any]]:
-    """Labels that the newest model contradicts although it was trained on them, surest first."""
-    names = project.config.project.classes
-    found = [
-        {"uri": p.uri, "key": p.key, "label": names[labels[p.row]], "predicted": predicted[p.row],
-         "confidence": sure[p.row]}
-        for p in picks
-        if p.row in labels and p.row in predicted and names[labels[p.row]] != predicted[p.row]
+    """Labels, test images' too, contradicted by a model of all other labels; surest first."""
+    names, uris = project.config.project.classes, queries.row_uris(session, pool_id)
+    test = set(queries.split_rows(session, pool_id, "test").tolist())
+    chances, place = judged.chances, np.arange(len(judged.rows))
+    said = chances.argmax(axis=1)
+    doubt = chances[place, said] - chances[place, judged.given]
+    return [
+        {"uri": uris[int(judged.rows[i])],
+         "split": "test" if int(judged.rows[i]) in test else "train",
+         "label": names[judged.given[i]], "predicted": names[said[i]],
+         "confidence": float(chances[i, said[i]]), "doubt": float(doubt[i])}
+        for i in np.argsort(-doubt, kind="stable")[:SUSPICIOUS] if doubt[i] > 0
     ]  # fmt: skip
-    return sorted(found, key=lambda one: -float(str(one["confidence"])))[:20]

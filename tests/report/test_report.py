@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
 import subprocess
 
 import pytest
 
 from loop import config
 from loop.steps.init import init
-from loop.steps.report import report
+from loop.steps.report import facts, report
 from loop.steps.run import run
 from tests.conftest import small_values, write_images
 
@@ -30,15 +31,15 @@ def finished(tmp_path_factory):
 
 
 def test_every_number_can_be_traced(finished):
-    facts = json.loads(report(finished)["json"].read_text())
-    runs = {r["id"]: r for r in facts["provenance"]["runs"]}
-    for curve in facts["curves"]:
+    said = json.loads(report(finished)["json"].read_text())
+    runs = {r["id"]: r for r in said["provenance"]["runs"]}
+    for curve in said["curves"]:
         for point in curve["points"]:
             mine = [runs[i]["accuracy"] for i in point["runs"]]
             assert point["accuracy"] == pytest.approx(sum(mine) / len(mine))
             assert {runs[i]["labels"] for i in point["runs"]} == {point["labels"]}
-    assert facts["provenance"]["versions"]["numpy"]
-    assert facts["provenance"]["config"]["project"]["seed"] == 3
+    assert said["provenance"]["versions"]["numpy"]
+    assert said["provenance"]["config"]["project"]["seed"] == 3
 
 
 def test_html_is_whole_and_small(finished):
@@ -62,6 +63,51 @@ def test_hostile_names_are_text(tmp_path):
     assert "evil<b>" not in html
     assert html.count("<script>") == 1  # our own
     assert "<script" not in report(project)["md"].read_text().replace(f"# {HOSTILE}", "")
+
+
+def test_wrong_labels_are_found_by_a_model_that_has_not_seen_them(tmp_path):
+    write_images(tmp_path / "images", count=90)
+    values = small_values(tmp_path / "images", labeler={"kind": "oracle", "error_rate": 0.0},
+                          selection={"scorer": "random", "budgets": [40]})  # fmt: skip
+    project = init(tmp_path / "p", config.check(values, "test"))
+    run(project)
+    assert facts(project).suspicious == []
+    with sqlite3.connect(project.root / "coreloop.db") as raw:
+        item, label = raw.execute(
+            "SELECT annotation.item_id, label FROM annotation JOIN pick USING (item_id) "
+            "WHERE arm = 'coreset' ORDER BY item_id LIMIT 1"
+        ).fetchone()
+        other = "digit-1" if label == "digit-0" else "digit-0"
+        raw.execute("UPDATE annotation SET label = ? WHERE item_id = ?", (other, item))
+    (first, *_) = facts(project).suspicious
+    assert (first["label"], first["predicted"], first["split"]) == (other, label, "train")
+
+
+def test_half_a_price_is_no_price(finished):
+    def with_costs(**costs):
+        values = finished.config.model_dump()
+        values["costs"] = costs
+        return facts(type(finished)(finished.root, config.check(values, "test")))
+
+    hours = with_costs().hours
+    count = sum(a.labels + a.skips for a in with_costs().annotators)
+    assert with_costs(per_label=0.5).money == pytest.approx(0.5 * count)
+    priced = with_costs(hourly_rate=30.0, per_label=0.5)
+    if hours is None:
+        assert priced.money is None
+        assert any("pay by the hour" in note for note in priced.notes)
+    else:
+        assert priced.money == pytest.approx(0.5 * count + 30 * hours)
+
+
+def test_a_method_without_chance_is_said_to_have_no_band(finished):
+    with sqlite3.connect(finished.root / "coreloop.db") as raw:
+        raw.execute(
+            "UPDATE run SET metrics = json_set(metrics, '$.accuracy', 0.75) "
+            "WHERE arm = 'compared' AND method = 'kmeans'"
+        )
+    assert any("kmeans: every seed" in note for note in facts(finished).notes)
+    assert "Note: kmeans" in report(finished)["html"].read_text()
 
 
 def test_before_the_first_round(project):
@@ -98,6 +144,9 @@ def test_in_a_real_browser_nothing_is_fetched_and_nothing_overflows(finished, tm
             assert page.locator(".sheet img").evaluate_all(
                 "all => all.every(i => i.naturalWidth > 0)"
             )
+            page.locator(".map .labelled").first.click(force=True)
+            assert page.locator("#shown img").count() == 1
+            assert "digit-" in page.locator("#shown").inner_text()
         browser.close()
 
 

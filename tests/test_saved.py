@@ -1,0 +1,43 @@
+"""Labels saved: an interval over seeds, open where random's curve ends."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from loop.saved import saved_interval
+
+
+def cells(shift, seeds=8, noise=0.01, budgets=(10, 20, 40, 80)):
+    """Random rises 0.1 per doubling; the other method is ``shift`` doublings ahead."""
+    rng = np.random.default_rng(0)
+    out = {}
+    for s in range(seeds):
+        for b in budgets:
+            height = 0.4 + 0.1 * np.log2(b / 10)
+            out["random", b, s] = height + noise * rng.standard_normal()
+            out["mine", b, s] = height + 0.1 * shift + noise * rng.standard_normal()
+    return out
+
+
+def interval(found, budget):
+    return saved_interval(found, "mine", budget, np.random.default_rng(1))
+
+
+def test_one_doubling_saves_as_many_labels_as_there_are():
+    low, high = interval(cells(1), 20)
+    assert low < 20 < high
+    assert high - low < 15
+    exact = interval(cells(1, noise=1e-9), 20)
+    assert exact == pytest.approx((20, 20), abs=0.1)
+
+
+def test_beyond_randoms_curve_an_end_is_open():
+    low, high = interval(cells(0.97), 40)
+    assert low is not None
+    assert high is None
+    assert interval(cells(3), 80) is None
+
+
+def test_two_seeds_say_nothing():
+    assert interval(cells(1, seeds=2), 20) is None
