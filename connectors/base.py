@@ -174,6 +174,12 @@ class Labeler(Protocol):
     lag: float
     """Seconds that the other side may still work on a push whose answer was lost."""
 
+    @property
+    def version(self) -> str:
+        """Names what answers there hang on, such as a label config; another one after a change
+        that makes earlier answers unreadable. Empty where nothing can change."""
+        ...
+
     def prepare(self, classes: Sequence[str]) -> None:
         """Make the other side ready for these classes; idempotent.
 
@@ -216,4 +222,22 @@ class Labeler(Protocol):
 
     def progress(self) -> Progress:
         """Counts, cheap enough to poll."""
+        ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """A labeler that can show guesses on tasks that are there already."""
+
+    def predict(self, tasks: Mapping[str, str], guesses: Mapping[str, Prediction]) -> None:
+        """Shows ``guesses`` (by item key) on ``tasks`` (item key -> remote id); idempotent."""
+        ...
+
+
+@runtime_checkable
+class AsksAgain(Protocol):
+    """A labeler that can ask one more person about an image."""
+
+    def ask_again(self, tasks: Mapping[str, str]) -> int:
+        """Opens these tasks (item key -> remote id) once more; returns how many."""
         ...

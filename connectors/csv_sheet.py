@@ -36,6 +36,7 @@ class CsvSheet:
     root: Path
     name: str = "csv"
     lag: float = 0.0
+    version: str = ""
     cursor: str | None = field(default=None, init=False)
     present: dict[str, set[str]] = field(default_factory=dict, init=False)
 

@@ -42,6 +42,7 @@ class Oracle:
     seed: int = 0
     name: str = "oracle"
     lag: float = 0.0
+    version: str = ""
     cursor: str | None = field(default=None, init=False)
     present: dict[str, set[str]] = field(default_factory=dict, init=False)
 

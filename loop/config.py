@@ -75,6 +75,10 @@ class LabelerSection(Section):
     images: Literal["upload", "local", "url"] = "upload"
     local_root: str = ""
     """LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT of the server, for images = "local"."""
+    url_base: str = ""
+    """Where the browser finds the pool's folder, for images = "url": https://host/photos."""
+    order: Literal["picked", "uncertain"] = "picked"
+    """What people see first: the picks in their order, or what the guesses are least sure of."""
     overlap: int = Field(1, ge=1, le=20)
     """Different people per image."""
     consensus: Literal["majority", "dawid-skene"] = "majority"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.annotators import EXTRA
+from loop.errors import ConfigError
+
 STRENGTHS = 10.0 ** np.arange(-4, 3)
 """Candidates, times the mean squared norm of the centred rows."""
 LEAST = 10
@@ -50,3 +53,22 @@ def left_out(x: NDArray[np.floating], y: NDArray[np.int64], n_classes: int) -> N
     positive = np.clip(best, 0.0, None)
     out: NDArray[np.float64] = positive / np.maximum(positive.sum(axis=1, keepdims=True), 1e-12)
     return out
+
+
+def probably_wrong(y: NDArray[np.int64], chances: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Places in (k,) labels that confident learning holds for mistakes, the least credible first.
+
+    Args:
+        chances: (k, C) as ``left_out`` gives them.
+
+    Source: Northcutt, Jiang and Chuang, Confident Learning, JAIR 2021 (arXiv:1911.00068); cleanlab.
+
+    Raises:
+        ConfigError: cleanlab is not installed.
+    """
+    try:
+        from cleanlab.filter import find_label_issues
+    except ImportError:
+        raise ConfigError(f"the search for wrong labels {EXTRA}") from None
+    found = find_label_issues(y, chances, return_indices_ranked_by="self_confidence", n_jobs=1)
+    return np.asarray(found, dtype=np.int64)

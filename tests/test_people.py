@@ -15,9 +15,7 @@ from loop.annotators import (
     majority,
 )
 from loop.costs import hours, pace, paces, typical
-from loop.errors import ConfigError, DataError
-from loop.suspects import out_of_fold, suspects
-from loop.train import Task, get
+from loop.errors import ConfigError
 
 
 def noisy_votes(accuracies, items=400, classes=4, seed=0):
@@ -103,42 +101,6 @@ def test_real_votes_on_cifar10(shared):
     wrong = {method: errors(votes, method, truth) for method in ("majority", "dawid-skene")}
     assert wrong["dawid-skene"] < 0.083 < wrong["majority"] < 0.095
     assert len(disagreements(votes)) > 15_000
-
-
-def blobs(n=300, classes=3):
-    rng = np.random.default_rng(1)
-    labels = np.arange(n) % classes
-    x = rng.standard_normal((n, 8)) + 4 * np.eye(classes, 8)[labels]
-    return Task(classes, x.astype(np.float32), x[:30].astype(np.float32), labels[:30]), labels
-
-
-def test_wrong_labels_are_found():
-    pytest.importorskip("cleanlab", reason="extra 'annotators' not installed")
-    task, truth = blobs()
-    labels = truth.copy()
-    flipped = np.arange(0, 300, 15)
-    labels[flipped] = (labels[flipped] + 1) % 3
-    labels[-30:] = -1
-    flipped = flipped[flipped < 270]
-    found = suspects(labels, out_of_fold(get("linear"), task, labels, np.random.default_rng(0)))
-    assert len(set(found[: len(flipped)]) & set(flipped)) >= 0.7 * len(flipped)
-    assert not set(found) & set(range(270, 300))
-
-
-def test_predictions_are_out_of_fold():
-    """A model that has learnt its rows by heart cannot show it on rows it has not seen."""
-    task, _ = blobs()
-    labels = np.random.default_rng(2).integers(3, size=300)
-    found = out_of_fold(get("linear"), task, labels, np.random.default_rng(0))
-    assert np.isfinite(found).all()
-    assert (found.argmax(axis=1) == labels).mean() < 0.45
-
-
-def test_too_few_labels_to_check():
-    task, truth = blobs()
-    few = np.where(np.arange(300) < 3, truth, -1)
-    with pytest.raises(DataError, match="too few"):
-        out_of_fold(get("linear"), task, few, np.random.default_rng(0))
 
 
 def test_a_lunch_break_does_not_count():

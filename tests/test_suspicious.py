@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import Ridge
 
 from loop import suspicious
-from loop.suspicious import left_out
+from loop.suspicious import left_out, probably_wrong
 
 
 @pytest.mark.parametrize(("k", "dims"), [(40, 8), (20, 64)])
@@ -44,3 +44,17 @@ def test_planted_errors_come_first():
 def test_identical_rows_and_one_class():
     assert np.isfinite(left_out(np.ones((12, 4)), np.arange(12) % 2, 2)).all()
     assert np.isfinite(left_out(np.eye(12), np.zeros(12, np.int64), 2)).all()
+
+
+def test_confident_learning_names_planted_errors():
+    pytest.importorskip("cleanlab", reason="extra 'annotators' not installed")
+    x, y = load_digits(return_X_y=True)
+    x, y = x[:600], y[:600].astype(np.int64)
+    rng = np.random.default_rng(1)
+    wrong = rng.choice(600, size=30, replace=False)
+    told = y.copy()
+    told[wrong] = (y[wrong] + rng.integers(1, 10, size=30)) % 10
+    found = probably_wrong(told, left_out(x, told, 10))
+    right = len(set(found) & set(wrong))
+    assert right >= 22
+    assert right / len(found) > 0.75

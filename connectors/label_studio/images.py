@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
+import httpx
+
 from connectors.base import Item, Rejected
 from connectors.label_studio.client import Client
 
@@ -88,13 +90,46 @@ class OnDisk:
 
 
 class ByUrl:
-    """Addresses as they are; the image server must send CORS headers, or nothing shows."""
+    """Addresses (http, s3, gs, ...) as they are, or below ``base``. Without CORS headers from an
+    image server the browser shows nothing, and people could still press a choice: so the first
+    address is tried as the browser would."""
+
+    def __init__(self, base: str = "") -> None:
+        self.base = base.rstrip("/")
 
     def addresses(self, client: Client, project: int, items: Sequence[Item]) -> list[str]:
-        strange = [i.uri for i in items if "://" not in i.uri]
-        if strange:
-            raise Rejected(f"{strange[0]!r} is no URL; set images = 'upload' under [labeler]")
-        return [item.uri for item in items]
+        found = [self._address(item.uri) for item in items]
+        if found and found[0].startswith("http"):
+            _check_shows(found[0], client.url)
+        return found
+
+    def _address(self, uri: str) -> str:
+        if "://" in uri:
+            return uri
+        if not self.base:
+            raise Rejected(
+                f"{uri!r} is no URL; set url_base under [labeler] to where the folder is served, "
+                "or images = 'upload'"
+            )
+        return f"{self.base}/{quote(uri)}"
+
+
+def _check_shows(address: str, page: str) -> None:
+    """Raises Rejected if the server answers and a page at ``page`` may not show the image. Where
+    nobody answers it may still be that the annotators' browsers get there."""
+    try:
+        with httpx.stream("GET", address, headers={"Origin": page}, timeout=10) as answer:
+            allowed = answer.headers.get("Access-Control-Allow-Origin", "")
+            code = answer.status_code
+    except httpx.HTTPError:
+        return
+    if code >= 400:
+        raise Rejected(f"{address} answers {code}, so nobody would see it; check url_base")
+    if allowed not in ("*", page) and not address.startswith(page + "/"):
+        raise Rejected(
+            f"{address} sends no Access-Control-Allow-Origin header, so the browser would show no "
+            "image; let the image server send it, or set images = 'upload' under [labeler]"
+        )
 
 
 def _suffix(uri: str) -> str:

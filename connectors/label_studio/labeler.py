@@ -43,7 +43,10 @@ class LabelStudio:
         read: uri -> bytes, for uploads.
         images: "upload", "local" (below ``local_root``) or "url".
         image_root: folder that uris are relative to, for "local".
+        url_base: where the browser finds the images' folder, for "url".
         overlap: different people per image.
+        order: "picked" (as pushed), or "uncertain": by the score of the newest predictions, which
+            people get who start with "Label All Tasks".
         project_id: an existing project to adopt; its label config must fit.
     """
 
@@ -59,12 +62,14 @@ class LabelStudio:
         images: str = "upload",
         local_root: str | None = None,
         image_root: Path | None = None,
+        url_base: str = "",
+        order: str = "picked",
         overlap: int = 1,
         project_id: int | None = None,
         attempts: int = 5,
     ) -> None:
         self.client = Client(url, token, attempts=attempts)
-        self.title, self.marker, self.overlap = title, marker, overlap
+        self.title, self.marker, self.overlap, self.order = title, marker, overlap, order
         self.classes, self._adopted = list(classes), project_id
         self.name = f"label-studio:{marker[:12]}"
         self.lag = LAG
@@ -78,7 +83,7 @@ class LabelStudio:
                 raise Rejected("images = 'local' needs local_root under [labeler]")
             self._serving = OnDisk(Path(local_root), image_root)
         elif images == "url":
-            self._serving = ByUrl()
+            self._serving = ByUrl(url_base)
 
     # project
 
@@ -157,6 +162,11 @@ class LabelStudio:
         """Where people label."""
         return f"{self.client.url}/projects/{self.project['id']}/data"
 
+    @property
+    def version(self) -> str:
+        """See connectors.base.Labeler."""
+        return config.digest(self.project["label_config"])
+
     def controls(self) -> config.Controls:
         """Names and classes of the project's config. Raises Mismatch if a class has gone."""
         controls = config.read(self.project["label_config"])
@@ -192,10 +202,33 @@ class LabelStudio:
             there = dict(self.find(batch))
             if len(there) < len(items):
                 raise Unknown("the server is still importing; repeat the command in a while")
-        versions = {i.prediction.version for i in wanted if i.prediction}
-        if versions:
-            self._show_predictions(max(versions))
+        guesses = {i.key: i.prediction for i in wanted if i.prediction}
+        if guesses and (answer or {}).get("prediction_count", len(guesses)) != len(guesses):
+            self.predict(there, guesses)
+        elif guesses:
+            self._show_predictions({guess.version for guess in guesses.values()})
         return there
+
+    def predict(self, tasks: Mapping[str, str], guesses: Mapping[str, Prediction]) -> None:
+        """Shows these guesses (by item key) on tasks that are there, and no others of their
+        versions: what the server has of them is replaced, so that repeating it adds nothing.
+
+        Raises:
+            Mismatch: a guess names no class of the label config.
+            Unknown: the server stored fewer; the same call puts it right.
+        """
+        controls, path = self.controls(), f"/api/projects/{self.project['id']}/"
+        wanted = [
+            {"task": int(tasks[key]), **_prediction(guess, controls)}
+            for key, guess in guesses.items() if key in tasks
+        ]  # fmt: skip
+        versions = {guess.version for guess in guesses.values()}
+        for version in versions:
+            self.client.write("DELETE", path + "model-versions/", {"model_version": version})
+        answer = self.client.write("POST", path + "import/predictions", wanted)
+        if int((answer or {}).get("created", 0)) != len(wanted):
+            raise Unknown(f"the server kept {answer} of {len(wanted)} predictions; repeat it")
+        self._show_predictions(versions)
 
     def _task(
         self, item: Item, address: str, batch: Batch, controls: config.Controls
@@ -205,12 +238,12 @@ class LabelStudio:
             task["predictions"] = [_prediction(item.prediction, controls)]
         return task
 
-    def _show_predictions(self, version: str) -> None:
+    def _show_predictions(self, versions: set[str]) -> None:
         """The server keeps showing the first version it ever got; this names the newest."""
-        self.client.write(
-            "PATCH", f"/api/projects/{self.project['id']}/",
-            {"model_version": version, "show_collab_predictions": True},
-        )  # fmt: skip
+        values = {"model_version": max(versions), "show_collab_predictions": True}
+        if self.order == "uncertain":
+            values["sampling"] = "Uncertainty sampling"
+        self.client.write("PATCH", f"/api/projects/{self.project['id']}/", values)
 
     def find(self, batch: Batch) -> Mapping[str, str]:
         """What is there of a batch. Of copies (somebody imported twice) those that people have
@@ -353,6 +386,11 @@ def _choice(result: list[dict[str, Any]], controls: config.Controls) -> str | No
 
 
 def _prediction(guess: Prediction, controls: config.Controls) -> dict[str, Any]:
+    """As the server takes it; the server itself checks neither class nor score."""
+    if guess.label not in controls.classes or not 0 <= guess.score <= 1:
+        raise Mismatch(
+            f"the guess {guess.label!r} with score {guess.score} fits no choice of the label config"
+        )
     return {
         "model_version": guess.version,
         "score": guess.score,

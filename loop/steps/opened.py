@@ -150,6 +150,8 @@ def _label_studio(project: Project, pool: Pool) -> Labeler:
         images=settings.images,
         local_root=settings.local_root or None,
         image_root=project.path(project.config.pool.path),
+        url_base=settings.url_base,
+        order=settings.order,
         overlap=settings.overlap,
         project_id=settings.project or None,
     )

@@ -18,7 +18,7 @@ from loop.errors import NotReady
 from loop.project import Project
 from loop.steps.labels import outstanding
 from loop.steps.opened import labeler, writing
-from loop.steps.remote import Noticed, failures_noted, notice, sent_count
+from loop.steps.remote import Noticed, check_config, failures_noted, notice, sent_count
 
 CHUNK = 1000
 
@@ -64,6 +64,8 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
             cursor = session.get(Cursor, people.name)
             since = None if full or cursor is None else cursor.value
         with failures_noted(records, "pull", found.number):
+            with records.read() as session:
+                check_config(session, people, pool.id)
             new, foreign, unknown = _store(records, project, people.name, people.pull(since))
             with records.write("pull-cursor") as session:
                 gone = _tombstones(session, people)

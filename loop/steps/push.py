@@ -18,6 +18,7 @@ from connectors.base import (
     Labeler,
     Mismatch,
     Prediction,
+    Predicts,
     Rejected,
     Unauthorized,
 )
@@ -27,7 +28,14 @@ from db.state import Records, advance, log
 from loop.project import Project
 from loop.steps.opened import current_round, labeler, writing
 from loop.steps.predictions import predictions
-from loop.steps.remote import failures_noted, notice, sent_count, unanswered_and_gone
+from loop.steps.remote import (
+    check_config,
+    failures_noted,
+    keep_config,
+    notice,
+    sent_count,
+    unanswered_and_gone,
+)
 
 BATCH = 1000
 """Label Studio imports a thousand tasks at 2,400 a second, one by one at 11."""
@@ -54,7 +62,7 @@ def push(
     """Sends the picks of the current round that are not there yet, in labelling order.
 
     In a round that people label already this looks for tasks that have been deleted on the other
-    side, and sends those without an answer again.
+    side and sends those without an answer again; the guesses shown are replaced by today's.
 
     Raises:
         NotReady: the round has no picks, or is past this step.
@@ -73,18 +81,23 @@ def push(
             return Pushed(0, 0, len(unsent), None)
         with failures_noted(records, "push", number):
             people.prepare(project.config.project.classes)
+            with records.read() as session:
+                check_config(session, people, pool.id)
             recovered, twice = _settle(records, people, number)
             there = people.inventory() if open_ else None
-            again = _plan(records, project, people.name, round_id, there)
             guesses = predictions(records, project, number)
+            again = _plan(records, project, people.name, round_id, there, guesses)
             sent = 0
             while (batch := _next_planned(records, people.name)) is not None:
                 sent += _send(records, people, batch, number, guesses, check=batch in twice)
                 on_progress(sent + recovered, total)
+            if open_ and guesses and isinstance(people, Predicts):
+                people.predict(_tasks(records, round_id), guesses)
             url = _look_for_copies(records, people)
         with records.write("push") as session:
             if not open_:
                 advance(session, round_id, before="selected", after="pushed")
+                keep_config(session, people, round_id)
             log(session, "push", f"{sent} sent, {recovered} found", round=number)
         return Pushed(sent, recovered, total, url, again)
 
@@ -110,9 +123,34 @@ def _unsent(session: Session, round_id: int) -> list[int]:
     )
 
 
+def _uncertain_first(
+    session: Session, round_id: int, picks: list[int], guesses: Mapping[str, Prediction]
+) -> list[int]:
+    """Picks by the score of their guess; those without a guess last, in their order."""
+    found = session.execute(
+        select(Pick.id, models.Item.key)
+        .join(models.Item, models.Item.id == Pick.item_id)
+        .where(Pick.round_id == round_id)
+    )
+    score = {pick: guesses[key].score for pick, key in found if key in guesses}
+    return sorted(picks, key=lambda pick: score.get(pick, 2.0))
+
+
+def _tasks(records: Records, round_id: int) -> dict[str, str]:
+    """Item key -> remote id of what is there of a round."""
+    with records.read() as session:
+        found = session.execute(
+            select(models.Item.key, Sent.remote_id)
+            .join(Pick, Pick.item_id == models.Item.id)
+            .join(Sent, Sent.pick_id == Pick.id)
+            .where(Pick.round_id == round_id, Sent.remote_id.is_not(None))
+        )
+        return {str(key): str(task) for key, task in found}
+
+
 def _plan(
     records: Records, project: Project, connector: str, round_id: int,
-    there: Mapping[str, int] | None,
+    there: Mapping[str, int] | None, guesses: Mapping[str, Prediction],
 ) -> int:  # fmt: skip
     """Puts every unsent pick into a batch; one transaction, so that no pick is in two.
 
@@ -128,6 +166,8 @@ def _plan(
             session.delete(sent)
         session.flush()
         unsent = _unsent(session, round_id)
+        if project.config.labeler.order == "uncertain":
+            unsent = _uncertain_first(session, round_id, unsent, guesses)
         for start in range(0, len(unsent), BATCH):
             part = unsent[start : start + BATCH]
             batch = models.Batch(

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from connectors.base import ConnectorError
+from connectors.base import ConnectorError, Labeler, Mismatch
+from db import queries
 from db.models import Batch, Item, Pick, Round, Sent
 from db.state import Records, log
 from loop.project import Project
 from loop.steps.labels import waiting
+
+LABEL_CONFIG = "label_config"
+"""Key in a round's versions."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,24 @@ def unanswered_and_gone(session: Session, project: Project, round_id: int) -> li
         .where(Batch.round_id == round_id, Batch.state == "CONFIRMED", Sent.remote_id.is_(None))
     )
     return [one for one in gone if one.pick_id in unanswered]
+
+
+def check_config(session: Session, people: Labeler, pool_id: int) -> None:
+    """Raises Mismatch if answers could not be read any more as when the last round was pushed."""
+    pushed = [r for r in queries.rounds(session, pool_id) if LABEL_CONFIG in r.versions]
+    if pushed and pushed[-1].versions[LABEL_CONFIG] != people.version:
+        raise Mismatch(
+            f"since round {pushed[-1].number} was pushed the names in the label config have "
+            "changed, so its answers cannot be read; give Choices, Image and its value their old "
+            "names back (Label Studio: Settings, Labeling Interface)"
+        )
+
+
+def keep_config(session: Session, people: Labeler, round_id: int) -> None:
+    """Stores which label config a round was pushed with."""
+    found = session.get_one(Round, round_id)
+    if people.version:
+        found.versions = {**found.versions, LABEL_CONFIG: people.version}
 
 
 def sent_count(session: Session, connector: str) -> int:

@@ -6,6 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from connectors.base import AsksAgain
 from db import queries
 from db.models import Sent
 from db.queries import Answer
@@ -15,10 +18,10 @@ from loop.annotators import Pair, Vote
 from loop.costs import Pace, pace, paces
 from loop.errors import ConfigError, NotReady
 from loop.project import Project
-from loop.seeds import generator
-from loop.steps.labels import cast_votes
+from loop.steps.embed import embeddings
+from loop.steps.labels import cast_votes, collected
 from loop.steps.opened import labeler, reading, writing
-from loop.steps.task import problem
+from loop.suspicious import LEAST, left_out, probably_wrong
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A label that models trained without it contradict; ``credible`` is its probability there."""
+    """A label that a model without it contradicts; ``credible`` is its probability there."""
 
     key: str
     uri: str
@@ -129,32 +132,32 @@ def _paces_by_class(answers: list[Answer]) -> dict[str, Pace]:
 
 
 def suspects(project: Project) -> list[Suspect]:
-    """Labels of the pool that are probably wrong, the least credible first; the model that judges
-    a label was trained on the other labels (``training.trainer``, five folds).
+    """Labels that are probably wrong, test images' too, the least credible first.
 
     Raises:
-        NotReady: the pool is not embedded.
-        DataError: too few labels.
+        NotReady: the images are not embedded, or too few are labelled.
         ConfigError: cleanlab is not installed.
     """
-    from loop import suspects as search
-    from loop import train
-
-    settings = project.config.training
-    trainer = train.get(settings.trainer, **settings.params)
     with reading(project) as records, records.read() as session:
         pool = queries.the_pool(session)
-        found = problem(session, project, images=trainer.wants == "images")
+        labels = collected(session, project, pool.id)
         uris, keys = queries.row_uris(session, pool.id), queries.row_keys(session, pool.id)
-    rng = generator(project.config.project.seed, "suspects")
-    probabilities = search.out_of_fold(trainer, found.task, found.labels, rng)
+        rows = np.array(sorted(labels), dtype=np.int64)
+        given = np.array([labels[int(row)] for row in rows], dtype=np.int64)
+        if len(rows) < LEAST or len(np.unique(given)) < 2:
+            raise NotReady(
+                f"{len(rows)} labels of {len(np.unique(given))} classes are too few to judge them "
+                f"by each other; label at least {LEAST} images of two classes"
+            )
+        x = np.asarray(embeddings(session, project)[rows])
     names = project.config.project.classes
+    chances = left_out(x, given, len(names))
     return [
         Suspect(
-            keys[int(found.rows[i])], uris[int(found.rows[i])], names[found.labels[i]],
-            names[int(probabilities[i].argmax())], float(probabilities[i, found.labels[i]]),
+            keys[int(rows[i])], uris[int(rows[i])], names[given[i]],
+            names[int(chances[i].argmax())], float(chances[i, given[i]]),
         )
-        for i in search.suspects(found.labels, probabilities)
+        for i in probably_wrong(given, chances)
     ]  # fmt: skip
 
 
@@ -179,13 +182,12 @@ def send_back(project: Project, keys: list[str]) -> int:
                 .where(Sent.remote_id.is_not(None))
             )
             tasks = {key: str(task) for key, task in found}
-        ask = getattr(people, "ask_again", None)
-        if ask is None:
+        if not isinstance(people, AsksAgain):
             raise ConfigError(
                 f"the labeler {project.config.labeler.kind!r} cannot ask again; "
                 "Label Studio can (kind = 'label-studio' under [labeler])"
             )
-        count = int(ask({key: tasks[key] for key in keys if key in tasks}))
+        count = people.ask_again({key: tasks[key] for key in keys if key in tasks})
         with records.write("labels-sent-back") as session:
             log(session, "labels", f"{count} images sent back for one more opinion")
         return count

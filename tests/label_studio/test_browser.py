@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import uuid
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from connectors.base import Batch
+from connectors.base import Batch, Item, Rejected
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 CHROMIUM = shutil.which("chromium")
@@ -20,7 +23,28 @@ SHOWN = (
 
 
 @pytest.fixture
-def page(server, tmp_path):
+def image_server(pictures):
+    """Pictures on another port, which counts as foreign; ``cors`` says whether pages may use it."""
+
+    class Files(SimpleHTTPRequestHandler):
+        def end_headers(self):
+            if self.server.cors:
+                self.send_header("Access-Control-Allow-Origin", "*")
+            super().end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=str(pictures)))
+    http.cors = True
+    http.url = f"http://127.0.0.1:{http.server_port}"
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    yield http
+    http.shutdown()
+
+
+@pytest.fixture
+def page(server, image_server, tmp_path):
     if CHROMIUM is None:
         pytest.skip("no chromium on the PATH")
     from playwright.sync_api import sync_playwright
@@ -33,7 +57,7 @@ def page(server, tmp_path):
         outside = []
 
         def guard(route):
-            if route.request.url.startswith((server.url, "data:", "blob:")):
+            if route.request.url.startswith((server.url, image_server.url, "data:", "blob:")):
                 route.continue_()
             else:
                 outside.append(route.request.url)
@@ -51,9 +75,9 @@ def page(server, tmp_path):
         assert outside == []
 
 
-@pytest.mark.parametrize("images", ["upload", "local"])
-def test_click_makes_an_annotation(server, labeler, items, page, images, tmp_path):
-    people = labeler(images=images)
+@pytest.mark.parametrize("images", ["upload", "local", "url"])
+def test_click_makes_an_annotation(server, labeler, items, page, image_server, images, tmp_path):
+    people = labeler(images=images, url_base=image_server.url)
     people.prepare(["cat", "dog", "bird"])
     people.push(Batch(uuid.uuid4().hex, 1), items)
     page.goto(people.url + "?labeling=1", wait_until="domcontentloaded")
@@ -71,6 +95,20 @@ def test_click_makes_an_annotation(server, labeler, items, page, images, tmp_pat
     (note,) = people.pull(None)
     assert (note.key, note.label, note.cancelled) == (items[0].key, "dog", False)
     assert 0 < note.seconds < 120
+
+
+def test_image_servers_that_would_show_nothing(labeler, items, image_server):
+    people = labeler(images="url", url_base=image_server.url)
+    people.prepare(["cat", "dog", "bird"])
+    image_server.cors = False
+    with pytest.raises(Rejected, match="Access-Control-Allow-Origin"):
+        people.push(Batch(uuid.uuid4().hex, 1), items)
+    image_server.cors = True
+    with pytest.raises(Rejected, match="answers 404"):
+        people.push(Batch(uuid.uuid4().hex, 1), [Item("0" * 32, "no such.png")])
+    with pytest.raises(Rejected, match="url_base"):
+        labeler(images="url").push(Batch(uuid.uuid4().hex, 1), items)
+    assert people.progress().tasks == 0
 
 
 def test_prediction_is_preselected(server, labeler, items, page):

@@ -8,12 +8,13 @@ import re
 import threading
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 
 import pytest
 
-from connectors.base import Batch, Item, Mismatch, Unauthorized, Unknown, Unreachable
+from connectors.base import Batch, Item, Mismatch, Prediction, Unauthorized, Unknown, Unreachable
 from connectors.label_studio.labeler import OVERLAP, STAMP
 from connectors.label_studio.server import annotate, personal_token
 from connectors.testing import check_labeler
@@ -240,10 +241,6 @@ def test_adopted_project_must_fit(labeler):
 
 
 def test_predictions_are_shown_and_current(labeler, items):
-    from dataclasses import replace
-
-    from connectors.base import Prediction
-
     people = labeler()
     people.prepare(["cat", "dog", "bird"])
     people.push(batch(), [replace(i, prediction=Prediction("cat", 0.7, "round-1")) for i in items])
@@ -254,6 +251,58 @@ def test_predictions_are_shown_and_current(labeler, items):
 
 def many(count):
     return [Item(f"{i:032x}", "0.png") for i in range(count)]
+
+
+def test_predictions_are_replaced_not_added(labeler, items):
+    people = labeler()
+    people.prepare(["cat", "dog", "bird"])
+    there = people.push(batch(), items)
+
+    def versions():
+        path = f"/api/projects/{people.project['id']}/model-versions/"
+        return people.client.get(path, {"extended": "true"})["static"]
+
+    for label, of in (("cat", "zero-shot"), ("dog", "round-1"), ("bird", "round-1")):
+        people.predict(there, {i.key: Prediction(label, 0.5, of) for i in items})
+    assert {v["model_version"]: v["count"] for v in versions()} == {"zero-shot": 5, "round-1": 5}
+    project = people.client.get(f"/api/projects/{people.project['id']}/")
+    assert project["model_version"] == "round-1"
+    for wrong in (Prediction("horse", 0.5, "r"), Prediction("cat", 1.5, "r")):
+        with pytest.raises(Mismatch, match="fits no choice"):
+            people.predict(there, {items[0].key: wrong})
+
+
+def test_lost_answer_to_predictions_is_put_right(labeler, proxy, items):
+    people = labeler(proxy.url)
+    people.prepare(["cat", "dog", "bird"])
+    there = people.push(batch(), items)
+    guesses = {i.key: Prediction("cat", 0.5, "round-1") for i in items}
+    proxy.breaks("drop", "/import/predictions")
+    with pytest.raises(Unknown):
+        people.predict(there, guesses)
+    people.predict(there, guesses)
+    now = people.client.get(f"/api/projects/{people.project['id']}/")
+    assert now["total_predictions_number"] == 5
+
+
+def test_uncertain_first(server, labeler, items):
+    people = labeler(order="uncertain")
+    people.prepare(["cat", "dog", "bird"])
+    scores = [0.9, 0.1, 0.5, 0.3, 0.7]
+    people.push(batch(), [
+        replace(item, prediction=Prediction("cat", score, "round-1"))
+        for item, score in zip(items, scores)
+    ])  # fmt: skip
+    project, other, seen = people.project["id"], second_person(server), []
+    for _ in items:
+        task = other.get(f"/api/projects/{project}/next").json()
+        seen.append(scores[[i.key for i in items].index(task["data"]["coreloop_key"])])
+        result = [{"from_name": "label", "to_name": "image", "type": "choices",
+                   "value": {"choices": ["cat"]}}]  # fmt: skip
+        headers = {"X-CSRFToken": other.cookies["csrftoken"], "Referer": server.url}
+        path = f"/api/tasks/{task['id']}/annotations/"
+        assert other.post(path, json={"result": result}, headers=headers).status_code == 201
+    assert seen == sorted(scores)
 
 
 @pytest.mark.slow

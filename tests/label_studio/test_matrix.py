@@ -333,6 +333,22 @@ def removing_a_class_anyway(world) -> None:
 
 
 @pytest.mark.parametrize("verb", ["push", "pull"])
+def test_names_in_the_config_changed(world, verb):
+    """Answers under another name of the control would be read as empty ones."""
+    push(world.project)
+    whole = world.direct().project["label_config"]
+    renamed = whole.replace('name="label"', 'name="kind"')
+    assert renamed != whole
+    world.write("PATCH", "/api/projects/{project}/", {"label_config": renamed})
+    with pytest.raises(Mismatch, match="old names back"):
+        push(world.project) if verb == "push" else pull(world.project)
+    assert "names in the label config have changed" in world.says()
+    more = whole.replace("</Choices>", '<Choice value="other"/></Choices>')
+    world.write("PATCH", "/api/projects/{project}/", {"label_config": more})
+    settled(world)  # a further class is no matter
+
+
+@pytest.mark.parametrize("verb", ["push", "pull"])
 def test_ids_reused(world, verb):
     """The server gives the ids of deleted tasks to tasks that are not ours."""
     push(world.project)
