@@ -18,7 +18,7 @@ STYLES = ("-", "--", "-.", ":")
 
 def learning_curve(curves: Sequence[Curve]) -> str:
     """Accuracy against labels, one line per method with a band of its 95 % interval."""
-    figure, axes = _figure(6.6, 3.6)
+    figure, axes = _figure(5.2, 3.5)
     drawn: dict[str, int] = {}
     ticks: set[int] = set()
     for curve in curves:
@@ -44,7 +44,7 @@ def learning_curve(curves: Sequence[Curve]) -> str:
     axes.set_ylabel("test accuracy, %")
     if len(ticks) <= 8:
         axes.set_xticks(sorted(ticks))
-    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)
     return _svg(figure)
 
 

@@ -30,6 +30,8 @@ from loop.steps.pictures import contact_sheet, embedding_map
 from loop.suspicious import LEAST, left_out
 
 SUSPICIOUS = 20
+DOUBT = 0.3
+"""By how much a model of all other labels must prefer another class for a label to be listed."""
 
 
 def report(project: Project) -> dict[str, Path]:
@@ -234,5 +236,5 @@ def _suspicious(
          "split": "test" if int(judged.rows[i]) in test else "train",
          "label": names[judged.given[i]], "predicted": names[said[i]],
          "confidence": float(chances[i, said[i]]), "doubt": float(doubt[i])}
-        for i in np.argsort(-doubt, kind="stable")[:SUSPICIOUS] if doubt[i] > 0
+        for i in np.argsort(-doubt, kind="stable")[:SUSPICIOUS] if doubt[i] > DOUBT
     ]  # fmt: skip
