@@ -13,7 +13,7 @@ VENV = $(PYTHON) -m venv
 INSTALL = $(1)/bin/python -m pip install --quiet
 endif
 
-.PHONY: demo demo-label-studio test test-oldest-sdk check soak bench clean
+.PHONY: demo demo-label-studio test test-oldest-sdk test-postgresql check soak bench clean
 
 demo: .venv/installed
 	$(BIN)/coreloop demo $(ARGS)
@@ -42,6 +42,9 @@ bench: .venv/installed-test
 soak: .venv/installed-test
 	CORELOOP_KILLS=300 $(BIN)/python -m pytest tests/durability -m soak -s --timeout 7200 $(ARGS)
 
+test-postgresql: .venv/installed-test
+	$(BIN)/python -m pytest tests/db tests/steps tests/durability --postgresql $(ARGS)
+
 clean:
 	rm -rf .venv .venv-label-studio .build
 
@@ -51,7 +54,7 @@ clean:
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(call INSTALL,.venv) -c constraints.txt -e ".[test,annotators]"
+	$(call INSTALL,.venv) -c constraints.txt -e ".[test,annotators,postgresql]"
 	touch $@
 
 # Label Studio pins its own SDK, so it lives apart and is never a dependency.

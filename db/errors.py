@@ -6,6 +6,7 @@ DbError
 |-- TooNew       the file was written by a newer coreloop             exit 5
 |-- Busy         somebody else is writing; nothing was changed        exit 5
 |-- StaleRound   the round is no longer in the state we read          exit 5
+|-- Unavailable  the database server does not answer                  exit 4
 `-- Full         disk full or not writable; nothing was changed       exit 4
 """
 
@@ -49,6 +50,12 @@ class StaleRound(DbError):
     exit_code = 5
 
 
+class Unavailable(DbError):
+    """The database is on a server that does not let us in now."""
+
+    exit_code = 4
+
+
 class Full(DbError):
     """The records cannot be written: no space or no permission."""
 
@@ -62,10 +69,16 @@ def mapped() -> Iterator[None]:
         yield
     except (OperationalError, DatabaseError) as error:
         text = str(error.orig).lower()
-        if "locked" in text or "busy" in text:
+        if any(word in text for word in ("locked", "busy", "could not serialize", "deadlock")):
             raise Busy(
                 "the database is locked by another program; nothing was changed, try again"
             ) from error
+        if isinstance(error, OperationalError) and ("connection" in text or "password" in text):
+            raise Unavailable(
+                f"the database server does not let us in ({str(error.orig).splitlines()[0]}); "
+                "check 'database' under [project] and the server; the password may stand in "
+                "PGPASSWORD"
+            ) from None
         if "full" in text or "readonly" in text or "disk i/o" in text or "unable to open" in text:
             raise Full(
                 f"the database cannot be written ({error.orig}); nothing was changed. "

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, inspect, text, update
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
-from db.errors import Missing, StaleRound, TooNew, mapped
+from db.errors import Busy, Missing, StaleRound, TooNew, mapped
 from db.faults import reached
 from db.migrations import HEAD
 from db.models import Event, Round, now
 
 BUSY_TIMEOUT_MS = 10_000
+LOCK = 0x636F7265
+"""PostgreSQL's advisory lock of whoever writes; the next one is for upgrades."""
 
 
 class Records:
@@ -44,6 +48,33 @@ class Records:
             session.commit()
             reached(f"after-{name}")
 
+    @contextmanager
+    def alone(self, seconds: float) -> Iterator[None]:
+        """On a server: no other command, from whichever machine, is in such a block meanwhile. The
+        lock falls with the connection. (SQLite is on one machine, where a lock file does this.)
+
+        Raises:
+            Busy: another command held it for ``seconds``.
+        """
+        if self.engine.dialect.name != "postgresql":
+            yield
+            return
+        with mapped(), self.engine.connect() as held:
+            ends = time.monotonic() + seconds
+            while not held.scalar(text(f"SELECT pg_try_advisory_lock({LOCK})")):
+                held.rollback()
+                if time.monotonic() > ends:
+                    raise Busy(
+                        "another coreloop command is writing to this database; nothing was "
+                        "changed. Wait for it to end ('coreloop status' may be used meanwhile)"
+                    )
+                time.sleep(0.05)
+            held.rollback()  # the lock is the session's; no transaction stays open meanwhile
+            try:
+                yield
+            finally:
+                held.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
+
     def close(self) -> None:
         """Gives the connections back."""
         self.engine.dispose()
@@ -61,11 +92,18 @@ def open_records(url: str, *, create: bool = False) -> Records:
     if sqlite and not create and not Path(url.removeprefix("sqlite:///")).is_file():
         raise Missing(f"no database at {url}; 'coreloop init' makes a new project")
     options: dict[str, Any] = {} if sqlite else {"isolation_level": "REPEATABLE READ"}
-    engine = create_engine(
-        url,
-        json_serializer=lambda value: json.dumps(value, sort_keys=True, default=str),
-        **options,
-    )
+    try:
+        engine = create_engine(
+            url,
+            json_serializer=lambda value: json.dumps(value, sort_keys=True, default=str),
+            **options,
+        )
+    except (ArgumentError, ImportError) as error:  # its text never holds the password
+        raise Missing(
+            "'database' under [project] is no usable SQLAlchemy url "
+            f"({type(error).__name__}); PostgreSQL: install coreloop[postgresql], and write "
+            "postgresql+psycopg://USER@HOST/NAME"
+        ) from None
     if sqlite:
         _use_sqlite_well(engine)
     with mapped():
@@ -113,7 +151,12 @@ def _upgrade(engine: Engine) -> None:
             f"the database has schema {current}, newer than this coreloop knows "
             f"({HEAD}); upgrade coreloop: pip install -U coreloop"
         )
-    with engine.connect().execution_options(coreloop_write=True) as connection:
+    options: dict[str, Any] = {"coreloop_write": True}
+    if engine.dialect.name == "postgresql":  # see what the one before us in the queue has done
+        options["isolation_level"] = "READ COMMITTED"
+    with engine.connect().execution_options(**options) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK + 1})"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()

@@ -126,6 +126,10 @@ class Config(Section):
     compare: CompareSection = CompareSection()
     costs: CostsSection = CostsSection()
 
+    def public(self) -> dict[str, Any]:
+        """Plain values without the database's url, which may hold a password."""
+        return self.model_dump(exclude={"project": {"database"}})
+
 
 def load(path: Path) -> Config:
     """Reads and checks a config file.

@@ -56,7 +56,7 @@ class Project:
 
         lock = FileLock(self.root / ".coreloop.lock", is_singleton=True)
         try:
-            lock.acquire(timeout=float(os.environ.get("CORELOOP_LOCK_SECONDS", "2")))
+            lock.acquire(timeout=lock_seconds())
         except Timeout:
             raise ProjectBusy(
                 f"another coreloop command is writing to {self.root}; nothing was changed. "
@@ -66,6 +66,11 @@ class Project:
             yield
         finally:
             lock.release()
+
+
+def lock_seconds() -> float:
+    """How long a command waits for another that writes."""
+    return float(os.environ.get("CORELOOP_LOCK_SECONDS", "2"))
 
 
 def prepare(root: Path, config: Config) -> Project:

@@ -3,18 +3,59 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
+from sqlalchemy import create_engine
 
 from loop import config
 from loop.project import Project
 from loop.steps.init import init
+from tests import postgresql
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--postgresql", action="store_true", help="keep the records of every test on a server"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--postgresql"):
+        postgresql.server = postgresql.start()
+
+
+def pytest_unconfigure() -> None:
+    if postgresql.server is not None:
+        postgresql.server.stop()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[postgresql.Server]:
+    """A PostgreSQL server on loopback."""
+    if postgresql.server is not None:
+        yield postgresql.server
+        return
+    try:
+        started = postgresql.start()
+    except postgresql.Absent as error:
+        pytest.skip(str(error))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    """Url of a database that is not there yet (or empty, on a server)."""
+    if postgresql.server is not None:
+        return postgresql.server.new_database()
+    return f"sqlite:///{tmp_path / 'a.db'}"
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +70,15 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def golden() -> Path:
     return Path(__file__).parent / "golden"
+
+
+def rows(project: Project, query: str) -> list[tuple]:
+    """What the records of a project answer to a query, wherever they are."""
+    engine = create_engine(project.database)
+    with engine.connect() as connection:
+        found = [tuple(row) for row in connection.exec_driver_sql(query)]
+    engine.dispose()
+    return found
 
 
 def write_images(folder: Path, count: int = 60, classes: int = 3) -> None:
@@ -50,6 +100,8 @@ def small_values(images: Path, **changes: object) -> dict:
         "labeler": {"kind": "oracle", "error_rate": 0.1},
         "compare": {"baselines": ["random"], "seeds": 2},
     }
+    if postgresql.server is not None:
+        values["project"]["database"] = postgresql.server.new_database()
     for section, keys in changes.items():
         if isinstance(keys, dict):
             values[section] = {**values.get(section, {}), **keys}

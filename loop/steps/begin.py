@@ -42,7 +42,7 @@ def begin_round(project: Project, budget: int | None = None) -> int | None:
         session.add(
             Round(
                 pool_id=pool.id, number=number, seed=project.config.project.seed + number,
-                budget=budget, config=project.config.model_dump(), versions=versions(),
+                budget=budget, config=project.config.public(), versions=versions(),
             )
         )  # fmt: skip
         log(session, "plan", f"{budget} images to label", round=number)

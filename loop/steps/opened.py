@@ -16,7 +16,7 @@ from db.models import Array, Pool, Round
 from db.queries import newest_round, the_pool
 from db.state import Records, open_records
 from loop.errors import ConfigError, NotReady
-from loop.project import Project
+from loop.project import Project, lock_seconds
 
 PACKAGES = (
     "coreloop", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm",
@@ -38,7 +38,11 @@ def reading(project: Project) -> Iterator[Records]:
 def writing(project: Project) -> Iterator[Records]:
     """The records, for a step that changes something; one command at a time. What a killed command
     left among the arrays is removed first: nobody else writes there now."""
-    with project.writing(), reading(project) as records:
+    with (
+        project.writing(),
+        reading(project) as records,
+        records.alone(lock_seconds()),
+    ):
         with records.read() as session:
             arrays.sweep(project.arrays, session.scalars(select(Array.digest)))
         yield records

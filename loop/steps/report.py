@@ -93,7 +93,7 @@ def facts(project: Project) -> Facts:
                     for number, run in runs
                 ],
                 "versions": versions(),
-                "config": config.model_dump(exclude={"project": {"database"}}),
+                "config": config.public(),
             },
             notes=_notes(project, rows, seconds),
         )  # fmt: skip

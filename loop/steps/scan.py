@@ -170,7 +170,7 @@ def _fix_test_split(session: Session, project: Project, pool_id: int) -> None:
     labelled = bool(given) and all(label is not None for _, _, label in given)
     round0 = Round(
         pool_id=pool_id, number=0, seed=config.project.seed, budget=len(chosen),
-        config=config.model_dump(), versions=versions(),
+        config=config.public(), versions=versions(),
         state="labeled" if labelled or not chosen else "selected",
     )  # fmt: skip
     session.add(round0)

@@ -15,6 +15,7 @@ from db.state import open_records
 from loop import config
 from loop.project import Project
 from loop.steps.labels import outstanding, outstanding_by_round
+from tests import postgresql
 
 ITEMS = 6
 NOTES = st.lists(
@@ -32,8 +33,10 @@ NOTES = st.lists(
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    path = tmp_path_factory.mktemp("queries") / "a.db"
-    records = open_records(f"sqlite:///{path}", create=True)
+    url = f"sqlite:///{tmp_path_factory.mktemp('queries') / 'a.db'}"
+    if postgresql.server is not None:
+        url = postgresql.server.new_database()
+    records = open_records(url, create=True)
     with records.write() as session:
         session.add(Pool(id=1, name="p", source={}))
         session.flush()

@@ -13,8 +13,8 @@ from db.state import advance, open_records
 
 
 @pytest.fixture
-def records(tmp_path):
-    records = open_records(f"sqlite:///{tmp_path / 'a.db'}", create=True)
+def records(database):
+    records = open_records(database, create=True)
     yield records
     records.close()
 
@@ -30,6 +30,7 @@ def add_round(session, state="planned"):
     return found
 
 
+@pytest.mark.skipif("config.getoption('--postgresql')", reason="about SQLite")
 def test_pragmas(records):
     with records.engine.connect() as connection:
         ask = lambda name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()  # noqa: E731

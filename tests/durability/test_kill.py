@@ -11,7 +11,6 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -25,8 +24,9 @@ from db import arrays, faults, state
 from loop import config
 from loop.project import Project
 from loop.steps.init import init
+from loop.steps.repair import verify
 from loop.steps.run import run
-from tests.conftest import small_values, write_images
+from tests.conftest import rows, small_values, write_images
 from tests.durability.forked import ROOT, Forked
 
 KILLS = int(os.environ.get("CORELOOP_KILLS", "0"))
@@ -45,17 +45,10 @@ def new_project(folder: Path, images: Path) -> Project:
     return init(folder, config.check(values, "test"))
 
 
-def rows(project: Project, query: str) -> list[tuple]:
-    with sqlite3.connect(project.root / "coreloop.db") as raw:
-        found = raw.execute(query).fetchall()
-    raw.close()
-    return found
-
-
 def facts(project: Project) -> dict[str, list[tuple]]:
     """What must not depend on how often the commands were killed."""
     return {
-        "items": rows(project, "SELECT row, key, uri, split, known_label FROM item ORDER BY row"),
+        "items": rows(project, 'SELECT "row", key, uri, split, known_label FROM item ORDER BY 1'),
         "rounds": rows(project, "SELECT number, state, seed, budget, config, explanation "
                                 "FROM round ORDER BY number"),
         "picks": rows(project, "SELECT number, arm, rank, score, key FROM pick JOIN round "
@@ -69,17 +62,16 @@ def facts(project: Project) -> dict[str, list[tuple]]:
                                      "seconds, deleted, key FROM annotation "
                                      "JOIN item ON item.id = item_id ORDER BY external_id"),
         "runs": rows(project, "SELECT number, arm, method, run.seed, labels, rows_digest, "
-                              "json_extract(metrics, '$.accuracy') FROM run JOIN round "
+                              "metrics ->> 'accuracy' FROM run JOIN round "
                               "ON round.id = round_id ORDER BY 1, 2, 3, 4, 5"),
-        "arrays": rows(project, "SELECT kind, name, of, digest FROM array ORDER BY 1, 2, 3"),
+        "arrays": rows(project, 'SELECT kind, name, "of", digest FROM "array" ORDER BY 1, 2, 3'),
     }  # fmt: skip
 
 
 def check_whole(project: Project) -> None:
     """No orphan, no torn file, a sound database, every task and answer once."""
-    assert rows(project, "PRAGMA integrity_check") == [("ok",)]
-    assert rows(project, "PRAGMA foreign_key_check") == []
-    recorded = {digest for (digest,) in rows(project, "SELECT digest FROM array")}
+    assert verify(project) == ([], [])  # PRAGMA integrity_check and foreign_key_check among it
+    recorded = {digest for (digest,) in rows(project, 'SELECT digest FROM "array"')}
     files = sorted(project.arrays.rglob("*.*"))
     assert {path.stem for path in files} == recorded
     assert all(arrays.file_digest(path) == path.stem for path in files)

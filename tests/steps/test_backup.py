@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 import threading
 
 import pytest
+from sqlalchemy import select
 
 from db.errors import Damaged, Missing
+from db.models import Base
 from loop.errors import ConfigError
 from loop.project import find
 from loop.steps.backup import LIST, backup, restore
+from loop.steps.opened import reading
 from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.status import status
@@ -32,16 +34,21 @@ def finished(tmp_path_factory):
     return project
 
 
-def dump(root):
-    with sqlite3.connect(root / "coreloop.db") as raw:
-        return list(raw.iterdump())
+def dump(project):
+    """Every row of every table."""
+    with reading(project) as records, records.read() as session:
+        return {
+            table.name: session.execute(select(table).order_by(*table.primary_key)).all()
+            for table in Base.metadata.sorted_tables
+        }
 
 
 def test_round_trip(finished, tmp_path):
     copied = backup(finished, tmp_path / "copy")
     restored = restore(copied.folder, tmp_path / "again")
-    assert dump(restored.folder) == dump(finished.root)
     again = find(restored.folder)
+    assert again.database.startswith("sqlite")
+    assert dump(again) == dump(finished)
     assert status(again).rounds == status(finished).rounds
     before = {path.name: path.read_bytes() for path in finished.arrays.glob("*.npy")}
     assert {path.name: path.read_bytes() for path in again.arrays.glob("*.npy")} == before
