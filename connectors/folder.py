@@ -136,6 +136,11 @@ class Place:
 
 def _examine(place: Place) -> Image | Unreadable:
     try:
+        place.uri.encode()
+    except UnicodeEncodeError:  # no database or labeler could take such a name
+        shown = place.uri.encode(errors="backslashreplace").decode()
+        return Unreadable(shown, "file name is not UTF-8")
+    try:
         if not place.path.resolve().is_relative_to(place.inside):
             return Unreadable(place.uri, "symbolic link that leaves the folder")
         if not place.path.is_file():

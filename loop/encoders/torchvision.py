@@ -56,7 +56,7 @@ def make(options: str) -> TorchEncoder:
 
 def _from_file(path: str) -> dict[str, Any]:
     """State dict of a file; never unpickles code. Raises FileNotFoundError, ValueError."""
-    import pickle
+    from pickle import UnpicklingError
 
     import torch
 
@@ -73,7 +73,7 @@ def _from_file(path: str) -> dict[str, Any]:
             raise ValueError(str(error)) from None
     try:
         state = torch.load(place, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError) as error:
+    except (UnpicklingError, EOFError) as error:
         raise ValueError(f"not a file of weights: {error}") from None
     if not isinstance(state, dict):
         raise ValueError(f"holds a {type(state).__name__}, not a state dict")
