@@ -55,6 +55,10 @@ class Parquet:
     _groups: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
+    def __reduce__(self) -> Any:
+        """Travels to other processes as its path; open files and row groups stay behind."""
+        return Parquet, (self.path, self.label, self.labelled)
+
     def scan(
         self, workers: int = 0, skip: Container[str] = frozenset()
     ) -> Iterator[Image | Unreadable]:

@@ -23,6 +23,11 @@ project_option = click.option(
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 
+engine_option = click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+    help="ray: on the cluster that RAY_ADDRESS names.",
+)  # fmt: skip
+
 
 def project_at(folder: Path) -> Project:
     """The project in or above a folder. Raises ConfigError."""

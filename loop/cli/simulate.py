@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from loop.cli.output import bar, json_option, percent, print_json, say, table
+from loop.cli.output import bar, engine_option, json_option, percent, print_json, say, table
 
 
 @click.command()
@@ -24,10 +24,11 @@ from loop.cli.output import bar, json_option, percent, print_json, say, table
 @click.option("--trainer", default="linear", show_default=True, help="linear, resnet18, ...")
 @click.option("--labels", default="", help="Parquet column with annotators' labels to train on.")
 @click.option("--jobs", default=0, help="Worker processes; default: one per core.")
+@engine_option
 @json_option
 def simulate(
     source: Path | None, folder: Path | None, encoder: str, methods: str, per_class: str,
-    budgets: str, seeds: int, trainer: str, labels: str, jobs: int, as_json: bool,
+    budgets: str, seeds: int, trainer: str, labels: str, jobs: int, engine: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Compare selection methods on images whose labels are known.
 
@@ -38,6 +39,7 @@ def simulate(
     \b
     Example: coreloop simulate photos-labelled --per-class 1,2,5,10 --seeds 10
     """
+    from loop.engine import get
     from loop.steps.embed import embed
     from loop.steps.scan import scan
     from loop.steps.simulate import Grid, all_methods
@@ -45,15 +47,16 @@ def simulate(
 
     names = [] if methods == "all" else [m.strip() for m in methods.split(",") if m.strip()]
     chosen = all_methods(names)
+    where = get(engine, jobs or os.cpu_count() or 1)
     project = _project(source, folder, encoder)
     grid = Grid(chosen, _budgets(project, per_class, budgets), seeds, trainer, labels)
     with bar() as (begin, progress):
         begin("scanning images")
         scan(project)
         begin(f"embedding with {project.config.encoder}")
-        embed(project, progress)
+        embed(project, progress, where=get(engine))
         begin(f"{len(chosen)} methods, {len(grid.budgets)} budgets, {seeds} seeds")
-        rows = step(project, grid, jobs=jobs or os.cpu_count() or 1, on_progress=progress)
+        rows = step(project, grid, where=where, on_progress=progress)
     if as_json:
         print_json([asdict(row) for row in rows])
         return

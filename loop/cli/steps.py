@@ -8,7 +8,16 @@ from typing import Any
 
 import click
 
-from loop.cli.output import bar, json_option, percent, print_json, project_at, project_option, say
+from loop.cli.output import (
+    bar,
+    engine_option,
+    json_option,
+    percent,
+    print_json,
+    project_at,
+    project_option,
+    say,
+)
 
 
 def _answer(as_json: bool, facts: Any, text: str) -> None:
@@ -51,18 +60,20 @@ def scan(folder: Path, as_json: bool, workers: int | None) -> None:
 @click.command()
 @project_option
 @json_option
-def embed(folder: Path, as_json: bool) -> None:
+@engine_option
+def embed(folder: Path, as_json: bool, engine: str) -> None:
     """Turn the images into embeddings; resumes where it was killed.
 
     \b
     Example: coreloop embed
     """
+    from loop.engine import get
     from loop.steps.embed import embed as step
 
     project = project_at(folder)
     with bar() as (begin, progress):
         begin(f"embedding with {project.config.encoder}")
-        rows, dims = step(project, progress)
+        rows, dims = step(project, progress, where=get(engine))
     facts = {"encoder": project.config.encoder, "rows": rows, "dims": dims}
     _answer(as_json, facts, f"{rows} images, {dims} dimensions each; next: coreloop run")
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, DataError, nearest
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def encode(
     *,
     device: str = "cpu",
     workers: int = 0,
+    where: Engine = LOCAL,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Writes (N, D) float32 to ``out``; finished shards are kept beside it until ``forget``, so
@@ -112,6 +114,7 @@ def encode(
         keys: item keys in the same order; for encoders that look embeddings up.
         workers: decoding threads besides the forward pass (Pillow decodes and resizes outside
             the GIL); 0 chooses: one beside a CPU model, which needs the cores, all for a GPU.
+        where: the engine that maps the shards.
         on_progress: told the number of newly finished rows.
 
     Raises:
@@ -123,17 +126,19 @@ def encode(
 
     folder = out.with_suffix(".parts")
     folder.mkdir(parents=True, exist_ok=True)
-    parts = []
-    for start, stop in shards(len(uris)):
-        part = folder / f"{start:09d}.npy"
-        parts.append(part)
-        if not part.exists():
-            block = _block(encoder, read, uris[start:stop], keys[start:stop], device, workers)
-            draft = part.with_suffix(".draft")
-            with draft.open("wb") as file:
-                np.save(file, block, allow_pickle=False)
-            draft.replace(part)
-        on_progress(stop - start)
+    edges = list(shards(len(uris)))
+    parts = [folder / f"{start:09d}.npy" for start, _ in edges]
+    missing = [i for i, part in enumerate(parts) if not part.exists()]
+    kept = len(uris) - sum(edges[i][1] - edges[i][0] for i in missing)
+    if kept:
+        on_progress(kept)
+    pieces = [(uris[slice(*edges[i])], keys[slice(*edges[i])]) for i in missing]
+    for number, block in where.map(_shard, (encoder, read, device, workers), pieces):
+        draft = parts[missing[number]].with_suffix(".draft")
+        with draft.open("wb") as file:
+            np.save(file, block, allow_pickle=False)
+        draft.replace(parts[missing[number]])
+        on_progress(len(block))
     join(parts, (len(uris), encoder.dim), out)
 
 
@@ -144,13 +149,9 @@ def forget(out: Path) -> None:
     shutil.rmtree(out.with_suffix(".parts"), ignore_errors=True)
 
 
-def _block(
-    encoder: Encoder,
-    read: Callable[[str], bytes],
-    uris: Sequence[str],
-    keys: Sequence[str],
-    device: str,
-    workers: int,
+def _shard(
+    shared: tuple[Encoder, Callable[[str], bytes], str, int],
+    piece: tuple[Sequence[str], Sequence[str]],
 ) -> NDArray[np.float32]:
     """One shard; images are decoded while the forward pass of those before runs."""
     import os
@@ -159,6 +160,9 @@ def _block(
     import numpy as np
 
     from loop.images import decode
+
+    encoder, read, device, workers = shared
+    uris, keys = piece
 
     def prepare(uri: str, key: str) -> NDArray[Any]:
         return encoder.take(decode(read(uri), uri) if encoder.looks else None, key, uri)

@@ -15,6 +15,7 @@ from db.models import Item
 from db.state import log
 from loop import encoders
 from loop.device import resolve
+from loop.engine import LOCAL, Engine
 from loop.errors import NotReady
 from loop.project import Project
 from loop.steps.opened import source, writing
@@ -24,6 +25,7 @@ def embed(
     project: Project,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_begin: Callable[[], None] = lambda: None,
+    where: Engine = LOCAL,
 ) -> tuple[int, int]:
     """Embeds all images, test split included; (rows, dims). A killed run resumes at the shard.
 
@@ -62,7 +64,7 @@ def embed(
 
         encoders.encode(
             encoder, source(project).read, uris, keys, draft,
-            device=resolve(project.config.training.device), on_progress=progress,
+            device=resolve(project.config.training.device), where=where, on_progress=progress,
         )  # fmt: skip
         path = arrays.adopt_file(draft, project.arrays)
         with records.write("embed") as session:
@@ -72,7 +74,7 @@ def embed(
             )  # fmt: skip
             log(session, "embed", f"{len(uris)} images with {project.config.encoder}")
         encoders.forget(draft)
-        shape = np.load(path, mmap_mode="r").shape
+        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
         return shape[0], shape[1]
 
 

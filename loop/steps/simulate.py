@@ -22,6 +22,7 @@ from db.models import Cell, Simulation
 from db.state import log
 from loop import compare, scorers, train
 from loop.compare import Row, kind, paired
+from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
 from loop.project import Project
 from loop.steps.embed import embeddings
@@ -57,7 +58,7 @@ def simulate(
     project: Project,
     grid: Grid,
     *,
-    jobs: int = 1,
+    where: Engine = LOCAL,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Row]:
     """Runs the cells that are missing and returns the table.
@@ -88,7 +89,7 @@ def simulate(
         wanted = {(_key(grid, name), b, s) for name in grid.methods for b in grid.budgets
                   for s in range(grid.seeds)}  # fmt: skip
         count = len(wanted & done)
-        for cell in _cells(task, labels, grid, done, jobs):
+        for cell in _cells(task, labels, grid, done, where):
             with records.write("simulate-cell") as session:
                 session.add(Cell(simulation_id=number, **cell))
             count += 1
@@ -138,12 +139,8 @@ def _problem(session: Session, project: Project, column: str) -> tuple[Task, np.
     return task, labels
 
 
-_shared: tuple[Task, np.ndarray, Grid] | None = None
-"""What a worker process computes on; set once per process, so that arrays travel once."""
-
-
 def _cells(
-    task: Task, labels: np.ndarray, grid: Grid, done: set[tuple[str, int, int]], jobs: int
+    task: Task, labels: np.ndarray, grid: Grid, done: set[tuple[str, int, int]], where: Engine
 ) -> Iterator[dict[str, Any]]:
     groups = [
         (name, seed, {b for b in grid.budgets if (_key(grid, name), b, seed) in done})
@@ -151,42 +148,14 @@ def _cells(
         for name in grid.methods
     ]
     groups = [g for g in groups if len(g[2]) < len(grid.budgets)]
-    if jobs <= 1:
-        _adopt(task, labels, grid, 0)
-        for group in groups:
-            yield from _group(group)
-        return
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from multiprocessing import get_context
-
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_adopt, initargs=(task, labels, grid, 1)
-    )
-    try:
-        for future in as_completed([pool.submit(_group, group) for group in groups]):
-            yield from future.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    for _, cells in where.map(_group, (task, labels, grid), groups):
+        yield from cells
 
 
-def _adopt(task: Task, labels: np.ndarray, grid: Grid, threads: int) -> None:
-    """Gives this process its problem; ``threads`` > 0 keeps libraries from oversubscribing."""
-    global _shared
-    if threads:
-        import torch
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(threads)
-        torch.set_num_threads(threads)
-        import numba
-
-        numba.set_num_threads(threads)
-    _shared = (task, labels, grid)
-
-
-def _group(group: tuple[str, int, set[int]]) -> list[dict[str, Any]]:
-    assert _shared is not None
-    task, labels, grid = _shared
+def _group(
+    shared: tuple[Task, np.ndarray, Grid], group: tuple[str, int, set[int]]
+) -> list[dict[str, Any]]:
+    task, labels, grid = shared
     name, seed, done = group
     scorer, params = grid.methods[name]
     cells = compare.simulate(

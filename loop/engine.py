@@ -1,0 +1,152 @@
+"""Where independent pieces of work are done: in this process, in others of this machine, or as
+tasks of a Ray cluster. The results are the same wherever that is: a piece carries its own seed.
+
+Ray finds its cluster by ``RAY_ADDRESS`` (``host:6379``); without one it starts on this machine.
+Only what a piece reads by itself (images, say) must be reachable from each node; the rest travels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from loop.errors import ConfigError, NotReady, nearest
+
+NAMES = ("local", "ray")
+RETRIES = 5
+"""How often Ray starts a piece again whose worker or node died."""
+AHEAD = 4
+"""Pieces per core that wait in Ray's queue; results that nobody has fetched take memory."""
+
+Work = Callable[[Any, Any], Any]
+"""(what all pieces share, a piece) -> result; a function at the top of a module."""
+
+
+class Engine(Protocol):
+    """A place to work."""
+
+    def map(self, work: Work, shared: Any, pieces: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """(index of the piece, result) as they are done. ``shared`` travels once per process."""
+        ...
+
+
+def get(name: str, workers: int = 1) -> Engine:
+    """The engine of a name; ``workers`` are processes of the local one.
+
+    Raises:
+        ConfigError: unknown name, or Ray is not installed.
+    """
+    if name == "local":
+        return Local(workers)
+    if name != "ray":
+        raise ConfigError(f"unknown engine {name!r}{nearest(name, NAMES)}; one of {NAMES}")
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        raise ConfigError("--engine ray needs: pip install 'coreloop[ray]'") from None
+    return Ray(os.environ.get("RAY_ADDRESS", ""))
+
+
+@dataclass(frozen=True)
+class Local:
+    """This process, or ``workers`` > 1 processes of one thread each."""
+
+    workers: int = 1
+
+    def map(self, work: Work, shared: Any, pieces: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        if self.workers <= 1:
+            for number, piece in enumerate(pieces):
+                yield number, work(shared, piece)
+            return
+        from concurrent.futures import ProcessPoolExecutor, as_completed
+        from multiprocessing import get_context
+
+        pool = ProcessPoolExecutor(
+            self.workers, mp_context=get_context("spawn"), initializer=_adopt, initargs=(shared,)
+        )
+        try:
+            waiting = {pool.submit(_with_shared, work, piece): i for i, piece in enumerate(pieces)}
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+LOCAL = Local()
+"""One piece after the other, in this process."""
+
+
+@dataclass(frozen=True)
+class Ray:
+    """The cluster at an address, one core per piece; pieces of dead workers are done again."""
+
+    address: str = ""
+
+    def map(self, work: Work, shared: Any, pieces: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        import logging
+
+        import ray
+
+        if not ray.is_initialized():
+            try:
+                ray.init(
+                    address=self.address or None, log_to_driver=False, logging_level=logging.ERROR
+                )
+            except ConnectionError as error:
+                raise NotReady(f"no Ray cluster at {self.address}: {error}") from None
+        task = ray.remote(num_cpus=1, max_retries=RETRIES)(_alone)
+        common = ray.put(shared)
+        rest = iter(enumerate(pieces))
+        most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        waiting: dict[Any, int] = {}
+        while True:
+            while len(waiting) < most and (following := next(rest, None)) is not None:
+                waiting[task.remote(work, common, following[1])] = following[0]
+            if not waiting:
+                return
+            (done, *_), _ = ray.wait(list(waiting), num_returns=1)
+            yield waiting.pop(done), ray.get(done)
+
+
+_shared: Any = None
+"""What a worker process of the local engine works on."""
+
+
+def _adopt(shared: Any) -> None:
+    """Begins a worker process: one thread for libraries, and an end when its parent ends."""
+    import multiprocessing
+    from threading import Thread
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+    global _shared
+    _shared = shared
+    _one_thread()
+
+
+def _with_shared(work: Work, piece: Any) -> Any:
+    return work(_shared, piece)
+
+
+def _alone(work: Work, shared: Any, piece: Any) -> Any:
+    """A Ray task."""
+    _one_thread()
+    return work(shared, piece)
+
+
+def _one_thread() -> None:
+    """Keeps libraries from taking every core in each of several processes."""
+    import numba
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)

@@ -1,0 +1,172 @@
+"""Engines: the same results wherever the work is done, whoever is killed meanwhile."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import subprocess
+
+import numpy as np
+import pytest
+
+from connectors.parquet import Parquet
+from db import arrays
+from loop import config, encoders
+from loop.engine import Local, get
+from loop.errors import ConfigError
+from loop.steps.embed import embed
+from loop.steps.init import init
+from loop.steps.scan import scan
+from loop.steps.simulate import Grid, simulate
+from tests.conftest import ROOT, rows, small_values, write_images
+from tests.durability.test_faults import ENV, MAIN
+from tests.engine_work import die_once, sleep_a_little, square, where_am_i
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes of one core each on loopback, in processes of their own."""
+    pytest.importorskip("ray", reason="pip install 'coreloop[ray]'")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        size = 100 * 2**20
+        made = Cluster(initialize_head=True,
+                       head_node_args={"num_cpus": 1, "object_store_memory": size})  # fmt: skip
+        made.add_node(num_cpus=1, object_store_memory=size)
+        made.wait_for_nodes()
+        patch.setenv("RAY_ADDRESS", made.address)
+        yield made
+        ray.shutdown()
+        made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder)
+    return folder
+
+
+def new_project(folder, images):
+    project = init(folder, config.check(small_values(images), "test"))
+    scan(project)
+    return project
+
+
+def grid():
+    return Grid({"random": ("random", {}), "kmeans": ("kmeans", {})}, [6, 12], 2)
+
+
+def cells(project):
+    query = "SELECT method, budget, seed, outcome FROM cell ORDER BY method, budget, seed"
+    return [tuple(map(str, row)) for row in rows(project, query)]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory, images):
+    """(digest of the embeddings, cells) as this process computes them."""
+    project = new_project(tmp_path_factory.mktemp("here") / "project", images)
+    embed(project)
+    simulate(project, grid())
+    return rows(project, 'SELECT digest FROM "array"'), cells(project)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_local(workers):
+    found = dict(Local(workers).map(square, 2, range(7)))
+    assert found == {i: 2 * i**2 for i in range(7)}
+
+
+def test_a_failing_piece_is_raised():
+    with pytest.raises(TypeError):
+        list(Local(2).map(square, 2, [1, "x", 3]))
+
+
+def test_names():
+    assert get("local", 3) == Local(3)
+    with pytest.raises(ConfigError, match="did you mean 'ray'"):
+        get("rai")
+
+
+def test_sources_and_encoders_travel(tmp_path, images):
+    encoder = pickle.loads(pickle.dumps(encoders.get("pixels:8")))
+    assert encoder.digest == "pixels-8"
+    import pyarrow
+    import pyarrow.parquet
+
+    data = next(images.rglob("*.png")).read_bytes()
+    pyarrow.parquet.write_table(pyarrow.table({"image": [data]}), tmp_path / "a.parquet")
+    source = Parquet(tmp_path / "a.parquet")
+    source.read("row/0")
+    assert pickle.loads(pickle.dumps(source)).read("row/0") == data
+
+
+def test_ray_uses_both_nodes(cluster):
+    found = dict(get("ray").map(where_am_i, None, range(12)))
+    assert sorted(found) == list(range(12))
+    assert len(set(found.values())) == 2
+
+
+def test_ray_survives_a_killed_worker(cluster, tmp_path):
+    found = dict(get("ray").map(die_once, str(tmp_path), range(6)))
+    assert (tmp_path / "died").exists()
+    assert found == {i: i + 100 for i in range(6)}
+
+
+def test_ray_survives_a_killed_node(cluster):
+    doomed = cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20)
+    cluster.wait_for_nodes()
+    found = {}
+    for number, result in get("ray").map(sleep_a_little, None, range(12)):
+        found[number] = result
+        if len(found) == 2:
+            cluster.remove_node(doomed, allow_graceful=False)
+    assert found == {i: i for i in range(12)}
+
+
+def test_embeddings_and_cells_are_the_same(cluster, here, tmp_path, images, monkeypatch):
+    project = new_project(tmp_path / "project", images)
+    monkeypatch.setattr("loop.encoders.base.SHARD", 7)
+    embed(project, where=get("ray"))
+    simulate(project, grid(), where=get("ray"))
+    assert rows(project, 'SELECT digest FROM "array"') == here[0]
+    assert cells(project) == here[1]
+
+
+def test_a_killed_driver_is_resumed(cluster, here, tmp_path, images):
+    project = new_project(tmp_path / "project", images)
+    command = [*MAIN, "simulate", "--project", str(project.root), "--encoder", "pixels:8",
+               "--methods", "random,kmeans", "--budgets", "6,12", "--seeds", "2",
+               "--engine", "ray", "--json"]  # fmt: skip
+    killed = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, timeout=300,
+        env={**ENV, "CORELOOP_KILL_AT": "after-simulate-cell:3"},
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    before = rows(project, "SELECT id FROM cell ORDER BY id")
+    assert len(before) == 3
+    again = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, timeout=300, env=ENV, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert rows(project, "SELECT id FROM cell WHERE id <= 3 ORDER BY id") == before
+    assert cells(project) == here[1]
+
+
+def test_digest_is_of_the_file(tmp_path):
+    """Shards from an engine end up in the file that one process writes."""
+    data = {f"{i}.png": p.read_bytes() for i, p in enumerate(_pictures(tmp_path))}
+    for name, where in (("a", Local(1)), ("b", Local(2))):
+        encoders.encode(encoders.get("pixels:4"), data.__getitem__, list(data), list(data),
+                        tmp_path / f"{name}.npy", where=where)  # fmt: skip
+    assert arrays.file_digest(tmp_path / "a.npy") == arrays.file_digest(tmp_path / "b.npy")
+    assert np.load(tmp_path / "a.npy").shape == (9, 16)
+
+
+def _pictures(folder):
+    write_images(folder, count=9)
+    return sorted(folder.rglob("*.png"))
