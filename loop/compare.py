@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +104,32 @@ def check_budgets(budgets: Sequence[int], n: int) -> None:
         raise ConfigError(f"budgets must be ascending and at least 1, got {list(budgets)}")
     if budgets[-1] > n:
         raise ConfigError(f"budget {budgets[-1]} is more than the pool's {n} images")
+
+
+def drawn(n: int, share: float) -> int:
+    """Pool images that each seed draws. Raises ConfigError unless 0 < share <= 1."""
+    if not 0 < share <= 1:
+        raise ConfigError(f"the share of the pool must be above 0 and at most 1, got {share}")
+    return max(1, round(n * share))
+
+
+def draw(task: Task, share: float, seed: int) -> tuple[Task, Labels]:
+    """A random share of the pool, the same for every method, and its rows, ascending.
+
+    Over a fixed pool a deterministic method has no variance to take an interval from. Draws
+    overlap, so intervals over seeds are somewhat narrower than over new pools.
+    """
+    n = len(task.pool)
+    if share == 1:
+        return task, np.arange(n)
+    rows = np.sort(generator(seed, "draw").permutation(n)[: drawn(n, share)])
+    part = replace(task, pool=task.pool[rows], pool_images=_part(task, rows), _made={})
+    return part, rows
+
+
+def _part(task: Task, rows: Labels) -> Callable[[], NDArray[np.uint8]] | None:
+    images = task.pool_images
+    return None if images is None else lambda: images()[rows]
 
 
 def extend(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from loop.cli.output import bar, engine_option, json_option, percent, print_json, say, table
+
+if TYPE_CHECKING:
+    from loop.compare import Row
 
 
 @click.command()
@@ -23,12 +27,14 @@ from loop.cli.output import bar, engine_option, json_option, percent, print_json
 @click.option("--seeds", default=5, show_default=True, help="Paired repetitions.")
 @click.option("--trainer", default="linear", show_default=True, help="linear, resnet18, ...")
 @click.option("--labels", default="", help="Parquet column with annotators' labels to train on.")
+@click.option("--share", default=0.8, show_default=True, help="Share of the pool each seed draws.")
 @click.option("--jobs", default=0, help="Worker processes; default: one per core.")
 @engine_option
 @json_option
 def simulate(
     source: Path | None, folder: Path | None, encoder: str, methods: str, per_class: str,
-    budgets: str, seeds: int, trainer: str, labels: str, jobs: int, engine: str, as_json: bool,
+    budgets: str, seeds: int, trainer: str, labels: str, share: float, jobs: int, engine: str,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Compare selection methods on images whose labels are known.
 
@@ -49,7 +55,7 @@ def simulate(
     chosen = all_methods(names)
     where = get(engine, jobs or os.cpu_count() or 1)
     project = _project(source, folder, encoder)
-    grid = Grid(chosen, _budgets(project, per_class, budgets), seeds, trainer, labels)
+    grid = Grid(chosen, _budgets(project, per_class, budgets), seeds, trainer, labels, share)
     with bar() as (begin, progress):
         begin("scanning images")
         scan(project)
@@ -60,9 +66,14 @@ def simulate(
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    _print(rows, grid.budgets)
+    _print(rows, grid.budgets, lambda row: percent(row.mean) + _mark(row))
     say(f"mean test accuracy in % over {seeds} seeds, trainer {trainer}; + better and - worse than")
     say("random, paired by seed, 95 % interval without 0; * sees the label of every image")
+    if share < 1:
+        say(f"each seed draws {share:.0%} of the pool, the same for every method")
+    say("")
+    _print([r for r in rows if r.saved is not None], grid.budgets, lambda row: f"{row.saved:+.0f}")
+    say("labels saved: how many more random picks reach the same accuracy (- off the curve)")
 
 
 def _project(source: Path | None, folder: Path | None, encoder: str) -> Any:
@@ -103,14 +114,18 @@ def _budgets(project: Any, per_class: str, budgets: str) -> list[int]:
     return [n * classes for n in whole_numbers(per_class or "1,2,5,10", "--per-class")]
 
 
-def _print(rows: Any, budgets: list[int]) -> None:
+def _mark(row: Row) -> str:
+    low, high = row.difference_interval
+    if row.difference is None or row.n < 2 or low <= 0 <= high:
+        return " "
+    return "+" if low > 0 else "-"
+
+
+def _print(rows: list[Row], budgets: list[int], shown: Callable[[Row], str]) -> None:
     """One line per method, one column per budget."""
     cells: dict[str, dict[int, str]] = {}
     for row in rows:
-        low, high = row.difference_interval
-        mark = " " if row.difference is None or row.n < 2 or low <= 0 <= high else (
-            "+" if low > 0 else "-")  # fmt: skip
         name = row.method + ("*" if row.kind == "all labels" else "")
-        cells.setdefault(name, {})[row.budget] = percent(row.mean) + mark
+        cells.setdefault(name, {})[row.budget] = shown(row)
     lines = [(name, *[mine.get(b, "-") for b in budgets]) for name, mine in cells.items()]
     table(("method \\ labels", *map(str, budgets)), lines)

@@ -5,11 +5,10 @@ picks, classes), and what share of the pool that is. It never sees a label.
 
 * More than half of the pool: random. Whatever is left out is then too little to matter, and random
   keeps the classes' proportions.
-* Up to ``few`` labels per class: MaxHerding. Each label must stand for a whole neighbourhood, so
-  dense regions come first and outliers never.
-* More, up to ``many``: facility location, whose similarity does not fade with distance, so that
-  sparse regions get their share too.
-* Beyond: random. Facility location was not better than random there, and a point worse on one set.
+* Up to ``many`` labels per class: MaxHerding with the mean of four kernels, two radii in two
+  geometries. Each label must stand for a whole neighbourhood, so dense regions come first and
+  outliers never; the mean does not depend on which radius or geometry happens to suit the pool.
+* Beyond: random. Coverage was not better than random there, and a point worse on one set.
 
 ZCore, k-center and the norm are no candidates: at these budgets they pick outliers and were below
 random (docs/auto.md has the measurements).
@@ -44,12 +43,10 @@ class Auto(Scorer):
     """Chooses by budget, classes and pool size.
 
     Attributes:
-        few: labels per class up to which MaxHerding is used.
-        many: labels per class up to which facility location is used.
+        many: labels per class up to which MaxHerding is used.
         most: share of the pool from which random is used.
     """
 
-    few: float = 5.0
     many: float = 50.0
     most: float = 0.5
     nested: ClassVar[bool] = False
@@ -73,14 +70,9 @@ class Auto(Scorer):
         each = labels / classes
         if share > self.most:
             return Choice("random", {}, f"{share:.0%} of the pool will be labelled: order is moot")
-        if each <= self.few:
-            return Choice(
-                "maxherding", {},
-                f"{each:.1f} labels per class: each must stand for a dense neighbourhood",
-            )  # fmt: skip
         if each > self.many:
             return Choice("random", {}, f"{each:.1f} labels per class: order gains little")
         return Choice(
-            "facility", {},
-            f"{each:.1f} labels per class: enough to give sparse regions their share",
+            "maxherding", {"geometry": "both", "radius": [0.5, 1.0]},
+            f"{each:.1f} labels per class: each must stand for a dense neighbourhood",
         )  # fmt: skip

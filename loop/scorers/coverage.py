@@ -13,7 +13,7 @@ Gains that agree to ``TIE`` (relative) are a tie; the lowest row wins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,7 @@ class Coverage:
         kernel: similarity of dot products.
         weights: (N,) >= 0, how much each row counts; default 1.
         refs: rows on which coverage is measured; default all.
+        also: further views of the same rows, each with its kernel; similarities are averaged.
     """
 
     def __init__(
@@ -55,12 +56,16 @@ class Coverage:
         *,
         weights: NDArray[np.float64] | None = None,
         refs: Rows | None = None,
+        also: Sequence[tuple[NDArray[np.float32], Kernel]] = (),
     ) -> None:
         dtype: type[np.floating] = np.float64 if len(x) <= SMALL else np.float32
-        self.x: Floats = np.asarray(x, dtype=dtype)
-        self.kernel = kernel
+        self.n = len(x)
         refs = np.arange(len(x)) if refs is None else refs
-        self.targets = self.x if len(refs) == len(x) else self.x[refs]
+        self.views: list[tuple[Floats, Floats, Kernel]] = []
+        for rows, function in [(x, kernel), *also]:
+            view: Floats = np.asarray(rows, dtype=dtype)
+            targets = view if len(refs) == len(x) else view[refs]
+            self.views.append((view, targets, function))
         weights = np.ones(len(x)) if weights is None else weights
         self.weights: Floats = np.asarray(weights[refs], dtype=dtype)
         self.covered: Floats = np.zeros(len(refs), dtype)
@@ -74,7 +79,12 @@ class Coverage:
     def _similarity(self, rows: Rows) -> Floats:
         if self._stored is not None:
             return self._stored[rows]
-        return self.kernel(self.x[rows] @ self.targets.T)
+        first, *others = (function(x[rows] @ targets.T) for x, targets, function in self.views)
+        for other in others:
+            first += other
+        if others:
+            first /= len(self.views)
+        return first
 
     def add(self, rows: Rows) -> None:
         """Counts ``rows`` as picked."""
@@ -101,7 +111,7 @@ class Coverage:
 
 def greedy(state: Coverage, budget: int, available: NDArray[np.bool_]) -> list[int]:
     """Picks in order, at most ``budget``."""
-    bounds = np.full(len(state.x), -np.inf)
+    bounds = np.full(state.n, -np.inf)
     open_ = np.flatnonzero(available)
     bounds[open_] = state.gains(open_)
     order: list[int] = []

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class Grid:
     trainer: str = "linear"
     labels: str = ""
     """Column of the labels that annotators give (select and train with them); default: the true."""
+    share: float = 0.8
+    """Share of the pool that each seed draws, so that methods without randomness vary too."""
 
 
 def all_methods(names: Sequence[str] = ()) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -71,9 +74,10 @@ def simulate(
         with records.read() as session:
             task, labels = _problem(session, project, grid.labels)
             pool = queries.the_pool(session)
-        compare.check_budgets(grid.budgets, len(task.pool))
+        compare.check_budgets(grid.budgets, compare.drawn(len(task.pool), grid.share))
         config = {"pool": pool.digest, "encoder": project.config.encoder, "trainer": grid.trainer,
-                  "labels": grid.labels, "test": project.config.pool.model_dump()}  # fmt: skip
+                  "labels": grid.labels, "share": grid.share,
+                  "test": project.config.pool.model_dump()}  # fmt: skip
         digest = hashlib.blake2b(
             json.dumps(config, sort_keys=True).encode(), digest_size=16
         ).hexdigest()
@@ -157,6 +161,8 @@ def _group(
 ) -> list[dict[str, Any]]:
     task, labels, grid = shared
     name, seed, done = group
+    task, rows = _drawn(task, grid.share, seed)
+    labels = labels[rows]
     scorer, params = grid.methods[name]
     cells = compare.simulate(
         task, labels, {name: scorers.get(scorer, **params)}, grid.budgets, [seed],
@@ -168,11 +174,16 @@ def _group(
             "outcome": {"accuracy": cell.metrics.accuracy,
                         "balanced_accuracy": cell.metrics.balanced_accuracy,
                         "macro_f1": cell.metrics.macro_f1, "notes": cell.notes,
-                        "picks": [int(p) for p in cell.picks]},
+                        "picks": [int(p) for p in rows[cell.picks]]},
             "seconds": cell.seconds,
         }
         for cell in cells
     ]  # fmt: skip
+
+
+@lru_cache(maxsize=1)  # groups come seed by seed
+def _drawn(task: Task, share: float, seed: int) -> tuple[Task, np.ndarray]:
+    return compare.draw(task, share, seed)
 
 
 def _table(session: Session, number: int, grid: Grid) -> list[Row]:

@@ -12,8 +12,9 @@ from loop.train.base import Task, Trained, Trainer
 __all__ = ["BUILT_IN", "Task", "Trained", "Trainer", "get", "names"]
 
 BUILT_IN: dict[str, str] = {
-    "auto": "loop.train.linear:Linear",
+    "auto": "loop.train.propagate:Propagate",
     "linear": "loop.train.linear:Linear",
+    "propagate": "loop.train.propagate:Propagate",
     "resnet18": "loop.train.network:Network",
 }
 

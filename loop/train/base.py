@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from loop.dynamics import Dynamics
     from loop.train.metrics import Metrics
 
+Made = TypeVar("Made")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Task:
     """One classification problem. N pool rows, T test rows, D dims, C classes.
 
@@ -37,6 +39,14 @@ class Task:
     pool_images: Callable[[], NDArray[np.uint8]] | None = None
     test_images: Callable[[], NDArray[np.uint8]] | None = None
     device: str = "cpu"
+    _made: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What ``make`` answers, made at the first call with this key and kept with the task."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: Made = self._made[key]
+        return made
 
     @cached_property
     def statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

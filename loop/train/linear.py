@@ -56,11 +56,11 @@ class Linear(Trainer):
     ) -> Trained:
         rows = labelled_rows(labels)
         model = self.fit(task.standardised(task.pool[rows]), labels[rows], task.n_classes, rng)
-        test = model.probabilities(task.standardised(task.test))
+        test = model.over(task, task.test)
         return Trained(
             metrics=measure(test, task.test_labels, rng=np.random.default_rng(0)),
             test_probabilities=test,
-            pool_probabilities=_blocks(model, task) if pool_probabilities else None,
+            pool_probabilities=model.over(task, task.pool) if pool_probabilities else None,
             notes=model.notes,
         )
 
@@ -76,16 +76,16 @@ class Linear(Trainer):
         present = np.unique(y)
         if len(present) == 1:
             return _constant(x.shape[1], n_classes, int(present[0]))
-        space = _RowSpace.of(x)
+        space = RowSpace.of(x)
         target = np.eye(n_classes)[y]
         scale = float((x**2).sum() / len(x)) or 1.0
         weights = np.ones(len(y)) if weights is None else weights
-        strength, how = self.strength, "given"
+        strength, how, held_out = self.strength, "given", None
         if not strength:
-            strength, how = _cross_validate(space, target, y, weights, scale, rng)
+            strength, how, held_out = _cross_validate(space, target, y, weights, scale, rng)
         w, b = descend(space, target, weights[None], np.array([strength * scale]), self.steps, 1e-7)
         notes = {"strength": strength, "strength_chosen": how, "labels": len(y)}
-        return Model(space.back(w[0]), space.mean, b[0], notes)
+        return Model(space.back(w[0]), space.mean, b[0], notes, held_out)
 
     def dynamics(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Dynamics:
         """A softmax head trained by minibatch Adam on the labelled rows, recorded per epoch."""
@@ -97,20 +97,32 @@ class Linear(Trainer):
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted linear probe on standardised embeddings: softmax((x - mean) weights + bias)."""
+    """A fitted linear probe on standardised embeddings: softmax((x - mean) weights + bias).
+
+    ``held_out`` (k, C): what folds without the row predict for each labelled row; NaN for a row
+    that was never held out, None without cross-validation.
+    """
 
     weights: Matrix
     mean: Matrix
     bias: Matrix
     notes: dict[str, Any]
+    held_out: Matrix | None = None
 
     def probabilities(self, x: Matrix) -> Matrix:
         """(M, D) -> (M, C), rows sum to 1."""
         return softmax((x - self.mean) @ self.weights + self.bias)
 
+    def over(self, task: Task, embeddings: NDArray[np.float32], block: int = 16384) -> Matrix:
+        """(M, D) embeddings as they are -> (M, C); standardised block by block."""
+        starts = range(0, len(embeddings), block)
+        return np.concatenate(
+            [self.probabilities(task.standardised(embeddings[s : s + block])) for s in starts]
+        )
+
 
 @dataclass(frozen=True)
-class _RowSpace:
+class RowSpace:
     """Centred rows as ``features`` (k, r) with orthogonal columns; ``axes`` (D, r) leads back."""
 
     features: Matrix
@@ -119,7 +131,7 @@ class _RowSpace:
     mean: Matrix
 
     @classmethod
-    def of(cls, x: Matrix) -> _RowSpace:
+    def of(cls, x: Matrix) -> RowSpace:
         mean = x.mean(axis=0)
         centred = x - mean
         if len(x) <= x.shape[1]:
@@ -147,7 +159,7 @@ def softmax(z: Matrix) -> Matrix:
 
 
 def descend(
-    space: _RowSpace,
+    space: RowSpace,
     target: Matrix,
     weights: Matrix,
     strengths: Matrix,
@@ -175,7 +187,7 @@ def descend(
 
 
 def _descend(
-    space: _RowSpace, target: Matrix, weights: Matrix, strengths: Matrix, steps: int,
+    space: RowSpace, target: Matrix, weights: Matrix, strengths: Matrix, steps: int,
     tolerance: float,
 ) -> tuple[Matrix, Matrix]:  # fmt: skip
     z, (k, c), problems = space.features, target.shape, len(weights)
@@ -220,27 +232,32 @@ def folds(y: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray
 
 
 def _cross_validate(
-    space: _RowSpace,
+    space: RowSpace,
     target: Matrix,
     y: NDArray[np.int64],
     weights: Matrix,
     scale: float,
     rng: np.random.Generator,
-) -> tuple[float, str]:
-    """The strength with the least held-out log-loss; the middle one if nothing can be held out."""
+) -> tuple[float, str, Matrix | None]:
+    """The strength with the least held-out log-loss, or the middle one if nothing can be held out;
+    how it was found; and the held-out probabilities (k, C) with it, NaN in rows never held out."""
     place = folds(y, FOLDS, rng)
     used = [f for f in range(FOLDS) if (place == f).any()]
     if len(used) < 2:
-        return STRENGTHS[2], "default: too few labels to cross-validate"
+        return STRENGTHS[2], "default: too few labels to cross-validate", None
     masks = np.repeat([(place != f) * weights for f in used], len(STRENGTHS), axis=0)
     strengths = np.tile(np.array(STRENGTHS) * scale, len(used))
     w, b = descend(space, target, masks, strengths, 60, 1e-4)
     chance = softmax(np.matmul(space.features, w) + b[:, None, :])
-    right = np.take_along_axis(chance, y[None, :, None], axis=2)[:, :, 0]
-    loss = -np.log(np.maximum(right, 1e-12)).reshape(len(used), len(STRENGTHS), len(y))
+    chance = chance.reshape(len(used), len(STRENGTHS), *target.shape)
+    right = np.take_along_axis(chance, y[None, None, :, None], axis=3)[..., 0]
+    loss = -np.log(np.maximum(right, 1e-12))
     held = np.stack([place == f for f in used])[:, None, :]
     best = int(np.argmin((loss * held).sum(axis=(0, 2))))
-    return STRENGTHS[best], f"{len(used)}-fold cross-validation"
+    held_out = np.full(target.shape, np.nan)
+    for i, fold in enumerate(used):
+        held_out[place == fold] = chance[i, best][place == fold]
+    return STRENGTHS[best], f"{len(used)}-fold cross-validation", held_out
 
 
 def labelled_rows(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -255,12 +272,3 @@ def _constant(dims: int, n_classes: int, label: int) -> Model:
     bias = np.where(np.arange(n_classes) == label, 0.0, -30.0)
     notes = {"labels_of_one_class": True}
     return Model(np.zeros((dims, n_classes)), np.zeros(dims), bias, notes)
-
-
-def _blocks(model: Model, task: Task, block: int = 16384) -> Matrix:
-    return np.concatenate(
-        [
-            model.probabilities(task.standardised(task.pool[start : start + block]))
-            for start in range(0, len(task.pool), block)
-        ]
-    )
