@@ -82,13 +82,13 @@ def simulate(
             picks: Labels = np.empty(0, np.int64)
             whole = None
             if kind(scorer) == "all labels" and scorer.nested:  # one ranking serves every budget
-                whole = extend(task, labels, name, scorer, picks, budgets[-1], seed)
+                whole = extend(task, labels, name, scorer, picks, budgets[-1], seed, trainer)
             for budget in [b for b in budgets if b <= open_[-1]]:
                 began = time.perf_counter()
                 if whole is not None:
                     picks = whole[:budget]
                 else:
-                    picks = extend(task, labels, name, scorer, picks, budget, seed)
+                    picks = extend(task, labels, name, scorer, picks, budget, seed, trainer)
                 if budget not in open_:
                     continue
                 known = np.full(len(labels), -1, np.int64)
@@ -140,10 +140,12 @@ def extend(
     picks: NDArray[np.int64],
     budget: int,
     seed: int,
+    trainer: Trainer | None = None,
 ) -> NDArray[np.int64]:
     """``picks`` plus those of the next round, up to ``budget`` in all.
 
-    Pruning methods choose all ``budget`` images anew, as published.
+    Pruning methods choose all ``budget`` images anew, as published; where they need training
+    dynamics, those of ``trainer`` (default: the linear probe).
     """
     n, way = len(task.pool), kind(scorer)
     if way == "all labels":
@@ -156,7 +158,9 @@ def extend(
     if way == "active" and not len(picks):
         scores = generator(seed, "first picks").random(n)
     else:
-        scores = scorer.score(_inputs(task, labels, scorer, covered, picks, budget, rng, seed))
+        scores = scorer.score(
+            _inputs(task, labels, scorer, covered, picks, budget, rng, seed, trainer or Linear())
+        )
     if scores.shape != (n,) or not np.isfinite(scores).all():
         raise DataError(f"scorer {name!r} answered no finite number for some image")
     return np.concatenate([picks, top(scores, ~covered, budget - len(picks), ties)])
@@ -171,6 +175,7 @@ def _inputs(
     budget: int,
     rng: np.random.Generator,
     seed: int,
+    trainer: Trainer,
 ) -> Inputs:
     """What the scorer needs and nothing else: no label reaches a label-free method."""
     known = np.full(len(labels), -1, np.int64)
@@ -188,7 +193,7 @@ def _inputs(
         seen = known
     fit: Callable[[Labels], object] | None = None
     if "fit" in scorer.needs:
-        fit = lambda y: Linear().dynamics(task, y, generator(seed, "fit"))  # noqa: E731
+        fit = lambda y: trainer.dynamics(task, y, generator(seed, "fit"))  # noqa: E731
     return Inputs(
         embeddings=task.pool,
         budget=budget - len(picks),

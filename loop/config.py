@@ -52,6 +52,11 @@ class SelectionSection(Section):
 
     scorer: str = "auto"
     params: dict[str, Any] = {}
+    rule: Literal["top", "middle", "window", "strata"] = "top"
+    """Scores to picks: the highest; the middle band; the highest after skipping a share; or evenly
+    over strata of the scores."""
+    skip: float = Field(0.1, ge=0.0, lt=1.0)
+    """Share of the highest scores that rule = "window" passes over."""
     control: float = Field(0.0, ge=0.0, le=0.9)
     """Share of each budget picked at random, to measure the selection against it."""
     budgets: list[int] = [50, 50, 100]

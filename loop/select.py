@@ -7,10 +7,32 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.errors import DataError
+from loop.errors import ConfigError, DataError
 from loop.seeds import generator
 
 Rows = NDArray[np.int64]
+
+
+def picks(
+    rule: str,
+    scores: NDArray[np.float64],
+    available: NDArray[np.bool_],
+    budget: int,
+    seed: int,
+    *,
+    skip: float = 0.1,
+) -> Rows:
+    """The picks of the rule that ``[selection] rule`` names: top, middle, window or strata."""
+    ties = tiebreak(len(scores), seed)
+    if rule == "top":
+        return top(scores, available, budget, ties)
+    if rule == "middle":
+        return middle_band(scores, available, budget, ties)
+    if rule == "window":
+        return double_end_window(scores, available, budget, ties, skip=skip)
+    if rule == "strata":
+        return stratified(scores, available, budget, generator(seed, "strata"))
+    raise ConfigError(f"rule {rule!r} is unknown; one of top, middle, window, strata")
 
 
 def tiebreak(n: int, seed: int) -> Rows:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loop import select
-from loop.errors import DataError
+from loop.errors import ConfigError, DataError
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -123,3 +123,13 @@ def test_groups_get_equal_shares_until_they_run_out():
     assert np.bincount(groups[picks]).tolist() == [13, 4, 13]
     best = [scores[groups == g].max() for g in range(3)]
     assert sorted(scores[picks[:3]]) == sorted(best)
+
+
+def test_rules_by_name():
+    scores, available = np.arange(10.0), everything(10)
+    assert select.picks("top", scores, available, 2, 0).tolist() == [9, 8]
+    assert sorted(select.picks("middle", scores, available, 2, 0)) == [4, 5]
+    assert select.picks("window", scores, available, 2, 0, skip=0.3).tolist() == [6, 5]
+    assert len(set(select.picks("strata", scores, available, 10, 0).tolist())) == 10
+    with pytest.raises(ConfigError, match="top, middle, window, strata"):
+        select.picks("best", scores, available, 2, 0)

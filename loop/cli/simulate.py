@@ -55,7 +55,9 @@ def simulate(
     chosen = all_methods(names)
     where = get(engine, jobs or os.cpu_count() or 1)
     project = _project(source, folder, encoder)
-    grid = Grid(chosen, _budgets(project, per_class, budgets), seeds, trainer, labels, share)
+    grid = Grid(
+        chosen, _budgets(project, per_class, budgets), seeds, trainer, labels=labels, share=share
+    )
     with bar() as (begin, progress):
         begin("scanning images")
         scan(project)

@@ -16,7 +16,7 @@ from db.state import advance, log
 from loop.errors import DataError
 from loop.project import Project
 from loop.seeds import generator
-from loop.select import tiebreak, top
+from loop.select import picks
 from loop.steps.opened import current_round, writing
 
 
@@ -57,7 +57,10 @@ def choose(project: Project) -> Selected:
         control = rng.choice(np.flatnonzero(available), size=share, replace=False)
         open_ = available.copy()
         open_[control] = False
-        coreset = top(scores, open_, found.budget - share, tiebreak(len(scores), found.seed))
+        coreset = picks(
+            project.config.selection.rule, scores, open_, found.budget - share, found.seed,
+            skip=project.config.selection.skip,
+        )  # fmt: skip
         with records.write("select") as session:
             advance(session, found.id, before="scored", after="selected")
             _save(session, found.id, rows, coreset, scores, "coreset")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -23,11 +23,13 @@ from db.models import Cell, Simulation
 from db.state import log
 from loop import compare, scorers, train
 from loop.compare import Row, kind, paired
+from loop.device import resolve
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
 from loop.project import Project
 from loop.steps.embed import embeddings
 from loop.steps.opened import source, versions, writing
+from loop.steps.task import pixels
 from loop.train import Task
 
 
@@ -39,6 +41,8 @@ class Grid:
     budgets: list[int]
     seeds: int
     trainer: str = "linear"
+    params: dict[str, Any] = field(default_factory=dict)
+    """Hyper-parameters of the trainer."""
     labels: str = ""
     """Column of the labels that annotators give (select and train with them); default: the true."""
     share: float = 0.8
@@ -72,11 +76,11 @@ def simulate(
     """
     with writing(project) as records:
         with records.read() as session:
-            task, labels = _problem(session, project, grid.labels)
+            task, labels = _problem(session, project, grid)
             pool = queries.the_pool(session)
         compare.check_budgets(grid.budgets, compare.drawn(len(task.pool), grid.share))
         config = {"pool": pool.digest, "encoder": project.config.encoder, "trainer": grid.trainer,
-                  "labels": grid.labels, "share": grid.share,
+                  "params": grid.params, "labels": grid.labels, "share": grid.share,
                   "test": project.config.pool.model_dump()}  # fmt: skip
         digest = hashlib.blake2b(
             json.dumps(config, sort_keys=True).encode(), digest_size=16
@@ -109,8 +113,9 @@ def _key(grid: Grid, name: str) -> str:
     return scorer + (json.dumps(params, sort_keys=True) if params else "")
 
 
-def _problem(session: Session, project: Project, column: str) -> tuple[Task, np.ndarray]:
+def _problem(session: Session, project: Project, grid: Grid) -> tuple[Task, np.ndarray]:
     """The task, tested on true labels, and the pool labels that annotators give."""
+    column = grid.labels
     pool = queries.the_pool(session)
     index = {name: i for i, name in enumerate(project.config.project.classes)}
     known, keys = queries.known_labels(session, pool.id), queries.row_keys(session, pool.id)
@@ -134,11 +139,17 @@ def _problem(session: Session, project: Project, column: str) -> tuple[Task, np.
                 f"column {column!r} has no class for {int((labels < 0).sum())} images"
             )
     everything = embeddings(session, project)
+    trainer = train.get(grid.trainer, **grid.params)
+    images = trainer.wants == "images"
+    side = int(getattr(trainer, "side", 0))
     task = Task(
         n_classes=len(index),
         pool=np.asarray(everything[rows], dtype=np.float32),
         test=np.asarray(everything[test_rows], dtype=np.float32),
         test_labels=np.array([index[known[keys[int(r)]]] for r in test_rows], dtype=np.int64),
+        pool_images=pixels(session, project, rows, side) if images else None,
+        test_images=pixels(session, project, test_rows, side) if images else None,
+        device=resolve(project.config.training.device) if images else "cpu",
     )
     return task, labels
 
@@ -166,7 +177,7 @@ def _group(
     scorer, params = grid.methods[name]
     cells = compare.simulate(
         task, labels, {name: scorers.get(scorer, **params)}, grid.budgets, [seed],
-        train.get(grid.trainer), skip={(name, b, seed) for b in done},
+        train.get(grid.trainer, **grid.params), skip={(name, b, seed) for b in done},
     )  # fmt: skip
     return [
         {

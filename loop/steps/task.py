@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,26 +47,38 @@ def problem(session: Session, project: Project, *, images: bool = False) -> Prob
     rows = queries.split_rows(session, pool.id, "pool")
     test_rows = queries.split_rows(session, pool.id, "test")
     labels = collected(session, project, pool.id)
+    side = int(project.config.training.params.get("side", 32))
     picked = np.isin(rows, queries.picked_rows(session, pool.id))
     task = Task(
         n_classes=len(project.config.project.classes),
         pool=np.asarray(all_rows[rows], dtype=np.float32),
         test=np.asarray(all_rows[test_rows], dtype=np.float32),
         test_labels=as_array(labels, test_rows),
-        pool_images=_images(session, project, rows) if images else None,
-        test_images=_images(session, project, test_rows) if images else None,
+        pool_images=pixels(session, project, rows, side) if images else None,
+        test_images=pixels(session, project, test_rows, side) if images else None,
         device=resolve(project.config.training.device),
     )
     return Problem(task, as_array(labels, rows), rows, test_rows, picked)
 
 
-def _images(
-    session: Session, project: Project, rows: NDArray[np.int64]
-) -> Callable[[], NDArray[np.uint8]]:
-    """Decodes the images of array rows when called."""
-    from loop.images import squares
-
+def pixels(session: Session, project: Project, rows: NDArray[np.int64], side: int) -> Pixels:
+    """Array rows' images as (n, side, side, 3) uint8 when called; decoded once."""
     uris = queries.row_uris(session, queries.the_pool(session).id)
-    wanted = [uris[int(row)] for row in rows]
-    side = int(project.config.training.params.get("side", 32))
-    return lambda: squares(source(project).read, wanted, side)
+    return Pixels(project, [uris[int(row)] for row in rows], side)
+
+
+@dataclass
+class Pixels:
+    """Decodes at the first call; crosses to a worker process without the pixels."""
+
+    project: Project
+    uris: list[str]
+    side: int
+    _decoded: NDArray[np.uint8] | None = field(default=None, repr=False)
+
+    def __call__(self) -> NDArray[np.uint8]:
+        from loop.images import squares
+
+        if self._decoded is None:
+            self._decoded = squares(source(self.project).read, self.uris, self.side)
+        return self._decoded

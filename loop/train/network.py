@@ -70,7 +70,7 @@ class Network(Trainer):
         *,
         pool_probabilities: bool = False,
     ) -> Trained:
-        net, notes = self._fit(task, labels, rng, lambda logits: None)
+        net, notes = self._fit(task, labels, rng)
         test = predict(net, _images(task.test_images), task.device)
         return Trained(
             metrics=measure(test, task.test_labels, rng=np.random.default_rng(0)),
@@ -94,26 +94,58 @@ class Network(Trainer):
         task: Task,
         labels: NDArray[np.int64],
         rng: np.random.Generator,
-        on_epoch: Callable[[NDArray[np.float32]], None],
+        on_epoch: Callable[[NDArray[np.float32]], None] | None = None,
     ) -> tuple[torch.nn.Module, dict[str, object]]:
+        """Trains; where the device's memory is too small, again with half the batch."""
         import torch
 
         rows = labelled_rows(labels)
-        torch.manual_seed(int(rng.integers(2**31)))
-        device = torch.device(task.device)
-        images = torch.from_numpy(_images(task.pool_images)[rows]).to(device)
-        images = images.permute(0, 3, 1, 2).contiguous()
+        seed, plan = int(rng.integers(2**31)), self._plan(len(rows))
+        images = _images(task.pool_images)[rows]
+        halved = 0
+        while True:
+            torch.manual_seed(seed)
+            try:
+                net = self._run(task, images, labels, plan, on_epoch)
+                break
+            except torch.OutOfMemoryError:
+                if plan.batch <= 2:
+                    raise TrainingFailed(
+                        f"the memory of {task.device} is too small even for a batch of 2; "
+                        "lower 'side' under [training.params]"
+                    ) from None
+                halved += 1
+                plan = self._plan(len(rows), batch=plan.batch // 2)
+        notes: dict[str, object] = {
+            "preset": self.preset, "epochs": plan.epochs, "batch": plan.batch,
+            "labels": len(rows), "device": task.device,
+        }  # fmt: skip
+        if halved:
+            notes["out_of_memory"] = f"batch halved {halved} times"
+        return net, notes
+
+    def _run(
+        self,
+        task: Task,
+        pixels: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        plan: Plan,
+        on_epoch: Callable[[NDArray[np.float32]], None] | None,
+    ) -> torch.nn.Module:
+        import torch
+
+        rows, device = labelled_rows(labels), torch.device(task.device)
+        images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).contiguous()
         target = torch.from_numpy(labels[rows]).to(device)
         net = build(self.model, task.n_classes, self.checkpoint)
         net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         run: Any = torch.compile(net) if self.compile else net
-        plan = self._plan(len(rows))
         sgd = torch.optim.SGD(
             net.parameters(), lr=plan.rate, momentum=0.9, nesterov=True, weight_decay=self.decay,
             fused=device.type == "cuda",
         )  # fmt: skip
         schedule = torch.optim.lr_scheduler.LambdaLR(sgd, plan.factor)
-        logits = np.zeros((len(labels), task.n_classes), dtype=np.float32)
+        logits = torch.zeros((len(rows), task.n_classes), device=device)
         net.train()
         for epoch in range(plan.epochs):
             total = torch.zeros((), device=device)
@@ -130,20 +162,22 @@ class Network(Trainer):
                 sgd.step()
                 schedule.step()
                 total += loss.detach()
-                logits[rows[part.cpu().numpy()]] = z.detach().float().cpu().numpy()
+                logits[part] = z.detach().float()  # stays on the device: no wait per batch
             if not bool(torch.isfinite(total)):
                 raise TrainingFailed(
                     f"the loss is not a number in epoch {epoch + 1}; lower 'rate' under "
                     "[training.params]"
                 )
-            on_epoch(logits)
-        notes = {"preset": self.preset, "epochs": plan.epochs, "batch": plan.batch,
-                 "labels": len(rows), "device": task.device}  # fmt: skip
-        return net, notes
+            if on_epoch is not None:
+                whole = np.zeros((len(labels), task.n_classes), dtype=np.float32)
+                whole[rows] = logits.cpu().numpy()
+                on_epoch(whole)
+        return net
 
-    def _plan(self, n: int) -> Plan:
+    def _plan(self, n: int, batch: int = 0) -> Plan:
         paper = self.preset == "paper"
-        batch = min(self.batch or min(128, max(16, n // 8)), n)  # few images, still many steps
+        usual = min(128, max(16, n // 8))  # few images, still many steps
+        batch = min(batch or self.batch or usual, n)
         each = -(-n // batch)
         epochs = self.epochs or (200 if paper else max(20, -(-FAST_STEPS // each)))
         if self.steps:

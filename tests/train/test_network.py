@@ -82,3 +82,32 @@ def test_images_are_needed():
     bare = Task(2, FLAT, TASK.test, TEST_Y)
     with pytest.raises(DataError, match="images"):
         get("resnet18").train(bare, Y, np.random.default_rng(0))
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch):
+    import torch
+
+    from loop.train import network
+
+    sizes, real = [], network.augment
+
+    def small(batch):
+        sizes.append(len(batch))
+        if len(batch) > 8:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(batch)
+
+    monkeypatch.setattr(network, "augment", small)
+    found = get("resnet18", epochs=1, batch=32).train(TASK, Y, np.random.default_rng(0))
+    assert sizes[:3] == [32, 16, 8]
+    assert found.notes["batch"] == 8
+    assert found.notes["out_of_memory"] == "batch halved 2 times"
+    monkeypatch.setattr(network, "augment", lambda batch: small(batch.repeat(9, 1, 1, 1)))
+    with pytest.raises(TrainingFailed, match="side"):
+        get("resnet18", epochs=1, batch=8).train(TASK, Y, np.random.default_rng(0))
+
+
+def test_the_same_seed_gives_the_same_network():
+    trainer = get("resnet18", epochs=2, batch=32)
+    one, two = (trainer.train(TASK, Y, np.random.default_rng(4)) for _ in range(2))
+    np.testing.assert_array_equal(one.test_probabilities, two.test_probabilities)
