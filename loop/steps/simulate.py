@@ -140,16 +140,16 @@ def _problem(session: Session, project: Project, grid: Grid) -> tuple[Task, np.n
             )
     everything = embeddings(session, project)
     trainer = train.get(grid.trainer, **grid.params)
-    images = trainer.wants == "images"
+    on_images = trainer.wants == "images"
     side = int(getattr(trainer, "side", 0))
     task = Task(
         n_classes=len(index),
         pool=np.asarray(everything[rows], dtype=np.float32),
         test=np.asarray(everything[test_rows], dtype=np.float32),
         test_labels=np.array([index[known[keys[int(r)]]] for r in test_rows], dtype=np.int64),
-        pool_images=pixels(session, project, rows, side) if images else None,
-        test_images=pixels(session, project, test_rows, side) if images else None,
-        device=resolve(project.config.training.device) if images else "cpu",
+        pool_images=pixels(session, project, rows, side) if on_images else None,
+        test_images=pixels(session, project, test_rows, side) if on_images else None,
+        device=resolve(project.config.training.device) if on_images else "cpu",
     )
     return task, labels
 
