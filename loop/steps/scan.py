@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from connectors.base import Image, Unreadable
@@ -57,12 +57,13 @@ def scan(
         with records.read() as session:
             before = queries.item_count(session, pool_id)
             seen = _uris(session, pool_id)
+            known = set(session.scalars(select(Item.key).where(Item.pool_id == pool_id)))
         if workers is None:
             workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         found = source(project).scan(workers=workers, skip=seen)
         while chunk := list(islice(found, CHUNK)):
             with records.write("scan-chunk") as session:
-                _save(session, pool_id, chunk)
+                _save(session, pool_id, chunk, known)
             on_progress(len(chunk))
         with records.write("scan") as session:
             if queries.item_count(session, pool_id) == 0:
@@ -94,28 +95,25 @@ def _uris(session: Session, pool_id: int) -> set[str]:
     return {*items, *session.scalars(select(Duplicate.uri))}
 
 
-def _save(session: Session, pool_id: int, chunk: Iterable[Image | Unreadable]) -> None:
-    row = session.scalar(select(func.coalesce(func.max(Item.row), -1)).where(
-        Item.pool_id == pool_id))  # fmt: skip
-    items: dict[str, dict[str, Any]] = {}
+def _save(
+    session: Session, pool_id: int, chunk: Iterable[Image | Unreadable], known: set[str]
+) -> None:
+    """Stores a chunk; ``known`` holds the keys of all items, whose rows are 0, 1, 2, ..."""
+    items: list[dict[str, Any]] = []
     copies: list[Image] = []
-    images = [one for one in chunk if isinstance(one, Image)]
-    known = set(
-        session.scalars(
-            select(Item.key).where(Item.pool_id == pool_id, Item.key.in_([i.key for i in images]))
-        )
-    )
-    for image in images:
-        if image.key in known or image.key in items:
+    for image in chunk:
+        if not isinstance(image, Image):
+            continue
+        if image.key in known:
             copies.append(image)
             continue
-        row = int(row or 0) + 1 if row is not None else 0
-        items[image.key] = {
-            "pool_id": pool_id, "row": row, "key": image.key, "uri": image.uri,
+        items.append({
+            "pool_id": pool_id, "row": len(known), "key": image.key, "uri": image.uri,
             "split": image.split, "known_label": image.label,
-        }  # fmt: skip
+        })  # fmt: skip
+        known.add(image.key)
     if items:
-        session.execute(insert(Item.__table__), list(items.values()))  # type: ignore[arg-type]
+        session.execute(insert(Item.__table__), items)  # type: ignore[arg-type]
     for copy in copies:
         _save_copy(session, pool_id, copy)
     _save_unreadable(session, pool_id, [o for o in chunk if isinstance(o, Unreadable)])
@@ -157,16 +155,16 @@ def _fix_test_split(session: Session, project: Project, pool_id: int) -> None:
     total = queries.item_count(session, pool_id)
     chosen = [item_id for item_id, _, _ in given]
     if not given:
-        ids = session.scalars(
-            select(Item.id).where(Item.pool_id == pool_id).order_by(Item.row)
-        ).all()
         size = min(config.pool.test, total // 5)
-        rows = generator(config.project.seed, "test split").permutation(total)[:size]
-        chosen = [ids[int(row)] for row in rows]
-        for start in range(0, len(chosen), 500):
-            session.execute(
-                update(Item).where(Item.id.in_(chosen[start : start + 500])).values(split="test")
+        rows = generator(config.project.seed, "test split").permutation(total)[:size].tolist()
+        ids: dict[int, int] = {}
+        for start in range(0, size, 500):
+            mine = (Item.pool_id == pool_id) & Item.row.in_(rows[start : start + 500])
+            ids.update(
+                (row, i) for row, i in session.execute(select(Item.row, Item.id).where(mine))
             )
+            session.execute(update(Item).where(mine).values(split="test"))
+        chosen = [ids[row] for row in rows]
     labelled = bool(given) and all(label is not None for _, _, label in given)
     round0 = Round(
         pool_id=pool_id, number=0, seed=config.project.seed, budget=len(chosen),

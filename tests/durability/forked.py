@@ -52,10 +52,10 @@ class Forked:
 
 
 def command(args: list[str], folder: str, env: dict[str, str]) -> None:
-    """Becomes the command."""
-    silent = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(silent, stream)
+    """Becomes the command; what it says goes to a file beside its folder."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for stream in (1, 2):
+        os.dup2(os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     os.environ.update(env)
     os.chdir(folder)
     sys.argv = ["coreloop", *args]

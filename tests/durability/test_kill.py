@@ -133,7 +133,9 @@ class Soak:
         after = None if point else self.chance.uniform(0, self.whole_seconds / 2)
         cold = self.killed.total() % COLD == COLD - 1
         code = (self._cold if cold else self._warm)(env, after)
-        assert code in (0, -signal.SIGKILL), f"left with {code} at {point or after}"
+        assert code in (0, -signal.SIGKILL), (
+            f"left with {code} at {point or after}: {self._said().read_text()[-2000:]}"
+        )
         if code == 0:
             if self.killed.total() == 0:
                 self.whole_seconds = time.monotonic() - began
@@ -142,6 +144,11 @@ class Soak:
         self.killed[point.partition(":")[0] or "at random"] += 1
         self._cut_push()
         return True
+
+    def _said(self) -> Path:
+        """What the newest command wrote."""
+        assert self.project is not None
+        return Path(f"{self.project.root}.log")
 
     def finish(self) -> None:
         """The project has come to its end: it must be as if nothing had happened."""
@@ -162,11 +169,12 @@ class Soak:
 
     def _cold(self, env: dict[str, str], after: float | None) -> int:
         assert self.project is not None
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from loop.cli import main; main()", "run"],
-            cwd=self.project.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **env},
-        )  # fmt: skip
+        with self._said().open("wb") as said:
+            process = subprocess.Popen(
+                [sys.executable, "-c", "from loop.cli import main; main()", "run"],
+                cwd=self.project.root, stdout=said, stderr=said,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **env},
+            )  # fmt: skip
         if after is not None:
             time.sleep(2 * after)
             process.kill()
