@@ -101,7 +101,10 @@ def cluster(
     near = torch.from_numpy(neighbours)
     student = heads(x.shape[1], classes, count, generator).to(device)
     teacher = copy.deepcopy(student).requires_grad_(False)
-    adam = torch.optim.AdamW(student.parameters(), lr=RATE * batch / 1024, weight_decay=DECAY)
+    adam = torch.optim.AdamW(
+        student.parameters(), lr=RATE * batch / 1024, weight_decay=DECAY, fused=True
+    )
+    weights, averages = list(student.parameters()), list(teacher.parameters())
     prior = torch.full((count, classes), 1 / classes, device=device)
     mean = torch.zeros(count, device=device)
     for _ in range(epochs):
@@ -116,8 +119,7 @@ def cluster(
             each.mean().backward()
             adam.step()
             with torch.no_grad():
-                for old, new in zip(teacher.parameters(), student.parameters(), strict=True):
-                    old.lerp_(new, 1 - TEACHER_MOMENTUM)
+                torch._foreach_lerp_(averages, weights, 1 - TEACHER_MOMENTUM)
             prior = prior.detach()
             mean += each.detach() / len(parts)
     best = int(mean.argmin())

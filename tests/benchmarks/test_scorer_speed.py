@@ -211,6 +211,23 @@ def test_fifty_thousand_images_and_a_budget_of_500(benchmark, name, limit):
     assert peak < 4 * 2**30
 
 
+def test_elfs_end_to_end(benchmark):
+    """k-NN graph, clustering heads, linear proxy, beta: 10,000 images in under five minutes."""
+    from loop.train import Task
+    from loop.train.linear import Linear
+
+    x = pool(10_000)
+    task = Task(10, x, x[:10], np.zeros(10, np.int64))
+    inputs = Inputs(
+        x, 1000, np.random.default_rng(0), n_classes=10,
+        fit=lambda y: Linear().dynamics(task, y, np.random.default_rng(0)),
+    )  # fmt: skip
+    benchmark.pedantic(get("elfs").score, args=(inputs,), rounds=1)
+    ours = benchmark.stats.stats.total
+    say(f"elfs n=10000 d={D} k=1000: {ours:.0f} s")
+    assert ours < 300
+
+
 def test_neighbours_against_the_matrix_product(benchmark):
     x = pool(20_000)
     neighbours(x[:100], 10)
