@@ -95,7 +95,7 @@ class Forecast:
     def measured(self, labels: float, rng: np.random.Generator) -> Floats:
         """(B,) accuracies that one run might be measured to have: with the luck of its picks."""
         expected = self.at(labels)
-        own = np.sqrt(_noise(1 - expected, np.array(labels), self.test_images))
+        own = np.sqrt(noise(1 - expected, np.array(labels), self.test_images))
         return np.clip(expected + own * rng.standard_normal(len(expected)), 0.0, 1.0)
 
     def labels_for(self, target: float) -> Floats:
@@ -114,15 +114,15 @@ def forecast(curve: Curve, rng: np.random.Generator, *, draws: int = DRAWS) -> F
         )
     error = 1 - curve.accuracy.mean(axis=0)
     x = curve.labels / curve.labels[-1]
-    noise = _noise(error, curve.labels, curve.test_images)
-    noise += (DRIFT * error[-1] * np.log2(x)) ** 2
+    spread = noise(error, curve.labels, curve.test_images)
+    spread += (DRIFT * error[-1] * np.log2(x)) ** 2
     weights, levels, widths = [], [], []
     for shape in SHAPES.values():
         falling = shape(x, RATES[:, None])[:, None, :]
         path = FLOORS[:, None] + (1 - FLOORS[:, None]) * falling
-        precision = (path**2 / noise).sum(axis=-1)
-        level = (path * error / noise).sum(axis=-1) / precision
-        misfit = ((error - level[..., None] * path) ** 2 / noise).sum(axis=-1)
+        precision = (path**2 / spread).sum(axis=-1)
+        level = (path * error / spread).sum(axis=-1) / precision
+        misfit = ((error - level[..., None] * path) ** 2 / spread).sum(axis=-1)
         weights.append(_prior() - (misfit + np.log(precision)) / 2)
         levels.append(level)
         widths.append(precision**-0.5)
@@ -145,7 +145,7 @@ def forecast(curve: Curve, rng: np.random.Generator, *, draws: int = DRAWS) -> F
     return Forecast(curve.labels[-1] * grid, values, 1 - level * floors, curve.test_images)
 
 
-def _noise(error: Floats, labels: Floats, test_images: int) -> Floats:
+def noise(error: Floats, labels: Floats, test_images: int) -> Floats:
     """Variance of one measured accuracy around its curve."""
     error = np.clip(error, 0.01, 0.99)
     out: Floats = error * (1 - error) * (PICKS / labels + TEST / max(test_images, 1))

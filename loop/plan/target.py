@@ -9,7 +9,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from loop.errors import ConfigError
-from loop.plan.curves import Curve, Floats, Forecast
+from loop.plan.curves import Curve, Floats, Forecast, noise
 
 LEVELS = (0.5, 0.8, 0.9)
 LONGEST = 36525
@@ -159,22 +159,27 @@ def further(curve: Curve, found: Forecast, target: float) -> Floats:
     return np.ceil(np.maximum(found.labels_for(target) - curve.have, 0))
 
 
-def needed(curve: Curve, found: Forecast, target: float) -> Floats:
-    """(S,) or (B,) labels in all: where the seeds crossed the target, else as forecast.
+def needed(
+    curve: Curve, found: Forecast, target: float, rng: np.random.Generator
+) -> Floats:  # fmt: skip
+    """(B,) labels in all, for a simulated curve, which may reach the target where it was measured.
 
-    For a simulated curve, whose target may lie within what was measured.
+    There a draw is one seed's curve, moved by the luck of one run: without that a method that
+    chooses without chance would seem certain. Where most draws do not reach it, as forecast.
     """
     check_target(target)
-    crossed = np.full(len(curve.accuracy), np.inf)
-    for i, row in enumerate(np.maximum.accumulate(curve.accuracy, axis=1)):
-        if row[0] >= target:
-            crossed[i] = curve.labels[0]
-        elif row[-1] >= target:
-            k = int(np.argmax(row >= target))
-            share = (target - row[k - 1]) / (row[k] - row[k - 1])
-            crossed[i] = np.exp(np.interp(share, [0, 1], np.log(curve.labels[k - 1 : k + 1])))
+    count = len(found.values)
+    rows = curve.accuracy[rng.integers(len(curve.accuracy), size=count)]
+    luck = np.sqrt(noise(1 - rows, curve.labels, curve.test_images))
+    rows = np.maximum.accumulate(rows + luck * rng.standard_normal((count, 1)), axis=1)
+    crossed = np.full(count, np.inf)
+    for i, row in enumerate(rows):
+        if row[-1] >= target:
+            k = max(1, int(np.argmax(row >= target)))
+            crossed[i] = np.exp(np.interp(target, row[k - 1 : k + 1],
+                                          np.log(curve.labels[k - 1 : k + 1])))  # fmt: skip
     if np.isfinite(crossed).mean() > 0.5:
-        return np.ceil(crossed)
+        return np.ceil(np.round(crossed, 6))
     return np.ceil(found.labels_for(target))
 
 

@@ -15,7 +15,7 @@ from loop.costs import typical
 from loop.errors import NotReady
 from loop.plan import target as targets
 from loop.plan.backtest import Line, Outcome, backtest, summary
-from loop.plan.curves import Curve, Floats, Forecast, forecast
+from loop.plan.curves import Curve, Forecast, forecast
 from loop.plan.rounds import Rounds, cheapest
 from loop.plan.target import Plan, Price, Spread
 from loop.project import Project
@@ -105,7 +105,7 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
         if own:
             more = targets.further(curve, found, wish.target)
         else:
-            more = targets.needed(curve, found, wish.target) * (scale or 1.0) - have
+            more = targets.needed(curve, found, wish.target, rng) * (scale or 1.0) - have
         limit = np.resize(found.limit, len(more))
         now = curve.now if own else None
         made = targets.plan(wish.target, now, have, np.maximum(np.ceil(more), 0), limit, price,
@@ -242,7 +242,7 @@ def _what_if(
         return []
     rows = []
     for (name, method), (curve, _) in simulated.items():
-        values: Floats = targets.needed(curve, forecast(curve, rng), target)
+        values = targets.needed(curve, forecast(curve, rng), target, rng)
         rows.append(WhatIf(name, method, Spread.of(values)))
     return sorted(rows, key=lambda r: (r.set, r.labels.middle is None, r.labels.middle))
 

@@ -19,7 +19,7 @@ ROUNDS, PICKS = 10, 1000
 
 @pytest.fixture(scope="module")
 def long_project(shared, tmp_path_factory):
-    """12,000 images of CIFAR-10 as 972 numbers each; how well it trains is not the question."""
+    """12,000 images of CIFAR-10 as 192 numbers each; how well it trains is not the question."""
     import pyarrow.parquet
 
     from connectors.parquet import class_names
@@ -31,7 +31,7 @@ def long_project(shared, tmp_path_factory):
     values = {
         "project": {"name": "long", "classes": class_names(path)},
         "pool": {"source": "parquet", "path": str(path), "labelled": True, "test": 1000},
-        "encoder": "pixels:18",
+        "encoder": "pixels:8",
         "selection": {"scorer": "random", "budgets": [PICKS] * ROUNDS},
         "labeler": {"kind": "oracle", "error_rate": 0.05},
         "training": {"trainer": "linear", "params": {"strength": 0.01, "steps": 20}},

@@ -70,10 +70,23 @@ def test_reached_already_needs_nothing():
 
 def test_a_simulated_curve_is_read_where_the_target_was_crossed():
     n = np.array([10.0, 20.0, 40.0, 80.0])
-    crossing = Curve(n, np.array([[0.5, 0.6, 0.7, 0.8], [0.5, 0.6, 0.8, 0.9]]), 1000)
-    assert list(needed(crossing, forecast_of(crossing), 0.7)) == [40, 29]
-    assert (needed(crossing, forecast_of(crossing), 0.5) == 10).all()
-    assert np.isinf(needed(crossing, forecast_of(crossing), 1.0)).mean() > 0.5
+    crossing = Curve(n, np.array([[0.5, 0.6, 0.7, 0.8], [0.5, 0.6, 0.8, 0.9]]), 10**9)
+    found, rng = forecast_of(crossing), np.random.default_rng(0)
+    wide = needed(crossing, found, 0.7, rng)
+    assert 25 < np.median(wide) < 45
+    assert (needed(crossing, found, 0.2, rng) == 10).all()
+    assert np.isinf(needed(crossing, found, 1.0, rng)).mean() > 0.5
+
+
+def test_a_method_without_chance_is_not_certain():
+    n = np.array([10.0, 20.0, 40.0, 80.0])
+    same = Curve(n, np.array([[0.5, 0.6, 0.7, 0.8]] * 5), 400)
+    low, middle, high = np.quantile(
+        needed(same, forecast_of(same), 0.65, np.random.default_rng(0)), [0.05, 0.5, 0.95]
+    )
+    assert middle == pytest.approx(28, abs=1.5)
+    assert low < 26
+    assert high > 31
 
 
 @pytest.mark.parametrize("target", [0, -0.5, 1.01, 90, float("nan")])

@@ -1,0 +1,65 @@
+"""The examples run as they stand, on fewer images; the README of each names what it prints."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import write_images
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+@pytest.fixture
+def story(tmp_path):
+    """Runs an example's run.sh in an empty folder beside 80 digits of three classes."""
+    write_images(tmp_path / "images", count=80)
+    command = tmp_path / "bin" / "coreloop"
+    command.parent.mkdir()
+    command.write_text(
+        f"#!{sys.executable}\nfrom loop.cli import main\nif __name__ == '__main__':\n    main()\n"
+    )
+    command.chmod(0o755)
+
+    def run(name: str, *args: str, **settings: str) -> str:
+        here = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHON": sys.executable,
+                "PYTHONPATH": str(EXAMPLES.parent)}  # fmt: skip
+        done = subprocess.run(
+            ["bash", str(EXAMPLES / name / "run.sh"), str(tmp_path / "images"), *args],
+            cwd=tmp_path, env={**os.environ, **here, **settings}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_choosing_a_method(story):
+    said = story("choosing_a_method", METHODS="random,kmeans", PER_CLASS="1,2,4,8", SEEDS="2",
+                 ENCODER="pixels:8")  # fmt: skip
+    assert "method \\ labels" in said
+    assert "labels to the target, in simulation:" in said
+
+
+def test_planning_a_budget(story):
+    said = story("planning_a_budget", BUDGETS="4,4", TEST="12", TARGET="0.99")
+    assert "this project, 2 rounds" in said
+    assert "target 99.0 %" in said
+    assert "the budget buys" in said
+    assert "the next 100 labels" in said
+
+
+def test_several_annotators(story, tmp_path):
+    said = story("several_annotators", BUDGETS="9", TEST="12")
+    for name in ("alice", "bob", "carol"):
+        assert name in said
+    assert "Krippendorff's alpha" in said
+    with (tmp_path / "shared" / "votes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12 + 9
+    assert all(row["alice"] and row["bob"] and row["carol"] for row in rows)
