@@ -2,7 +2,8 @@
 
 A cell is one (method, budget, seed). Methods run in three ways, by what they need:
 
-* label-free: rounds as in real use, each conditional on the picks before; no label is passed in;
+* label-free: rounds as in real use, each conditional on the picks before; no label is passed in
+  (a nested method's rounds are the parts of one ranking);
 * active: starts from random picks, later rounds use a model trained on its own picks so far;
 * all labels: pruning methods that see the label of every image, and so cannot be used to decide
   what to label; shown as a reference.
@@ -81,8 +82,9 @@ def simulate(
                 continue
             picks: Labels = np.empty(0, np.int64)
             whole = None
-            if kind(scorer) == "all labels" and scorer.nested:  # one ranking serves every budget
-                whole = extend(task, labels, name, scorer, picks, budgets[-1], seed, trainer)
+            if scorer.nested and kind(scorer) != "active":  # one ranking serves every budget
+                most = budgets[-1]
+                whole = extend(task, labels, name, scorer, picks, most, seed, trainer, stream=0)
             for budget in [b for b in budgets if b <= open_[-1]]:
                 began = time.perf_counter()
                 if whole is not None:
@@ -141,11 +143,14 @@ def extend(
     budget: int,
     seed: int,
     trainer: Trainer | None = None,
+    *,
+    stream: int | None = None,
 ) -> NDArray[np.int64]:
     """``picks`` plus those of the next round, up to ``budget`` in all.
 
     Pruning methods choose all ``budget`` images anew, as published; where they need training
-    dynamics, those of ``trainer`` (default: the linear probe).
+    dynamics, those of ``trainer`` (default: the linear probe). Random numbers depend on the budget,
+    or on ``stream`` where one ranking has to be the same whatever the largest budget is.
     """
     n, way = len(task.pool), kind(scorer)
     if way == "all labels":
@@ -153,7 +158,7 @@ def extend(
     covered = np.zeros(n, bool)
     covered[picks] = True
     # every method breaks ties, and starts, from the same seed: paired with random
-    rng = generator(seed, "select", budget, name)
+    rng = generator(seed, "select", budget if stream is None else stream, name)
     ties = tiebreak(n, seed)
     if way == "active" and not len(picks):
         scores = generator(seed, "first picks").random(n)

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.datasets import load_digits
 
 from loop import scorers, train
-from loop.compare import kind, labels_saved, paired, simulate, t_interval
+from loop.compare import draw, drawn, kind, labels_saved, paired, simulate, t_interval
 from loop.errors import ConfigError
 from loop.train import Task
 
@@ -47,6 +47,29 @@ def test_cells_do_not_depend_on_what_is_skipped():
         other = whole[cell.method, cell.budget, cell.seed]
         np.testing.assert_array_equal(cell.picks, other.picks)
         assert cell.metrics == other.metrics
+
+
+@pytest.mark.parametrize("name", ["random", "zcore", "facility", "maxherding", "norm"])
+def test_more_budgets_do_not_move_the_picks_of_a_nested_method(name):
+    small = cells([name], budgets=(10, 30))[1]
+    large = cells([name], budgets=(10, 30, 60))[1]
+    np.testing.assert_array_equal(small.picks, large.picks)
+
+
+def test_each_seed_draws_its_share_of_the_pool():
+    one, rows = draw(TASK, 0.8, 0)
+    _again, same = draw(TASK, 0.8, 0)
+    _, other = draw(TASK, 0.8, 1)
+    assert len(rows) == len(set(rows.tolist())) == drawn(600, 0.8) == 480
+    np.testing.assert_array_equal(rows, same)
+    assert rows.tolist() != other.tolist()
+    np.testing.assert_array_equal(one.pool, TASK.pool[rows])
+    assert one.test is TASK.test
+    assert one._made is not TASK._made  # what is kept with the whole pool is not of the part
+    assert draw(TASK, 1.0, 3)[0] is TASK
+    for wrong in (0.0, 1.1, -1.0):
+        with pytest.raises(ConfigError, match="share"):
+            drawn(600, wrong)
 
 
 def test_active_methods_start_like_each_other():
