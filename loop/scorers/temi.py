@@ -104,7 +104,8 @@ def cluster(
     adam = torch.optim.AdamW(
         student.parameters(), lr=RATE * batch / 1024, weight_decay=DECAY, fused=True
     )
-    weights, averages = list(student.parameters()), list(teacher.parameters())
+    weights: list[torch.Tensor] = list(student.parameters())
+    averages: list[torch.Tensor] = list(teacher.parameters())
     prior = torch.full((count, classes), 1 / classes, device=device)
     mean = torch.zeros(count, device=device)
     for _ in range(epochs):
