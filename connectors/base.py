@@ -121,10 +121,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Batch:
-    """One push. ``uuid`` is its identity on both sides; pushing it twice adds nothing."""
+    """One push. ``uuid`` is its identity on both sides; pushing it twice adds nothing. ``fresh``:
+    it has never been sent, so that nobody need ask what is there of it."""
 
     uuid: str
     round: int
+    fresh: bool = False
 
 
 @dataclass(frozen=True)

@@ -95,12 +95,13 @@ class ByUrl:
     address is tried as the browser would."""
 
     def __init__(self, base: str = "") -> None:
-        self.base = base.rstrip("/")
+        self.base, self._tried = base.rstrip("/"), False
 
     def addresses(self, client: Client, project: int, items: Sequence[Item]) -> list[str]:
         found = [self._address(item.uri) for item in items]
-        if found and found[0].startswith("http"):
+        if found and found[0].startswith("http") and not self._tried:
             _check_shows(found[0], client.url)
+            self._tried = True
         return found
 
     def _address(self, uri: str) -> str:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ class LabelStudio:
 
     def push(self, batch: Batch, items: Sequence[Item]) -> Mapping[str, str]:
         """One import; what is there of this batch already is not sent again."""
-        there = dict(self.find(batch))
+        there = {} if batch.fresh else dict(self.find(batch))
         wanted = [item for item in items if item.key not in there]
         if not wanted:
             return there
@@ -334,9 +335,10 @@ class LabelStudio:
     ) -> Iterator[dict[str, Any]]:
         """Tasks in the order of their ids, page by page after the last id seen: no page shifts
         while people annotate."""
-        include = "id,data,updated_at,total_annotations,cancelled_annotations"
         if annotations:  # the server filters the fields of each annotation by the same list
-            include += ",annotations,result,was_cancelled,lead_time,completed_by"
+            include = "id,data,updated_at,annotations,result,was_cancelled,lead_time,completed_by"
+        else:
+            include = "id,data,updated_at,total_annotations,cancelled_annotations"
         last = 0
         while True:
             items = [
@@ -351,12 +353,20 @@ class LabelStudio:
                 "fields": "all" if annotations else "task_only",
                 "include": include,
                 "query": json.dumps(query),
+                "resolve_uri": "false",
             }  # fmt: skip
+            if annotations and self._is_community:  # leaves out columns that nobody asked for
+                params["review"] = "true"
             tasks = self.client.get("/api/tasks/", params)["tasks"]
             yield from tasks
             if len(tasks) < PAGE:
                 return
             last = int(tasks[-1]["id"])
+
+    @cached_property
+    def _is_community(self) -> bool:
+        """Elsewhere a listing "for review" may leave tasks out."""
+        return str(self.client.get("/api/version").get("edition")) == "Community"
 
     # progress
 

@@ -41,15 +41,19 @@ def main(source: str, target: str) -> None:
 
 def small(table: pa.Table, train: np.ndarray, said: dict[str, np.ndarray], target: str) -> None:
     """Writes random images of both splits with every kind of label."""
-    rng = np.random.default_rng(SEED)
     test = np.setdiff1d(np.arange(len(table)), train)
-    place = rng.choice(len(train), TRAIN, replace=False)
-    rows = np.concatenate([train[place], rng.choice(test, TEST, replace=False)])
+    place = _some(len(train), TRAIN)
+    rows = np.concatenate([train[place], test[_some(len(test), TEST)]])
     columns = {name: table[name].take(rows) for name in ("image", "label", "split")}
     for name, labels in said.items():
         columns[name] = pa.array(np.concatenate([labels[place], np.full(TEST, -1)]), pa.int8())
     out = pa.table(columns).replace_schema_metadata(table.schema.metadata)
     parquet.write_table(out, target, row_group_size=512)
+
+
+def _some(n: int, count: int) -> np.ndarray:
+    """Random places below n, ascending."""
+    return np.sort(np.random.default_rng(SEED).permutation(n)[:count])
 
 
 if __name__ == "__main__":

@@ -83,13 +83,16 @@ def push(
             people.prepare(project.config.project.classes)
             with records.read() as session:
                 check_config(session, people, pool.id)
-            recovered, twice = _settle(records, people, number)
+            recovered, unfinished = _settle(records, people, number)
             there = people.inventory() if open_ else None
             guesses = predictions(records, project, number)
             again = _plan(records, project, people.name, round_id, there, guesses)
             sent = 0
-            while (batch := _next_planned(records, people.name)) is not None:
-                sent += _send(records, people, batch, number, guesses, check=batch in twice)
+            for batch, missing in unfinished.items():
+                _send(records, people, Batch(batch, number), guesses)
+                sent += missing
+            while (uuid_ := _next_planned(records, people.name)) is not None:
+                sent += _send(records, people, Batch(uuid_, number, fresh=True), guesses)
                 on_progress(sent + recovered, total)
             if open_ and guesses and isinstance(people, Predicts):
                 people.predict(_tasks(records, round_id), guesses)
@@ -188,12 +191,13 @@ def _next_planned(records: Records, connector: str) -> str | None:
         return planned[0].uuid if planned else None
 
 
-def _settle(records: Records, people: Labeler, number: int) -> tuple[int, set[str]]:
+def _settle(records: Records, people: Labeler, number: int) -> tuple[int, dict[str, int]]:
     """Finds out what became of batches whose answer was lost, before anything new is sent.
 
-    Returns the number of items that were there, and the batches that have to be sent once more.
+    Returns the number of items that were there, and of batches that have to be sent once more how
+    many items they miss. These stay doubtful until then: ``PLANNED`` means never sent.
     """
-    recovered, unfinished = 0, set()
+    recovered, unfinished = 0, {}
     with records.read() as session:
         doubtful = [
             (b.uuid, b.updated_at)
@@ -203,15 +207,16 @@ def _settle(records: Records, people: Labeler, number: int) -> tuple[int, set[st
         with records.read() as session:
             items = queries.batch_items(session, batch)
         there = _find(people, Batch(batch, number), len(items), asked)
-        missing = [key for _, key, _ in items if key not in there]
+        missing = sum(key not in there for _, key, _ in items)
         with records.write("push-settle") as session:
-            state = "PLANNED" if missing else "CONFIRMED"
-            _mark(session, batch, state, f"{len(there)} of {len(items)} were there")
-            _land(session, items, there)
+            if not missing:
+                _mark(session, batch, "CONFIRMED", "")
+                _land(session, items, there)
             log(session, "push", f"batch {batch[:8]}: {len(there)} of {len(items)} were there",
                 round=number)  # fmt: skip
-        recovered += len(items) - len(missing)
-        unfinished |= {batch} if missing else set()
+        recovered += len(items) - missing
+        if missing:
+            unfinished[batch] = missing
     return recovered, unfinished
 
 
@@ -227,27 +232,22 @@ def _find(people: Labeler, batch: Batch, count: int, asked: datetime) -> Mapping
         pause *= 2
 
 
-def _send(
-    records: Records, people: Labeler, batch: str, number: int, guesses: dict[str, Prediction],
-    *, check: bool,
-) -> int:  # fmt: skip
-    """One request. With ``check``, for a batch that was sent before, copies are looked for after
-    it: an earlier request may have been carried out after all."""
+def _send(records: Records, people: Labeler, batch: Batch, guesses: dict[str, Prediction]) -> int:
+    """One request. For a batch that was sent before copies are looked for after it: the earlier
+    request may have been carried out after all."""
     with records.write("push-sent") as session:
-        _mark(session, batch, "SENT", "")
-        items = queries.batch_items(session, batch)
+        _mark(session, batch.uuid, "SENT", "")
+        items = queries.batch_items(session, batch.uuid)
     try:
-        there = people.push(
-            Batch(batch, number), [Item(key, uri, guesses.get(key)) for _, key, uri in items]
-        )
-        there = people.find(Batch(batch, number)) if check else there
+        there = people.push(batch, [Item(key, uri, guesses.get(key)) for _, key, uri in items])
+        there = there if batch.fresh else people.find(batch)
     except ConnectorError as error:
-        refused = isinstance(error, Rejected | Unauthorized | Mismatch)
-        with records.write("push-refused" if refused else "push-unknown") as session:
-            _mark(session, batch, "PLANNED" if refused else "UNKNOWN", str(error)[:500])
+        nothing = batch.fresh and isinstance(error, Rejected | Unauthorized | Mismatch)
+        with records.write("push-refused" if nothing else "push-unknown") as session:
+            _mark(session, batch.uuid, "PLANNED" if nothing else "UNKNOWN", str(error)[:500])
         raise
     with records.write("push-confirmed") as session:
-        _mark(session, batch, "CONFIRMED", "")
+        _mark(session, batch.uuid, "CONFIRMED", "")
         _land(session, items, there)
     return len(items)
 

@@ -104,6 +104,7 @@ def test_image_servers_that_would_show_nothing(labeler, items, image_server):
     with pytest.raises(Rejected, match="Access-Control-Allow-Origin"):
         people.push(Batch(uuid.uuid4().hex, 1), items)
     image_server.cors = True
+    people = labeler(images="url", url_base=image_server.url)
     with pytest.raises(Rejected, match="answers 404"):
         people.push(Batch(uuid.uuid4().hex, 1), [Item("0" * 32, "no such.png")])
     with pytest.raises(Rejected, match="url_base"):
