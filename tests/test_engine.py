@@ -19,7 +19,7 @@ from loop.steps.init import init
 from loop.steps.scan import scan
 from loop.steps.simulate import Grid, simulate
 from tests.conftest import ROOT, rows, small_values, write_images
-from tests.durability.test_faults import ENV, MAIN
+from tests.durability.test_disk_and_signals import ENV, MAIN
 from tests.engine_work import die_once, sleep_a_little, square, where_am_i
 
 

@@ -21,7 +21,7 @@ from loop.steps.repair import verify
 from loop.steps.run import run
 from loop.steps.status import status
 from tests.conftest import rows, small_values
-from tests.durability.test_faults import ENV, MAIN, picks
+from tests.durability.test_disk_and_signals import ENV, MAIN, picks
 from tests.postgresql import PASSWORD
 
 
