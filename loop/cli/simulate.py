@@ -15,6 +15,9 @@ from loop.cli.output import bar, engine_option, json_option, percent, print_json
 if TYPE_CHECKING:
     from loop.compare import Row
 
+COLUMNS = 7
+"""Budgets that fit beside a method's name."""
+
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path), required=False)
@@ -124,10 +127,12 @@ def _mark(row: Row) -> str:
 
 
 def _print(rows: list[Row], budgets: list[int], shown: Callable[[Row], str]) -> None:
-    """One line per method, one column per budget."""
+    """One line per method, one column per budget; as many tables as 80 columns need."""
     cells: dict[str, dict[int, str]] = {}
     for row in rows:
         name = row.method + ("*" if row.kind == "all labels" else "")
         cells.setdefault(name, {})[row.budget] = shown(row)
-    lines = [(name, *[mine.get(b, "-") for b in budgets]) for name, mine in cells.items()]
-    table(("method \\ labels", *map(str, budgets)), lines)
+    for start in range(0, len(budgets), COLUMNS):
+        some = budgets[start : start + COLUMNS]
+        lines = [(name, *[mine.get(b, "-") for b in some]) for name, mine in cells.items()]
+        table(("method \\ labels", *map(str, some)), lines)
