@@ -13,7 +13,7 @@ def how_good(facts: Facts) -> str:
     return (
         f"{100 * best.accuracy:.1f} % of the test images are classified correctly after "
         f"{best.labels} labels (95 % interval {100 * best.low:.1f} to {100 * best.high:.1f} %, "
-        f"{facts.metrics['n']} test images)."
+        f"{facts.metrics['n']} test images). Trained by {facts.trained}."
     )
 
 

@@ -118,7 +118,7 @@ class Annotator:
 
 @dataclass(frozen=True)
 class Facts:
-    """One project, now."""
+    """One project, now. ``trained``: which trainer made the newest model, and why that one."""
 
     project: str
     classes: list[str]
@@ -130,6 +130,7 @@ class Facts:
     curves: list[Curve]
     differences: list[Difference]
     metrics: dict[str, Any] | None
+    trained: str
     labels_per_class: dict[str, int]
     annotators: list[Annotator]
     agreement: float | None

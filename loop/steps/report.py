@@ -74,6 +74,7 @@ def facts(project: Project) -> Facts:
                 for r in rows if r.difference is not None
             ],
             metrics=live[-1].metrics if live else None,
+            trained=_trained(live[-1].method, live[-1].notes) if live else "",
             labels_per_class=dict(per_class),
             annotators=_annotators(answers),
             agreement=_agreement(answers),
@@ -97,6 +98,12 @@ def facts(project: Project) -> Facts:
             },
             notes=_notes(project, rows, seconds),
         )  # fmt: skip
+
+
+def _trained(method: str, notes: dict[str, Any]) -> str:
+    """``propagate (2.0 labels per class, too few to hold any out)``."""
+    used, why = str(notes.get("used", method)), str(notes.get("why", ""))
+    return f"{used} ({why})" if why else used
 
 
 def _round(session: Session, project: Project, found: Any) -> RoundShown:
@@ -186,8 +193,8 @@ def _notes(project: Project, rows: list[Row], hours_: float | None) -> list[str]
     if same:
         notes.append(
             f"{', '.join(same)}: every seed gave the same accuracy at some number of labels, so "
-            "the band over seeds has no width there. The method chooses without chance; its "
-            "accuracy still depends on the test images and on which images the pool has."
+            "the band over seeds has no width there. That is no certainty: accuracy still depends "
+            "on the test images and on which images the pool has."
         )
     if project.config.costs.hourly_rate and hours_ is None:
         notes.append("No labelling times are known, so pay by the hour gives no cost.")

@@ -42,6 +42,12 @@ def test_every_number_can_be_traced(finished):
     assert said["provenance"]["config"]["project"]["seed"] == 3
 
 
+def test_the_trainer_is_named_with_its_reason(finished):
+    said = facts(finished).trained
+    assert re.match(r"(propagate|linear) \(.*labels per class", said), said
+    assert f"Trained by {said}" in report(finished)["md"].read_text()
+
+
 def test_html_is_whole_and_small(finished):
     html = report(finished)["html"].read_text()
     assert len(html) < 8_000_000
@@ -106,8 +112,10 @@ def test_a_method_without_chance_is_said_to_have_no_band(finished):
             "UPDATE run SET metrics = json_set(metrics, '$.accuracy', 0.75) "
             "WHERE arm = 'compared' AND method = 'kmeans'"
         )
-    assert any("kmeans: every seed" in note for note in facts(finished).notes)
-    assert "Note: kmeans" in report(finished)["html"].read_text()
+    said = [note for note in facts(finished).notes if "every seed gave the same" in note]
+    assert len(said) == 1
+    assert "kmeans" in said[0].split(":")[0]
+    assert "every seed gave the same" in report(finished)["html"].read_text()
 
 
 def test_before_the_first_round(project):
