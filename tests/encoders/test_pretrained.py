@@ -162,6 +162,7 @@ def test_own_embeddings_are_found_by_path_or_key(tmp_path):
     encoders.encode(encoder, never, URIS, KEYS, tmp_path / "e.npy")
     found = np.load(tmp_path / "e.npy")
     np.testing.assert_array_equal(found, values[:0:-1].astype(np.float32))
+    encoders.forget(tmp_path / "e.npy")
     joined = run(encoders.get(f"file:{tmp_path / 'own.npy'}+pixels:4"), tmp_path)
     np.testing.assert_array_equal(joined[:, :3], found)
 
