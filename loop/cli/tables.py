@@ -13,7 +13,9 @@ def comparison(rows: Sequence[Any]) -> None:
     lines = []
     for row in rows:
         low, high = row.interval
-        cell = f"{percent(row.mean)} [{percent(low)}, {percent(high)}]"
+        # a method without chance has no spread over seeds; a band of no width would be a claim
+        band = f" [{percent(low)}, {percent(high)}]" if row.n > 1 and high > low else ""
+        cell = percent(row.mean) + band
         if row.difference is None:
             against = ""
         else:
