@@ -1,0 +1,48 @@
+"""The example with one's own photos, against the real server."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from connectors.folder import content_key
+from connectors.label_studio.server import annotate
+from tests.conftest import ROOT, write_images
+
+pytestmark = pytest.mark.server
+
+
+def test_own_photos_until_round_one_is_trained(tmp_path, server):
+    write_images(tmp_path / "images", count=40)
+    command = tmp_path / "bin" / "coreloop"
+    command.parent.mkdir()
+    command.write_text(
+        f"#!{sys.executable}\nfrom loop.cli import main\nif __name__ == '__main__':\n    main()\n"
+    )
+    command.chmod(0o755)
+    settings = {
+        "PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
+        "LABEL_STUDIO_URL": server.url, "LABEL_STUDIO_API_KEY": server.token,
+        "ENCODER": "pixels:8", "BUDGETS": "6", "TEST": "6",
+    }  # fmt: skip
+    answers = {content_key(path.read_bytes()): (path.parent.name, 1.5)
+               for path in (tmp_path / "images").rglob("*.png")}  # fmt: skip
+    said = ""
+    for _ in range(3):
+        done = subprocess.run(
+            ["bash", str(ROOT / "examples" / "own_photos" / "run.sh"), str(tmp_path / "images"),
+             "digit-0,digit-1,digit-2"],
+            cwd=tmp_path, env={**os.environ, **settings}, capture_output=True, text=True,
+        )  # fmt: skip
+        said = done.stdout
+        assert done.returncode == 0, said + done.stderr
+        link = re.search(r"label here: \S+/projects/(\d+)", said)
+        if link is None:
+            break
+        annotate(server, int(link[1]), answers)
+    assert "all 1 rounds are done" in said
+    assert (tmp_path / "photos" / "reports" / "report.html").exists()
