@@ -15,6 +15,9 @@ from statistics import median
 CAP = 5.0
 """Medians. Of log-normal times with sigma 0.65, as choices take, 0.7 % are above."""
 
+LEARNING_FROM = 20
+"""Times from which a learning effect is looked for."""
+
 
 def usable(seconds: Sequence[float | None]) -> list[float]:
     """Times above zero."""
@@ -59,3 +62,39 @@ def paces(timed: Sequence[tuple[Hashable, float | None]]) -> dict[Hashable, Pace
     for group, seconds in timed:
         groups[group].append(seconds)
     return {group: pace(mine) for group, mine in groups.items()}
+
+
+def learning(seconds: Sequence[float | None]) -> float:
+    """Exponent b of seconds ~ (n-th label) ** b for one person's times in order; below 0: faster.
+
+    Theil-Sen slope over medians of up to 50 consecutive blocks, so that pauses do not bend it; 0
+    with fewer than 20 times, or where its 95 % interval holds 0.
+    """
+    import numpy as np
+    from scipy.stats import theilslopes
+
+    known = usable(seconds)
+    if len(known) < LEARNING_FROM:
+        return 0.0
+    blocks = np.array_split(np.array(known), min(50, len(known) // 4))
+    ends = np.cumsum([len(block) for block in blocks])
+    middle = ends - np.array([len(block) for block in blocks]) / 2 + 0.5
+    slope = theilslopes(np.log([np.median(block) for block in blocks]), np.log(middle), 0.95)
+    return float(slope.slope) if slope.low_slope > 0 or slope.high_slope < 0 else 0.0
+
+
+def upcoming(timed: Sequence[tuple[Hashable, float | None]]) -> float | None:
+    """Seconds per label to expect next from (person, seconds) pairs in order: what each person
+    takes by now, after learning or tiring, weighted by their labels. Not extrapolated further."""
+    groups: dict[Hashable, list[float | None]] = defaultdict(list)
+    for person, seconds in timed:
+        groups[person].append(seconds)
+    total = labels = 0.0
+    for mine in groups.values():
+        each = typical(mine)
+        if each is None:
+            continue
+        n, power = len(usable(mine)), learning(mine)
+        total += len(mine) * each * n**power / (sum(i**power for i in range(1, n + 1)) / n)
+        labels += len(mine)
+    return total / labels if labels else None

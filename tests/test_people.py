@@ -14,7 +14,7 @@ from loop.annotators import (
     krippendorff_alpha,
     majority,
 )
-from loop.costs import hours, pace, paces, typical
+from loop.costs import hours, learning, pace, paces, typical, upcoming
 from loop.errors import ConfigError
 
 
@@ -128,3 +128,28 @@ def test_doubled_and_missing_times_move_the_estimate_little():
     reported = [None if i % 10 == 9 else float(s) for i, s in enumerate(seen)]
     assert typical(reported) == pytest.approx(true.mean(), rel=0.12)
     assert np.nanmean(seen) > 2.5 * true.mean()
+
+
+def test_learning_is_seen_and_pauses_are_not():
+    rng = np.random.default_rng(0)
+    n = np.arange(1, 401)
+    noise = rng.lognormal(0, 0.5, 400)
+    faster = list(8.0 * n**-0.25 * noise)
+    assert learning(faster) == pytest.approx(-0.25, abs=0.08)
+    with_pauses = [t * (60 if i % 97 == 0 else 1) for i, t in enumerate(faster)]
+    assert learning(with_pauses) == pytest.approx(-0.25, abs=0.08)
+    assert learning(list(3.0 * noise)) == 0.0
+    assert learning([3.0] * 10) == 0.0
+    assert learning([2.0] * 100) == 0.0
+
+
+def test_what_comes_next_is_what_people_take_by_now():
+    n = np.arange(1, 401)
+    faster = [("ann", float(t)) for t in 8.0 * n**-0.25]
+    assert upcoming(faster) == pytest.approx(8.0 * 400**-0.25, rel=0.03)
+    steady = [("bob", 4.0)] * 400
+    both = [pair for two in zip(faster, steady, strict=True) for pair in two]
+    assert upcoming(both) == pytest.approx((8.0 * 400**-0.25 + 4.0) / 2, rel=0.03)
+    assert upcoming([("ann", None)]) is None
+    assert upcoming([]) is None
+    assert upcoming([("ann", 2.0), ("bob", None)]) == 2.0

@@ -11,7 +11,7 @@ import numpy as np
 
 from db import queries
 from db.queries import Answer
-from loop.costs import typical
+from loop.costs import upcoming
 from loop.errors import NotReady
 from loop.plan import target as targets
 from loop.plan.backtest import Line, Outcome, backtest, summary
@@ -177,13 +177,19 @@ def _price(project: Project, wish: Wish, answers: list[Answer]) -> Price:
     images = len({a.item_id for a in answers if a.label is not None})
     votes = len(answers) / images if images else float(project.config.labeler.overlap)
     return Price(
-        typical([a.seconds for a in answers]) if wish.seconds_per_label is None
+        upcoming(_in_order(answers)) if wish.seconds_per_label is None
         else wish.seconds_per_label,
         votes,
         costs.hourly_rate if wish.hourly_rate is None else wish.hourly_rate,
         costs.per_label if wish.per_label is None else wish.per_label,
         _per_day(answers, images) if wish.labels_per_day is None else wish.labels_per_day,
     )  # fmt: skip
+
+
+def _in_order(answers: list[Answer]) -> list[tuple[str, float | None]]:
+    """(person, seconds) of each answer, the oldest first."""
+    dated = sorted(answers, key=lambda a: a.at.timestamp() if a.at else 0.0)
+    return [(a.annotator, a.seconds) for a in dated]
 
 
 def _per_day(answers: list[Answer], images: int) -> float | None:
