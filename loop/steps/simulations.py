@@ -17,6 +17,9 @@ from loop.plan.curves import Curve
 from loop.project import Project, find
 from loop.steps.opened import reading
 
+TOLD = ("encoder", "trainer", "params", "labels", "share")
+"""What tells simulations of one project apart, in words."""
+
 
 def stored(folders: Sequence[Path]) -> list[Run]:
     """Every (simulation, method, seed) of these project folders, as a run.
@@ -42,9 +45,9 @@ def _runs(project: Project) -> list[Run]:
         pool = queries.the_pool(session)
         test_images = queries.item_count(session, pool.id, "test")
         simulations = session.scalars(select(Simulation).order_by(Simulation.id)).all()
+        names = _names(name, simulations)
         points: dict[tuple[str, str, int], dict[int, float]] = defaultdict(dict)
-        for found in simulations:
-            shown = name if len(simulations) == 1 else f"{name}, {found.config.get('trainer')}"
+        for found, shown in zip(simulations, names, strict=True):
             cells = select(
                 Cell.method, Cell.seed, Cell.budget, Cell.outcome["accuracy"].as_float()
             ).where(Cell.simulation_id == found.id)
@@ -60,6 +63,18 @@ def _runs(project: Project) -> list[Run]:
             np.array([found[n] for n in sorted(found)]), test_images, classes)
         for (shown, method, seed), found in sorted(points.items())
     ]  # fmt: skip
+
+
+def _names(name: str, simulations: Sequence[Simulation]) -> list[str]:
+    """A name for each simulation of a project: what they differ in follows the project's name, so
+    that runs on other labels, shares or embeddings are never taken for seeds of one another."""
+    told = [{key: str(one.config.get(key) or "-") for key in TOLD} for one in simulations]
+    differ = [key for key in TOLD if len({mine[key] for mine in told}) > 1]
+    names = [", ".join([name, *(f"{key} {mine[key]}" for key in differ)]) for mine in told]
+    return [
+        one if names.count(one) == 1 else f"{one}, number {found.id}"
+        for one, found in zip(names, simulations, strict=True)
+    ]
 
 
 def curves(runs: Sequence[Run]) -> dict[tuple[str, str], tuple[Curve, int]]:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from loop import config
 from loop.cli import cli
 from loop.errors import ConfigError, NotReady
+from loop.steps import simulations
 from loop.steps.embed import embed
 from loop.steps.init import init
 from loop.steps.plan import Wish, plan
@@ -151,3 +152,19 @@ def test_backtest_prints_its_table(simulated, tmp_path):
 def test_backtest_of_a_project_without_cells(finished):
     with pytest.raises(NotReady, match="coreloop simulate"):
         asked(finished, "--backtest")
+
+
+def test_simulations_that_differ_are_not_seeds_of_one_another(tmp_path):
+    write_images(tmp_path / "images", count=90)
+    project = init(tmp_path / "p", config.check(small_values(tmp_path / "images"), "test"))
+    scan(project)
+    embed(project)
+    methods = {"random": ("random", {})}
+    for share, trainer in ((1.0, "linear"), (0.8, "linear"), (0.8, "propagate")):
+        simulate(project, Grid(methods, [6, 12], 2, trainer, share=share))
+    runs = simulations.own(project)
+    assert len(runs) == 6  # three simulations of two seeds, none overwritten
+    assert {run.set for run in runs} == {
+        "small, trainer linear, share 1.0", "small, trainer linear, share 0.8",
+        "small, trainer propagate, share 0.8",
+    }  # fmt: skip
