@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from loop.annotators import EXTRA
 from loop.errors import ConfigError
+from loop.train.linear import RowSpace
 
 STRENGTHS = 10.0 ** np.arange(-4, 3)
 """Candidates, times the mean squared norm of the centred rows."""
@@ -27,25 +28,17 @@ def left_out(x: NDArray[np.floating], y: NDArray[np.int64], n_classes: int) -> N
     Returns:
         Rows in [0, 1] that sum to 1: least-squares class probabilities, cut and scaled.
     """
-    rows = np.asarray(x, dtype=np.float64)
-    rows = rows - rows.mean(axis=0)
     target = np.eye(n_classes)[y]
     middle = target.mean(axis=0)
-    if rows.shape[1] < len(rows):
-        values, axes = np.linalg.eigh(rows.T @ rows)
-        keep = values > 1e-10 * max(values[-1], 1e-300)
-        u, power = rows @ (axes[:, keep] / np.sqrt(values[keep])), values[keep]
-    else:
-        values, vectors = np.linalg.eigh(rows @ rows.T)
-        keep = values > 1e-10 * max(values[-1], 1e-300)
-        u, power = vectors[:, keep], values[keep]
-    scale = float(power.sum() / len(rows)) or 1.0
+    space = RowSpace.of(np.asarray(x, dtype=np.float64))
+    u, power = space.features / np.sqrt(space.moments), space.moments
+    scale = float(power.sum() / len(y)) or 1.0
     projected = u.T @ (target - middle)
     best, least = target, np.inf
     for strength in STRENGTHS:
         shrunk = power / (power + strength * scale)
         fitted = middle + u @ (shrunk[:, None] * projected)
-        leverage = 1 / len(rows) + (u**2) @ shrunk
+        leverage = 1 / len(y) + (u**2) @ shrunk
         residual = (target - fitted) / np.maximum(1 - leverage, 1e-6)[:, None]
         error = float((residual**2).sum())
         if error < least:

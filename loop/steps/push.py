@@ -95,7 +95,9 @@ def push(
                 sent += _send(records, people, Batch(uuid_, number, fresh=True), guesses)
                 on_progress(sent + recovered, total)
             if open_ and guesses and isinstance(people, Predicts):
-                people.predict(_tasks(records, round_id), guesses)
+                with records.read() as session:
+                    tasks = queries.remote_ids(session, round_id)
+                people.predict(tasks, guesses)
             url = _look_for_copies(records, people)
         with records.write("push") as session:
             if not open_:
@@ -137,18 +139,6 @@ def _uncertain_first(
     )
     score = {pick: guesses[key].score for pick, key in found if key in guesses}
     return sorted(picks, key=lambda pick: score.get(pick, 2.0))
-
-
-def _tasks(records: Records, round_id: int) -> dict[str, str]:
-    """Item key -> remote id of what is there of a round."""
-    with records.read() as session:
-        found = session.execute(
-            select(models.Item.key, Sent.remote_id)
-            .join(Pick, Pick.item_id == models.Item.id)
-            .join(Sent, Sent.pick_id == Pick.id)
-            .where(Pick.round_id == round_id, Sent.remote_id.is_not(None))
-        )
-        return {str(key): str(task) for key, task in found}
 
 
 def _plan(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -23,11 +22,10 @@ from loop.report.facts import Annotator, Curve, Difference, Facts, Point, RoundS
 from loop.saved import saved_interval
 from loop.seeds import generator
 from loop.steps.compare import COMPARED, comparison_rows
-from loop.steps.embed import embeddings
+from loop.steps.judged import Judged, judged, none_judged
 from loop.steps.labels import collected, outstanding
 from loop.steps.opened import reading, versions
 from loop.steps.pictures import contact_sheet, embedding_map
-from loop.suspicious import LEAST, left_out
 
 SUSPICIOUS = 20
 DOUBT = 0.3
@@ -53,7 +51,7 @@ def facts(project: Project) -> Facts:
         labels = collected(session, project, pool.id)
         picks = [p for p in queries.picks(session, pool.id) if p.arm != "test"]
         rounds = [_round(session, project, r) for r in queries.rounds(session, pool.id)]
-        judged = _judged(session, project, labels)
+        by_others = _judged(session, project, labels)
         runs = queries.runs(session, pool.id)
         live = [run for _, run in runs if run.arm == "all"]
         names = config.project.classes
@@ -81,9 +79,9 @@ def facts(project: Project) -> Facts:
             hours=seconds,
             money=_money(project, seconds, len(answers)),
             currency=config.costs.currency,
-            picks=contact_sheet(project, picks, labels, judged.said),
-            points=embedding_map(session, project, picks, labels, judged.said),
-            suspicious=_suspicious(session, project, pool.id, judged),
+            picks=contact_sheet(project, picks, labels, by_others.said),
+            points=embedding_map(session, project, picks, labels, by_others.said),
+            suspicious=_suspicious(session, project, pool.id, by_others),
             provenance={
                 "pool": {"id": pool.id, "digest": pool.digest, "name": pool.name},
                 "rounds": [vars(r) for r in rounds],
@@ -201,47 +199,26 @@ def _notes(project: Project, rows: list[Row], hours_: float | None) -> list[str]
     return notes
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """What a model of all other labels says of each: (k,) rows and classes, (k, C) chances."""
-
-    rows: np.ndarray
-    given: np.ndarray
-    chances: np.ndarray
-
-    @property
-    def said(self) -> dict[int, int]:
-        """Array row -> class."""
-        best = self.chances.argmax(axis=1)
-        return {int(r): int(b) for r, b in zip(self.rows, best, strict=True)}
-
-
-def _judged(session: Session, project: Project, labels: dict[int, int]) -> _Judged:
-    classes = len(project.config.project.classes)
-    rows = np.array(sorted(labels), dtype=np.int64)
-    given = np.array([labels[int(row)] for row in rows], dtype=np.int64)
-    nothing = _Judged(rows[:0], given[:0], np.empty((0, classes)))
-    if len(rows) < LEAST or len(np.unique(given)) < 2:
-        return nothing
+def _judged(session: Session, project: Project, labels: dict[int, int]) -> Judged:
     try:
-        return _Judged(rows, given, left_out(embeddings(session, project)[rows], given, classes))
+        return judged(session, project, labels)
     except NotReady:
-        return nothing
+        return none_judged(project)
 
 
 def _suspicious(
-    session: Session, project: Project, pool_id: int, judged: _Judged
+    session: Session, project: Project, pool_id: int, mine: Judged
 ) -> list[dict[str, Any]]:
     """Labels, test images' too, contradicted by a model of all other labels; surest first."""
     names, uris = project.config.project.classes, queries.row_uris(session, pool_id)
     test = set(queries.split_rows(session, pool_id, "test").tolist())
-    chances, place = judged.chances, np.arange(len(judged.rows))
+    chances, place = mine.chances, np.arange(len(mine.rows))
     said = chances.argmax(axis=1)
-    doubt = chances[place, said] - chances[place, judged.given]
+    doubt = chances[place, said] - chances[place, mine.given]
     return [
-        {"uri": uris[int(judged.rows[i])],
-         "split": "test" if int(judged.rows[i]) in test else "train",
-         "label": names[judged.given[i]], "predicted": names[said[i]],
+        {"uri": uris[int(mine.rows[i])],
+         "split": "test" if int(mine.rows[i]) in test else "train",
+         "label": names[mine.given[i]], "predicted": names[said[i]],
          "confidence": float(chances[i, said[i]]), "doubt": float(doubt[i])}
         for i in np.argsort(-doubt, kind="stable")[:SUSPICIOUS] if doubt[i] > DOUBT
     ]  # fmt: skip

@@ -6,11 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from connectors.base import AsksAgain
 from db import queries
-from db.models import Sent
 from db.queries import Answer
 from db.state import log
 from loop import annotators
@@ -18,10 +15,10 @@ from loop.annotators import Pair, Vote
 from loop.costs import Pace, pace, paces
 from loop.errors import ConfigError, NotReady
 from loop.project import Project
-from loop.steps.embed import embeddings
+from loop.steps.judged import judged
 from loop.steps.labels import cast_votes, collected
 from loop.steps.opened import labeler, reading, writing
-from loop.suspicious import LEAST, left_out, probably_wrong
+from loop.suspicious import probably_wrong
 
 
 @dataclass(frozen=True)
@@ -142,16 +139,9 @@ def suspects(project: Project) -> list[Suspect]:
         pool = queries.the_pool(session)
         labels = collected(session, project, pool.id)
         uris, keys = queries.row_uris(session, pool.id), queries.row_keys(session, pool.id)
-        rows = np.array(sorted(labels), dtype=np.int64)
-        given = np.array([labels[int(row)] for row in rows], dtype=np.int64)
-        if len(rows) < LEAST or len(np.unique(given)) < 2:
-            raise NotReady(
-                f"{len(rows)} labels of {len(np.unique(given))} classes are too few to judge them "
-                f"by each other; label at least {LEAST} images of two classes"
-            )
-        x = np.asarray(embeddings(session, project)[rows])
+        found = judged(session, project, labels)
     names = project.config.project.classes
-    chances = left_out(x, given, len(names))
+    rows, given, chances = found.rows, found.given, found.chances
     return [
         Suspect(
             keys[int(rows[i])], uris[int(rows[i])], names[given[i]],
@@ -168,20 +158,10 @@ def send_back(project: Project, keys: list[str]) -> int:
         ConfigError: this labeler cannot ask again.
         Unreachable, Unauthorized, Mismatch: see connectors.base.
     """
-    from sqlalchemy import select
-
-    from db.models import Item, Pick
-
     with writing(project) as records:
         with records.read() as session:
             people = labeler(project, session)
-            found = session.execute(
-                select(Item.key, Sent.remote_id)
-                .join(Pick, Pick.item_id == Item.id)
-                .join(Sent, Sent.pick_id == Pick.id)
-                .where(Sent.remote_id.is_not(None))
-            )
-            tasks = {key: str(task) for key, task in found}
+            tasks = queries.remote_ids(session)
         if not isinstance(people, AsksAgain):
             raise ConfigError(
                 f"the labeler {project.config.labeler.kind!r} cannot ask again; "
