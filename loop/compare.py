@@ -34,7 +34,11 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Cell:
-    """Outcome of one method at one cumulative budget with one seed; ``picks`` in order."""
+    """Outcome of one method at one cumulative budget with one seed; ``picks`` in order.
+
+    ``seconds`` are those since the cell before: selection and training. Where one ranking serves
+    every budget, the first cell pays for it.
+    """
 
     method: str
     budget: int
@@ -81,12 +85,11 @@ def simulate(
             if not open_:
                 continue
             picks: Labels = np.empty(0, np.int64)
-            whole = None
+            whole, began = None, time.perf_counter()
             if scorer.nested and kind(scorer) != "active":  # one ranking serves every budget
                 most = budgets[-1]
                 whole = extend(task, labels, name, scorer, picks, most, seed, trainer, stream=0)
             for budget in [b for b in budgets if b <= open_[-1]]:
-                began = time.perf_counter()
                 if whole is not None:
                     picks = whole[:budget]
                 else:
@@ -98,6 +101,7 @@ def simulate(
                 trained = trainer.train(task, known, generator(seed, "train", budget))
                 seconds = time.perf_counter() - began
                 yield Cell(name, budget, seed, picks, trained.metrics, seconds, trained.notes)
+                began = time.perf_counter()
 
 
 def check_budgets(budgets: Sequence[int], n: int) -> None:
