@@ -12,6 +12,13 @@ VARIABLE = "LABEL_STUDIO_API_KEY"
 FILE = ".label-studio-token"
 
 
+def origin(root: Path) -> str:
+    """Where the token would come from, in words; never the token."""
+    if os.environ.get(VARIABLE, "").strip():
+        return "token set"
+    return "token from file" if (root / FILE).is_file() else "no token"
+
+
 def label_studio_token(root: Path) -> str:
     """The token.
 

@@ -111,7 +111,7 @@ def _more(count: int, advice: str) -> None:
 def _times(said: Said) -> None:
     lines = [("all", label, one.labels, one.timed, _seconds(one), _per_hour(one))
              for label, one in said.by_class.items()]  # fmt: skip
-    for person in said.people:
+    for person in said.people if len(said.people) > 1 else ():
         lines += [
             (person.name, label, one.labels, one.timed, _seconds(one), _per_hour(one))
             for label, one in person.by_class.items()

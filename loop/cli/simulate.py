@@ -48,6 +48,7 @@ def simulate(
     \b
     Example: coreloop simulate photos-labelled --per-class 1,2,5,10 --seeds 10
     """
+    from loop.encoders import short
     from loop.engine import get
     from loop.steps.embed import embed
     from loop.steps.scan import scan
@@ -64,7 +65,7 @@ def simulate(
     with bar() as (begin, progress):
         begin("scanning images")
         scan(project)
-        begin(f"embedding with {project.config.encoder}")
+        begin(f"embedding with {short(project.config.encoder)}")
         embed(project, progress, where=get(engine))
         begin(f"{len(chosen)} methods, {len(grid.budgets)} budgets, {seeds} seeds")
         rows = step(project, grid, where=where, on_progress=progress)
@@ -77,7 +78,11 @@ def simulate(
     if share < 1:
         say(f"each seed draws {share:.0%} of the pool, the same for every method")
     say("")
-    _print([r for r in rows if r.saved is not None], grid.budgets, lambda row: f"{row.saved:+.0f}")
+    _print(
+        [r for r in rows if r.saved is not None],
+        grid.budgets,
+        lambda row: f"{round(row.saved or 0):+d}",
+    )
     say("labels saved: how many more random picks reach the same accuracy (- off the curve)")
 
 

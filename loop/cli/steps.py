@@ -67,12 +67,13 @@ def embed(folder: Path, as_json: bool, engine: str) -> None:
     \b
     Example: coreloop embed
     """
+    from loop.encoders import short
     from loop.engine import get
     from loop.steps.embed import embed as step
 
     project = project_at(folder)
     with bar() as (begin, progress):
-        begin(f"embedding with {project.config.encoder}")
+        begin(f"embedding with {short(project.config.encoder)}")
         rows, dims = step(project, progress, where=get(engine))
     facts = {"encoder": project.config.encoder, "rows": rows, "dims": dims}
     _answer(as_json, facts, f"{rows} images, {dims} dimensions each; next: coreloop run")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from loop.cli.output import percent, table
+from loop.cli.output import percent, say, table
 
 
 def comparison(rows: Sequence[Any]) -> None:
     """Accuracy per method and budget with 95 % intervals, and the paired difference to random."""
-    lines = []
+    lines, still = [], False
     for row in rows:
         low, high = row.interval
         # a method without chance has no spread over seeds; a band of no width would be a claim
         band = f" [{percent(low)}, {percent(high)}]" if row.n > 1 and high > low else ""
+        still |= row.n > 1 and not band
         cell = percent(row.mean) + band
         if row.difference is None:
             against = ""
@@ -23,3 +24,5 @@ def comparison(rows: Sequence[Any]) -> None:
             against = f"{100 * row.difference:+.1f} [{100 * dlow:+.1f}, {100 * dhigh:+.1f}]"
         lines.append((row.method, row.budget, cell, against, row.n))
     table(("method", "labels", "accuracy % [95 %]", "minus random", "seeds"), lines)
+    if still:
+        say("accuracy without an interval: every seed gave the same, which is no certainty")

@@ -94,6 +94,12 @@ def _one(spec: str) -> Encoder:
     return import_module(KINDS[kind][0]).make(rest)  # type: ignore[no-any-return]
 
 
+def short(name: str) -> str:
+    """An encoder's name for people: without folders and parameters."""
+    parts = [part.partition("?")[0].rsplit(":", 1) for part in _parts(name)]
+    return "+".join(":".join([*kind, Path(last).name]) for *kind, last in parts)
+
+
 def encode(
     encoder: Encoder,
     read: Callable[[str], bytes],

@@ -15,6 +15,7 @@ from db import queries
 from db.queries import Answer
 from loop.compare import Row
 from loop.costs import hours
+from loop.encoders import short
 from loop.errors import NotReady
 from loop.project import Project
 from loop.report import write
@@ -61,7 +62,7 @@ def facts(project: Project) -> Facts:
             project=config.project.name,
             classes=names,
             counts=queries.counts(session, pool.id),
-            encoder=config.encoder,
+            encoder=short(config.encoder),
             labeler=config.labeler.kind,
             written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             rounds=[r for r in rounds if r.number],

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from db import queries
 from db.errors import Missing
+from loop.encoders import short
 from loop.errors import NotReady
 from loop.project import Project
 from loop.steps.begin import begin_round
@@ -73,7 +74,7 @@ def _prepare(project: Project, watcher: Watcher) -> None:
             scanned = bool(queries.the_pool(session).digest)
         except Missing:
             scanned = False
-    encoder = project.config.encoder
+    encoder = short(project.config.encoder)
     if not scanned:
         watcher.begin("scanning images")
         scan(project, lambda n: watcher.progress(n, 0))

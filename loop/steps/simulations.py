@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from db import queries
 from db.models import Cell, Simulation
+from loop.encoders import short
 from loop.errors import NotReady
 from loop.plan.backtest import Run
 from loop.plan.curves import Curve
@@ -69,6 +70,7 @@ def _names(name: str, simulations: Sequence[Simulation]) -> list[str]:
     """A name for each simulation of a project: what they differ in follows the project's name, so
     that runs on other labels, shares or embeddings are never taken for seeds of one another."""
     told = [{key: str(one.config.get(key) or "-") for key in TOLD} for one in simulations]
+    told = [{**mine, "encoder": short(mine["encoder"])} for mine in told]
     differ = [key for key in TOLD if len({mine[key] for mine in told}) > 1]
     names = [", ".join([name, *(f"{key} {mine[key]}" for key in differ)]) for mine in told]
     return [

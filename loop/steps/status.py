@@ -11,7 +11,9 @@ from sqlalchemy import select
 from db import queries
 from db.errors import Missing
 from db.models import Batch, Event, Run
+from loop.encoders import short
 from loop.project import Project
+from loop.secrets import origin
 from loop.steps.labels import Outstanding, outstanding_by_round
 from loop.steps.opened import next_command, reading
 from loop.steps.remote import gone_by_round
@@ -101,11 +103,10 @@ def settings(project: Project) -> dict[str, str]:
     labeler: str = config.labeler.kind
     if labeler == "label-studio":
         url = os.environ.get("LABEL_STUDIO_URL") or config.labeler.url or "no address"
-        token = "token set" if os.environ.get("LABEL_STUDIO_API_KEY") else "token from file"
-        labeler = f"label-studio at {url} ({token})"
+        labeler = f"label-studio at {url} ({origin(project.root)})"
     return {
         "scorer": config.selection.scorer,
-        "encoder": config.encoder,
+        "encoder": short(config.encoder),
         "labeler": labeler,
         "trainer": config.training.trainer,
         "budgets": ", ".join(map(str, config.selection.budgets)),

@@ -132,3 +132,19 @@ def test_real_mobilenet_on_real_images(shared, tmp_path):
     task = Task(5, x[order[:300]], x[order[300:]], y[order[300:]])
     assert get("linear").train(task, y[order[:300]], rng).metrics.accuracy > 0.55
     assert isinstance(next(iter(source.scan())), Found)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("pixels", "pixels"),
+        ("pixels:8", "pixels:8"),
+        (
+            "timm:vit_b:/home/ann/w/model.safetensors?size=128&mean=0.5",
+            "timm:vit_b:model.safetensors",
+        ),
+        ("file:/data/mine.npy+pixels:4", "file:mine.npy+pixels:4"),
+    ],
+)
+def test_short_names_are_for_people(name, shown):
+    assert encoders.short(name) == shown
