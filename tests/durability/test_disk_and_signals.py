@@ -161,6 +161,8 @@ def test_signals_are_followed_promptly(project, number):
     process = subprocess.Popen(
         [*MAIN, "run"], cwd=project.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**ENV, "PYTHONUNBUFFERED": "1"},
+        # a test run in the background of a shell is deaf to Ctrl-C, and would hand that down
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )  # fmt: skip
     process.stderr.readline()  # the first step has begun
     process.send_signal(number)

@@ -59,6 +59,15 @@ def start_again(server) -> None:
     server.process = start(server.folder, command, port=port).process
 
 
+@pytest.fixture(autouse=True)
+def alive(request):
+    """A test that failed while the server was down takes no other test with it."""
+    if "server" in request.fixturenames:
+        found = request.getfixturevalue("server")
+        if found.process.poll() is not None:
+            start_again(found)
+
+
 def second_person(server) -> httpx.Client:
     """A new user of the same organization, logged in."""
     admin = httpx.Client(base_url=server.url, headers={"Authorization": f"Token {server.token}"})
@@ -97,14 +106,15 @@ class Proxy:
     ``drop`` forwards and then hangs up, ``504``/``502`` forward and answer that instead, ``page``
     forwards and answers with a page of its own, ``slow`` forwards and answers after ``SLOW``
     seconds, ``twice`` forwards twice, ``refuse`` answers 503 and ``401`` answers 401 without
-    forwarding, ``reset`` hangs up at once. A function is called and then the request forwarded.
+    forwarding, ``reset`` hangs up at once. A function is called and then the request forwarded; if
+    it returns a function, that is called too and then nothing answered.
     """
 
     SLOW = 2.5
 
     def __init__(self, target: str) -> None:
         self.target, self.path, self.times = target, "", 0
-        self.fault: str | Callable[[], None] = ""
+        self.fault: str | Callable[[], Callable[[], None] | None] = ""
         self.seen: list[str] = []
         self.client = httpx.Client(timeout=120, trust_env=False, verify=False)
         proxy = self
@@ -122,15 +132,18 @@ class Proxy:
                     return self.answer(503 if fault == "refuse" else 401, b"{}")
                 if fault == "reset":
                     return self.hang_up()
+                finish = None
                 if callable(fault):
-                    fault, call = "", fault
-                    call()
+                    fault, finish = "", fault()
                 try:
                     if fault == "twice":
                         self.forward(body)
                     reply = self.forward(body)
                 except httpx.HTTPError:  # the server has died
-                    return self.hang_up()
+                    fault = "drop"
+                if finish is not None:
+                    fault = "drop"
+                    finish()
                 if fault == "slow":
                     time.sleep(proxy.SLOW)
                 if fault == "drop":
@@ -167,7 +180,9 @@ class Proxy:
         self.url = f"http://127.0.0.1:{self.http.server_port}"
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
-    def breaks(self, fault: str | Callable[[], None], path: str, times: int = 1) -> None:
+    def breaks(
+        self, fault: str | Callable[[], Callable[[], None] | None], path: str, times: int = 1
+    ) -> None:
         self.fault, self.path, self.times = fault, path, times
 
 

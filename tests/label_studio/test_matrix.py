@@ -171,11 +171,15 @@ def slow(path):
 
 
 def dying_server(path):
-    """Killed a moment after the request has reached it."""
+    """Killed a moment after the request has reached it; its answer is lost even if it was quick."""
 
     def does(world):
-        timer = threading.Timer(0.05, kill, [world.server])
-        world.proxy.breaks(timer.start, path)
+        def dies():
+            timer = threading.Timer(0.05, kill, [world.server])
+            timer.start()
+            return timer.join
+
+        world.proxy.breaks(dies, path)
 
     return does
 
