@@ -4,7 +4,8 @@ A cell is one (method, budget, seed). Methods run in three ways, by what they ne
 
 * label-free: rounds as in real use, each conditional on the picks before; no label is passed in
   (a nested method's rounds are the parts of one ranking);
-* active: starts from random picks, later rounds use a model trained on its own picks so far;
+* active: later rounds use a model trained on its own picks so far; the first picks are random,
+  unless the method can do without a model (``auto``);
 * all labels: pruning methods that see the label of every image, and so cannot be used to decide
   what to label; shown as a reference.
 
@@ -53,7 +54,7 @@ def kind(scorer: Scorer) -> str:
     """``label-free``, ``active`` or ``all labels``."""
     if "labels" in scorer.needs:
         return "all labels"
-    return "active" if "probabilities" in scorer.needs else "label-free"
+    return "label-free" if scorer.label_free() else "active"
 
 
 def simulate(
@@ -164,7 +165,7 @@ def extend(
     # every method breaks ties, and starts, from the same seed: paired with random
     rng = generator(seed, "select", budget if stream is None else stream, name)
     ties = tiebreak(n, seed)
-    if way == "active" and not len(picks):
+    if "probabilities" in scorer.needs and not len(picks):
         scores = generator(seed, "first picks").random(n)
     else:
         scores = scorer.score(
@@ -189,19 +190,19 @@ def _inputs(
     """What the scorer needs and nothing else: no label reaches a label-free method."""
     known = np.full(len(labels), -1, np.int64)
     known[picks] = labels[picks]
-    probabilities = None
-    if "probabilities" in scorer.needs:
+    wants, probabilities = scorer.wants(len(picks) > 0), None
+    if "probabilities" in wants:
         model = Linear().train(
             task, known, generator(seed, "score model", budget), pool_probabilities=True
         )
         probabilities = model.pool_probabilities
     seen: Labels = np.full(len(labels), -1, np.int64)
-    if "labels" in scorer.needs:
+    if "labels" in wants:
         seen = labels
-    elif scorer.needs & {"collected", "probabilities"}:
+    elif wants & {"collected", "probabilities"}:
         seen = known
     fit: Callable[[Labels], object] | None = None
-    if "fit" in scorer.needs:
+    if "fit" in wants:
         fit = lambda y: trainer.dynamics(task, y, generator(seed, "fit"))  # noqa: E731
     return Inputs(
         embeddings=task.pool,

@@ -85,7 +85,7 @@ def pools() -> Iterator[tuple[str, Inputs]]:
 
 def for_needs(scorer: Scorer, inputs: Inputs) -> Inputs:
     """``inputs`` with nothing but what the scorer asks for, as a round would give it."""
-    needs = scorer.needs
+    needs = scorer.wants(bool(inputs.covered.any()))
     labels = inputs.labels.copy()
     if "labels" not in needs:
         labels[~inputs.covered] = -1
@@ -130,7 +130,7 @@ def _check_kind(scorer: Scorer) -> None:
     _require(isinstance(scorer, Scorer), where, "is no loop.scorers.Scorer")
     params = getattr(scorer, "__dataclass_params__", None)
     _require(params is not None and params.frozen, where, "is no frozen dataclass")
-    unknown = set(scorer.needs) - set(ABILITIES)
+    unknown = set(scorer.wants(True)) - set(ABILITIES)
     _require(not unknown, where, f"needs {sorted(unknown)}; known: {', '.join(ABILITIES)}")
 
 

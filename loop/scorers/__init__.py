@@ -25,6 +25,7 @@ BUILT_IN: dict[str, str] = {
     "facility": "loop.scorers.facility:Facility",
     "herding": "loop.scorers.herding:Herding",
     "kcenter": "loop.scorers.kcenter:KCenter",
+    "kmedoids": "loop.scorers.kmedoids:KMedoids",
     "maxherding": "loop.scorers.maxherding:MaxHerding",
     "norm": "loop.scorers.norm:Norm",
     "probcover": "loop.scorers.probcover:ProbCover",

@@ -1,14 +1,18 @@
-"""auto: the default. Chooses a label-free method by what is known before anybody labels.
+"""auto: the default. Chooses a method by what is known before the round.
 
-What it looks at: how many labels per class the project will have after the round (budget, earlier
-picks, classes), and what share of the pool that is. It never sees a label.
+The first round knows no label: how many labels per class there will be (budget and classes), and
+what share of the pool that is.
 
 * More than half of the pool: random. Whatever is left out is then too little to matter, and random
   keeps the classes' proportions.
-* Up to ``many`` labels per class: MaxHerding with the mean of four kernels, two radii in two
-  geometries. Each label must stand for a whole neighbourhood, so dense regions come first and
-  outliers never; the mean does not depend on which radius or geometry happens to suit the pool.
-* Beyond: random. Coverage was not better than random there, and a point worse on one set.
+* Up to ``many`` labels per class: k-medoids. Each label must stand for a whole neighbourhood, so
+  dense regions come first and outliers never.
+* Beyond: random. Coverage was not better than random there.
+
+Later rounds know the labels collected, and a model trained on them. From ``trust`` labels per class
+on, medoids count each image by how unsure that model is of it (UHerding with exchanges), so that
+labels go where they still change something. Before, its doubts are hardly better than chance, and
+the medoids go on as in the first round. No round sees any other label.
 
 ZCore, k-center and the norm are no candidates: at these budgets they pick outliers and were below
 random (docs/auto.md has the measurements).
@@ -27,6 +31,8 @@ from loop.scorers.base import Inputs, Scorer
 
 UNKNOWN_CLASSES = 10
 """Taken for the number of classes where nobody says it."""
+COVERAGE = {"geometry": "centred", "radius": 0.7}
+UNSURE = {**COVERAGE, "exchange": True}
 
 
 @dataclass(frozen=True)
@@ -40,15 +46,18 @@ class Choice:
 
 @dataclass(frozen=True)
 class Auto(Scorer):
-    """Chooses by budget, classes and pool size.
+    """Chooses by budget, classes, pool size and, from the second round on, the labels collected.
 
     Attributes:
-        many: labels per class up to which MaxHerding is used.
+        many: labels per class up to which k-medoids is used in the first round.
         most: share of the pool from which random is used.
+        trust: labels per class, collected, from which the model is asked.
     """
 
     many: float = 50.0
     most: float = 0.5
+    trust: float = 5.0
+    uses: ClassVar[frozenset[str]] = frozenset({"collected", "probabilities"})
     nested: ClassVar[bool] = False
     cost: ClassVar[str] = "that of the chosen method"
     source: ClassVar[str] = "own; measured in docs/auto.md"
@@ -67,12 +76,17 @@ class Auto(Scorer):
         labels = inputs.budget + int(inputs.covered.sum())
         share = labels / max(1, inputs.n)
         classes = inputs.n_classes or UNKNOWN_CLASSES
-        each = labels / classes
+        each, known = labels / classes, int((inputs.labels >= 0).sum())
         if share > self.most:
             return Choice("random", {}, f"{share:.0%} of the pool will be labelled: order is moot")
+        if inputs.probabilities is not None and known >= max(1.0, self.trust * classes):
+            return Choice(
+                "uherding", UNSURE,
+                f"{known} labels are there: dense neighbourhoods of which their model is unsure",
+            )  # fmt: skip
         if each > self.many:
             return Choice("random", {}, f"{each:.1f} labels per class: order gains little")
         return Choice(
-            "maxherding", {"geometry": "both", "radius": [0.5, 1.0]},
+            "kmedoids", COVERAGE,
             f"{each:.1f} labels per class: each must stand for a dense neighbourhood",
         )  # fmt: skip

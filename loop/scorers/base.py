@@ -44,7 +44,7 @@ class Inputs:
         covered: (N,) bool, rows picked in earlier rounds; they count as covered in conditional
             selection and are never available. Default: none.
         labels: (N,) int64 in [0, C), -1 = unknown. All -1 unless the scorer's ``needs`` has
-            "labels" or "collected".
+            "labels" or "collected" (or its ``uses``, from the second round on).
         n_classes: C, or None when unknown.
         probabilities: (N, C) of the current model, rows sum to 1, if ``needs`` asks for it.
         fit: labels (N,) -> Dynamics of a training run on the rows with a label >= 0, if
@@ -105,6 +105,8 @@ class Scorer(ABC):
 
     Class attributes:
         needs: subset of ``ABILITIES``.
+        uses: further ABILITIES that it takes from the second round on, when there are labels; in
+            the first round it does without.
         nested: True if the k highest scores of a call with budget b >= k are the selection for k.
         cost: time and extra memory in n (rows), d (dims), k (picks), as shown by
             ``coreloop scorers``.
@@ -112,6 +114,7 @@ class Scorer(ABC):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    uses: ClassVar[frozenset[str]] = frozenset()
     nested: ClassVar[bool] = True
     cost: ClassVar[str] = ""
     source: ClassVar[str] = ""
@@ -132,7 +135,12 @@ class Scorer(ABC):
     @classmethod
     def label_free(cls) -> bool:
         """True if no human label ever reaches the method."""
-        return not cls.needs & {"labels", "collected", "probabilities"}
+        return not (cls.needs | cls.uses) & {"labels", "collected", "probabilities"}
+
+    @classmethod
+    def wants(cls, labelled: bool) -> frozenset[str]:
+        """What it is given in a round before which images are ``labelled``, or none."""
+        return cls.needs | cls.uses if labelled else cls.needs
 
 
 def rank_scores(order: Ints | list[int], n: int) -> NDArray[np.float64]:

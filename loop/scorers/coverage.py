@@ -1,4 +1,4 @@
-"""Greedy maximisation of generalised coverage: the engine of maxherding and facility.
+"""Maximisation of generalised coverage: the engine of maxherding, uherding, facility and kmedoids.
 
 Coverage of a set S: sum_j w_j max_{i in S} k(i, j) over reference rows j, with a similarity k >= 0
 that is a function of the dot product of rows. With m_j = the similarity to S so far, the gain of a
@@ -9,11 +9,13 @@ best set. Similarities to the reference rows are stored while they fit into ``MA
 computed again for each batch of candidates otherwise.
 
 Gains that agree to ``TIE`` (relative) are a tie; the lowest row wins.
+
+``exchanged`` goes on from the greedy's set: one pick for one other row, while coverage grows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,8 @@ Kernel = Callable[[Floats], Floats]
 TIE = 1e-9
 BATCH = 512
 MATRIX_BYTES = 2 << 30
+PASSES, GAIN = 20, 1e-6
+"""Exchanges end after so many passes over the candidates, or when none gains this (relative)."""
 SMALL = 2000
 """Pools up to this size are computed in float64."""
 
@@ -46,7 +50,6 @@ class Coverage:
         kernel: similarity of dot products.
         weights: (N,) >= 0, how much each row counts; default 1.
         refs: rows on which coverage is measured; default all.
-        also: further views of the same rows, each with its kernel; similarities are averaged.
     """
 
     def __init__(
@@ -56,16 +59,13 @@ class Coverage:
         *,
         weights: NDArray[np.float64] | None = None,
         refs: Rows | None = None,
-        also: Sequence[tuple[NDArray[np.float32], Kernel]] = (),
     ) -> None:
         dtype: type[np.floating] = np.float64 if len(x) <= SMALL else np.float32
         self.n = len(x)
         refs = np.arange(len(x)) if refs is None else refs
-        self.views: list[tuple[Floats, Floats, Kernel]] = []
-        for rows, function in [(x, kernel), *also]:
-            view: Floats = np.asarray(rows, dtype=dtype)
-            targets = view if len(refs) == len(x) else view[refs]
-            self.views.append((view, targets, function))
+        self.x: Floats = np.asarray(x, dtype=dtype)
+        self.targets: Floats = self.x if len(refs) == len(x) else self.x[refs]
+        self.kernel = kernel
         weights = np.ones(len(x)) if weights is None else weights
         self.weights: Floats = np.asarray(weights[refs], dtype=dtype)
         self.covered: Floats = np.zeros(len(refs), dtype)
@@ -79,12 +79,20 @@ class Coverage:
     def _similarity(self, rows: Rows) -> Floats:
         if self._stored is not None:
             return self._stored[rows]
-        first, *others = (function(x[rows] @ targets.T) for x, targets, function in self.views)
-        for other in others:
-            first += other
-        if others:
-            first /= len(self.views)
-        return first
+        return self.kernel(self.x[rows] @ self.targets.T)
+
+    def matrix(self, rows: Rows) -> tuple[Floats, Rows]:
+        """Similarities of at least ``rows`` to the reference rows, and where each row stands."""
+        if self._stored is not None:
+            return self._stored, rows
+        out = np.empty((len(rows), len(self.targets)), self.x.dtype)
+        for start in range(0, len(rows), BATCH):
+            out[start : start + BATCH] = self._similarity(rows[start : start + BATCH])
+        return out, np.arange(len(rows))
+
+    def fitting(self) -> int:
+        """How many rows' similarities fit into ``MATRIX_BYTES``."""
+        return max(1, MATRIX_BYTES // (len(self.targets) * self.x.dtype.itemsize))
 
     def add(self, rows: Rows) -> None:
         """Counts ``rows`` as picked."""
@@ -121,6 +129,35 @@ def greedy(state: Coverage, budget: int, available: NDArray[np.bool_]) -> list[i
         bounds[row] = -np.inf
         state.add(np.array([row]))
     return order
+
+
+def exchanged(
+    state: Coverage, budget: int, available: NDArray[np.bool_], rng: np.random.Generator
+) -> list[int]:
+    """The greedy's picks after exchanges, ordered by what each adds to those before it.
+
+    Candidates are the available rows, central ones first so that their order in the pool does not
+    matter; in a pool whose similarities do not fit into ``MATRIX_BYTES``, a random part of them.
+    """
+    from loop.scorers import coverage_kernel
+
+    before = state.covered.copy()
+    start = np.array(greedy(state, budget, available), np.int64)
+    if len(start) == 0 or len(start) == available.sum():
+        return [int(row) for row in start]
+    rows = np.flatnonzero(available)
+    if len(rows) > state.fitting():
+        others = np.setdiff1d(rows, start)
+        most = max(0, state.fitting() - len(start))
+        rows = np.sort(np.concatenate([start, rng.choice(others, most, replace=False)]))
+    state.covered = before
+    central = np.argsort(-state.gains(rows), kind="stable")
+    matrix, places = state.matrix(rows)
+    picks = places[np.searchsorted(rows, start)]
+    coverage_kernel.exchange(matrix, places[central], picks, before, state.weights, PASSES, GAIN)
+    chosen = np.zeros(state.n, bool)
+    chosen[rows[np.searchsorted(places, picks)]] = True
+    return greedy(state, budget, chosen)
 
 
 def _best(state: Coverage, bounds: NDArray[np.float64], *, fresh: bool) -> int:

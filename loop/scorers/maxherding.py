@@ -6,11 +6,6 @@ radius h is set without labels: ``radius`` times the median distance between row
 unit MobileNet embeddings (median 1.06 to 1.08) accuracy was flat for h from 0.35 to 0.7.
 Deterministic up to the sample of reference rows; nested.
 
-Several radii are averaged into one kernel, and so are both geometries with ``geometry = "both"``
-(kernels stay kernels under addition, so the bound of the greedy holds). One radius in one geometry
-is the best choice on one set and points behind on the next; the mean of two and two was near the
-best on all (docs/auto.md).
-
 Source: Bae, Sutherland et al. 2024, arXiv 2407.12212; uherding (75299cd). Different on purpose:
 gains that are equal are broken by the lowest row (two rows that are each other's only uncovered
 neighbour always tie); pools of more than ``references`` rows measure coverage on a uniform sample
@@ -19,7 +14,6 @@ of rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,6 +25,7 @@ from loop.scorers.coverage import Coverage, Floats, Kernel, greedy, references
 from loop.scorers.geometry import median_distance, place
 
 KERNELS = ("rbf", "laplace", "tophat")
+GEOMETRIES = ("unit", "centred", "standard")
 
 
 @dataclass(frozen=True)
@@ -38,13 +33,13 @@ class MaxHerding(Scorer):
     """Greedy generalised coverage.
 
     Attributes:
-        radius: h in multiples of the median distance between rows; several are averaged.
+        radius: h in multiples of the median distance between rows.
         kernel: rbf, laplace or tophat.
-        geometry: unit (as published), standard, or both; rows have length 1 in each.
+        geometry: unit (as published), centred or standard; rows have length 1 in each.
         references: rows on which coverage is measured; 0: all.
     """
 
-    radius: float | Sequence[float] = 0.5
+    radius: float = 0.5
     kernel: str = "rbf"
     geometry: str = "unit"
     references: int = 10_000
@@ -52,53 +47,35 @@ class MaxHerding(Scorer):
     source: ClassVar[str] = "Bae et al. 2024, arXiv 2407.12212; uherding"
 
     def __post_init__(self) -> None:
-        if not self.radii or min(self.radii) <= 0:
+        if self.radius <= 0:
             raise ValueError(f"radius must be above 0, got {self.radius}")
         if self.kernel not in KERNELS:
             raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {self.kernel!r}")
-        if self.geometry not in ("unit", "standard", "both"):
-            raise ValueError(f"geometry must be unit, standard or both, got {self.geometry!r}")
-
-    @property
-    def radii(self) -> tuple[float, ...]:
-        if isinstance(self.radius, Sequence):
-            return tuple(self.radius)
-        return (self.radius,)
+        checked_geometry(self.geometry)
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        first, *others = [
-            (x, mean([similarity(self.kernel, h) for h in widths]))
-            for x, widths in self._views(inputs)
-        ]
+        order = greedy(self.coverage(inputs), inputs.budget, inputs.available)
+        return rank_scores(order, inputs.n)
+
+    def coverage(self, inputs: Inputs) -> Coverage:
+        """What earlier rounds cover."""
+        x = place(inputs.embeddings, self.geometry)
         refs = references(inputs.n, self.references, inputs.rng)
-        state = Coverage(*first, refs=refs, also=others)
+        state = Coverage(x, similarity(self.kernel, self._radius(x, inputs)), refs=refs)
         state.add(np.flatnonzero(inputs.covered))
-        return rank_scores(greedy(state, inputs.budget, inputs.available), inputs.n)
+        return state
 
     def explain(self, inputs: Inputs) -> dict[str, Any]:
-        return {"radius": [round(h, 4) for _, widths in self._views(inputs) for h in widths]}
+        return {"radius": round(self._radius(place(inputs.embeddings, self.geometry), inputs), 4)}
 
-    def _views(self, inputs: Inputs) -> Iterator[tuple[NDArray[np.float32], list[float]]]:
-        """Each geometry's rows and radii."""
-        for geometry in ("unit", "standard") if self.geometry == "both" else (self.geometry,):
-            x = place(inputs.embeddings, geometry)
-            median = median_distance(x, inputs.rng) or 1.0
-            yield x, [radius * median for radius in self.radii]
+    def _radius(self, x: NDArray[np.float32], inputs: Inputs) -> float:
+        return self.radius * (median_distance(x, inputs.rng) or 1.0)
 
 
-def mean(kernels: list[Kernel]) -> Kernel:
-    """The mean of kernels of the same dot products."""
-    if len(kernels) == 1:
-        return kernels[0]
-
-    def mixed(dots: Floats) -> Floats:
-        total = np.zeros_like(dots)
-        for kernel in kernels:
-            total += kernel(dots.copy())
-        total /= len(kernels)
-        return total
-
-    return mixed
+def checked_geometry(geometry: str) -> None:
+    """Raises ValueError unless rows have length 1 in it."""
+    if geometry not in GEOMETRIES:
+        raise ValueError(f"geometry must be one of {', '.join(GEOMETRIES)}, got {geometry!r}")
 
 
 def similarity(kernel: str, h: float) -> Kernel:

@@ -3,7 +3,8 @@
 Gain of a candidate = sum_j u_j max(k(i, j) - m_j, 0), with u_j the uncertainty of image j (0 where
 it is labelled) and m_j its similarity to what is picked or labelled. Probabilities are softened
 first (see ``fitted_temperature``), and the radius is the smallest distance between labelled images,
-so that it shrinks as labels come in: wide coverage early, fine boundaries late.
+so that it shrinks as labels come in: wide coverage early, fine boundaries late. With ``exchange``
+and a fixed radius it is kmedoids weighted by uncertainty, which is how ``auto`` uses it.
 
 Source: Bae, Sutherland et al. 2024, arXiv 2412.20644; uherding (75299cd). Different on purpose: no
 label is held out for the calibration. The temperature is fitted on the rows the model learned from,
@@ -20,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.scorers.base import Inputs, Scorer, rank_scores
-from loop.scorers.coverage import Coverage, greedy, references
+from loop.scorers.coverage import Coverage, exchanged, greedy, references
 from loop.scorers.geometry import median_distance, place, squared_distances
-from loop.scorers.maxherding import similarity
+from loop.scorers.maxherding import checked_geometry, similarity
 from loop.scorers.uncertainty import probabilities_of
 
 Floats = NDArray[np.float64]
@@ -35,13 +36,18 @@ class UHerding(Scorer):
 
     Attributes:
         uncertainty: margin (1 - (P1 - P2)), entropy or confidence (1 - P1).
-        radius: 0: the smallest distance between labelled rows; else in units of distance.
+        radius: 0: the smallest distance between labelled rows; else h in multiples of the median
+            distance between rows.
+        geometry: unit (as published), centred or standard; rows have length 1 in each.
+        exchange: exchange the greedy's picks as kmedoids does.
         temperature: divides the log-probabilities; 0: fitted on the labelled rows, 1 or more.
         references: rows on which coverage is measured; 0: all.
     """
 
     uncertainty: str = "margin"
     radius: float = 0.0
+    geometry: str = "unit"
+    exchange: bool = False
     temperature: float = 0.0
     references: int = 10_000
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities", "collected"})
@@ -51,34 +57,38 @@ class UHerding(Scorer):
     def __post_init__(self) -> None:
         if self.uncertainty not in KINDS:
             raise ValueError(f"uncertainty must be one of {', '.join(KINDS)}")
+        checked_geometry(self.geometry)
 
     def score(self, inputs: Inputs) -> Floats:
-        x = place(inputs.embeddings, "unit")
+        x = place(inputs.embeddings, self.geometry)
         p = probabilities_of(inputs)
         known = inputs.labels >= 0
         t = self.temperature or fitted_temperature(p[known], inputs.labels[known])
         weights = doubt(sharpen(p, t), self.uncertainty)
         weights[inputs.covered | known] = 0.0
-        h = self.radius or self._shrinking(x, inputs)
+        h = self._radius(x, inputs)
         refs = references(inputs.n, self.references, inputs.rng)
         state = Coverage(x, similarity("rbf", h), weights=weights, refs=refs)
         state.add(np.flatnonzero(inputs.covered))
-        return rank_scores(greedy(state, inputs.budget, inputs.available), inputs.n)
+        if self.exchange:
+            order = exchanged(state, inputs.budget, inputs.available, inputs.rng)
+        else:
+            order = greedy(state, inputs.budget, inputs.available)
+        return rank_scores(order, inputs.n)
 
     def explain(self, inputs: Inputs) -> dict[str, Any]:
-        x = place(inputs.embeddings, "unit")
-        return {"radius": round(self.radius or self._shrinking(x, inputs), 4)}
+        return {"radius": round(self._radius(place(inputs.embeddings, self.geometry), inputs), 4)}
 
-    def _shrinking(self, x: NDArray[np.float32], inputs: Inputs) -> float:
-        """Smallest positive distance between covered rows, or MaxHerding's radius without two."""
+    def _radius(self, x: NDArray[np.float32], inputs: Inputs) -> float:
+        """Fixed, or the smallest positive distance between covered rows, or MaxHerding's."""
         rows = x[inputs.covered]
-        if len(rows) > 1:
+        if not self.radius and len(rows) > 1:
             d = squared_distances(rows, rows)
             d = d[~np.eye(len(rows), dtype=bool)]
             d = d[d > 1e-9]
             if len(d):
                 return float(np.sqrt(d.min()))
-        return 0.5 * (median_distance(x, inputs.rng) or 1.0)
+        return (self.radius or 0.5) * (median_distance(x, inputs.rng) or 1.0)
 
 
 def doubt(p: Floats, kind: str) -> Floats:

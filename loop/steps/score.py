@@ -54,11 +54,10 @@ def inputs_for(scorer: Scorer, found: Problem, budget: int, seed: int, project: 
     Raises:
         NotReady: it needs labels and there are none.
     """
-    needs = scorer.needs
     task, n = found.task, len(found.task.pool)
     has_labels = bool((found.labels >= 0).any())
-    if needs & {"probabilities", "collected"} and "labels" not in needs and not has_labels \
-            and "probabilities" in needs:  # fmt: skip
+    needs = scorer.wants(has_labels)
+    if "probabilities" in needs and "labels" not in needs and not has_labels:
         raise NotReady(
             "this scorer needs a model, so it cannot choose the first round; "
             "set scorer = 'auto' under [selection] for the first round"

@@ -23,9 +23,9 @@ def inputs(x, budget, **options):
 @pytest.mark.parametrize(
     ("budget", "choice", "because"),
     [
-        (3, "maxherding", "dense"),
-        (15, "maxherding", "dense"),
-        (150, "maxherding", "dense"),
+        (3, "kmedoids", "dense"),
+        (15, "kmedoids", "dense"),
+        (150, "kmedoids", "dense"),
         (151, "random", "per class"),
         (201, "random", "of the pool"),
     ],
@@ -36,7 +36,7 @@ def test_choice_and_scores(budget, choice, because):
     told = auto.explain(inputs(x, budget))
     assert told["choice"] == choice
     assert because in told["reason"]
-    params = {"geometry": "both", "radius": [0.5, 1.0]} if choice == "maxherding" else {}
+    params = {"geometry": "centred", "radius": 0.7} if choice == "kmedoids" else {}
     expected = scorers.get(choice, **params).score(inputs(x, budget))
     np.testing.assert_array_equal(auto.score(inputs(x, budget)), expected)
 
@@ -48,15 +48,46 @@ def test_earlier_picks_count():
     assert scorers.get("auto").explain(inputs(x, 6, covered=covered))["choice"] == "random"
 
 
+def test_later_rounds_go_by_the_labels_collected():
+    x, y = pool()
+    covered = np.zeros(len(x), bool)
+    covered[:30] = True
+    seen = np.where(covered, y, -1)
+    unsure = np.full((len(x), 3), 1 / 3)
+    near = np.argsort(np.linalg.norm(x - x[200], axis=1))[:60]
+    sure = 0.01 + 0.97 * np.eye(3)[y]
+    sure[near] = 1 / 3
+    auto, told = scorers.get("auto"), []
+    for p in (unsure, sure):
+        given = inputs(x, 12, covered=covered, labels=seen, probabilities=p)
+        told.append((auto.explain(given), np.argsort(-auto.score(given))[:12]))
+    assert [t["choice"] for t, _ in told] == ["uherding", "uherding"]
+    assert "30 labels" in told[0][0]["reason"]
+    assert np.isin(told[1][1], near).sum() > np.isin(told[0][1], near).sum() + 4
+
+
+def test_few_labels_make_no_model_to_go_by():
+    x, y = pool()
+    covered = np.arange(len(x)) < 14
+    given = inputs(x, 12, covered=covered, labels=np.where(covered, y, -1),
+                   probabilities=np.full((len(x), 3), 1 / 3))  # fmt: skip
+    assert scorers.get("auto").explain(given)["choice"] == "kmedoids"
+    assert scorers.get("auto", trust=0.0).explain(given)["choice"] == "uherding"
+
+
 def test_true_labels_never_reach_it():
+    """The first round sees none; later ones only those of images picked before."""
     x, y = pool()
     task = train.Task(3, x, x[:5], y[:5])
+    auto = scorers.get("auto")
+
+    def extend(labels, picks, budget):
+        return compare.extend(task, labels, "auto", auto, picks, budget, 0)
+
+    first = extend(y, np.empty(0, np.int64), 6)
     shuffled = np.random.default_rng(5).permutation(y)
     assert (shuffled != y).any()
-    found = []
-    for labels in (y, shuffled):
-        picks = np.empty(0, np.int64)
-        for budget in (6, 30):
-            picks = compare.extend(task, labels, "auto", scorers.get("auto"), picks, budget, 0)
-        found.append(picks)
-    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(extend(shuffled, np.empty(0, np.int64), 6), first)
+    shuffled[first] = y[first]
+    second = extend(y, first, 30)
+    np.testing.assert_array_equal(extend(shuffled, first, 30), second)

@@ -17,13 +17,14 @@ DETERMINISTIC = {
     "d2": {},
     "facility": {},
     "herding": {},
+    "kmedoids": {},
     "maxherding": {"kernel": "laplace"},
     "norm": {"mode": "greedy"},
     "probcover": {"delta": 0.8},
 }
 LABEL_FREE = [
-    "balanced", "d2", "facility", "herding", "kcenter", "kmeans", "maxherding", "moderate",
-    "norm", "probcover", "prototypical", "random", "typiclust", "zcore",
+    "balanced", "d2", "facility", "herding", "kcenter", "kmeans", "kmedoids", "maxherding",
+    "moderate", "norm", "probcover", "prototypical", "random", "typiclust", "zcore",
 ]  # fmt: skip
 
 
@@ -67,7 +68,9 @@ def test_any_pool_gets_finite_scores_and_an_exact_selection(name, n, d, seed, de
     assert len(set(picks.tolist())) == min(budget, n)
 
 
-@pytest.mark.parametrize("name", ["kcenter", "kmeans", "maxherding", "typiclust", "facility"])
+@pytest.mark.parametrize(
+    "name", ["kcenter", "kmeans", "kmedoids", "maxherding", "typiclust", "facility"]
+)
 def test_a_copy_is_not_picked_before_another_group(name):
     rng = np.random.default_rng(0)
     centres = np.eye(5) * 10
@@ -121,7 +124,7 @@ def test_a_value_that_is_refused_is_named(name, params, said):
 
 
 def test_an_unknown_geometry_is_named():
-    with pytest.raises(ConfigError, match=r"'round'.*raw, unit, standard"):
+    with pytest.raises(ConfigError, match=r"'round'.*raw, unit, centred, standard"):
         place(np.ones((2, 2), np.float32), "round")
 
 
