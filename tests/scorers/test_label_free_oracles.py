@@ -240,9 +240,9 @@ def test_directions_restart_beyond_the_rank_and_leave_zero_rows():
 def test_norm_sampling_draws_in_proportion_to_length():
     x = np.diag([1.0, 2.0, 3.0, 4.0, 0.0]).astype(np.float32)
     for mode in ("sample", "gram_schmidt"):
-        first = np.zeros(5)
+        first, norm = np.zeros(5), get("norm", mode=mode)
         for seed in range(3000):
-            scores = get("norm", mode=mode).score(Inputs(x, 5, np.random.default_rng(seed)))
+            scores = norm.score(Inputs(x, 5, np.random.default_rng(seed)))
             first[np.argmax(scores)] += 1
             assert np.argmin(scores) == 4  # the zero row comes last
         np.testing.assert_allclose(first / 3000, [0.1, 0.2, 0.3, 0.4, 0.0], atol=0.03)
