@@ -19,6 +19,8 @@ from db.migrations import HEAD
 from db.models import Event, Round, now
 
 BUSY_TIMEOUT_MS = 10_000
+CACHE_KB = 65_536
+"""SQLite's own 2 MB hold the index of some 50,000 images; beyond, inserts read pages back."""
 LOCK = 0x636F7265
 """PostgreSQL's advisory lock of whoever writes; the next one is for upgrades."""
 
@@ -122,6 +124,7 @@ def _use_sqlite_well(engine: Engine) -> None:
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")  # labels cost money: survive a power cut
         cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         cursor.close()
 
     @event.listens_for(engine, "begin")

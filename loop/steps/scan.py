@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import insert, select, update
@@ -22,8 +22,8 @@ from loop.project import Project
 from loop.seeds import generator
 from loop.steps.opened import source, versions, writing
 
-CHUNK = 5000
-"""Rows per transaction: a killed scan goes on behind the last full chunk."""
+CHUNK, PATIENCE = 20_000, 10.0
+"""Rows and seconds per transaction, whichever comes first: a killed scan goes on behind the last."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def scan(
         if workers is None:
             workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         found = source(project).scan(workers=workers, skip=seen)
-        while chunk := list(islice(found, CHUNK)):
+        for chunk in _chunks(found):
             with records.write("scan-chunk") as session:
                 _save(session, pool_id, chunk, known)
             on_progress(len(chunk))
@@ -76,6 +76,17 @@ def scan(
             result = _scanned(session, pool_id, before)
             log(session, "scan", f"{result.added} new images, {result.images} in all")
         return result
+
+
+def _chunks(found: Iterable[Image | Unreadable]) -> Iterator[list[Image | Unreadable]]:
+    chunk, began = [], time.monotonic()
+    for one in found:
+        chunk.append(one)
+        if len(chunk) >= CHUNK or time.monotonic() - began > PATIENCE:
+            yield chunk
+            chunk, began = [], time.monotonic()
+    if chunk:
+        yield chunk
 
 
 def _pool(project: Project, records: Records) -> int:

