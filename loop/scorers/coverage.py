@@ -5,7 +5,7 @@ that is a function of the dot product of rows. With m_j = the similarity to S so
 candidate i is sum_j w_j max(k(i, j) - m_j, 0). Gains only fall while S grows (submodularity), so an
 old gain is an upper bound: candidates are evaluated again in batches, best bound first, until no
 bound exceeds the best gain. The picks are those of the plain greedy, which is within 1 - 1/e of the
-best set. Similarities to the reference rows are stored while they fit into ``MATRIX_BYTES``, and
+best set. Similarities to the reference rows are stored where they fit into ``MATRIX_BYTES``, and
 computed again for each batch of candidates otherwise.
 
 Gains that agree to ``TIE`` (relative) are a tie; the lowest row wins.
@@ -69,30 +69,32 @@ class Coverage:
         weights = np.ones(len(x)) if weights is None else weights
         self.weights: Floats = np.asarray(weights[refs], dtype=dtype)
         self.covered: Floats = np.zeros(len(refs), dtype)
-        self._stored: Floats | None = None
-        if len(x) * len(refs) * np.dtype(dtype).itemsize <= MATRIX_BYTES:
-            stored = np.empty((len(x), len(refs)), dtype)
-            for part in batches(np.arange(len(x))):
-                stored[part[0] : part[-1] + 1] = self._similarity(part)
-            self._stored = stored
-
-    def _similarity(self, rows: Rows) -> Floats:
-        if self._stored is not None:
-            return self._stored[rows]
-        return self.kernel(self.x[rows] @ self.targets.T)
-
-    def matrix(self, rows: Rows) -> tuple[Floats, Rows]:
-        """Similarities of at least ``rows`` to the reference rows, and where each row stands."""
-        if self._stored is not None:
-            return self._stored, rows
-        out = np.empty((len(rows), len(self.targets)), self.x.dtype)
-        for start in range(0, len(rows), BATCH):
-            out[start : start + BATCH] = self._similarity(rows[start : start + BATCH])
-        return out, np.arange(len(rows))
+        self.stored: Floats | None = None
+        self.places: Rows = np.full(self.n, -1)
+        if self.n <= self.fitting():
+            self.hold(np.arange(self.n))
 
     def fitting(self) -> int:
         """How many rows' similarities fit into ``MATRIX_BYTES``."""
-        return max(1, MATRIX_BYTES // (len(self.targets) * self.x.dtype.itemsize))
+        return MATRIX_BYTES // max(1, len(self.targets) * self.x.dtype.itemsize)
+
+    def hold(self, rows: Rows) -> Floats:
+        """Stores the similarities of ``rows``; from now on no others may be asked for.
+
+        ``places`` tells where in it each row stands.
+        """
+        if self.stored is None:
+            stored = np.empty((len(rows), len(self.targets)), self.x.dtype)
+            for start in range(0, len(rows), BATCH):
+                stored[start : start + BATCH] = self._similarity(rows[start : start + BATCH])
+            self.places[rows] = np.arange(len(rows))
+            self.stored = stored
+        return self.stored
+
+    def _similarity(self, rows: Rows) -> Floats:
+        if self.stored is not None:
+            return self.stored[self.places[rows]]
+        return self.kernel(self.x[rows] @ self.targets.T)
 
     def add(self, rows: Rows) -> None:
         """Counts ``rows`` as picked."""
@@ -102,10 +104,10 @@ class Coverage:
     def gains(self, rows: Rows) -> NDArray[np.float64]:
         """(len(rows),) what each of the rows would add now."""
         out = np.empty(len(rows))
-        if self._stored is not None:
+        if self.stored is not None:
             from loop.scorers import coverage_kernel
 
-            coverage_kernel.gains(self._stored, rows, self.covered, self.weights, out)
+            coverage_kernel.gains(self.stored, self.places[rows], self.covered, self.weights, out)
             return out
         start = 0
         for part in batches(rows):
@@ -136,27 +138,27 @@ def exchanged(
 ) -> list[int]:
     """The greedy's picks after exchanges, ordered by what each adds to those before it.
 
-    Candidates are the available rows, central ones first so that their order in the pool does not
-    matter; in a pool whose similarities do not fit into ``MATRIX_BYTES``, a random part of them.
+    Candidates are the available rows, or as many of them, drawn at random, as ``fitting`` allows.
+    They are tried central ones first, so that their order in the pool does not matter.
     """
     from loop.scorers import coverage_kernel
 
-    before = state.covered.copy()
-    start = np.array(greedy(state, budget, available), np.int64)
-    if len(start) == 0 or len(start) == available.sum():
-        return [int(row) for row in start]
-    rows = np.flatnonzero(available)
-    if len(rows) > state.fitting():
-        others = np.setdiff1d(rows, start)
-        most = max(0, state.fitting() - len(start))
-        rows = np.sort(np.concatenate([start, rng.choice(others, most, replace=False)]))
+    before, rows = state.covered.copy(), np.flatnonzero(available)
+    most = max(state.fitting(), budget)
+    if len(rows) > most:
+        rows = np.sort(rng.choice(rows, most, replace=False))
+    stored, candidates = state.hold(rows), np.zeros(state.n, bool)
+    candidates[rows] = True
+    picks = np.array(greedy(state, budget, candidates), np.int64)
     state.covered = before
-    central = np.argsort(-state.gains(rows), kind="stable")
-    matrix, places = state.matrix(rows)
-    picks = places[np.searchsorted(rows, start)]
-    coverage_kernel.exchange(matrix, places[central], picks, before, state.weights, PASSES, GAIN)
-    chosen = np.zeros(state.n, bool)
-    chosen[rows[np.searchsorted(places, picks)]] = True
+    if len(picks) in (0, len(rows)):
+        return [int(row) for row in picks]
+    central = rows[np.argsort(-state.gains(rows), kind="stable")]
+    where = state.places[picks]
+    coverage_kernel.exchange(
+        stored, state.places[central], where, before, state.weights, PASSES, GAIN
+    )
+    chosen = np.isin(state.places, where) & candidates
     return greedy(state, budget, chosen)
 
 

@@ -23,7 +23,7 @@ from loop.seeds import generator
 from loop.steps.opened import source, versions, writing
 
 CHUNK, PATIENCE = 20_000, 10.0
-"""Rows and seconds per transaction, whichever comes first: a killed scan goes on behind the last."""
+"""Rows and seconds per transaction, whichever ends first: a killed scan goes on behind the last."""
 
 
 @dataclass(frozen=True)

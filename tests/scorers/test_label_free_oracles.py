@@ -124,7 +124,7 @@ def test_exchanges_find_the_best_set_of_a_small_pool():
     assert hits["kmedoids"] > hits["maxherding"]
 
 
-def test_in_a_pool_too_large_to_store_exchanges_look_at_a_part(monkeypatch):
+def test_in_a_pool_too_large_to_store_only_a_part_are_candidates(monkeypatch):
     x, available, covered = pool(0)
     monkeypatch.setattr(coverage, "MATRIX_BYTES", 40 * len(x) * 8)  # forty rows' similarities
     inputs = Inputs(x, 12, np.random.default_rng(0), covered=covered, available=available)
@@ -142,7 +142,10 @@ def test_in_a_pool_too_large_to_store_exchanges_look_at_a_part(monkeypatch):
         return whole.covered.sum()
 
     greedily = get("maxherding", geometry="centred", radius=0.7).score(inputs)
-    assert worth(picks) >= worth(np.argsort(-greedily, kind="stable")[:12])
+    rng = np.random.default_rng(1)
+    usual = np.mean([worth(rng.choice(np.flatnonzero(available), 12)) for _ in range(50)])
+    best = worth(np.argsort(-greedily, kind="stable")[:12])
+    assert worth(picks) > usual + 0.7 * (best - usual)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
