@@ -79,9 +79,12 @@ def simulate(
             task, labels = _problem(session, project, grid)
             pool = queries.the_pool(session)
         compare.check_budgets(grid.budgets, compare.drawn(len(task.pool), grid.share))
-        config = {"pool": pool.digest, "encoder": project.config.encoder, "trainer": grid.trainer,
-                  "params": grid.params, "labels": grid.labels, "share": grid.share,
-                  "test": project.config.pool.model_dump()}  # fmt: skip
+        config = {
+            "coreloop": versions().get("coreloop"),  # the same names may be other methods there
+            "pool": pool.digest, "encoder": project.config.encoder, "trainer": grid.trainer,
+            "params": grid.params, "labels": grid.labels, "share": grid.share,
+            "test": project.config.pool.model_dump(),
+        }  # fmt: skip
         digest = hashlib.blake2b(
             json.dumps(config, sort_keys=True).encode(), digest_size=16
         ).hexdigest()

@@ -18,7 +18,7 @@ from loop.plan.curves import Curve
 from loop.project import Project, find
 from loop.steps.opened import reading
 
-TOLD = ("encoder", "trainer", "params", "labels", "share")
+TOLD = ("encoder", "trainer", "params", "labels", "share", "coreloop")
 """What tells simulations of one project apart, in words."""
 
 

@@ -168,3 +168,23 @@ def test_simulations_that_differ_are_not_seeds_of_one_another(tmp_path):
         "small, trainer linear, share 1.0", "small, trainer linear, share 0.8",
         "small, trainer propagate, share 0.8",
     }  # fmt: skip
+
+
+def test_cells_of_another_version_of_the_methods_are_not_mixed_in(tmp_path, monkeypatch):
+    write_images(tmp_path / "images", count=90)
+    project = init(tmp_path / "p", config.check(small_values(tmp_path / "images"), "test"))
+    scan(project)
+    embed(project)
+    grid, counts = Grid({"random": ("random", {})}, [6, 12], 2), []
+
+    def count(done, total):
+        counts.append(done)
+
+    for version in ("0.1.0", "0.1.0", "0.2.0"):
+        monkeypatch.setattr("loop.steps.simulate.versions", lambda v=version: {"coreloop": v})
+        simulate(project, grid, on_progress=count)
+        counts.append(version)
+    assert counts == [1, 2, 3, 4, "0.1.0", "0.1.0", 1, 2, 3, 4, "0.2.0"]
+    assert {run.set for run in simulations.own(project)} == {
+        "small, coreloop 0.1.0", "small, coreloop 0.2.0"
+    }  # fmt: skip
