@@ -195,8 +195,8 @@ def test_greedy_methods_against_transcriptions(benchmark, name):
 
 @pytest.mark.parametrize(
     ("name", "limit"),
-    [("kmeans", 30), ("typiclust", 30), ("kcenter", 30), ("facility", 300), ("maxherding", 300),
-     ("probcover", 300), ("d2", 300), ("herding", 30), ("norm", 30)],
+    [("kmeans", 30), ("typiclust", 30), ("kmedoids", 60), ("kcenter", 30), ("facility", 300),
+     ("maxherding", 300), ("probcover", 300), ("d2", 300), ("herding", 30), ("norm", 30)],
 )  # fmt: skip
 def test_fifty_thousand_images_and_a_budget_of_500(benchmark, name, limit):
     x = pool(N)
@@ -245,7 +245,7 @@ def test_neighbours_against_the_matrix_product(benchmark):
 
 @pytest.mark.parametrize(
     "name",
-    ["random", "balanced", "kmeans", "typiclust", "kcenter", "facility", "maxherding",
+    ["random", "balanced", "kmeans", "typiclust", "kmedoids", "kcenter", "facility", "maxherding",
      "probcover", "d2", "herding", "norm", "prototypical", "moderate", "zcore"],
 )  # fmt: skip
 def test_growth(benchmark, name):
