@@ -54,7 +54,7 @@ clean:
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(call INSTALL,.venv) -c constraints.txt -e ".[test,annotators,postgresql]"
+	$(call INSTALL,.venv) -c constraints.txt -e ".[test,annotators,postgresql,ray]"
 	touch $@
 
 # Label Studio pins its own SDK, so it lives apart and is never a dependency.

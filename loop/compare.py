@@ -1,11 +1,11 @@
 """Methods against each other on images whose labels are known: same trainer, budgets and seeds.
 
-A cell is one (method, budget, seed). Methods run in three ways, by what they need:
+A cell is one (method, budget, seed). Methods run in four ways, by what they need:
 
 * label-free: rounds as in real use, each conditional on the picks before; no label is passed in
   (a nested method's rounds are the parts of one ranking);
-* active: later rounds use a model trained on its own picks so far; the first picks are random,
-  unless the method can do without a model (``auto``);
+* active: later rounds use a model trained on its own picks so far; the first picks are random;
+* label-free first (``auto``): the same, with a first round of its own that sees no label;
 * all labels: pruning methods that see the label of every image, and so cannot be used to decide
   what to label; shown as a reference.
 
@@ -51,10 +51,12 @@ class Cell:
 
 
 def kind(scorer: Scorer) -> str:
-    """``label-free``, ``active`` or ``all labels``."""
+    """``label-free``, ``label-free first``, ``active`` or ``all labels``."""
     if "labels" in scorer.needs:
         return "all labels"
-    return "label-free" if scorer.label_free() else "active"
+    if scorer.label_free():
+        return "label-free"
+    return "label-free first" if scorer.uses else "active"
 
 
 def simulate(
@@ -87,8 +89,8 @@ def simulate(
                 continue
             picks: Labels = np.empty(0, np.int64)
             whole, began = None, time.perf_counter()
-            if scorer.nested and kind(scorer) != "active":  # one ranking serves every budget
-                most = budgets[-1]
+            if scorer.nested and kind(scorer) in ("label-free", "all labels"):
+                most = budgets[-1]  # one ranking serves every budget
                 whole = extend(task, labels, name, scorer, picks, most, seed, trainer, stream=0)
             for budget in [b for b in budgets if b <= open_[-1]]:
                 if whole is not None:

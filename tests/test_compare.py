@@ -92,6 +92,7 @@ def test_budgets_are_checked(budgets):
 
 def test_kinds():
     assert kind(scorers.get("kmeans")) == "label-free"
+    assert kind(scorers.get("auto")) == "label-free first"
     assert kind(scorers.get("margin")) == "active"
     assert kind(scorers.get("el2n")) == "all labels"
 

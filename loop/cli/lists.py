@@ -40,9 +40,14 @@ def scorers(name: str | None, as_json: bool) -> None:
         for key, value in found[0].items():
             say(f"{key}: {value}")
     else:
-        lines = [(f["name"], ", ".join(map(str, f["needs"])) or "-", f["cost"]) for f in found]
+        lines = [(f["name"], _needs(f), f["cost"]) for f in found]
         table(("name", "needs", "cost"), lines, left=3)
         say("all about one: coreloop scorers NAME")
+
+
+def _needs(scorer: dict[str, Any]) -> str:
+    first, later = ", ".join(scorer["needs"]), ", ".join(scorer["uses"])
+    return (first or "-") + (f"; later {later}" if later else "")
 
 
 @click.command()

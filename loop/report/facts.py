@@ -21,7 +21,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """One method. ``kind``: live, label-free, active, all labels, control; ``mode``: live,
+    """One method. ``kind``: live, control or those of ``loop.compare.kind``; ``mode``: live,
     simulated or hindsight."""
 
     name: str

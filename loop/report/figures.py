@@ -10,8 +10,8 @@ from typing import Any
 from loop.report.facts import Curve, Facts
 
 COLOURS = {
-    "live": "#0b7a75", "label-free": "#2f6fde", "active": "#b4530a", "all labels": "#8a4fbf",
-    "control": "#6b7280", "random": "#6b7280",
+    "live": "#0b7a75", "label-free": "#2f6fde", "label-free first": "#2f6fde",
+    "active": "#b4530a", "all labels": "#8a4fbf", "control": "#6b7280", "random": "#6b7280",
 }  # fmt: skip
 STYLES = ("-", "--", "-.", ":")
 

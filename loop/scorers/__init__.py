@@ -103,5 +103,7 @@ def get(name: str, **params: Any) -> Scorer:
             )
     try:
         return cls(**params)
-    except (TypeError, ValueError) as error:
+    except TypeError as error:  # a comparison in the scorer's own checks failed
+        raise ConfigError(f"scorer {name!r}: a wrong type among {params}: {error}") from error
+    except ValueError as error:
         raise ConfigError(f"scorer {name!r}: {error}") from error

@@ -3,8 +3,8 @@
 ``raw`` leaves the embeddings alone; ``unit`` scales rows to length 1 (zero rows stay zero);
 ``centred`` takes the mean of these away and scales again; ``standard`` gives each dimension mean 0
 and standard deviation 1 over the pool, then scales rows to length 1. Standardising lifted k-means
-medoids from about 60 to 64 % on TrashNet at 30 labels (MobileNet
-embeddings, linear probe), so it is the default of the methods that leave it open.
+medoids from about 60 to 64 % on TrashNet at 30 labels (MobileNet embeddings, linear probe), so it
+is the default of the methods that leave it open.
 """
 
 from __future__ import annotations

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,22 +14,14 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 @pytest.fixture
-def story(tmp_path):
+def story(tmp_path, on_path):
     """Runs an example's run.sh in an empty folder beside 80 digits of three classes."""
     write_images(tmp_path / "images", count=80)
-    command = tmp_path / "bin" / "coreloop"
-    command.parent.mkdir()
-    command.write_text(
-        f"#!{sys.executable}\nfrom loop.cli import main\nif __name__ == '__main__':\n    main()\n"
-    )
-    command.chmod(0o755)
 
     def run(name: str, *args: str, **settings: str) -> str:
-        here = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHON": sys.executable,
-                "PYTHONPATH": str(EXAMPLES.parent)}  # fmt: skip
         done = subprocess.run(
             ["bash", str(EXAMPLES / name / "run.sh"), str(tmp_path / "images"), *args],
-            cwd=tmp_path, env={**os.environ, **here, **settings}, capture_output=True, text=True,
+            cwd=tmp_path, env={**on_path, **settings}, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

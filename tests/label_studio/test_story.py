@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 
 import pytest
 
@@ -16,16 +14,9 @@ from tests.conftest import ROOT, write_images
 pytestmark = pytest.mark.server
 
 
-def test_own_photos_until_round_one_is_trained(tmp_path, server):
+def test_own_photos_until_round_one_is_trained(tmp_path, server, on_path):
     write_images(tmp_path / "images", count=40)
-    command = tmp_path / "bin" / "coreloop"
-    command.parent.mkdir()
-    command.write_text(
-        f"#!{sys.executable}\nfrom loop.cli import main\nif __name__ == '__main__':\n    main()\n"
-    )
-    command.chmod(0o755)
     settings = {
-        "PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
         "LABEL_STUDIO_URL": server.url, "LABEL_STUDIO_API_KEY": server.token,
         "ENCODER": "pixels:8", "BUDGETS": "6", "TEST": "6",
     }  # fmt: skip
@@ -36,7 +27,7 @@ def test_own_photos_until_round_one_is_trained(tmp_path, server):
         done = subprocess.run(
             ["bash", str(ROOT / "examples" / "own_photos" / "run.sh"), str(tmp_path / "images"),
              "digit-0,digit-1,digit-2"],
-            cwd=tmp_path, env={**os.environ, **settings}, capture_output=True, text=True,
+            cwd=tmp_path, env={**on_path, **settings}, capture_output=True, text=True,
         )  # fmt: skip
         said = done.stdout
         assert done.returncode == 0, said + done.stderr
