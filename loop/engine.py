@@ -78,6 +78,17 @@ LOCAL = Local()
 """One piece after the other, in this process."""
 
 
+def in_order(results: Iterator[tuple[int, Any]]) -> Iterator[Any]:
+    """Results of ``map`` by the number of their piece, however they arrive."""
+    waiting: dict[int, Any] = {}
+    following = 0
+    for number, result in results:
+        waiting[number] = result
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
+
+
 @dataclass(frozen=True)
 class Ray:
     """The cluster at an address, one core per piece; pieces of dead workers are done again."""

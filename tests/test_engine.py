@@ -12,10 +12,13 @@ import pytest
 from connectors.parquet import Parquet
 from db import arrays
 from loop import config, encoders
-from loop.engine import Local, get
+from loop.engine import Local, get, in_order
 from loop.errors import ConfigError
+from loop.scorers.geometry import neighbours
+from loop.scorers.zcore import replay, sample_draws
 from loop.steps.embed import embed
 from loop.steps.init import init
+from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.simulate import Grid, simulate
 from tests.conftest import ROOT, rows, small_values, write_images
@@ -135,6 +138,55 @@ def test_embeddings_and_cells_are_the_same(cluster, here, tmp_path, images, monk
     simulate(project, grid(), where=get("ray"))
     assert rows(project, 'SELECT digest FROM "array"') == here[0]
     assert cells(project) == here[1]
+
+
+class Backwards:
+    """Pieces in this process, the last one first."""
+
+    def map(self, work, shared, pieces):
+        for number in reversed(range(len(pieces))):
+            yield number, work(shared, pieces[number])
+
+
+def test_results_come_in_order():
+    assert list(in_order(iter([(2, "c"), (0, "a"), (1, "b"), (3, "d")]))) == list("abcd")
+
+
+def spread(engine):
+    """What falls into pieces, computed on an engine: neighbours, and the sums of ZCore's draws."""
+    x = np.random.default_rng(0).standard_normal((5000, 12)).astype(np.float32)
+    x[4000:] = x[:1000]  # ties, and copies in other tiles
+    dims, points = sample_draws(x, np.arange(12), 5000, 2, np.random.default_rng(1))
+    return *neighbours(x, 10, engine=engine), *replay(x, dims, points, engine=engine)
+
+
+@pytest.fixture(scope="module")
+def spread_here():
+    return spread(Local())
+
+
+def test_pieces_of_scorers_come_together(spread_here):
+    for here, there in zip(spread_here, spread(Backwards()), strict=True):
+        assert np.array_equal(here, there)
+
+
+def test_pieces_of_scorers_on_a_cluster(cluster, spread_here):
+    for here, there in zip(spread_here, spread(get("ray")), strict=True):
+        assert np.array_equal(here, there)
+
+
+@pytest.mark.parametrize("scorer", ["zcore", "d2"])
+def test_a_round_is_the_same(cluster, tmp_path, images, scorer):
+    seen = []
+    for engine in ("local", "ray"):
+        values = small_values(images, selection={"scorer": scorer})
+        project = init(tmp_path / engine, config.check(values, "test"))
+        scan(project)
+        run(project, where=get(engine))
+        picked = rows(project, "SELECT item_id, rank, score FROM pick ORDER BY item_id")
+        seen.append([tuple(map(str, row)) for row in picked])
+    assert len(seen[0]) == 12 + 6 + 6
+    assert seen[0] == seen[1]
 
 
 def test_a_killed_driver_is_resumed(cluster, here, tmp_path, images):

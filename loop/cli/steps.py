@@ -82,16 +82,18 @@ def embed(folder: Path, as_json: bool, engine: str) -> None:
 @click.command()
 @project_option
 @json_option
-def score(folder: Path, as_json: bool) -> None:
-    """Score the pool for this round.
+@engine_option
+def score(folder: Path, as_json: bool, engine: str) -> None:
+    """Score the pool for this round; --engine is of use to zcore, d2 and elfs.
 
     \b
     Example: coreloop score
     """
+    from loop.engine import get
     from loop.steps.score import score as step
 
     project = project_at(folder)
-    explanation = step(project)
+    explanation = step(project, get(engine))
     lines = [f"  {key}: {value}" for key, value in explanation.items()]
     _answer(as_json, explanation, "\n".join(["scored", *lines, "next: coreloop select"]))
 
@@ -232,17 +234,19 @@ def report(folder: Path, as_json: bool) -> None:
 @project_option
 @json_option
 @click.option("--budget", type=click.IntRange(min=1), help="One more round of this size.")
-def run(folder: Path, as_json: bool, budget: int | None) -> None:
+@engine_option
+def run(folder: Path, as_json: bool, budget: int | None, engine: str) -> None:
     """Advance until people are needed; repeating it continues.
 
     \b
     Example: coreloop run
     """
+    from loop.engine import get
     from loop.steps.run import Watcher
     from loop.steps.run import run as step
 
     with bar() as (begin, progress):
-        ended = step(project_at(folder), Watcher(begin, progress), budget)
+        ended = step(project_at(folder), Watcher(begin, progress), budget, get(engine))
     if as_json:
         print_json(asdict(ended))
         return

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.engine import LOCAL, Engine
 from loop.errors import DataError
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Inputs:
         fit: labels (N,) -> Dynamics of a training run on the rows with a label >= 0, if
             ``needs`` asks for it.
         device: torch device for methods that can use one.
+        engine: where methods compute what falls into independent pieces.
     """
 
     embeddings: NDArray[np.float32]
@@ -62,6 +64,7 @@ class Inputs:
     probabilities: NDArray[np.float64] | None = None
     fit: Callable[[Ints], Dynamics] | None = None
     device: str = "cpu"
+    engine: Engine = LOCAL
 
     def __post_init__(self) -> None:
         n = len(self.embeddings)

@@ -55,7 +55,7 @@ class D2(Scorer):
 
     def score(self, inputs: Inputs) -> Floats:
         x = place(inputs.embeddings, self.geometry)
-        index, distance = neighbours(x, self.neighbours)
+        index, distance = neighbours(x, self.neighbours, engine=inputs.engine)
         scale = float(distance.mean()) if distance.size else 1.0
         graph = Graph.of(index, distance / (scale or 1.0), symmetric=True)
         order, _ = graph.pick(

@@ -82,7 +82,7 @@ class Elfs(Scorer):
         if inputs.fit is None:
             raise DataError("elfs needs a training run; give Inputs.fit")
         x = unit(np.array(inputs.embeddings, dtype=np.float32))
-        near, _ = neighbours(x, min(self.neighbours, inputs.n - 1))
+        near, _ = neighbours(x, min(self.neighbours, inputs.n - 1), engine=inputs.engine)
         labels, _ = temi.cluster(
             x, near, inputs.n_classes, inputs.rng, count=self.heads, epochs=self.epochs,
             device=inputs.device,

@@ -14,10 +14,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError
 
 Geometry = Literal["raw", "unit", "centred", "standard"]
 Matrix = NDArray[np.float32]
+Block = tuple[int, int]
+"""First row, and the one behind the last."""
+TILE = 2048
+"""Rows and columns of a tile of products: 16 MB, a product large enough for full speed."""
+SLACK = 8
+"""Candidates beyond k: near-ties that rounding may bring into another order."""
 EVERY_PAIR = 1000
 """Pools up to this size have their median distance measured on all pairs."""
 
@@ -66,36 +73,65 @@ def squared_distances(a: Matrix, b: Matrix) -> NDArray[np.float32]:
 
 
 def neighbours(
-    x: Matrix, k: int, *, block_bytes: int = 128 << 20
+    x: Matrix, k: int, *, tile: int = TILE, engine: Engine = LOCAL
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Exact k nearest neighbours of each row among the others, nearest first, lowest row on ties.
 
     The row itself is left out by its index, not by its distance, so that exact duplicates count as
-    neighbours. Each pair of rows is multiplied once. Memory: one block of products besides the
-    answer.
+    neighbours. Memory: one tile of products besides the answer. Here, each pair of rows is
+    multiplied once; on another engine each block of rows is a piece of its own, and pairs are
+    multiplied twice. How a product is rounded depends on tile and threads, so ``SLACK`` more rows
+    than asked for are kept and measured exactly: the answer depends on neither.
 
     Returns:
         (N, k) indices and (N, k) Euclidean distances; k is at most N - 1.
     """
-    from loop.scorers import neighbour_kernel
-
     n = len(x)
     k = max(0, min(k, n - 1))
-    index = np.full((n, k), -1, np.int64)
-    distance = np.full((n, k), np.inf, np.float32)
+    more = min(k + SLACK, n - 1) if k else 0
+    index = np.full((n, more), -1, np.int64)
+    distance = np.full((n, more), np.inf, np.float32)
     if k == 0:
         return index, distance
     x = np.ascontiguousarray(x, dtype=np.float32)
     norms = squared_norms(x).astype(np.float32)
-    block = max(1, min(n, 2048, block_bytes // (4 * n)))
-    for start in range(0, n, block):
-        stop = min(start + block, n)
-        dots = x[start:stop] @ x[start:].T
-        neighbour_kernel.along_rows(dots, norms, start, start, distance, index)
-        if stop < n:
-            beyond = dots[:, stop - start :]
-            neighbour_kernel.along_columns(beyond, norms, start, stop, distance, index)
-    neighbour_kernel.measure(x, index, distance)
+    blocks = [(start, min(start + tile, n)) for start in range(0, n, tile)]
+    if engine == LOCAL:
+        _every_pair_once(x, norms, blocks, index, distance)
+    else:
+        found = engine.map(_neighbours_of, (x, norms, more, blocks), range(len(blocks)))
+        for number, (rows, far) in found:
+            index[slice(*blocks[number])], distance[slice(*blocks[number])] = rows, far
+    return np.ascontiguousarray(index[:, :k]), np.ascontiguousarray(distance[:, :k])
+
+
+def _every_pair_once(
+    x: Matrix, norms: Matrix, blocks: list[Block], index: NDArray[np.int64], distance: Matrix
+) -> None:
+    from loop.scorers import neighbour_kernel as kernel
+
+    for i, (a, b) in enumerate(blocks):
+        for c, d in blocks[i:]:
+            dots = x[a:b] @ x[c:d].T
+            kernel.along_rows(dots, norms, a, c, distance[a:b], index[a:b])
+            if c > a:
+                kernel.along_columns(dots, norms, a, distance[c:d], index[c:d])
+    kernel.measure(x, 0, index, distance)
+
+
+def _neighbours_of(
+    shared: tuple[Matrix, Matrix, int, list[Block]], number: int
+) -> tuple[NDArray[np.int64], Matrix]:
+    """Those of one block of rows."""
+    from loop.scorers import neighbour_kernel as kernel
+
+    x, norms, k, blocks = shared
+    a, b = blocks[number]
+    index = np.full((b - a, k), -1, np.int64)
+    distance = np.full((b - a, k), np.inf, np.float32)
+    for c, d in blocks:
+        kernel.along_rows(x[a:b] @ x[c:d].T, norms, a, c, distance, index)
+    kernel.measure(x, a, index, distance)
     return index, distance
 
 

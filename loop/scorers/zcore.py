@@ -30,14 +30,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.engine import LOCAL, Engine, in_order
 from loop.errors import DataError
 from loop.scorers.base import Inputs, Scorer, first_bad_row
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+PIECES = 64
+"""Parts of the draws that an engine may compute apart."""
 BLOCKS = 16
-"""Accumulators; fixed, so that sums do not depend on the number of threads."""
+"""Accumulators of a piece. Both are fixed, so that sums depend on neither threads nor engine."""
 MOST_DRAWS = 1_000_000
 """The published number of draws; ``draws_per_item`` stops here unless ``draws`` is given."""
 RELIABILITY_DRAWS = 100_000
@@ -81,7 +84,7 @@ class ZCore(Scorer):
         if inputs.n <= 1:
             return np.full(inputs.n, 0.5)
         x = self._scaled(inputs.embeddings)
-        raw = self._raw(x, self._draws(inputs.n), inputs.rng, inputs.device) * self.replicas
+        raw = self._raw(x, self._draws(inputs.n), inputs) * self.replicas
         raw += inputs.rng.random(inputs.n)
         return (raw - raw.min()) / max(float(np.ptp(raw)), 1e-300)
 
@@ -95,7 +98,7 @@ class ZCore(Scorer):
         x = self._scaled(inputs.embeddings)
         draws = self._draws(inputs.n)
         half = max(1, min(draws // 2, RELIABILITY_DRAWS))
-        one, two = (self._raw(x, half, inputs.rng, inputs.device) for _ in range(2))
+        one, two = (self._raw(x, half, inputs) for _ in range(2))
         if not np.ptp(one) or not np.ptp(two):
             return {"draws": draws, "reliability": None}
         r = float(spearmanr(one, two).statistic)
@@ -106,18 +109,18 @@ class ZCore(Scorer):
     def _draws(self, n: int) -> int:
         return self.draws or min(self.draws_per_item * n, MOST_DRAWS)
 
-    def _raw(
-        self, x: NDArray[np.float32], draws: int, rng: np.random.Generator, device: str
-    ) -> Floats:
+    def _raw(self, x: NDArray[np.float32], draws: int, inputs: Inputs) -> Floats:
         dims = varying_dims(x)
         if not len(dims):
             return np.zeros(len(x))
-        chosen, points = sample_draws(x, dims, draws, min(self.sample_dim, len(dims)), rng)
-        if device.startswith("cuda"):
+        chosen, points = sample_draws(x, dims, draws, min(self.sample_dim, len(dims)), inputs.rng)
+        if inputs.device.startswith("cuda"):
             from loop.scorers.zcore_torch import accumulate as on_device
 
-            return on_device(x, chosen, points, self.neighbours, self.exponent, device=device)[0]
-        return accumulate(x, chosen, points, self.neighbours, self.exponent)
+            return on_device(
+                x, chosen, points, self.neighbours, self.exponent, device=inputs.device
+            )[0]
+        return accumulate(x, chosen, points, self.neighbours, self.exponent, engine=inputs.engine)
 
     def _scaled(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.scale == "none":
@@ -164,6 +167,8 @@ def accumulate(
     points: Floats,
     neighbours: int = 1000,
     exponent: float = 4.0,
+    *,
+    engine: Engine = LOCAL,
 ) -> Floats:
     """Raw scores of given draws.
 
@@ -173,12 +178,12 @@ def accumulate(
         points: (T, m) float64, the drawn coordinates.
 
     Returns:
-        (N,) float64; sums to 0 for N >= 2. Independent of the number of threads.
+        (N,) float64; sums to 0 for N >= 2. Independent of the number of threads and the engine.
 
     Raises:
         DataError: a row is not finite.
     """
-    return replay(embeddings, dims, points, neighbours, exponent)[0]
+    return replay(embeddings, dims, points, neighbours, exponent, engine=engine)[0]
 
 
 def replay(
@@ -187,6 +192,8 @@ def replay(
     points: Floats,
     neighbours: int = 1000,
     exponent: float = 4.0,
+    *,
+    engine: Engine = LOCAL,
 ) -> tuple[Floats, Ints]:
     """``accumulate``, and the (T,) winner of each draw."""
     bad = first_bad_row(embeddings)
@@ -205,10 +212,22 @@ def replay(
         dims[swap], points[swap] = dims[swap, ::-1], points[swap, ::-1]
     by_space = np.lexsort(dims.T[::-1])
     dims, points = dims[by_space], points[by_space]
-    sums, winners = _run(columns, dims, points, min(neighbours, n - 1), float(exponent))
-    back = np.empty_like(winners)
-    back[by_space] = winners
-    return sums, back
+    shared = (columns, min(neighbours, n - 1), float(exponent))
+    pieces = [(dims[low:high], points[low:high]) for low, high in pairwise(_cuts(dims[:, 0]))]
+    total, winners, done = np.zeros(n), np.empty(len(dims), np.int64), 0
+    for sums, won in in_order(engine.map(_piece, shared, pieces)):
+        total += sums
+        winners[by_space[done : done + len(won)]] = won
+        done += len(won)
+    return total, winners
+
+
+def _cuts(first: Ints) -> Ints:
+    """Where the draws, sorted by their first dimension, fall into pieces: of about the same size,
+    and none parts the draws of one dimension."""
+    edges = np.flatnonzero(np.diff(first, prepend=-1, append=-1))
+    even = np.linspace(0, len(first), PIECES + 1)
+    return np.unique(edges[np.searchsorted(edges, even)])
 
 
 def _density(columns: NDArray[np.float32], dims: Ints, points: Floats) -> Floats:
@@ -228,12 +247,14 @@ def _density(columns: NDArray[np.float32], dims: Ints, points: Floats) -> Floats
     return density
 
 
-def _run(
-    columns: NDArray[np.float32], dims: Ints, points: Floats, k: int, exponent: float
+def _piece(
+    shared: tuple[NDArray[np.float32], int, float], draws: tuple[Ints, Floats]
 ) -> tuple[Floats, Ints]:
     """Sums and winners of draws in lexicographic order of their dimensions."""
     from loop.scorers import zcore_kernel
 
+    columns, k, exponent = shared
+    dims, points = draws
     n, m = columns.shape[1], dims.shape[1]
     total = np.zeros(n)
     floats, doubles = np.empty((BLOCKS, 1 + m, n), np.float32), np.empty((BLOCKS, n))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from db import queries
 from db.errors import Missing
 from loop.encoders import short
+from loop.engine import LOCAL, Engine
 from loop.errors import NotReady
 from loop.project import Project
 from loop.steps.begin import begin_round
@@ -41,17 +42,23 @@ class Ended:
     rounds: list[int] = field(default_factory=list)
 
 
-def run(project: Project, watcher: Watcher | None = None, budget: int | None = None) -> Ended:
+def run(
+    project: Project,
+    watcher: Watcher | None = None,
+    budget: int | None = None,
+    where: Engine = LOCAL,
+) -> Ended:
     """Advances until people are needed. Safe to repeat at any time.
 
     Args:
         budget: starts one more round of this size once the planned ones are over.
+        where: the engine that embeds and scores.
 
     Raises:
         LoopError, ConnectorError, DbError: what the failing step raised; nothing is lost.
     """
     watcher = watcher or Watcher()
-    _prepare(project, watcher)
+    _prepare(project, watcher, where)
     while True:
         number, state = _where(project)
         if (state == "labeled" and number == 0) or state == "compared":
@@ -63,12 +70,12 @@ def run(project: Project, watcher: Watcher | None = None, budget: int | None = N
                 return Ended("done", f"all {number} rounds are done")
             continue
         name = "test images" if number == 0 else f"round {number}"
-        ended = _step(project, watcher, name, state)
+        ended = _step(project, watcher, name, state, where)
         if ended is not None:
             return ended
 
 
-def _prepare(project: Project, watcher: Watcher) -> None:
+def _prepare(project: Project, watcher: Watcher, where: Engine) -> None:
     with reading(project) as records, records.read() as session:
         try:
             scanned = bool(queries.the_pool(session).digest)
@@ -78,14 +85,14 @@ def _prepare(project: Project, watcher: Watcher) -> None:
     if not scanned:
         watcher.begin("scanning images")
         scan(project, lambda n: watcher.progress(n, 0))
-    embed(project, watcher.progress, lambda: watcher.begin(f"embedding with {encoder}"))
+    embed(project, watcher.progress, lambda: watcher.begin(f"embedding with {encoder}"), where)
 
 
-def _step(project: Project, watcher: Watcher, name: str, state: str) -> Ended | None:
+def _step(project: Project, watcher: Watcher, name: str, state: str, where: Engine) -> Ended | None:
     """One step of one round; Ended if only people can do the next."""
     if state == "planned":
         watcher.begin(f"{name}: scoring with {project.config.selection.scorer}")
-        score(project)
+        score(project, where)
     elif state == "scored":
         watcher.begin(f"{name}: selecting")
         choose(project)

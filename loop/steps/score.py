@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from db import arrays, queries
 from db.state import advance, log
 from loop import scorers, train
+from loop.engine import LOCAL, Engine
 from loop.errors import DataError, NotReady
 from loop.project import Project
 from loop.scorers import Inputs, Scorer
@@ -19,8 +20,11 @@ from loop.steps.opened import current_round, writing
 from loop.steps.task import Problem, problem
 
 
-def score(project: Project) -> dict[str, Any]:
+def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
     """Scores the pool for the current round; what the scorer explains of itself.
+
+    Args:
+        where: the engine for methods that fall into independent pieces; scores are the same.
 
     Raises:
         NotReady: no round is planned, or the scorer needs labels that are not there yet.
@@ -33,7 +37,7 @@ def score(project: Project) -> dict[str, Any]:
             problem_ = problem(session, project)
         config = project.config.selection
         scorer = scorers.get(config.scorer, **config.params)
-        inputs = inputs_for(scorer, problem_, found.budget, found.seed, project)
+        inputs = inputs_for(scorer, problem_, found.budget, found.seed, where)
         scores = checked(scorer.score(inputs), config.scorer, inputs.n)
         again = replace(inputs, rng=generator(found.seed, "explain"))
         explanation = {"scorer": config.scorer, **scorer.explain(again)}
@@ -48,7 +52,7 @@ def score(project: Project) -> dict[str, Any]:
         return explanation
 
 
-def inputs_for(scorer: Scorer, found: Problem, budget: int, seed: int, project: Project) -> Inputs:
+def inputs_for(scorer: Scorer, found: Problem, budget: int, seed: int, where: Engine) -> Inputs:
     """What the scorer asked for and nothing else: label-free scorers never see a label.
 
     Raises:
@@ -86,6 +90,7 @@ def inputs_for(scorer: Scorer, found: Problem, budget: int, seed: int, project: 
         if "fit" in needs
         else None,
         device=task.device,
+        engine=where,
     )
 
 

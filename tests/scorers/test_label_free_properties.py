@@ -158,7 +158,7 @@ def test_standard_geometry_forgets_shift_and_scale_of_a_dimension():
 @given(n=st.integers(1, 60), k=st.integers(0, 70), seed=st.integers(0, 10**6))
 def test_neighbours_are_exact_and_never_the_row_itself(n, k, seed):
     x = np.round(np.random.default_rng(seed).standard_normal((n, 3)), 1).astype(np.float32)
-    index, distance = neighbours(x, k, block_bytes=4 * n * 7)
+    index, distance = neighbours(x, k, tile=7)
     full = np.linalg.norm(x[:, None].astype(float) - x[None], axis=2)
     np.fill_diagonal(full, np.inf)
     k = min(k, n - 1)
