@@ -54,7 +54,7 @@ clean:
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(call INSTALL,.venv) -c constraints.txt -e ".[test,annotators,postgresql,ray]"
+	$(call INSTALL,.venv) -c constraints.txt -e ".[test,annotators,postgresql,ray,fabric]"
 	touch $@
 
 # Label Studio pins its own SDK, so it lives apart and is never a dependency.

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.dynamics import Dynamics
 from loop.errors import ConfigError, DataError
 from loop.scorers import Inputs, Scorer
 from loop.seeds import generator
@@ -203,9 +204,11 @@ def _inputs(
         seen = labels
     elif wants & {"collected", "probabilities"}:
         seen = known
-    fit: Callable[[Labels], object] | None = None
-    if "fit" in wants:
-        fit = lambda y: trainer.dynamics(task, y, generator(seed, "fit"))  # noqa: E731
+
+    def fit(y: Labels) -> Dynamics:  # the same run serves all methods and budgets of a seed
+        key = ("dynamics", repr(trainer), seed, y.tobytes())
+        return task.once(key, lambda: trainer.dynamics(task, y, generator(seed, "fit")))
+
     return Inputs(
         embeddings=task.pool,
         budget=budget - len(picks),
@@ -214,7 +217,7 @@ def _inputs(
         labels=seen,
         n_classes=task.n_classes,
         probabilities=probabilities,
-        fit=fit,  # type: ignore[arg-type]
+        fit=fit if "fit" in wants else None,
         device=task.device,
     )
 

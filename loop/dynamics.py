@@ -14,6 +14,7 @@ DUAL (behaapyy/dual-pruning, 4ab525d); TDDS (zhangxin-xd/Dataset-Pruning-TDDS, 9
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +113,21 @@ class Dynamics:
             block = np.stack(self._changes)
             norm = np.linalg.norm(block - block.mean(axis=0), axis=0)
             self._tdds = 0.1 * self._tdds + 0.9 * norm
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """All that was accumulated, as arrays; ``restore`` goes on from them."""
+        kept = {name: value for name, value in vars(self).items() if value is not None}
+        return {n: np.array(list(v) if isinstance(v, deque) else v) for n, v in kept.items()}
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Puts a ``state`` of the same run in place of this one."""
+        for name, value in state.items():
+            mine = getattr(self, name)
+            if isinstance(mine, deque):
+                mine.clear()
+                mine.extend(value)
+            else:
+                setattr(self, name, int(value) if isinstance(mine, int) else value)
 
     def _whole(self, values: Scores) -> Scores:
         out = np.full(len(self.labels), np.nan)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -29,7 +30,7 @@ from loop.errors import ConfigError, NotReady
 from loop.project import Project
 from loop.steps.embed import embeddings
 from loop.steps.opened import source, versions, writing
-from loop.steps.task import pixels
+from loop.steps.task import pixels, unfinished
 from loop.train import Task
 
 
@@ -107,7 +108,9 @@ def simulate(
             on_progress(count, len(wanted))
         with records.write("simulate-log") as session:
             log(session, "simulate", f"{len(grid.methods)} methods, {len(wanted)} cells")
-            return _table(session, number, grid)
+            rows = _table(session, number, grid)
+        shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
+        return rows
 
 
 def _key(grid: Grid, name: str) -> str:
@@ -153,6 +156,7 @@ def _problem(session: Session, project: Project, grid: Grid) -> tuple[Task, np.n
         pool_images=pixels(session, project, rows, side) if on_images else None,
         test_images=pixels(session, project, test_rows, side) if on_images else None,
         device=resolve(project.config.training.device) if on_images else "cpu",
+        unfinished=unfinished(project, pool.digest),
     )
     return task, labels
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,8 +58,14 @@ def problem(session: Session, project: Project, *, images: bool = False) -> Prob
         pool_images=pixels(session, project, rows, side) if images else None,
         test_images=pixels(session, project, test_rows, side) if images else None,
         device=resolve(project.config.training.device),
+        unfinished=unfinished(project, pool.digest),
     )
     return Problem(task, as_array(labels, rows), rows, test_rows, picked)
+
+
+def unfinished(project: Project, pool_digest: str) -> Path:
+    """Where long trainings on a pool keep their state; the step that trains removes it at last."""
+    return project.arrays / "drafts" / f"{pool_digest}-training"
 
 
 def pixels(session: Session, project: Project, rows: NDArray[np.int64], side: int) -> Pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from loop.errors import DataError
 from loop.project import Project
 from loop.seeds import generator
 from loop.steps.opened import current_round, writing
-from loop.steps.task import problem
+from loop.steps.task import problem, unfinished
 from loop.train import Trained
 from loop.train.metrics import Metrics
 
@@ -70,6 +71,7 @@ def train(project: Project) -> Metrics:
             _record(session, paths, found)
             text = f"{runs[0].labels} labels, accuracy {kept.metrics.accuracy:.3f}"
             log(session, "train", text, round=found.number)
+        shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
         return kept.metrics
 
 

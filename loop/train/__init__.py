@@ -25,11 +25,14 @@ def names() -> list[str]:
 
 
 def get(name: str, **params: Any) -> Trainer:
-    """A trainer with the given hyper-parameters.
+    """A trainer with the given hyper-parameters. ``timm:<name>`` and ``torchvision:<name>`` are
+    networks of that model.
 
     Raises:
         ConfigError: unknown name, unknown hyper-parameter, or a value it refuses.
     """
+    if name.startswith(("timm:", "torchvision:")):
+        name, params = "resnet18", {"model": name, **params}
     if name not in BUILT_IN:
         raise ConfigError(f"unknown trainer {name!r}{nearest(name, BUILT_IN)}; one of {names()}")
     module, _, attribute = BUILT_IN[name].partition(":")

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
@@ -30,6 +31,7 @@ class Task:
         pool_images: gives (N, H, W, 3) uint8 when called; only for trainers on images.
         test_images: gives (T, H, W, 3) uint8 when called.
         device: torch device.
+        unfinished: folder where long trainings keep their state, to go on after a kill; or None.
     """
 
     n_classes: int
@@ -39,6 +41,7 @@ class Task:
     pool_images: Callable[[], NDArray[np.uint8]] | None = None
     test_images: Callable[[], NDArray[np.uint8]] | None = None
     device: str = "cpu"
+    unfinished: Path | None = None
     _made: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:

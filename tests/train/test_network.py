@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from loop.errors import ConfigError, DataError, TrainingFailed
-from loop.train import Task, get
-from loop.train.network import augment, build, normalise
+from loop.train import Task, checkpoint, get
+from loop.train.backbone import augment, build, normalise
+from loop.train.descent import Descent
 
 
 def stripes(n=96, seed=0):
@@ -27,7 +30,7 @@ TASK = Task(2, FLAT, TEST.reshape(64, -1).astype(np.float32), TEST_Y,
 
 
 def test_learns_and_records():
-    trainer = get("resnet18", epochs=4, batch=16, rate=0.05)
+    trainer = get("resnet18", epochs=8, batch=16, rate=0.05)
     found = trainer.train(TASK, Y, np.random.default_rng(0), pool_probabilities=True)
     assert found.metrics.accuracy > 0.9
     assert found.pool_probabilities.shape == (96, 2)
@@ -87,9 +90,9 @@ def test_images_are_needed():
 def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch):
     import torch
 
-    from loop.train import network
+    from loop.train import descent
 
-    sizes, real = [], network.augment
+    sizes, real = [], descent.augment
 
     def small(batch):
         sizes.append(len(batch))
@@ -97,12 +100,12 @@ def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch):
             raise torch.OutOfMemoryError("out of memory")
         return real(batch)
 
-    monkeypatch.setattr(network, "augment", small)
+    monkeypatch.setattr(descent, "augment", small)
     found = get("resnet18", epochs=1, batch=32).train(TASK, Y, np.random.default_rng(0))
     assert sizes[:3] == [32, 16, 8]
     assert found.notes["batch"] == 8
     assert found.notes["out_of_memory"] == "batch halved 2 times"
-    monkeypatch.setattr(network, "augment", lambda batch: small(batch.repeat(9, 1, 1, 1)))
+    monkeypatch.setattr(descent, "augment", lambda batch: small(batch.repeat(9, 1, 1, 1)))
     with pytest.raises(TrainingFailed, match="side"):
         get("resnet18", epochs=1, batch=8).train(TASK, Y, np.random.default_rng(0))
 
@@ -111,3 +114,108 @@ def test_the_same_seed_gives_the_same_network():
     trainer = get("resnet18", epochs=2, batch=32)
     one, two = (trainer.train(TASK, Y, np.random.default_rng(4)) for _ in range(2))
     np.testing.assert_array_equal(one.test_probabilities, two.test_probabilities)
+
+
+class Killed(BaseException):
+    """As far as the run can tell, the power went."""
+
+
+@pytest.mark.parametrize("damage", [False, True])
+def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, damage):
+    trainer = get("timm:test_resnet", epochs=4, batch=32)
+    whole = trainer.train(TASK, Y, np.random.default_rng(4))
+    recorded = trainer.dynamics(TASK, Y, np.random.default_rng(5))
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    task = replace(TASK, unfinished=tmp_path / "unfinished")
+    epochs, real = [], Descent._epoch
+
+    def dying(self, *args):
+        epochs.append(args[-1])
+        if len(epochs) == 3:
+            raise Killed
+        return real(self, *args)
+
+    monkeypatch.setattr(Descent, "_epoch", dying)
+    with pytest.raises(Killed):
+        trainer.train(task, Y, np.random.default_rng(4))
+    (file,) = task.unfinished.iterdir()
+    if damage:
+        file.write_bytes(file.read_bytes()[:5000])
+    again = trainer.train(task, Y, np.random.default_rng(4))
+    assert epochs[3:] == ([0, 1, 2, 3] if damage else [2, 3])
+    np.testing.assert_array_equal(again.test_probabilities, whole.test_probabilities)
+    assert not list(task.unfinished.iterdir())
+
+    epochs.clear()
+    with pytest.raises(Killed):
+        trainer.dynamics(task, Y, np.random.default_rng(5))
+    resumed = trainer.dynamics(task, Y, np.random.default_rng(5))
+    assert epochs[3:] == [2, 3]
+    for name in ("aum", "forgetting", "el2n", "dyn_unc", "dual", "tdds", "probabilities"):
+        np.testing.assert_array_equal(getattr(resumed, name), getattr(recorded, name))
+
+
+def test_another_run_takes_nothing_from_an_unfinished_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    task = replace(TASK, unfinished=tmp_path)
+    trainer = get("timm:test_resnet", epochs=2, batch=32)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoint, "forget", lambda self: None)
+        trainer.train(task, Y, np.random.default_rng(4))
+    (left,) = tmp_path.iterdir()
+    for other, labels, seed in (
+        (trainer, Y, 5),
+        (trainer, 1 - Y, 4),
+        (get("timm:test_resnet", epochs=2, batch=32, decay=0.0), Y, 4),
+    ):
+        found = other.train(task, labels, np.random.default_rng(seed))
+        alone = other.train(TASK, labels, np.random.default_rng(seed))
+        np.testing.assert_array_equal(found.test_probabilities, alone.test_probabilities)
+    assert list(tmp_path.iterdir()) == [left]
+
+
+@pytest.mark.slow
+def test_two_devices_share_each_batch():
+    pytest.importorskip("lightning_fabric", reason="pip install 'coreloop[fabric]'")
+    trainer = get("timm:test_resnet", epochs=8, batch=16, rate=0.05, devices=2)
+    found = trainer.train(TASK, Y, np.random.default_rng(0))
+    assert found.notes["devices"] == 2
+    assert found.metrics.accuracy > 0.9
+    dynamics = trainer.dynamics(TASK, Y, np.random.default_rng(0))
+    assert dynamics.epochs == 8
+    assert np.isfinite(dynamics.aum).all()
+    assert dynamics.correctness.max() > 4  # every image is looked at in every epoch, by one of two
+    with pytest.raises(TrainingFailed, match="lower 'rate'"):
+        replace(trainer, rate=1e12, epochs=2).train(TASK, Y, np.random.default_rng(0))
+
+
+def test_a_finished_network_is_a_start_for_other_classes(tmp_path):
+    import torch
+
+    file = tmp_path / "start.pt"
+    torch.save(build("timm:resnet10t", 7).state_dict(), file)
+    net = build("timm:resnet10t", 2, str(file))
+    stored = torch.load(file, weights_only=True)
+    assert torch.equal(net.conv1[0].weight, stored["conv1.0.weight"])
+    assert net.fc.weight.shape[0] == 2
+    with pytest.raises(DataError, match="of another model"):
+        build("torchvision:mobilenet_v3_small", 2, str(file))
+
+
+def test_real_weights_are_a_start(shared):
+    file = shared / "weights" / "mobilenetv1_100.imagenet.safetensors"
+    net = build("timm:mobilenetv1_100", 6, str(file))
+    from safetensors.torch import load_file
+
+    first = load_file(file)["conv_stem.weight"]
+    assert np.array_equal(net.conv_stem.weight.detach().numpy(), first.numpy())
+    assert net.classifier.out_features == 6
+
+
+def test_any_timm_or_torchvision_model_is_a_trainer():
+    for name in ("timm:resnet10t", "torchvision:mobilenet_v3_small"):
+        trainer = get(name, epochs=1, batch=48, side=16)
+        assert trainer.model == name
+        assert trainer.train(TASK, Y, np.random.default_rng(0)).notes["epochs"] == 1
+    with pytest.raises(ConfigError, match="resnet9999"):
+        get("timm:resnet9999").train(TASK, Y, np.random.default_rng(0))

@@ -1,0 +1,133 @@
+"""Networks that learn from pixels: their layers and weights, and how they see a batch of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import torch
+
+PAD = 4
+
+
+def build(name: str, classes: int, checkpoint: str = "") -> torch.nn.Module:
+    """The network, with random weights or those of a checkpoint.
+
+    Args:
+        name: ``resnet18`` (3 x 3 stem, no max-pool, for small pictures), ``timm:<name>`` or
+            ``torchvision:<name>``.
+        checkpoint: state dict (.safetensors, or .pt loaded as weights only). A last layer made for
+            another number of classes is left out and learned anew.
+
+    Raises:
+        ConfigError: unknown model.
+        DataError: the checkpoint is missing, damaged or of another model.
+    """
+    net = _layers(name, classes)
+    if checkpoint:
+        _load(net, Path(checkpoint))
+    return net
+
+
+def _layers(name: str, classes: int) -> torch.nn.Module:
+    import torch
+
+    kind, _, model = name.partition(":")
+    if name == "resnet18":
+        import torchvision
+
+        net: torch.nn.Module = torchvision.models.resnet18(num_classes=classes)
+        net.conv1 = torch.nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+        net.maxpool = torch.nn.Identity()
+        return net
+    try:
+        if kind == "timm":
+            import timm
+
+            return timm.create_model(model, num_classes=classes)
+        if kind == "torchvision":
+            import torchvision
+
+            return torchvision.models.get_model(model, num_classes=classes)  # type: ignore[no-any-return]
+    except (RuntimeError, ValueError) as error:  # what the two raise for a name they do not know
+        raise ConfigError(f"model {name!r}: {error}") from None
+    raise ConfigError(f"unknown model {name!r}; 'resnet18', 'timm:<name>' or 'torchvision:<name>'")
+
+
+def _load(net: torch.nn.Module, file: Path) -> None:
+    own = net.state_dict()
+    try:
+        stored = _weights(file)
+        fits = {k: v for k, v in stored.items() if k in own and v.shape == own[k].shape}
+    except FileNotFoundError:
+        raise DataError(f"no checkpoint {file}") from None
+    except Exception as error:  # torch raises many kinds on damaged files
+        raise DataError(f"checkpoint {file} cannot be used: {error}") from None
+    last = [name for name, module in net.named_modules() if not list(module.children())][-1]
+    missing = [key for key in own if key not in fits and not key.startswith(last + ".")]
+    if missing:
+        raise DataError(
+            f"checkpoint {file} cannot be used: {len(missing)} weights are missing or of another "
+            f"shape, {missing[0]!r} for one; it is of another model"
+        )
+    net.load_state_dict(fits, strict=False)
+
+
+def _weights(file: Path) -> dict[str, Any]:
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(file)
+    import torch
+
+    return dict(torch.load(file, map_location="cpu", weights_only=True))
+
+
+def normalise(batch: torch.Tensor) -> torch.Tensor:
+    """(B, 3, H, W) uint8 -> float in about [-2, 2], channels last."""
+    import torch
+
+    return batch.float().sub_(127.5).div_(64.0).contiguous(memory_format=torch.channels_last)
+
+
+def augment(batch: torch.Tensor) -> torch.Tensor:
+    """Random flip and shift by up to ``PAD`` pixels (reflected), one draw per image."""
+    import torch
+
+    b, _, h, w = batch.shape
+    flip = torch.rand(b, device=batch.device) < 0.5
+    batch = torch.where(flip[:, None, None, None], batch.flip(3), batch)
+    pad = min(PAD, h - 1, w - 1)
+    padded = torch.nn.functional.pad(batch, (pad, pad, pad, pad), mode="reflect")
+    dy = torch.randint(0, 2 * pad + 1, (b, 1), device=batch.device)
+    dx = torch.randint(0, 2 * pad + 1, (b, 1), device=batch.device)
+    y = (dy + torch.arange(h, device=batch.device))[:, None, :, None]
+    x = (dx + torch.arange(w, device=batch.device))[:, None, None, :]
+    which = torch.arange(b, device=batch.device)[:, None, None, None]
+    channel = torch.arange(3, device=batch.device)[None, :, None, None]
+    return padded[which, channel, y, x].contiguous(memory_format=torch.channels_last)
+
+
+def predict(
+    net: torch.nn.Module, images: NDArray[np.uint8], device: str, batch: int = 512
+) -> NDArray[np.float64]:
+    """(N, C) float64 probabilities of (N, H, W, 3) uint8 images, no augmentation."""
+    import torch
+
+    net.eval()
+    out = []
+    with torch.inference_mode():
+        for start in range(0, len(images), batch):
+            part = torch.from_numpy(images[start : start + batch]).to(device).permute(0, 3, 1, 2)
+            with torch.autocast(device.split(":")[0], torch.bfloat16, enabled="cuda" in device):
+                z = net(normalise(part))
+            out.append(torch.softmax(z.double(), dim=1).cpu().numpy())
+    if not out:
+        raise DataError("there is no test image; set 'test' under [pool]")
+    return np.concatenate(out)
