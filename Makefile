@@ -8,9 +8,11 @@ BIN := .venv/bin
 ifdef UV
 VENV = uv venv --quiet --allow-existing --python $(PYTHON)
 INSTALL = uv pip install --quiet --python $(1)/bin/python
+CHECK_INSTALLED = uv pip check --quiet --python $(BIN)/python
 else
 VENV = $(PYTHON) -m venv
 INSTALL = $(1)/bin/python -m pip install --quiet
+CHECK_INSTALLED = $(BIN)/python -m pip check
 endif
 
 .PHONY: demo demo-label-studio test test-oldest-sdk test-postgresql check soak bench clean
@@ -35,6 +37,8 @@ check: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/deptry . --extend-exclude "tests|examples|.*build"
+	$(CHECK_INSTALLED)
 
 bench: .venv/installed-test
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -s $(ARGS)
