@@ -24,6 +24,8 @@ from loop.scorers.geometry import neighbours, place
 from loop.scorers.kmeans import cluster
 
 Rows = NDArray[np.int64]
+SPARE = 8
+"""Neighbours beyond those that define typicality."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class TypiClust(Scorer):
     neighbours: int = 20
     geometry: str = "unit"
     nested: ClassVar[bool] = False
-    cost: ClassVar[str] = "nKd per iteration + (n/K)^2 d per visit; memory nd"
+    cost: ClassVar[str] = "nKd per iteration + (n/K)^2 d per cluster; memory nd"
     source: ClassVar[str] = "Hacohen et al. 2022, arXiv 2202.02794; avihu111/TypiClust"
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
@@ -76,7 +78,7 @@ def visit(
     members = np.argsort(groups, kind="stable")
     ends = np.cumsum(sizes)
     open_ = {
-        int(c): rows[available[rows]]
+        int(c): Open(x, rows[available[rows]], most_neighbours)
         for c in ranked
         for rows in (members[ends[c] - sizes[c] : ends[c]],)
     }
@@ -84,23 +86,45 @@ def visit(
     later = [int(c) for c in ranked if 0 < sizes[c] <= least_members]
     order: list[int] = []
     while len(order) < budget:
-        queue = [c for c in queue if len(open_[c])]
+        queue = [c for c in queue if open_[c].left]
         if not queue:
             queue, later = later, []
         for c in queue:
             if len(order) == budget:
                 break
-            if not len(open_[c]):
-                continue
-            best = int(np.argmax(typicality(x[open_[c]], most_neighbours)))
-            order.append(int(open_[c][best]))
-            open_[c] = np.delete(open_[c], best)
+            if open_[c].left:
+                order.append(open_[c].take())
     return order
 
 
-def typicality(x: NDArray[np.float32], most_neighbours: int = 20) -> NDArray[np.float64]:
-    """(M,) 1 / (mean squared distance to the nearest members + 1e-5); 1e5 for a single row."""
-    _, distances = neighbours(x, min(most_neighbours, len(x) // 2))
-    if not distances.shape[1]:
-        return np.full(len(x), 1e5)
-    return 1.0 / ((distances.astype(np.float64) ** 2).mean(axis=1) + 1e-5)
+class Open:
+    """The rows of a cluster that may still be picked. Their neighbours are found at the first
+    visit, with some to spare: a visit strikes one row off the lists instead of finding all anew."""
+
+    def __init__(self, x: NDArray[np.float32], rows: Rows, most_neighbours: int) -> None:
+        self.x, self.rows, self.most = x, rows, most_neighbours
+        self.alive = np.ones(len(rows), bool)
+        self.index: Rows | None = None
+
+    @property
+    def left(self) -> int:
+        return int(self.alive.sum())
+
+    def take(self) -> int:
+        """The pool's row of highest typicality (lowest on ties), which is then no longer open."""
+        typical = self.typicality()
+        best = int(np.argmax(typical))
+        self.alive[best] = False
+        return int(self.rows[best])
+
+    def typicality(self) -> NDArray[np.float64]:
+        """(M,) 1 / (mean squared distance to the nearest open rows + 1e-5); 0 where not open."""
+        k = min(self.most, self.left // 2)
+        if k == 0:
+            return np.where(self.alive, 1e5, 0.0)
+        if self.index is None or (self.alive[self.index[self.alive]].sum(axis=1) < k).any():
+            self.rows, self.alive = self.rows[self.alive], self.alive[self.alive]
+            self.index, self.distance = neighbours(self.x[self.rows], k + SPARE)
+        nearest = np.argsort(~self.alive[self.index], axis=1, kind="stable")[:, :k]
+        far = np.take_along_axis(self.distance, nearest, axis=1).astype(np.float64)
+        return np.where(self.alive, 1.0 / ((far**2).mean(axis=1) + 1e-5), 0.0)

@@ -18,6 +18,7 @@ from loop.scorers.kcenter import farthest_first
 from loop.scorers.maxherding import similarity
 from loop.scorers.norm import new_directions
 from loop.scorers.probcover import Balls, pure_radius
+from loop.scorers.typiclust import Open
 
 SEEDS = range(4)
 
@@ -276,6 +277,22 @@ def test_d2_passes_messages_on_the_dense_graph(seed, clamp):
         given = max(g[pick], 0) if clamp else g[pick]
         g -= np.where(near[pick], np.exp(-gamma * edge[pick]), 0) * given
         chosen.append(int(pick))
+
+
+@pytest.mark.parametrize("n", [2, 3, 47])
+def test_typiclust_visits_look_at_the_rows_that_are_left(n):
+    x = pool(0)[0][:n]
+    rows = np.arange(n)
+    cluster = Open(x, rows, 5)
+    left = rows.tolist()
+    while left:
+        far = np.linalg.norm(x[left, None].astype(float) - x[None, left], axis=2)
+        near = np.sort(far, axis=1)[:, 1 : 1 + min(5, len(left) // 2)]
+        typical = 1 / ((near**2).mean(axis=1) + 1e-5) if near.size else np.full(len(left), 1e5)
+        best = cluster.take()
+        assert typical[left.index(best)] == pytest.approx(typical.max(), rel=1e-5)
+        left.remove(best)
+    assert cluster.left == 0
 
 
 def test_typiclust_survives_exhausted_and_small_clusters():
