@@ -1,7 +1,9 @@
 # Each target makes .venv when pyproject.toml or constraints.txt changed, then runs.
+# WORKERS processes share the tests, one thread each.
 # uv is used where it is on the PATH, else pip.
 
 PYTHON ?= python3
+WORKERS ?= 2
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 
@@ -25,7 +27,7 @@ demo-label-studio: .venv/installed .venv-label-studio/installed
 
 test: .venv/installed-test .venv-label-studio/installed
 	$(MAKE) check
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 	$(MAKE) test-oldest-sdk
 
 # What talks to Label Studio, once more with the oldest SDK that pyproject.toml allows.

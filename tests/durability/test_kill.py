@@ -197,7 +197,7 @@ class Soak:
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-def test_killed_at_every_point_and_at_random(tmp_path, images, unbroken, capsys):
+def test_killed_at_every_point_and_at_random(tmp_path, images, unbroken, record_property):
     expected, points = unbroken
     began = time.monotonic()
     with Forked() as forked:
@@ -212,9 +212,9 @@ def test_killed_at_every_point_and_at_random(tmp_path, images, unbroken, capsys)
         while soak.project is not None:
             soak.attempt("never")
     assert set(points) <= set(soak.killed)
-    with capsys.disabled():
-        print(
-            f"\n{soak.killed.total()} kills ({soak.killed['at random']} at random, the others at "
-            f"{len(points)} named points) and {soak.cuts} pushes cut short over {soak.projects} "
-            f"projects in {time.monotonic() - began:.0f} s"
-        )
+    record_property(
+        "measured",
+        f"{soak.killed.total()} kills ({soak.killed['at random']} at random, the others at "
+        f"{len(points)} named points) and {soak.cuts} pushes cut short over {soak.projects} "
+        f"projects in {time.monotonic() - began:.0f} s",
+    )
