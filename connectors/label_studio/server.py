@@ -22,7 +22,7 @@ import httpx
 from connectors.base import Unreachable
 
 USERNAME = "people@coreloop.example"
-START_SECONDS = 240.0
+START_SECONDS = 300.0
 
 
 @dataclass

@@ -254,7 +254,7 @@ def _piece(
     from loop.scorers import zcore_kernel
 
     columns, k, exponent = shared
-    dims, points = draws
+    columns, dims, points = _read_only(columns), _read_only(draws[0]), _read_only(draws[1])
     n, m = columns.shape[1], dims.shape[1]
     total = np.zeros(n)
     floats, doubles = np.empty((BLOCKS, 1 + m, n), np.float32), np.empty((BLOCKS, n))
@@ -271,3 +271,11 @@ def _piece(
         )  # fmt: skip
         total[order] += sums.sum(axis=0)
     return total, winners
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view as another machine would be handed it: numba compiles the kernel once for arrays that
+    may be written and once for those that may not, and the two round sums differently."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

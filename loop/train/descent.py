@@ -126,10 +126,11 @@ class Descent:
         torch.manual_seed(self.seed + epoch + (lane.number + 1) * 2**32)
         logits = torch.zeros((len(target), self.n_classes), device=device)
         total = torch.zeros((), device=device)
-        parts = torch.randperm(len(target), generator=order).to(device).split(self.plan.batch)
-        for number, part in enumerate(parts, epoch * len(parts)):
-            if len(part) < 2 * lane.count and len(target) > 1:
-                continue  # batch norm needs two
+        parts = list(torch.randperm(len(target), generator=order).to(device).split(self.plan.batch))
+        first = epoch * len(parts)
+        if len(parts) > 1 and len(parts[-1]) < 2 * lane.count:  # batch norm needs two
+            parts[-2:] = [torch.cat(parts[-2:])]
+        for number, part in enumerate(parts, first):
             mine = part[lane.number :: lane.count]
             for group in sgd.param_groups:
                 group["lr"] = self.plan.rate * self.plan.factor(number)

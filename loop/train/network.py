@@ -105,9 +105,10 @@ class Network(Trainer):
         import torch
 
         rows = labelled_rows(labels)
-        lanes = min(self.devices, max(1, len(rows) // 2))
+        plan = self._plan(len(rows))
+        lanes = max(1, min(self.devices, plan.batch // 2))  # batch norm needs two images in each
         run = Descent(
-            self._plan(len(rows)), self.model, self.checkpoint, _images(task.pool_images)[rows],
+            plan, self.model, self.checkpoint, _images(task.pool_images)[rows],
             labels, task.n_classes, int(rng.integers(2**31)), self.compile, record,
         )  # fmt: skip
         halved = 0

@@ -116,6 +116,15 @@ def test_the_same_seed_gives_the_same_network():
     np.testing.assert_array_equal(one.test_probabilities, two.test_probabilities)
 
 
+def test_every_image_is_learned_from_in_every_epoch():
+    labels = Y.copy()
+    labels[65:] = -1  # two batches of 32 and one image
+    recorded = get("timm:test_resnet", epochs=1, batch=32).dynamics(
+        TASK, labels, np.random.default_rng(0)
+    )
+    assert not np.isclose(recorded.probabilities, 0.5).any()
+
+
 class Killed(BaseException):
     """As far as the run can tell, the power went."""
 
