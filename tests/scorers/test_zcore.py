@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from loop.errors import ConfigError, DataError
 from loop.scorers import Inputs, get
 from loop.scorers.zcore import ZCore, accumulate, replay, sample_draws
+from tests.conftest import ROOT
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -125,20 +129,30 @@ def test_rows_may_come_in_any_order():
     assert abs(two[back][49:60].sum() - one[49:60].sum()) < 1e-4
 
 
-def test_the_number_of_threads_changes_nothing():
-    import numba
+THREADS = """
+import hashlib
+from loop.scorers.zcore import accumulate, sample_draws
+import numba, numpy as np
+rng = np.random.default_rng(2)
+x = rng.standard_normal((2000, 8)).astype(np.float32)
+dims, points = sample_draws(x, np.arange(8), 4000, 2, rng)
+sums = accumulate(x, dims, points, 100)
+print(numba.get_num_threads(), hashlib.sha256(sums.tobytes()).hexdigest())
+"""
 
-    rng = np.random.default_rng(2)
-    x = rng.standard_normal((2000, 8)).astype(np.float32)
-    dims, points = sample_draws(x, np.arange(8), 4000, 2, rng)
-    before = numba.get_num_threads()
-    try:
-        numba.set_num_threads(1)
-        one = accumulate(x, dims, points, 100)
-        numba.set_num_threads(before)
-        assert np.array_equal(one, accumulate(x, dims, points, 100))
-    finally:
-        numba.set_num_threads(before)
+
+def test_the_number_of_threads_changes_nothing():
+    """Also: numba takes as many threads as OMP_NUM_THREADS says, unless told otherwise."""
+    said = {}
+    for threads, name in (("1", "OMP_NUM_THREADS"), ("2", "NUMBA_NUM_THREADS")):
+        env = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+        done = subprocess.run(
+            [sys.executable, "-c", THREADS], env={**env, name: threads, "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        seen, said[threads] = done.stdout.split()
+        assert seen == threads
+    assert said["1"] == said["2"]
 
 
 def test_torch_takes_the_same_draws():
