@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import subprocess
@@ -36,6 +37,8 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        # unset, it follows a token that any local cluster leaves in the home folder
+        patch.setenv("RAY_AUTH_MODE", "disabled")
         size = 100 * 2**20
         made = Cluster(initialize_head=True,
                        head_node_args={"num_cpus": 1, "object_store_memory": size})  # fmt: skip
@@ -194,15 +197,16 @@ def test_a_killed_driver_is_resumed(cluster, here, tmp_path, images):
     command = [*MAIN, "simulate", "--project", str(project.root), "--encoder", "pixels:8",
                "--methods", "random,kmeans", "--budgets", "6,12", "--seeds", "2",
                "--engine", "ray", "--json"]  # fmt: skip
+    env = {**ENV, **{name: value for name, value in os.environ.items() if "RAY_" in name}}
     killed = subprocess.run(
         command, cwd=tmp_path, capture_output=True, timeout=300,
-        env={**ENV, "CORELOOP_KILL_AT": "after-simulate-cell:3"},
+        env={**env, "CORELOOP_KILL_AT": "after-simulate-cell:3"},
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     before = rows(project, "SELECT id FROM cell ORDER BY id")
     assert len(before) == 3
     again = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, timeout=300, env=ENV, text=True
+        command, cwd=tmp_path, capture_output=True, timeout=300, env=env, text=True
     )
     assert again.returncode == 0, again.stderr
     assert rows(project, "SELECT id FROM cell WHERE id <= 3 ORDER BY id") == before

@@ -274,8 +274,8 @@ def _piece(
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A view as another machine would be handed it: numba compiles the kernel once for arrays that
-    may be written and once for those that may not, and the two round sums differently."""
+    """A view as an engine would hand it over: numba compiles the kernel once more for arrays that
+    may be written."""
     view = array.view()
     view.flags.writeable = False
     return view

@@ -5,6 +5,9 @@ All draws of one call share their first dimension. ``order`` are the rows in asc
 a draw in the order of places, filled once for all draws of the same dimensions, which stand
 together. So everything near a winner is read, and written, in sequence.
 
+No step may round differently for how it was compiled (this machine or another, alone or inlined,
+loaded or compiled anew), so that an engine's parts agree: no sum is left to be reordered.
+
 The k nearest are never sorted: a radius whose ball holds exactly k rows is found by counting, which
 takes a few vectorised passes over the strip of places that can be inside. Distances of the
 redundancy are float32, as in the original. Weights are powers of (smallest distance / distance),
@@ -163,8 +166,29 @@ def _exactly(values, win, k, radius, inside, low, high, far):  # type: ignore[no
     return radius, 1.0, low, high
 
 
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "nnan", "nsz"})
-def _spread(far, low, high, radius, part, exponent, work, sums):  # type: ignore[no-untyped-def]
+@njit(cache=True)
+def _total(weight, work):  # type: ignore[no-untyped-def]
+    """Sum in float64, halves folded onto each other: passes that a processor takes several
+    numbers of at once, in an order that is always the same. ``work`` is overwritten."""
+    half = len(weight) // 2
+    out, one, two = work[:half], weight[:half], weight[half:]
+    for i in range(half):
+        out[i] = np.float64(one[i]) + np.float64(two[i])
+    rest = np.float64(weight[-1]) if len(weight) % 2 else 0.0
+    while half > 32:
+        if half % 2:
+            rest += work[half - 1]
+        half //= 2
+        left, right = work[:half], work[half : 2 * half]
+        for i in range(half):
+            left[i] += right[i]
+    for i in range(half):
+        rest += work[i]
+    return rest
+
+
+@njit(cache=True, error_model="numpy", fastmath={"nnan", "nsz"})
+def _spread(far, low, high, radius, part, exponent, work, doubles, sums):  # type: ignore[no-untyped-def]
     """Takes 1 from the rows within ``radius``, in proportion to distance ** -exponent; from the
     rows that coincide with the winner alone, in equal parts, if there are any."""
     here, weight, out = far[low:high], work[low:high], sums[low:high]
@@ -175,7 +199,6 @@ def _spread(far, low, high, radius, part, exponent, work, sums):  # type: ignore
             if here[i] == 0:
                 out[i] -= 1.0 / twins
         return
-    total = 0.0
     tie = np.float32(part)
     one, zero = np.float32(1), np.float32(0)
     if exponent == 4.0:
@@ -188,9 +211,7 @@ def _spread(far, low, high, radius, part, exponent, work, sums):  # type: ignore
         for i in range(len(here)):
             keep = one if here[i] < radius else (tie if here[i] == radius else zero)
             weight[i] = (least / here[i]) ** np.float32(exponent) * keep if keep > 0 else zero
-    for i in range(len(here)):
-        total += np.float64(weight[i])
-    scale = 1.0 / total
+    scale = 1.0 / _total(weight, doubles[low:high])
     for i in range(len(here)):
         out[i] -= np.float64(weight[i]) * scale
 
@@ -218,5 +239,5 @@ def run(columns, order, values, dims, points, starts, k, exponent, floats, doubl
             near = 2 * width // 5
             radius, inside, low, high = _enough(values, side, win, k, near, far)
             radius, part, low, high = _exactly(values, win, k, radius, inside, low, high, far)
-            _spread(far, low, high, radius, part, exponent, work, sums[b])
+            _spread(far, low, high, radius, part, exponent, work, doubles[b], sums[b])
             width = (3 * width + (high - low) // 2) // 4 + 1

@@ -155,6 +155,33 @@ def test_the_number_of_threads_changes_nothing():
     assert said["1"] == said["2"]
 
 
+DIGEST = """
+import hashlib
+from loop.scorers.zcore import accumulate, sample_draws
+import numpy as np
+rng = np.random.default_rng(4)
+x = rng.standard_normal((300, 5)).astype(np.float32)
+digest = hashlib.sha256()
+for m, neighbours in ((2, 45), (3, 44), (2, 299)):
+    dims, points = sample_draws(x, np.arange(5), 60, m, rng)
+    digest.update(accumulate(x, dims, points, neighbours).tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_compiled_code_rounds_as_the_interpreter_does():
+    """So no way of compiling it can change a score: another processor, another process."""
+    said = set()
+    for interpreted in "01":
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", DIGEST], capture_output=True, text=True,
+            check=True, env={**os.environ, "NUMBA_DISABLE_JIT": interpreted,
+                             "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        said.add(done.stdout)
+    assert len(said) == 1
+
+
 def test_torch_takes_the_same_draws():
     pytest.importorskip("torch")
     from loop.scorers.zcore_torch import accumulate as batched
