@@ -28,7 +28,12 @@ class Engine(Protocol):
     """A place to work."""
 
     def map(self, work: Work, shared: Any, pieces: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        """(index of the piece, result) as they are done. ``shared`` travels once per process."""
+        """(index of the piece, result) as they are done. ``shared`` travels once per process.
+
+        Raises:
+            NotReady: workers are lost, more often than they are replaced.
+            Exception: what a piece raised.
+        """
         ...
 
 
@@ -99,6 +104,7 @@ class Ray:
         import logging
 
         import ray
+        from ray.exceptions import RayError, RayTaskError
 
         if not ray.is_initialized():
             try:
@@ -118,7 +124,18 @@ class Ray:
             if not waiting:
                 return
             (done, *_), _ = ray.wait(list(waiting), num_returns=1)
-            yield waiting.pop(done), ray.get(done)
+            try:
+                result = ray.get(done)
+            except RayError as error:
+                cause = getattr(error, "cause", error)
+                if isinstance(error, RayTaskError) and not isinstance(cause, RayError):
+                    raise cause from error  # the piece's own, as the local engine raises it
+                raise NotReady(
+                    f"the Ray cluster gave up on a piece of work ({type(cause).__name__}: see its "
+                    "logs). What was finished is kept: repeat the command when the cluster is up, "
+                    "with the same RAY_AUTH_MODE here and on all of its nodes"
+                ) from error
+            yield waiting.pop(done), result
 
 
 _shared: Any = None

@@ -33,3 +33,13 @@ def die_once(shared, piece):
 def sleep_a_little(shared, piece):
     time.sleep(1)
     return piece
+
+
+def refuse(shared, piece):
+    from loop.errors import DataError
+
+    raise DataError(f"piece {piece} of {shared}")
+
+
+def die(shared, piece):
+    os._exit(1)

@@ -14,7 +14,7 @@ from connectors.parquet import Parquet
 from db import arrays
 from loop import config, encoders
 from loop.engine import Local, get, in_order
-from loop.errors import ConfigError
+from loop.errors import ConfigError, DataError, NotReady
 from loop.scorers.geometry import neighbours
 from loop.scorers.zcore import replay, sample_draws
 from loop.steps.embed import embed
@@ -24,7 +24,7 @@ from loop.steps.scan import scan
 from loop.steps.simulate import Grid, simulate
 from tests.conftest import ROOT, rows, small_values, write_images
 from tests.durability.test_disk_and_signals import ENV, MAIN
-from tests.engine_work import die_once, sleep_a_little, square, where_am_i
+from tests.engine_work import die, die_once, refuse, sleep_a_little, square, where_am_i
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +121,19 @@ def test_ray_survives_a_killed_worker(cluster, tmp_path):
     found = dict(get("ray").map(die_once, str(tmp_path), range(6)))
     assert (tmp_path / "died").exists()
     assert found == {i: i + 100 for i in range(6)}
+
+
+def test_errors_of_a_piece_are_its_own(cluster):
+    for engine in (Local(), Local(2), get("ray")):
+        with pytest.raises(DataError) as error:
+            list(engine.map(refuse, "it", [7]))
+        assert (type(error.value), str(error.value)) == (DataError, "piece 7 of it")
+
+
+def test_a_cluster_that_loses_work_is_an_error_of_ours(cluster, monkeypatch):
+    monkeypatch.setattr("loop.engine.RETRIES", 0)
+    with pytest.raises(NotReady, match="WorkerCrashedError.*RAY_AUTH_MODE"):
+        list(get("ray").map(die, None, [0]))
 
 
 def test_ray_survives_a_killed_node(cluster):
