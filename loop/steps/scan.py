@@ -22,8 +22,9 @@ from loop.project import Project
 from loop.seeds import generator
 from loop.steps.opened import source, versions, writing
 
-CHUNK, PATIENCE = 20_000, 10.0
-"""Rows and seconds per transaction, whichever ends first: a killed scan goes on behind the last."""
+CHUNK, PATIENCE = 250_000, 3.0
+"""Rows and seconds per transaction, whichever ends first: a killed scan goes on behind the last.
+Keys are hashes, so a transaction writes most pages of their index, however few its rows are."""
 
 
 @dataclass(frozen=True)
