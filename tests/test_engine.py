@@ -132,7 +132,7 @@ def test_errors_of_a_piece_are_its_own(cluster):
 
 def test_a_cluster_that_loses_work_is_an_error_of_ours(cluster, monkeypatch):
     monkeypatch.setattr("loop.engine.RETRIES", 0)
-    with pytest.raises(NotReady, match="WorkerCrashedError.*RAY_AUTH_MODE"):
+    with pytest.raises(NotReady, match=r"WorkerCrashedError.*RAY_AUTH_MODE"):
         list(get("ray").map(die, None, [0]))
 
 

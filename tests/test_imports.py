@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import rows
+
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(
     path.relative_to(ROOT)
@@ -95,3 +97,18 @@ def test_listing_scorers_loads_nothing_heavy():
         "assert not {'torch', 'numba', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_project_without_networks_never_loads_torch(project):
+    """Two seconds of every command where nothing needs a device."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from loop.project import find\n"
+        "from loop.steps.run import run\n"
+        "from loop.steps.scan import scan\n"
+        "project = find(Path(sys.argv[1])); scan(project); run(project)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(project.root)], check=True, cwd=ROOT)
+    last = rows(project, "SELECT number, state FROM round ORDER BY number")[-1]
+    assert last == (2, "compared")

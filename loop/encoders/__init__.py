@@ -118,6 +118,7 @@ def encode(
     Args:
         read: uri -> encoded bytes.
         keys: item keys in the same order; for encoders that look embeddings up.
+        device: for encoders that use one; ``auto`` is resolved where a shard is computed.
         workers: decoding threads besides the forward pass (Pillow decodes and resizes outside
             the GIL); 0 chooses: one beside a CPU model, which needs the cores, all for a GPU.
         where: the engine that maps the shards.
@@ -165,10 +166,12 @@ def _shard(
 
     import numpy as np
 
+    from loop.device import resolve
     from loop.images import decode
 
     encoder, read, device, workers = shared
     uris, keys = piece
+    device = resolve(device) if encoder.on_device else "cpu"
 
     def prepare(uri: str, key: str) -> NDArray[Any]:
         return encoder.take(decode(read(uri), uri) if encoder.looks else None, key, uri)

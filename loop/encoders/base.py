@@ -20,9 +20,11 @@ class Encoder(ABC):
 
     Class attributes:
         looks: False if embeddings are known by name, so that no picture need be read.
+        on_device: ``forward`` uses a torch device.
     """
 
     looks: ClassVar[bool] = True
+    on_device: ClassVar[bool] = False
 
     @property
     @abstractmethod

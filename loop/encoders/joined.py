@@ -31,6 +31,10 @@ class Joined(Encoder):
     def looks(self) -> bool:  # type: ignore[override]
         return any(part.looks for part in self.parts)
 
+    @property
+    def on_device(self) -> bool:  # type: ignore[override]
+        return any(part.on_device for part in self.parts)
+
     def prepare(self, image: Image.Image) -> NDArray[Any]:
         return self._each(lambda part: part.prepare(image))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ class TorchEncoder(Encoder):
     std: tuple[float, float, float]
     short: int | None = None
     interpolation: str = "bicubic"
+    on_device: ClassVar[bool] = True
 
     @cached_property
     def digest(self) -> str:  # type: ignore[override]

@@ -50,7 +50,7 @@ class Inputs:
         probabilities: (N, C) of the current model, rows sum to 1, if ``needs`` asks for it.
         fit: labels (N,) -> Dynamics of a training run on the rows with a label >= 0, if
             ``needs`` asks for it.
-        device: torch device for methods that can use one.
+        device: torch device for methods that can use one; ``auto`` is resolved where they run.
         engine: where methods compute what falls into independent pieces.
     """
 

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.device import resolve
 from loop.dynamics import Dynamics
 from loop.errors import DataError
 from loop.scorers import temi
@@ -85,7 +86,7 @@ class Elfs(Scorer):
         near, _ = neighbours(x, min(self.neighbours, inputs.n - 1), engine=inputs.engine)
         labels, _ = temi.cluster(
             x, near, inputs.n_classes, inputs.rng, count=self.heads, epochs=self.epochs,
-            device=inputs.device,
+            device=resolve(inputs.device),
         )  # fmt: skip
         return x, labels, hard(inputs.fit(labels), self.key)
 

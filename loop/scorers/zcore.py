@@ -30,6 +30,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.device import resolve
 from loop.engine import LOCAL, Engine, in_order
 from loop.errors import DataError
 from loop.scorers.base import Inputs, Scorer, first_bad_row
@@ -114,12 +115,11 @@ class ZCore(Scorer):
         if not len(dims):
             return np.zeros(len(x))
         chosen, points = sample_draws(x, dims, draws, min(self.sample_dim, len(dims)), inputs.rng)
-        if inputs.device.startswith("cuda"):
+        device = resolve(inputs.device)
+        if device.startswith("cuda"):
             from loop.scorers.zcore_torch import accumulate as on_device
 
-            return on_device(
-                x, chosen, points, self.neighbours, self.exponent, device=inputs.device
-            )[0]
+            return on_device(x, chosen, points, self.neighbours, self.exponent, device=device)[0]
         return accumulate(x, chosen, points, self.neighbours, self.exponent, engine=inputs.engine)
 
     def _scaled(self, x: NDArray[np.float32]) -> NDArray[np.float32]:

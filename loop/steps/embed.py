@@ -14,7 +14,6 @@ from db.faults import reached
 from db.models import Item
 from db.state import log
 from loop import encoders
-from loop.device import resolve
 from loop.engine import LOCAL, Engine
 from loop.errors import NotReady
 from loop.project import Project
@@ -64,7 +63,7 @@ def embed(
 
         encoders.encode(
             encoder, source(project).read, uris, keys, draft,
-            device=resolve(project.config.training.device), where=where, on_progress=progress,
+            device=project.config.training.device, where=where, on_progress=progress,
         )  # fmt: skip
         path = arrays.adopt_file(draft, project.arrays)
         with records.write("embed") as session:

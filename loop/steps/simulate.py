@@ -24,7 +24,6 @@ from db.models import Cell, Simulation
 from db.state import log
 from loop import compare, scorers, train
 from loop.compare import Row, kind, paired
-from loop.device import resolve
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
 from loop.project import Project
@@ -155,7 +154,7 @@ def _problem(session: Session, project: Project, grid: Grid) -> tuple[Task, np.n
         test_labels=np.array([index[known[keys[int(r)]]] for r in test_rows], dtype=np.int64),
         pool_images=pixels(session, project, rows, side) if on_images else None,
         test_images=pixels(session, project, test_rows, side) if on_images else None,
-        device=resolve(project.config.training.device) if on_images else "cpu",
+        device=project.config.training.device,
         unfinished=unfinished(project, pool.digest),
     )
     return task, labels

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from db import queries
-from loop.device import resolve
 from loop.project import Project
 from loop.steps.embed import embeddings
 from loop.steps.labels import as_array, collected
@@ -57,7 +56,7 @@ def problem(session: Session, project: Project, *, images: bool = False) -> Prob
         test_labels=as_array(labels, test_rows),
         pool_images=pixels(session, project, rows, side) if images else None,
         test_images=pixels(session, project, test_rows, side) if images else None,
-        device=resolve(project.config.training.device),
+        device=project.config.training.device,
         unfinished=unfinished(project, pool.digest),
     )
     return Problem(task, as_array(labels, rows), rows, test_rows, picked)

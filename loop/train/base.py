@@ -30,7 +30,7 @@ class Task:
         test_labels: (T,) int64, -1 = not labelled (left out of every metric).
         pool_images: gives (N, H, W, 3) uint8 when called; only for trainers on images.
         test_images: gives (T, H, W, 3) uint8 when called.
-        device: torch device.
+        device: torch device for trainers that use one; ``auto`` is resolved where they run.
         unfinished: folder where long trainings keep their state, to go on after a kill; or None.
     """
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.device import resolve
 from loop.dynamics import Dynamics
 from loop.errors import DataError, TrainingFailed
 from loop.train.backbone import build, predict
@@ -77,12 +78,13 @@ class Network(Trainer):
         pool_probabilities: bool = False,
     ) -> Trained:
         net, _, notes = self._fit(task, labels, rng)
-        test = predict(net, _images(task.test_images), task.device)
+        device = resolve(task.device)
+        test = predict(net, _images(task.test_images), device)
         return Trained(
             metrics=measure(test, task.test_labels, rng=np.random.default_rng(0)),
             test_probabilities=test,
             pool_probabilities=(
-                predict(net, _images(task.pool_images), task.device) if pool_probabilities else None
+                predict(net, _images(task.pool_images), device) if pool_probabilities else None
             ),
             notes=notes,
         )
@@ -104,6 +106,7 @@ class Network(Trainer):
         """Trains; where the device's memory is too small, again with half the batch."""
         import torch
 
+        device = resolve(task.device)
         rows = labelled_rows(labels)
         plan = self._plan(len(rows))
         lanes = max(1, min(self.devices, plan.batch // 2))  # batch norm needs two images in each
@@ -115,12 +118,12 @@ class Network(Trainer):
         while True:
             kept = self._unfinished(task, run)
             try:
-                found = launch(replace(run, unfinished=kept), task.device, lanes)
+                found = launch(replace(run, unfinished=kept), device, lanes)
                 break
             except torch.OutOfMemoryError:
                 if run.plan.batch <= 2 * lanes:
                     raise TrainingFailed(
-                        f"the memory of {task.device} is too small even for a batch of "
+                        f"the memory of {device} is too small even for a batch of "
                         f"{run.plan.batch}; lower 'side' under [training.params]"
                     ) from None
                 halved += 1
@@ -128,10 +131,10 @@ class Network(Trainer):
         Checkpoint(kept).forget()
         net = build(self.model, task.n_classes)
         net.load_state_dict({k: torch.from_numpy(v) for k, v in _under("net.", found).items()})
-        net = net.to(device=task.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         notes: dict[str, object] = {
             "preset": self.preset, "epochs": run.plan.epochs, "batch": run.plan.batch,
-            "labels": len(rows), "device": task.device,
+            "labels": len(rows), "device": device,
         }  # fmt: skip
         if lanes > 1:
             notes["devices"] = lanes
