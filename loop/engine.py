@@ -8,6 +8,7 @@ Only what a piece reads by itself (images, say) must be reachable from each node
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -170,11 +171,12 @@ def _alone(work: Work, shared: Any, piece: Any) -> Any:
 
 
 def _one_thread() -> None:
-    """Keeps libraries from taking every core in each of several processes."""
-    import numba
-    import torch
+    """Keeps libraries, loaded or not yet, from taking every core in each of several processes."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
+    for name, variable in (("torch", "OMP_NUM_THREADS"), ("numba", "NUMBA_NUM_THREADS")):
+        if name in sys.modules:
+            sys.modules[name].set_num_threads(1)
+        else:  # loading torch to tell it takes two seconds
+            os.environ[variable] = "1"

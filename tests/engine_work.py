@@ -43,3 +43,10 @@ def refuse(shared, piece):
 
 def die(shared, piece):
     os._exit(1)
+
+
+def threads(shared, piece):
+    import numba
+    import torch
+
+    return torch.get_num_threads(), numba.get_num_threads()

@@ -9,6 +9,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import torch
 
 from connectors.parquet import Parquet
 from db import arrays
@@ -24,7 +25,7 @@ from loop.steps.scan import scan
 from loop.steps.simulate import Grid, simulate
 from tests.conftest import ROOT, rows, small_values, write_images
 from tests.durability.test_disk_and_signals import ENV, MAIN
-from tests.engine_work import die, die_once, refuse, sleep_a_little, square, where_am_i
+from tests.engine_work import die, die_once, refuse, sleep_a_little, square, threads, where_am_i
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,14 @@ def test_local(workers):
 def test_a_failing_piece_is_raised():
     with pytest.raises(TypeError):
         list(Local(2).map(square, 2, [1, "x", 3]))
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_process_has_one_thread(monkeypatch, loaded):
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.setenv(name, "2")
+    shared = torch.zeros(1) if loaded else None  # what is shared loads its library first
+    assert dict(Local(2).map(threads, shared, [0, 1])) == {0: (1, 1), 1: (1, 1)}
 
 
 def test_names():
