@@ -16,7 +16,7 @@ from db import arrays
 from loop import config, encoders
 from loop.engine import Local, get, in_order
 from loop.errors import ConfigError, DataError, NotReady
-from loop.scorers.geometry import neighbours
+from loop.geometry import neighbours
 from loop.scorers.zcore import replay, sample_draws
 from loop.steps.embed import embed
 from loop.steps.init import init

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.errors import DataError
+from loop.geometry import place
 from loop.scorers.base import Inputs, Scorer
-from loop.scorers.geometry import place
 from loop.scorers.kmeans import cluster
 
 
@@ -28,7 +28,7 @@ class Balanced(Scorer):
 
     Attributes:
         clusters: k; 0: the number of classes, or 10 if unknown.
-        geometry: raw, unit or standard; see loop.scorers.geometry.
+        geometry: raw, unit or standard; see loop.geometry.
     """
 
     clusters: int = 0

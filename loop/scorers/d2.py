@@ -22,8 +22,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.geometry import neighbours, place
 from loop.scorers.base import Inputs, Scorer, rank_scores
-from loop.scorers.geometry import neighbours, place
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]

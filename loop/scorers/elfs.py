@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from loop.device import resolve
 from loop.dynamics import Dynamics
 from loop.errors import DataError
+from loop.geometry import neighbours, unit
 from loop.scorers import temi
 from loop.scorers.base import Inputs, Scorer, rank_scores
-from loop.scorers.geometry import neighbours, unit
 from loop.select import double_end_window
 
 Floats = NDArray[np.float64]

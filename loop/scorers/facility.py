@@ -17,9 +17,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.geometry import place
 from loop.scorers.base import Inputs, Scorer, rank_scores
 from loop.scorers.coverage import Coverage, Floats, greedy, references
-from loop.scorers.geometry import place
 
 
 @dataclass(frozen=True)

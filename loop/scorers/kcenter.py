@@ -17,8 +17,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.geometry import place
 from loop.scorers.base import Inputs, Scorer, rank_scores
-from loop.scorers.geometry import place
 
 Rows = NDArray[np.int64]
 
@@ -28,7 +28,7 @@ class KCenter(Scorer):
     """Farthest-first order. Without covered rows the first pick is drawn uniformly.
 
     Attributes:
-        geometry: raw (as published), unit or standard; see loop.scorers.geometry.
+        geometry: raw (as published), unit or standard; see loop.geometry.
     """
 
     geometry: str = "raw"

@@ -16,8 +16,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.geometry import place, squared_distances
 from loop.scorers.base import Inputs, Scorer, rank_scores
-from loop.scorers.geometry import place, squared_distances
 
 Matrix = NDArray[np.float32]
 MANY_ROWS = 20_000
@@ -30,7 +30,7 @@ class KMeans(Scorer):
     """Medoids of k-means clusters.
 
     Attributes:
-        geometry: raw, unit or standard; see loop.scorers.geometry.
+        geometry: raw, unit or standard; see loop.geometry.
         iterations: Lloyd iterations at most.
     """
 

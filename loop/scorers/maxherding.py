@@ -20,9 +20,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.geometry import median_distance, place
 from loop.scorers.base import Inputs, Scorer, rank_scores
 from loop.scorers.coverage import Coverage, Floats, Kernel, greedy, references
-from loop.scorers.geometry import median_distance, place
 
 KERNELS = ("rbf", "laplace", "tophat")
 GEOMETRIES = ("unit", "centred", "standard")

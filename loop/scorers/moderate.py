@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.errors import DataError
+from loop.geometry import place
 from loop.scorers.base import Inputs, Scorer
-from loop.scorers.geometry import place
 from loop.scorers.kmeans import cluster
 
 
@@ -47,7 +47,7 @@ class Moderate(Scorer):
 
     Attributes:
         clusters: k-means clusters; 0: the number of classes, or 10 if unknown.
-        geometry: see loop.scorers.geometry; the paper uses raw features.
+        geometry: see loop.geometry; the paper uses raw features.
     """
 
     clusters: int = 0

@@ -21,8 +21,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.geometry import place, squared_norms
 from loop.scorers.base import Inputs, Scorer, rank_scores
-from loop.scorers.geometry import place, squared_norms
 
 MODES = ("rank", "sample", "gram_schmidt", "greedy")
 LEFT = 1e-6

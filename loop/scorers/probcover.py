@@ -20,9 +20,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.geometry import place, squared_distances
 from loop.scorers.base import Inputs, Scorer, rank_scores
 from loop.scorers.coverage import BATCH, SMALL, Floats, batches, references
-from loop.scorers.geometry import place, squared_distances
 from loop.scorers.kmeans import cluster
 
 PURITY_ROWS = 5_000

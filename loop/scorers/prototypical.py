@@ -16,8 +16,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.geometry import place
 from loop.scorers.base import Inputs, Scorer
-from loop.scorers.geometry import place
 from loop.scorers.kmeans import cluster
 
 

@@ -19,8 +19,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.geometry import neighbours, place
 from loop.scorers.base import Inputs, Scorer, rank_scores
-from loop.scorers.geometry import neighbours, place
 from loop.scorers.kmeans import cluster
 
 Rows = NDArray[np.int64]

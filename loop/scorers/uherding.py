@@ -20,9 +20,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.geometry import median_distance, place, squared_distances
 from loop.scorers.base import Inputs, Scorer, rank_scores
 from loop.scorers.coverage import Coverage, exchanged, greedy, references
-from loop.scorers.geometry import median_distance, place, squared_distances
 from loop.scorers.maxherding import checked_geometry, similarity
 from loop.scorers.uncertainty import probabilities_of
 

@@ -130,7 +130,7 @@ class Graph:
     def of(cls, task: Task, neighbours: int, images: int, dims: int) -> Graph:
         from scipy import sparse
 
-        from loop.scorers import geometry
+        from loop import geometry
 
         n = len(task.pool)
         some = np.random.default_rng(0).permutation(n)[:images] if n > images else np.arange(n)
@@ -157,7 +157,7 @@ class Graph:
         """
         from scipy import sparse
 
-        from loop.scorers import geometry
+        from loop import geometry
 
         unit = geometry.unit(x.astype(np.float32))
         place = np.searchsorted(self.rows, rows).clip(max=len(self.rows) - 1)

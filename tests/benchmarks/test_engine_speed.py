@@ -16,7 +16,7 @@ import pytest
 from connectors.parquet import Parquet
 from loop import encoders
 from loop.engine import get
-from loop.scorers.geometry import neighbours
+from loop.geometry import neighbours
 from loop.scorers.zcore import replay, sample_draws
 from loop.steps.simulate import Grid, _cells
 from loop.train import Task

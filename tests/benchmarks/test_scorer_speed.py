@@ -16,8 +16,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from loop.geometry import neighbours, unit
 from loop.scorers import Inputs, get
-from loop.scorers.geometry import neighbours, unit
 from loop.scorers.kcenter import farthest_first
 from loop.scorers.zcore import replay, sample_draws
 

@@ -7,8 +7,8 @@ import pytest
 
 from loop import compare, scorers, train
 from loop.errors import DataError
+from loop.geometry import neighbours, unit
 from loop.scorers import Inputs, temi
-from loop.scorers.geometry import neighbours, unit
 
 
 def blobs(n=300, classes=4, d=16, seed=0):

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from loop.geometry import neighbours, unit
 from loop.scorers.coverage import Coverage, greedy
 from loop.scorers.d2 import Graph
-from loop.scorers.geometry import neighbours, unit
 from loop.scorers.kcenter import farthest_first
 from loop.scorers.maxherding import similarity
 from loop.scorers.moderate import from_the_middle, prototype_distances

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.linalg import qr
 
+from loop.geometry import neighbours, place, unit
 from loop.scorers import Inputs, coverage, get
 from loop.scorers.coverage import Coverage, exchanged, greedy
 from loop.scorers.d2 import Graph
 from loop.scorers.facility import half_cosine
-from loop.scorers.geometry import neighbours, place, unit
 from loop.scorers.herding import herd
 from loop.scorers.kcenter import farthest_first
 from loop.scorers.maxherding import similarity

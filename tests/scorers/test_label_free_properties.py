@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loop.errors import ConfigError, DataError
+from loop.geometry import median_distance, neighbours, place
 from loop.scorers import Inputs, get
 from loop.scorers.balanced import in_turn
-from loop.scorers.geometry import median_distance, neighbours, place
 from loop.select import tiebreak, top
 
 DETERMINISTIC = {

@@ -108,7 +108,7 @@ def neighbours(
 def _every_pair_once(
     x: Matrix, norms: Matrix, blocks: list[Block], index: NDArray[np.int64], distance: Matrix
 ) -> None:
-    from loop.scorers import neighbour_kernel as kernel
+    from loop import neighbour_kernel as kernel
 
     for i, (a, b) in enumerate(blocks):
         for c, d in blocks[i:]:
@@ -123,7 +123,7 @@ def _neighbours_of(
     shared: tuple[Matrix, Matrix, int, list[Block]], number: int
 ) -> tuple[NDArray[np.int64], Matrix]:
     """Those of one block of rows."""
-    from loop.scorers import neighbour_kernel as kernel
+    from loop import neighbour_kernel as kernel
 
     x, norms, k, blocks = shared
     a, b = blocks[number]
