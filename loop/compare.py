@@ -158,7 +158,8 @@ def extend(
 
     Pruning methods choose all ``budget`` images anew, as published; where they need training
     dynamics, those of ``trainer`` (default: the linear probe). Random numbers depend on the budget,
-    or on ``stream`` where one ranking has to be the same whatever the largest budget is.
+    or on ``stream`` where one ranking has to be the same whatever the largest budget is; those of
+    methods with a training run do not, so that (as published) one run serves every budget.
     """
     n, way = len(task.pool), kind(scorer)
     if way == "all labels":
@@ -166,7 +167,9 @@ def extend(
     covered = np.zeros(n, bool)
     covered[picks] = True
     # every method breaks ties, and starts, from the same seed: paired with random
-    rng = generator(seed, "select", budget if stream is None else stream, name)
+    if stream is None:
+        stream = 0 if "fit" in scorer.needs else budget
+    rng = generator(seed, "select", stream, name)
     ties = tiebreak(n, seed)
     if "probabilities" in scorer.needs and not len(picks):
         scores = generator(seed, "first picks").random(n)

@@ -11,6 +11,7 @@ from loop import scorers, train
 from loop.compare import draw, drawn, kind, labels_saved, paired, simulate, t_interval
 from loop.errors import ConfigError
 from loop.train import Task
+from loop.train.linear import Linear
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X.astype(np.float32), Y.astype(np.int64)
@@ -47,6 +48,21 @@ def test_cells_do_not_depend_on_what_is_skipped():
         other = whole[cell.method, cell.budget, cell.seed]
         np.testing.assert_array_equal(cell.picks, other.picks)
         assert cell.metrics == other.metrics
+
+
+def test_one_training_run_serves_every_budget_of_a_seed(monkeypatch):
+    """And all methods that learn from the same labels: pseudo-labels here, true ones there."""
+    runs, fit = [], Linear.dynamics
+
+    def counted(self, task, labels, rng):
+        runs.append(labels)
+        return fit(self, task, labels, rng)
+
+    monkeypatch.setattr(Linear, "dynamics", counted)
+    chosen = {name: scorers.get(name) for name in ("elfs", "aum", "el2n")}
+    task = Task(10, X[:300], X[600:700], Y[600:700])
+    list(simulate(task, Y[:300], chosen, (10, 20, 40), (0, 1), train.get("linear")))
+    assert len(runs) == 2 * 2
 
 
 @pytest.mark.parametrize("name", ["random", "zcore", "facility", "maxherding", "norm"])
