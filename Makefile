@@ -27,7 +27,7 @@ demo-label-studio: .venv/installed .venv-label-studio/installed
 
 test: .venv/installed-test .venv-label-studio/installed
 	$(MAKE) check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 	$(MAKE) test-oldest-sdk
 
 # What talks to Label Studio, once more with the oldest SDK that pyproject.toml allows.

@@ -51,15 +51,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for its groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, the tests of a file stay together, and so do those of the server."""
-    for item in items:
-        file = item.path.relative_to(ROOT)
-        one_server = file.is_relative_to("tests/label_studio")
-        item.add_marker(pytest.mark.xdist_group("server" if one_server else str(file)))
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Prints what tests measured, as they told ``record_property("measured", ...)``."""
     for report in terminalreporter.getreports("passed"):

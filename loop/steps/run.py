@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from db import queries
-from db.errors import Missing
+from db.errors import Missing, StaleRound
 from loop.encoders import short
 from loop.engine import LOCAL, Engine
 from loop.errors import NotReady
@@ -55,22 +55,30 @@ def run(
         where: the engine that embeds and scores.
 
     Raises:
+        StaleRound: another command moved the round on.
         LoopError, ConnectorError, DbError: what the failing step raised; nothing is lost.
     """
     watcher = watcher or Watcher()
     _prepare(project, watcher, where)
     while True:
         number, state = _where(project)
-        if (state == "labeled" and number == 0) or state == "compared":
-            if number:
-                report(project)
-            started = begin_round(project, budget if number >= _planned(project) else None)
-            budget = None if started and started > _planned(project) else budget
-            if started is None:
-                return Ended("done", f"all {number} rounds are done")
-            continue
-        name = "test images" if number == 0 else f"round {number}"
-        ended = _step(project, watcher, name, state, where)
+        try:
+            if (state == "labeled" and number == 0) or state == "compared":
+                if number:
+                    report(project)
+                started = begin_round(project, budget if number >= _planned(project) else None)
+                budget = None if started and started > _planned(project) else budget
+                ended = None if started else Ended("done", f"all {number} rounds are done")
+            else:
+                name = "test images" if number == 0 else f"round {number}"
+                ended = _step(project, watcher, name, state, where)
+        except NotReady:
+            if _where(project) == (number, state):
+                raise
+            raise StaleRound(
+                f"round {number} was {state!r} a moment ago: another command works on this "
+                "project. Nothing is lost; 'coreloop status' shows where it is"
+            ) from None
         if ended is not None:
             return ended
 

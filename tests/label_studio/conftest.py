@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import threading
@@ -34,7 +35,11 @@ def server(tmp_path_factory):
     if not command.is_file():
         pytest.skip(f"no Label Studio at {command}; 'make test' installs it")
     folder = tmp_path_factory.mktemp("label-studio")
-    running = start(folder, command, template=ROOT / ".build" / "label-studio")
+    template = ROOT / ".build" / "label-studio"
+    template.parent.mkdir(exist_ok=True)
+    with template.with_suffix(".lock").open("w") as lock:  # the first of several processes makes it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        running = start(folder, command, template=template)
     yield running
     running.stop()
 

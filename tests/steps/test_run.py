@@ -1,0 +1,41 @@
+"""run: beside another command, and in which order."""
+
+from __future__ import annotations
+
+import pytest
+
+from db.errors import StaleRound
+from loop.errors import NotReady
+from loop.steps import run as run_step
+from loop.steps.run import run
+from loop.steps.score import score
+from tests.conftest import rows
+
+
+@pytest.mark.parametrize(("step", "state"), [("begin_round", "labeled"), ("choose", "scored")])
+def test_a_round_that_another_command_moves_on_is_a_conflict(project, monkeypatch, step, state):
+    """Between the look at the round and the step: the other one takes the very same step."""
+    own = getattr(run_step, step)
+
+    def late(*args):
+        monkeypatch.setattr(run_step, step, own)
+        own(*args)
+        return own(*args)
+
+    monkeypatch.setattr(run_step, step, late)
+    with pytest.raises(StaleRound, match=f"was '{state}' a moment ago") as caught:
+        run(project)
+    assert caught.value.exit_code == 5
+    run(project)
+    assert rows(project, "SELECT number, state FROM round ORDER BY number")[-1] == (2, "compared")
+
+
+def test_a_step_that_is_not_ready_says_so(project, monkeypatch):
+    def not_now(*args):
+        raise NotReady("not now")
+
+    monkeypatch.setattr(run_step, "score", not_now)
+    with pytest.raises(NotReady, match="not now"):
+        run(project)
+    monkeypatch.setattr(run_step, "score", score)
+    assert run(project).why == "done"
