@@ -231,7 +231,7 @@ class Row:
 
     Attributes:
         mean, sd: accuracy over seeds.
-        interval: 95 % t-interval of the mean over seeds.
+        interval: 95 % t-interval of the mean over seeds, cut at 0 and 1.
         difference: mean paired difference to the reference, None for the reference itself.
         difference_interval: its 95 % t-interval over seeds.
         saved: labels the reference needs for this accuracy, minus ``budget``; None where the
@@ -283,7 +283,7 @@ def paired(
                     method, kinds.get(method, ""), budget,
                     float(numbers.mean()),
                     float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0,
-                    t_interval(numbers),
+                    _shares(t_interval(numbers)),
                     float(gaps.mean()) if other else None,
                     t_interval(gaps) if other else (0.0, 0.0),
                     labels_saved(reference, budget, float(numbers.mean())) if other else None,
@@ -304,6 +304,12 @@ def t_interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float,
         t.ppf(0.5 + level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     )
     return mean - half, mean + half
+
+
+def _shares(interval: tuple[float, float]) -> tuple[float, float]:
+    """Without what no accuracy can be: above 1, or below 0."""
+    low, high = interval
+    return max(low, 0.0), min(high, 1.0)
 
 
 def labels_saved(

@@ -119,6 +119,12 @@ def test_t_interval_agrees_with_scipy():
     assert t_interval(values) == pytest.approx(expected)
 
 
+def test_no_interval_goes_beyond_what_an_accuracy_can_be():
+    wide = {("random", 10, 0): 0.02, ("random", 10, 1): 0.99, ("random", 10, 2): 1.0}
+    (row,) = paired(wide, {})
+    assert row.interval == (0.0, 1.0)
+
+
 def test_t_interval_covers():
     rng = np.random.default_rng(0)
     hits = sum(low < 1 < high for low, high in (t_interval(rng.normal(1, 2, 5))

@@ -253,5 +253,4 @@ def run(folder: Path, as_json: bool, budget: int | None, engine: str) -> None:
     say(ended.message)
     if ended.url:
         say(f"label here: {ended.url}")
-    say("next: coreloop run, when people have labelled" if ended.why == "waiting"
-        else "next: coreloop status, or coreloop run --budget 100 for one more round")  # fmt: skip
+    say(f"next: {ended.next}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy.orm import Session
+
 from db import queries
 from db.models import Round
 from db.state import log
@@ -31,9 +33,7 @@ def begin_round(project: Project, budget: int | None = None) -> int | None:
             if number > len(budgets):
                 return None
             budget = budgets[number - 1]
-        left = queries.item_count(session, pool.id, "pool") - len(
-            queries.picked_rows(session, pool.id)
-        )
+        left = _left(session, pool.id)
         if budget > left:
             raise DataError(
                 f"round {number} asks for {budget} images, only {left} are left to pick; "
@@ -47,3 +47,15 @@ def begin_round(project: Project, budget: int | None = None) -> int | None:
         )  # fmt: skip
         log(session, "plan", f"{budget} images to label", round=number)
         return number
+
+
+def one_more(session: Session, project: Project, pool_id: int) -> str:
+    """What to type for a round beyond the planned ones, of the last one's size; nothing once every
+    image of the pool is picked."""
+    size = min(project.config.selection.budgets[-1], _left(session, pool_id))
+    return f"for one more round: coreloop run --budget {size}" if size else ""
+
+
+def _left(session: Session, pool_id: int) -> int:
+    """Images of the pool that no round has picked."""
+    return queries.item_count(session, pool_id, "pool") - len(queries.picked_rows(session, pool_id))

@@ -34,7 +34,8 @@ COMPARED = "compared"
 def compare(
     project: Project, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[Row]:
-    """Runs what is missing for the current round, cell by cell, and moves the round on.
+    """Runs what is missing for the current round, cell by cell, and moves the round on. What is
+    compared already is only read.
 
     Raises:
         NotReady: the round is not trained.
@@ -43,6 +44,10 @@ def compare(
     config = project.config
     methods = _methods(project)
     trainer = train.get(config.training.trainer, **config.training.params)
+    with reading(project) as records, records.read() as session:
+        newest = queries.newest_round(session, queries.the_pool(session).id)
+    if newest is not None and newest.state == "compared":
+        return comparison_rows(project)
     with writing(project) as records:
         with records.read() as session:
             pool = queries.the_pool(session)

@@ -11,7 +11,7 @@ from loop.encoders import short
 from loop.engine import LOCAL, Engine
 from loop.errors import NotReady
 from loop.project import Project
-from loop.steps.begin import begin_round
+from loop.steps.begin import begin_round, one_more
 from loop.steps.compare import compare
 from loop.steps.embed import embed
 from loop.steps.opened import reading
@@ -34,10 +34,11 @@ class Watcher:
 
 @dataclass(frozen=True)
 class Ended:
-    """Why ``run`` ended: ``waiting`` for people, or ``done``."""
+    """Why ``run`` ended: ``waiting`` for people, or ``done``; and what to type ``next``."""
 
     why: str
     message: str
+    next: str
     url: str | None = None
     rounds: list[int] = field(default_factory=list)
 
@@ -68,7 +69,7 @@ def run(
                     report(project)
                 started = begin_round(project, budget if number >= _planned(project) else None)
                 budget = None if started and started > _planned(project) else budget
-                ended = None if started else Ended("done", f"all {number} rounds are done")
+                ended = None if started else _done(project, number)
             else:
                 name = "test images" if number == 0 else f"round {number}"
                 ended = _step(project, watcher, name, state, where)
@@ -115,7 +116,7 @@ def _step(project: Project, watcher: Watcher, name: str, state: str, where: Engi
             text = f"{name}: {done} of {pulled.picked} images answered"
             if pulled.gone:
                 text += f"; {pulled.gone} tasks were deleted, 'coreloop push' sends them again"
-            return Ended("waiting", text, pulled.url)
+            return Ended("waiting", text, "coreloop run, when people have labelled", pulled.url)
     elif state == "labeled":
         watcher.begin(f"{name}: training")
         train(project)
@@ -123,6 +124,13 @@ def _step(project: Project, watcher: Watcher, name: str, state: str, where: Engi
         watcher.begin(f"{name}: comparing with {', '.join(project.config.compare.baselines)}")
         compare(project, on_progress=watcher.progress)
     return None
+
+
+def _done(project: Project, number: int) -> Ended:
+    with reading(project) as records, records.read() as session:
+        more = one_more(session, project, queries.the_pool(session).id)
+    following = "; ".join(filter(None, ["coreloop status", more]))
+    return Ended("done", f"all {number} rounds are done", following)
 
 
 def _where(project: Project) -> tuple[int, str]:

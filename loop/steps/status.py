@@ -14,6 +14,7 @@ from db.models import Batch, Event, Run
 from loop.encoders import short
 from loop.project import Project
 from loop.secrets import origin
+from loop.steps.begin import one_more
 from loop.steps.labels import Outstanding, outstanding_by_round
 from loop.steps.opened import next_command, reading
 from loop.steps.remote import gone_by_round
@@ -90,7 +91,8 @@ def status(project: Project) -> Status:
         following = next_command(newest) if newest else "coreloop run"
         planned = len(project.config.selection.budgets)
         if newest and newest.state == "compared" and newest.number >= planned:
-            following = "coreloop report; for one more round: coreloop run --budget 100"
+            more = one_more(session, project, pool.id)
+            following = "; ".join(filter(None, ["coreloop report", more]))
         return Status(
             pool.name, str(project.root), queries.counts(session, pool.id), lines,
             settings(project), troubles, events[::-1], following,

@@ -7,8 +7,10 @@ import pytest
 from db.errors import StaleRound
 from loop.errors import NotReady
 from loop.steps import run as run_step
+from loop.steps.compare import compare, comparison_rows
 from loop.steps.run import run
 from loop.steps.score import score
+from loop.steps.status import status
 from tests.conftest import rows
 
 
@@ -39,3 +41,19 @@ def test_a_step_that_is_not_ready_says_so(project, monkeypatch):
         run(project)
     monkeypatch.setattr(run_step, "score", score)
     assert run(project).why == "done"
+
+
+def test_the_end_says_what_one_more_round_can_ask_for(project):
+    """No more than what is left: 48 images, of which two rounds took 6 each."""
+    assert run(project).next == "coreloop status; for one more round: coreloop run --budget 6"
+    assert run(project, budget=32).why == "done"
+    assert status(project).next.endswith("coreloop run --budget 4")
+    assert run(project, budget=4).next == "coreloop status"
+    assert status(project).next == "coreloop report"
+
+
+def test_what_is_compared_can_be_looked_at_again(project):
+    run(project)
+    before = rows(project, "SELECT * FROM run")
+    assert compare(project) == comparison_rows(project)
+    assert rows(project, "SELECT * FROM run") == before
