@@ -72,8 +72,7 @@ def main() -> None:
     parser.add_argument("--preset", default="fast", choices=["fast", "paper"])
     parser.add_argument("--steps", type=int, default=0, help="equal iterations, e.g. 40000")
     parser.add_argument("--minutes", type=float, default=0, help="stop after so long; 0: never")
-    parser.add_argument("--model", default="", help="resnet18, or timm:<name>")
-    parser.add_argument("--small", action="store_true", help="for a CPU: ResNet-10-T, 200 steps")
+    parser.add_argument("--model", default="resnet18", help="for a CPU: timm:test_resnet")
     parser.add_argument("--pool", type=int, default=0, help="images to draw from the pool; 0: all")
     chosen = parser.parse_args()
 
@@ -87,13 +86,10 @@ def main() -> None:
     share = min(1.0, chosen.pool / n) if chosen.pool else 1.0
     drawn = round(n * share)
     kept = [float(part) for part in chosen.kept.split(",")]
-    model = chosen.model or ("timm:resnet10t" if chosen.small else "resnet18")
     params = {"preset": chosen.preset, "steps": chosen.steps}
-    if chosen.small:
-        params = {"preset": chosen.preset, "steps": chosen.steps or 200, "batch": 32}
     grid = Grid(
         all_methods(chosen.methods.split(",")), [max(1, round(drawn * k)) for k in kept],
-        chosen.seeds, model, params, share=share,
+        chosen.seeds, chosen.model, params, share=share,
     )  # fmt: skip
     end = time.monotonic() + chosen.minutes * 60 if chosen.minutes else float("inf")
 
@@ -116,7 +112,7 @@ def main() -> None:
         print(f"| {name}{star} | " + " | ".join(cells) + " |")
     device = resolve("auto")
     print(f"\nMean and standard deviation over {chosen.seeds} seeds, %; * sees all labels.")
-    print(f"{model}, {params}, {hardware(device)}, {versions()}")
+    print(f"{chosen.model}, {params}, {hardware(device)}, {versions()}")
 
 
 def pool_size(project: Project) -> int:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 PAD = 4
+PREDICT = 512
 
 
 def build(name: str, classes: int, checkpoint: str = "") -> torch.nn.Module:
@@ -115,19 +116,22 @@ def augment(batch: torch.Tensor) -> torch.Tensor:
 
 
 def predict(
-    net: torch.nn.Module, images: NDArray[np.uint8], device: str, batch: int = 512
+    net: torch.nn.Module, images: NDArray[np.uint8], device: str, mirror: bool = False
 ) -> NDArray[np.float64]:
-    """(N, C) float64 probabilities of (N, H, W, 3) uint8 images, no augmentation."""
+    """(N, C) float64 probabilities of (N, H, W, 3) uint8 images as they are; with ``mirror`` the
+    mean of those and of the mirror images'."""
     import torch
 
     net.eval()
     out = []
     with torch.inference_mode():
-        for start in range(0, len(images), batch):
-            part = torch.from_numpy(images[start : start + batch]).to(device).permute(0, 3, 1, 2)
+        for start in range(0, len(images), PREDICT):
+            part = torch.from_numpy(images[start : start + PREDICT]).to(device).permute(0, 3, 1, 2)
+            views = torch.stack([part, part.flip(3)]) if mirror else part[None]
             with torch.autocast(device.split(":")[0], torch.bfloat16, enabled="cuda" in device):
-                z = net(normalise(part))
-            out.append(torch.softmax(z.double(), dim=1).cpu().numpy())
+                z = net(normalise(views.flatten(0, 1)))
+            p = torch.softmax(z.double(), dim=1).unflatten(0, (len(views), -1)).mean(dim=0)
+            out.append(p.cpu().numpy())
     if not out:
         raise DataError("there is no test image; set 'test' under [pool]")
     return np.concatenate(out)

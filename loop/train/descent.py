@@ -1,6 +1,6 @@
-"""Stochastic gradient descent of a network on images that stay on the device as uint8; flips and
-shifts happen there, a batch at a time. The same code runs on CUDA (bf16, channels-last) and on the
-CPU (float32), on one device or several.
+"""Gradient descent of a network on images that stay on the device as uint8; flips and shifts happen
+there, a batch at a time. The same code runs on CUDA (bf16, channels-last) and on the CPU (float32),
+on one device or several.
 
 Each epoch draws from a seed of its own, so a run that goes on after a kill takes the same steps.
 """
@@ -28,7 +28,8 @@ MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class Plan:
-    """Length and schedule of one run; ``warm`` is the share of steps that the rate rises."""
+    """Length, schedule and optimiser of one run: SGD, or Muon where ``muon``. ``warm`` is the share
+    of steps that the rate rises."""
 
     epochs: int
     batch: int
@@ -37,6 +38,7 @@ class Plan:
     warm: float
     smoothing: float
     decay: float
+    muon: bool = False
 
     def factor(self, step: int) -> float:
         """Learning-rate factor: linear up, then a cosine (paper) or a line (fast) to 0."""
@@ -87,14 +89,11 @@ class Descent:
         if lane.count > 1 and lane.device.type == "cuda":
             net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)
         net = net.to(device=lane.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        sgd = torch.optim.SGD(
-            net.parameters(), lr=self.plan.rate, momentum=MOMENTUM, nesterov=True,
-            weight_decay=self.plan.decay, fused=lane.device.type == "cuda",
-        )  # fmt: skip
+        optimiser = _optimiser(net, self.plan, fused=lane.device.type == "cuda")
         dynamics = Dynamics(self.labels) if self.record else None
         kept = Checkpoint(self.unfinished if lane.number == 0 else None)
-        first = self._go_on(net, sgd, dynamics)
-        run, step = lane.ready(torch.compile(net) if self.compile else net, sgd)
+        first = self._go_on(net, optimiser, dynamics)
+        run, step = lane.ready(torch.compile(net) if self.compile else net, optimiser)
         rows = torch.from_numpy(np.flatnonzero(self.labels >= 0))
         images = torch.from_numpy(self.pixels).to(lane.device).permute(0, 3, 1, 2).contiguous()
         target = torch.from_numpy(self.labels)[rows].to(lane.device)
@@ -104,7 +103,7 @@ class Descent:
             if dynamics is not None:
                 dynamics.update(self._everywhere(logits))
             if kept.due() and epoch + 1 < self.plan.epochs:
-                kept.save(_state(epoch + 1, net, sgd, dynamics))
+                kept.save(_state(epoch + 1, net, optimiser, dynamics))
         recorded = {} if dynamics is None else dynamics.state()
         weights = {f"net.{name}": value.cpu().numpy() for name, value in net.state_dict().items()}
         return weights | {f"dynamics.{name}": value for name, value in recorded.items()}
@@ -113,7 +112,7 @@ class Descent:
         self,
         lane: Lane,
         run: Any,
-        sgd: Any,
+        optimiser: Any,
         images: torch.Tensor,
         target: torch.Tensor,
         epoch: int,
@@ -132,16 +131,16 @@ class Descent:
             parts[-2:] = [torch.cat(parts[-2:])]
         for number, part in enumerate(parts, first):
             mine = part[lane.number :: lane.count]
-            for group in sgd.param_groups:
+            for group in optimiser.param_groups:
                 group["lr"] = self.plan.rate * self.plan.factor(number)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 z = run(augment(normalise(images[mine])))
             loss = torch.nn.functional.cross_entropy(
                 z.float(), target[mine], label_smoothing=self.plan.smoothing
             )
-            sgd.zero_grad(set_to_none=True)
+            optimiser.zero_grad(set_to_none=True)
             lane.backward(loss)
-            sgd.step()
+            optimiser.step()
             total += loss.detach()
             logits[mine] = z.detach().float()  # stays on the device: no wait per batch
         if not bool(torch.isfinite(lane.total(total))):
@@ -151,13 +150,13 @@ class Descent:
             )
         return lane.total(logits)
 
-    def _go_on(self, net: Any, sgd: torch.optim.Optimizer, dynamics: Dynamics | None) -> int:
+    def _go_on(self, net: Any, optimiser: torch.optim.Optimizer, dynamics: Dynamics | None) -> int:
         """The number of epochs that are done; their state is put in place."""
         state = Checkpoint(self.unfinished).load()
         if state is None:
             return 0
         net.load_state_dict(state["net"])
-        sgd.load_state_dict(state["sgd"])
+        optimiser.load_state_dict(state["optimiser"])
         if dynamics is not None:
             dynamics.restore({name: value.numpy() for name, value in state["dynamics"].items()})
         return int(state["epoch"])
@@ -168,13 +167,26 @@ class Descent:
         return whole
 
 
+def _optimiser(net: torch.nn.Module, plan: Plan, fused: bool) -> torch.optim.Optimizer:
+    import torch
+
+    from loop.train.muon import Muon
+
+    if plan.muon:
+        return Muon(net, plan.rate, plan.decay, fused)
+    return torch.optim.SGD(
+        net.parameters(), lr=plan.rate, momentum=MOMENTUM, nesterov=True, weight_decay=plan.decay,
+        fused=fused,
+    )  # fmt: skip
+
+
 def _state(
-    epoch: int, net: torch.nn.Module, sgd: torch.optim.Optimizer, dynamics: Dynamics | None
+    epoch: int, net: torch.nn.Module, optimiser: torch.optim.Optimizer, dynamics: Dynamics | None
 ) -> dict[str, Any]:
     import torch
 
     recorded = {} if dynamics is None else dynamics.state()
     return {
-        "epoch": epoch, "net": net.state_dict(), "sgd": sgd.state_dict(),
+        "epoch": epoch, "net": net.state_dict(), "optimiser": optimiser.state_dict(),
         "dynamics": {name: torch.from_numpy(value) for name, value in recorded.items()},
     }  # fmt: skip

@@ -32,7 +32,7 @@ class Lane(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def ready(self, net: Any, sgd: torch.optim.Optimizer) -> tuple[Any, Any]:
+    def ready(self, net: Any, optimiser: torch.optim.Optimizer) -> tuple[Any, Any]:
         """Network and optimiser as they are to be called; gradients are averaged over lanes."""
         ...
 
@@ -51,8 +51,8 @@ class Alone:
     number: int = 0
     count: int = 1
 
-    def ready(self, net: Any, sgd: torch.optim.Optimizer) -> tuple[Any, Any]:
-        return net, sgd
+    def ready(self, net: Any, optimiser: torch.optim.Optimizer) -> tuple[Any, Any]:
+        return net, optimiser
 
     def backward(self, loss: torch.Tensor) -> None:
         loss.backward()
@@ -79,8 +79,8 @@ class Shared:
     def device(self) -> torch.device:
         return self.fabric.device
 
-    def ready(self, net: Any, sgd: torch.optim.Optimizer) -> tuple[Any, Any]:
-        return tuple(self.fabric.setup(net, sgd))  # type: ignore[return-value]
+    def ready(self, net: Any, optimiser: torch.optim.Optimizer) -> tuple[Any, Any]:
+        return tuple(self.fabric.setup(net, optimiser))  # type: ignore[return-value]
 
     def backward(self, loss: torch.Tensor) -> None:
         self.fabric.backward(loss)

@@ -4,7 +4,8 @@ timm or torchvision model, from random weights or a checkpoint. The last epoch c
 Presets: ``paper`` is the protocol of the coreset papers, SGD 0.1, Nesterov 0.9, weight decay 5e-4,
 cosine to 0, batch 128, 200 epochs, random crop with pad 4 and flip (voxel51/zcore core/train;
 ``steps`` = 40,000 gives the equal-iteration protocol of CCS); ``fast`` trains 20 epochs, at least
-400 steps, with a triangular schedule and label smoothing.
+400 steps, with Muon, a triangular schedule and label smoothing, and averages the probabilities of
+an image with those of its mirror image.
 """
 
 from __future__ import annotations
@@ -79,12 +80,15 @@ class Network(Trainer):
     ) -> Trained:
         net, _, notes = self._fit(task, labels, rng)
         device = resolve(task.device)
-        test = predict(net, _images(task.test_images), device)
+        mirror = self.preset == "fast"
+        test = predict(net, _images(task.test_images), device, mirror)
         return Trained(
             metrics=measure(test, task.test_labels, rng=np.random.default_rng(0)),
             test_probabilities=test,
             pool_probabilities=(
-                predict(net, _images(task.pool_images), device) if pool_probabilities else None
+                predict(net, _images(task.pool_images), device, mirror)
+                if pool_probabilities
+                else None
             ),
             notes=notes,
         )
@@ -163,8 +167,8 @@ class Network(Trainer):
         if self.steps:
             epochs = -(-self.steps // each)
         return Plan(
-            epochs, batch, self.rate or (0.1 if paper else 0.2), epochs * each,
-            warm=0.0 if paper else 0.2, smoothing=0.0 if paper else 0.1, decay=self.decay,
+            epochs, batch, self.rate or 0.1, epochs * each, warm=0.0 if paper else 0.2,
+            smoothing=0.0 if paper else 0.1, decay=self.decay, muon=not paper,
         )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
-"""Training images a second on the best device here, and what of it augmentation and bookkeeping
-take: the trainer's epochs against bare steps (forward, backward, SGD) on one batch that lies ready.
+"""Training images a second on the best device here, and what of it augmentation, bookkeeping and
+Muon take: the trainer's epochs against bare steps (forward, backward, SGD) on one batch that lies
+ready.
 
     pytest tests/benchmarks/test_train_speed.py --benchmark-only -s
 """
@@ -10,6 +11,7 @@ import sys
 import time
 
 import numpy as np
+import pytest
 import torch
 
 from loop.device import resolve
@@ -55,23 +57,25 @@ def bare():
     return steps
 
 
-def epochs(count):
-    plan = Plan(count, BATCH, 0.1, count * N // BATCH, 0.2, 0.1, 5e-4)
+def epochs(count, muon):
+    plan = Plan(count, BATCH, 0.1, count * N // BATCH, 0.2, 0.1, 5e-4, muon)
     Descent(plan, MODEL, "", PIXELS, LABELS, 10, 0)(Alone(DEVICE))
 
 
-def test_augmentation_and_bookkeeping(benchmark):
+@pytest.mark.parametrize("muon", [False, True], ids=["sgd", "muon"])
+def test_what_comes_on_top_of_bare_steps(benchmark, muon):
     steps = bare()
-    seconds(lambda: epochs(1))
+    seconds(lambda: epochs(1, muon))
     measured = []
     for _ in range(ROUNDS):
-        one = seconds(lambda: epochs(1))
-        measured.append((seconds(steps), seconds(lambda: epochs(3)) - one))
+        one = seconds(lambda: epochs(1, muon))
+        measured.append((seconds(steps), seconds(lambda: epochs(3, muon)) - one))
     alone, two_epochs = np.median(measured, axis=0)
     benchmark.pedantic(steps, rounds=1)
     print(
-        f"\n  {MODEL}, 32 x 32, batches of {BATCH}, {device_name()}: {2 * N / two_epochs:,.0f} "
-        f"images/s, bare steps {N / alone:,.0f}, ratio {2 * alone / two_epochs:.2f}",
+        f"\n  {MODEL}, {'Muon' if muon else 'SGD'}, 32 x 32, batches of {BATCH}, {device_name()}: "
+        f"{2 * N / two_epochs:,.0f} images/s, bare steps {N / alone:,.0f}, ratio "
+        f"{2 * alone / two_epochs:.2f}",
         file=sys.stderr,
     )
     assert 2 * alone / two_epochs > 0.5

@@ -36,7 +36,7 @@ def test_table_in_pieces(tmp_path):
         sys.executable, str(EXAMPLE), str(digits(tmp_path / "digits.parquet")),
         "--encoder", "pixels",
         "--folder", str(tmp_path / "cells"), "--methods", "el2n", "--kept", "0.2,0.5",
-        "--seeds", "1", "--small", "--steps", "20", "--pool", "60",
+        "--seeds", "1", "--model", "timm:test_resnet", "--steps", "20", "--pool", "60",
     ]  # fmt: skip
     first = subprocess.run([*command, "--minutes", "0.0001"], capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
