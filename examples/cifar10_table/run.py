@@ -5,7 +5,7 @@ script can be stopped and started again, run in pieces (--minutes), and given mo
 One trainer for all: a ResNet-18 of the same preset, last epoch, no score-weighted loss.
 
     python examples/cifar10_table/run.py cifar10.parquet --minutes 9     # again until complete
-    python examples/cifar10_table/run.py cifar10.parquet --small         # CPU: another problem!
+    python examples/cifar10_table/run.py cifar10.parquet --model timm:test_resnet --jobs 2    # CPU
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from loop import config
 from loop.device import resolve
+from loop.engine import Local
 from loop.project import Project, find
 from loop.steps.embed import embed
 from loop.steps.init import init
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=0, help="stop after so long; 0: never")
     parser.add_argument("--model", default="resnet18", help="for a CPU: timm:test_resnet")
     parser.add_argument("--pool", type=int, default=0, help="images to draw from the pool; 0: all")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; on a CPU one per core")
     chosen = parser.parse_args()
 
     from loop.cli.setup import found_classes
@@ -99,7 +101,7 @@ def main() -> None:
             raise OutOfTime
 
     try:
-        rows = simulate(project, grid, on_progress=progress)
+        rows = simulate(project, grid, where=Local(chosen.jobs), on_progress=progress)
     except OutOfTime:
         print("time is up; run the same command again to go on")
         return
