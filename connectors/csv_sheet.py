@@ -19,6 +19,8 @@ from connectors.base import Annotation, Batch, Item, Progress, Rejected
 
 COLUMNS = ("key", "image", "label")
 SKIP = "skip"
+SHOWN = 10
+"""Wrong lines that one message names."""
 
 
 @dataclass
@@ -67,35 +69,35 @@ class CsvSheet:
         return {row["key"]: f"{sheet.name}:{line}" for line, row in self._rows(sheet)}
 
     def inventory(self) -> Mapping[str, int]:
-        """Lines per item key in all sheets."""
-        return Counter(row["key"] for sheet in self._originals() for _, row in self._rows(sheet))
+        """Sheets per item key; a line that was copied within its sheet is no second task."""
+        return Counter(
+            key
+            for sheet in self._originals()
+            for key in {row["key"] for _, row in self._rows(sheet)}
+        )
 
     def pull(self, since: str | None) -> Iterator[Annotation]:
-        """Every filled-in line of every sheet.
+        """Every image with an answer in every sheet.
 
         Raises:
-            Rejected: a label is no class, or a column is missing; names sheet and line.
+            Rejected: a label is no class, an image has two answers in one sheet, a column is
+                missing, or it is no text; names the sheet and each line. Nothing of that sheet is
+                yielded.
         """
         self.present = {}
         for sheet in sorted(self.folder.glob("*.csv")):
             who = sheet.stem.partition(".")[2] or "sheet"
             saved = sheet.stat().st_mtime_ns
             at = datetime.fromtimestamp(saved / 1e9, UTC)
-            for line, row in self._rows(sheet):
-                label = (row["label"] or "").strip()
-                name = row["key"] if who == "sheet" else f"{row['key']} {who}"
-                self.present.setdefault(row["key"], set()).update([name] if label else [])
+            for key, label in self._answers(sheet).items():
+                name = key if who == "sheet" else f"{key} {who}"
+                self.present.setdefault(key, set()).update([name] if label else [])
                 if not label:
                     continue
-                if label != SKIP and label not in self.classes:
-                    raise Rejected(
-                        f"{sheet.name} line {line}: {label!r} is no class; one of "
-                        f"{', '.join(self.classes)}, or {SKIP!r}"
-                    )
                 yield Annotation(
                     id=name,
                     version=str(saved),
-                    key=row["key"],
+                    key=key,
                     annotator=who,
                     label=None if label == SKIP else label,
                     cancelled=label == SKIP,
@@ -113,6 +115,35 @@ class CsvSheet:
         skipped = sum(SKIP in words and words <= {"", SKIP} for words in said.values())
         return Progress(len(said), done, skipped, url=str(self.folder))
 
+    def _answers(self, sheet: Path) -> dict[str, str]:
+        """Item key -> what its line says, or nothing. Raises Rejected with all that is wrong."""
+        said: dict[str, tuple[str, int]] = {}
+        wrong: list[str] = []
+        for line, row in self._rows(sheet):
+            label = (row["label"] or "").strip()
+            before, where = said.get(row["key"], ("", 0))
+            if label and label != SKIP and label not in self.classes:
+                wrong.append(f"line {line}: {label!r} is no class{self._meant(label)}")
+            elif label and before and label != before:
+                wrong.append(f"lines {where} and {line}: one image, {before!r} and {label!r}")
+            if not before:
+                said[row["key"]] = (label, line)
+        if wrong:
+            more = [f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
+            raise Rejected(
+                "\n".join(
+                    [f"{sheet.name}: nothing was read from this sheet; mend and pull again",
+                     *(f"  {text}" for text in [*wrong[:SHOWN], *more]),
+                     f"  classes: {', '.join(self.classes)}, or {SKIP!r}"]
+                )
+            )  # fmt: skip
+        return {key: label for key, (label, _) in said.items()}
+
+    def _meant(self, label: str) -> str:
+        """A hint where only capital letters differ."""
+        found = [name for name in self.classes if name.casefold() == label.casefold()]
+        return f" (did you mean {found[0]!r}?)" if found else ""
+
     def _originals(self) -> list[Path]:
         """The sheets that ``push`` wrote."""
         return [sheet for sheet in sorted(self.folder.glob("*.csv")) if "." not in sheet.stem]
@@ -122,12 +153,19 @@ class CsvSheet:
 
     @staticmethod
     def _rows(sheet: Path) -> Iterator[tuple[int, dict[str, str]]]:
-        with sheet.open(newline="", encoding="utf-8-sig") as file:
-            text = file.read()
+        try:
+            text = sheet.read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise Rejected(
+                f"{sheet.name} is not UTF-8 (byte {error.start}); save it again as 'CSV UTF-8'"
+            ) from None
         # spreadsheet programs of some countries write semicolons
         delimiter = ";" if text.split("\n", 1)[0].count(";") >= 2 else ","
-        table = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+        table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
         missing = [name for name in COLUMNS if name not in (table.fieldnames or [])]
         if missing:
             raise Rejected(f"{sheet.name}: the column {missing[0]!r} is missing; put it back")
-        yield from enumerate(table, 2)
+        try:
+            yield from enumerate(table, 2)
+        except csv.Error as error:
+            raise Rejected(f"{sheet.name} line {table.line_num}: {error}") from None

@@ -95,6 +95,11 @@ def publish(project: Project) -> None:
     draft.replace(file)
 
 
+def withdraw(project: Project) -> None:
+    """Takes the config file away again: ``init`` may be repeated."""
+    (project.root / settings.FILE).unlink(missing_ok=True)
+
+
 def find(start: Path) -> Project:
     """The project in ``start`` or the nearest folder above it.
 

@@ -31,12 +31,16 @@ from loop.cli.output import (
               show_default=True, help="Who answers.")  # fmt: skip
 @click.option("--url", default="", help="Label Studio address (or LABEL_STUDIO_URL).")
 @click.option("--budgets", default="50,50,100", show_default=True, help="Labels per round.")
-@click.option("--test", "test_size", default=200, show_default=True, help="Random test images.")
+@click.option("--test", "test_size", default=200, show_default=True,
+              help="Random test images, a fifth of all at most.")  # fmt: skip
+@click.option("--test-images", default="", type=click.Path(),
+              help="Test on this folder instead; its sub-folders are the classes.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Everything random derives from it.")
 @json_option
 def init(
     folder: Path, images: str, classes: str, labelled: bool, encoder: str, scorer: str,
-    labeler: str, url: str, budgets: str, test_size: int, seed: int, as_json: bool,
+    labeler: str, url: str, budgets: str, test_size: int, test_images: str, seed: int,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Make a project in FOLDER from images that exist; scans them at once.
 
@@ -44,23 +48,34 @@ def init(
     Example: coreloop init photos --images ~/photos --classes cat,dog \\
                  --labeler label-studio --url http://127.0.0.1:8080
     """
+    from connectors.base import SourceError
     from loop import config as settings
+    from loop.errors import ConfigError, DataError
+    from loop.project import withdraw
+    from loop.steps.init import check_names
     from loop.steps.init import init as step
     from loop.steps.scan import scan
 
     path = Path(images).expanduser().resolve()
+    tests = Path(test_images).expanduser().resolve() if test_images else None
     names = [name.strip() for name in classes.split(",") if name.strip()]
     values: dict[str, Any] = {
         "project": {"name": folder.resolve().name, "classes": names or found_classes(path),
                     "seed": seed},
         "pool": {"source": "parquet" if path.suffix == ".parquet" else "folder",
-                 "path": str(path), "labelled": labelled, "test": test_size},
+                 "path": str(path), "labelled": labelled, "test": test_size,
+                 "test_path": str(tests or "")},
         "encoder": encoder,
         "selection": {"scorer": scorer, "budgets": whole_numbers(budgets, "--budgets")},
         "labeler": {"kind": labeler, "url": url},
     }  # fmt: skip
     config = settings.check(values, "init")
     check_names(config)
+    for what in filter(None, (path, tests)):
+        if not what.exists():
+            raise SourceError(f"there is no {what}; say where the images are")
+    if labelled and names and (unnamed := sorted(set(found_classes(path)) - set(names))):
+        raise ConfigError(f"images are labelled {', '.join(unnamed)} too; add that to --classes")
     project = step(folder, config)
     with bar() as (begin, progress):
         begin("scanning images")
@@ -71,27 +86,21 @@ def init(
             seen += n
             progress(seen, 0)
 
-        found = scan(project, count)
+        try:
+            found = scan(project, count)
+        except (SourceError, DataError):
+            withdraw(project)
+            raise
     if as_json:
         print_json({"root": str(project.root), **asdict(found)})
         return
-    say(f"{found.images} images, {found.test} of them held out for testing")
+    fifth = " (a fifth, the most there may be)" if found.test < test_size and not tests else ""
+    say(f"{found.images} images, {found.test} of them held out for testing{fifth}")
     if found.duplicates or found.unreadable:
         say(f"{found.duplicates} further copies, {len(found.unreadable)} unreadable (skipped)")
     for uri, reason in found.unreadable[:10]:
         say(f"  {uri}: {reason}")
     say(f"next: cd {folder} && coreloop run")
-
-
-def check_names(config: Any) -> None:
-    """Scorer, trainer, encoder and baselines exist. Raises ConfigError with the nearest name."""
-    from loop import encoders, scorers, train
-
-    scorers.get(config.selection.scorer, **config.selection.params)
-    train.get(config.training.trainer, **config.training.params)
-    encoders.check(config.encoder)
-    for name in config.compare.baselines:
-        scorers.load(name)
 
 
 def found_classes(path: Path) -> list[str]:

@@ -164,9 +164,9 @@ def pull(folder: Path, as_json: bool, close: bool, full: bool, watch: float | No
         if done.foreign or done.unknown_class:
             text += f"\nignored: {done.foreign} foreign, {done.unknown_class} of an unknown class"
         if done.gone or done.twice:
-            text += f"\non the other side: {done.gone} deleted, {done.twice} labelled twice"
+            text += f"\nof the images sent: {done.gone} missing there, {done.twice} there twice"
         if done.complete:
-            text += "\nnext: coreloop train"
+            text += f"\nnext: coreloop {'train' if done.round else 'run'}"
         elif done.url:
             text += f"\nlabel here: {done.url}"
         _answer(as_json, asdict(done), text)

@@ -55,7 +55,7 @@ def confusion(facts: Facts) -> str:
     assert facts.metrics is not None
     table = np.array(facts.metrics["confusion"], dtype=float)
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    names = [name if len(name) <= 14 else name[:13] + "…" for name in facts.classes]
+    names = [name if len(name) <= 14 else name[:13] + "…" for name in facts.classes[: len(table)]]
     side = min(6.5, 1.6 + 0.38 * len(names))
     figure, axes = _figure(side + 0.6, side)
     axes.imshow(share, cmap="GnBu", vmin=0, vmax=1)

@@ -14,6 +14,7 @@ from db.models import Array
 from loop import encoders
 from loop.device import resolve
 from loop.project import Project, find
+from loop.steps.init import check_names
 from loop.steps.opened import reading, source
 
 
@@ -42,6 +43,7 @@ def doctor(folder: Path, *, deep: bool = False, mend: bool = False) -> list[Chec
     if mend:
         checks.append(_check("repair", lambda: _repair(project)))
     checks += [
+        _check("names", lambda: _names(project)),
         _check("database", lambda: _database(project)),
         _check("images", lambda: _images(project)),
         _check("encoder", lambda: _encoder(project)),
@@ -56,6 +58,11 @@ def _check(name: str, look: Callable[[], str]) -> Check:
         return Check(name, True, look())
     except Exception as error:  # a failing check is a finding, of whatever kind
         return Check(name, False, str(error) or type(error).__name__)
+
+
+def _names(project: Project) -> str:
+    check_names(project.config)
+    return "scorer, trainer and baselines exist"
 
 
 def _device() -> str:

@@ -9,6 +9,17 @@ from loop.config import Config
 from loop.project import Project, prepare, publish
 
 
+def check_names(config: Config) -> None:
+    """Scorer, trainer, encoder and baselines exist. Raises ConfigError with the nearest name."""
+    from loop import encoders, scorers, train
+
+    scorers.get(config.selection.scorer, **config.selection.params)
+    train.get(config.training.trainer, **config.training.params)
+    encoders.check(config.encoder)
+    for name in config.compare.baselines:
+        scorers.load(name)
+
+
 def init(root: Path, config: Config) -> Project:
     """Makes a project.
 

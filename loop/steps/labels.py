@@ -13,7 +13,11 @@ from db import queries
 from db.models import Round
 from db.queries import Answer
 from loop.annotators import Vote, consensus
+from loop.errors import ConfigError
 from loop.project import Project
+
+CLASSES = "classes"
+"""Key in a trained round's versions: the class names, in the order of the model's outputs."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,39 @@ def collected(session: Session, project: Project, pool_id: int) -> dict[int, int
 
 
 def cast_votes(session: Session, project: Project, pool_id: int) -> list[Vote]:
-    """(array row, annotator, class name) of every label that names a class, oldest first."""
+    """(array row, annotator, class name) of every label that names a class, oldest first.
+
+    Raises:
+        ConfigError: see ``changed_classes``.
+    """
+    if changed := changed_classes(session, project, pool_id):
+        raise ConfigError(changed)
     classes = set(project.config.project.classes)
     found = queries.answers(session, pool_id)
     return [(a.row, a.annotator, a.label) for a in found if a.label in classes]
+
+
+def changed_classes(session: Session, project: Project, pool_id: int) -> str:
+    """What to do about classes that were renamed, taken out or put in another order after people or
+    models used them; empty if none was. Classes may be added at the end."""
+    now = project.config.project.classes
+    rounds = queries.rounds(session, pool_id)
+    gone = {name for r in rounds for name in r.config["project"]["classes"]} - set(now)
+    answers = queries.answers(session, pool_id) if gone else []
+    used = Counter(answer.label for answer in answers if answer.label in gone)
+    if used:
+        name, count = used.most_common(1)[0]
+        return (
+            f"{count} answers say {name!r}, which is no more among the 'classes' under "
+            "[project]; put it back under its old name"
+        )
+    for before in (r.versions[CLASSES] for r in rounds if CLASSES in r.versions):
+        if now[: len(before)] != before:
+            return (
+                "a model was trained with the 'classes' under [project] in another order; put them "
+                f"back: {', '.join(before)} (new ones at the end)"
+            )
+    return ""
 
 
 def as_array(labels: dict[int, int], rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -41,6 +41,7 @@ class Pulled:
     skipped: int
     complete: bool
     url: str | None
+    round: int
 
 
 def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled:
@@ -212,4 +213,6 @@ def _settle(
             advance(session, round_id, before="pushed", after="labeled")
             log(session, "pull", f"round closed with {answered} labels", round=found.number)
             complete = True
-        return Pulled(*counts, answered, left.picked, left.skipped, complete, progress.url)
+        return Pulled(
+            *counts, answered, left.picked, left.skipped, complete, progress.url, found.number
+        )

@@ -57,8 +57,8 @@ def notice(session: Session, connector: str, there: Mapping[str, int]) -> Notice
     twice = sum(there.get(key, 0) > 1 for _, _, key in sent)
     if new:
         session.execute(update(Sent), [{"id": id_, "remote_id": None} for id_ in new])
-        log(session, "pull", f"{len(new)} tasks were deleted on the other side; answers pulled "
-            "before are kept", level="warning")  # fmt: skip
+        log(session, "pull", f"{len(new)} images sent are missing there (task or line deleted); "
+            "answers pulled before are kept", level="warning")  # fmt: skip
     if twice:
         log(session, "pull", f"{twice} images have two labelled tasks; all answers count",
             level="warning")  # fmt: skip

@@ -94,11 +94,11 @@ def _pool(project: Project, records: Records) -> int:
     with records.write("scan-pool") as session:
         pool = session.scalar(select(Pool))
         if pool is None:
-            place = project.config.pool.model_dump()
             pool = Pool(name=project.config.project.name, source={"marker": uuid.uuid4().hex})
-            pool.source.update(place)
             session.add(pool)
-            session.flush()
+        if not pool.digest:  # nothing was found in what an earlier config named
+            pool.source = {**pool.source, **project.config.pool.model_dump()}
+        session.flush()
         return pool.id
 
 

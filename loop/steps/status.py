@@ -15,7 +15,7 @@ from loop.encoders import short
 from loop.project import Project
 from loop.secrets import origin
 from loop.steps.begin import one_more
-from loop.steps.labels import Outstanding, outstanding_by_round
+from loop.steps.labels import Outstanding, changed_classes, outstanding_by_round
 from loop.steps.opened import next_command, reading
 from loop.steps.remote import gone_by_round
 
@@ -72,15 +72,17 @@ def status(project: Project) -> Status:
                     _accuracy(live.get(found.number)),
                 )
             )  # fmt: skip
-        troubles = [
+        changed = changed_classes(session, project, pool.id)
+        troubles = [changed] if changed else []
+        troubles += [
             f"batch {batch.uuid[:8]} {batch.state}: {batch.message}"
             for batch in session.scalars(
                 select(Batch).where(Batch.state.in_(("SENT", "UNKNOWN", "REJECTED")))
             )
         ]
         troubles += [
-            f"round {number}: {count} tasks were deleted on the other side; 'coreloop push' sends "
-            "those without an answer again"
+            f"round {number}: {count} images sent are missing there; 'coreloop push' sends those "
+            "without an answer again"
             for number, count in gone_by_round(session)
         ]
         events = [

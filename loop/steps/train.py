@@ -17,6 +17,7 @@ from loop import train as trainers
 from loop.errors import DataError
 from loop.project import Project
 from loop.seeds import generator
+from loop.steps.labels import CLASSES
 from loop.steps.opened import current_round, writing
 from loop.steps.task import problem, unfinished
 from loop.train import Trained
@@ -67,6 +68,8 @@ def train(project: Project) -> Metrics:
         paths = _write(kept, project)
         with records.write("train") as session:
             advance(session, found.id, before="labeled", after="trained")
+            here = session.get_one(Round, found.id)
+            here.versions = {**here.versions, CLASSES: project.config.project.classes}
             session.add_all(runs)
             _record(session, paths, found)
             text = f"{runs[0].labels} labels, accuracy {kept.metrics.accuracy:.3f}"

@@ -70,6 +70,12 @@ def test_whole_life_of_a_project(images, tmp_path):
         (["init", "p", "--images", "{images}", "--encoder", "pixel"], 2, "did you mean 'pixels'"),
         (["init", "p", "--images", "{images}", "--budgets", "ten"], 2, "whole numbers"),
         (["init", "p", "--images", "{empty}", "--classes", "a,b"], 3, "no usable image"),
+        (["init", "p", "--images", "{images}", "--test-images", "none"], 3, "none"),
+        (
+            ["init", "p", "--images", "{images}", "--labelled", "--classes", "digit-0,digit-1,x"],
+            2,
+            "digit-2",
+        ),
     ],
 )
 def test_bad_input(args, code, words, images, tmp_path):
@@ -78,6 +84,37 @@ def test_bad_input(args, code, words, images, tmp_path):
     found = coreloop(*args, cwd=tmp_path)
     assert (found.returncode, words in found.stderr) == (code, True), found.stderr
     assert "Traceback" not in found.stderr
+    assert not list(tmp_path.rglob("coreloop.toml"))  # so that the corrected command works
+
+
+def test_init_after_a_refused_one(images, tmp_path):
+    (tmp_path / "empty").mkdir()
+    classes = ["--classes", "digit-0,digit-1,digit-2"]
+    assert coreloop("init", "p", "--images", "empty", *classes, cwd=tmp_path).returncode == 3
+    made = coreloop("init", "p", "--images", images, *classes, "--test", "30", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "60 images, 12 of them held out for testing (a fifth" in made.stdout
+
+
+def test_init_with_own_test_images(images, tmp_path):
+    tests = tmp_path / "tests"
+    for kind in ("digit-0", "digit-1", "digit-2"):
+        (tests / kind).mkdir(parents=True)
+        shutil.copy(next((images / kind).iterdir()), tests / kind / f"{kind}.png")
+    made = coreloop("init", "p", "--images", images, "--test-images", tests, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "60 images, 3 of them held out for testing\n" in made.stdout
+    status = json.loads(coreloop("status", "--json", cwd=tmp_path / "p").stdout)
+    assert (status["rounds"][0]["state"], status["rounds"][0]["labelled"]) == ("labeled", 3)
+
+
+def test_doctor_knows_the_names(project):
+    file = project.root / "coreloop.toml"
+    file.write_text(file.read_text().replace('scorer = "kmeans"', 'scorer = "kmens"'))
+    found = coreloop("doctor", cwd=project.root)
+    assert found.returncode == 3
+    assert "FAIL  names: " in found.stdout
+    assert "did you mean 'kmeans'" in found.stdout
 
 
 def test_unknown_config_key_names_the_nearest(project):

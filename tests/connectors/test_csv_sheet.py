@@ -1,0 +1,87 @@
+"""Sheets as people and spreadsheet programs leave them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from connectors.base import Batch, Item, Rejected
+from connectors.csv_sheet import CsvSheet
+
+CLASSES = ["Glas", "Papier", "Restmüll"]
+KEYS = [f"{i:032x}" for i in range(4)]
+
+
+@pytest.fixture
+def labeler(tmp_path):
+    made = CsvSheet(tmp_path / "sheets", CLASSES, tmp_path)
+    made.prepare(CLASSES)
+    made.push(Batch("ab" * 16, 1), [Item(key, f"{key}.png") for key in KEYS])
+    return made
+
+
+def write(labeler, *lines, encoding="utf-8"):
+    (sheet,) = labeler.folder.glob("*.csv")
+    sheet.write_bytes("\n".join(["key,image,label", *lines]).encode(encoding))
+    return sheet
+
+
+def pulled(labeler):
+    return {note.key: note.label for note in labeler.pull(None)}
+
+
+def test_all_wrong_lines_are_named_at_once(labeler):
+    sheet = write(labeler, f"{KEYS[0]},a,Glas", f"{KEYS[1]},b,papier", f"{KEYS[2]},c,Holz")
+    with pytest.raises(Rejected) as refused:
+        pulled(labeler)
+    said = str(refused.value)
+    assert sheet.name in said
+    assert "line 3: 'papier' is no class (did you mean 'Papier'?)" in said
+    assert "line 4: 'Holz' is no class" in said
+
+
+def test_one_image_with_two_answers(labeler):
+    write(labeler, f"{KEYS[0]},a,Glas", f"{KEYS[1]},b,Glas", f"{KEYS[0]},a,Papier")
+    with pytest.raises(Rejected, match="lines 2 and 4: one image, 'Glas' and 'Papier'"):
+        pulled(labeler)
+
+
+@pytest.mark.parametrize("labels", [("Glas", "Glas"), ("Glas", ""), ("", "Glas")])
+def test_a_copied_line_is_no_second_answer(labeler, labels):
+    write(labeler, *(f"{KEYS[0]},a,{label}" for label in labels))
+    assert pulled(labeler) == {KEYS[0]: "Glas"}
+    assert labeler.inventory()[KEYS[0]] == 1
+    assert labeler.progress().annotated == 1
+
+
+def test_many_wrong_lines_are_cut_short(labeler):
+    write(labeler, *(f"{KEYS[0]},a,wrong-{i}" for i in range(30)))
+    with pytest.raises(Rejected, match="and 20 more"):
+        pulled(labeler)
+
+
+def test_another_encoding(labeler):
+    write(labeler, f"{KEYS[0]},a,Restmüll", encoding="latin-1")
+    with pytest.raises(Rejected, match="save it again as 'CSV UTF-8'"):
+        pulled(labeler)
+    write(labeler, f"{KEYS[0]},a,Restmüll", encoding="utf-16")
+    with pytest.raises(Rejected, match="UTF-8"):
+        pulled(labeler)
+    write(labeler, f"{KEYS[0]},a,Restmüll", encoding="utf-8-sig")
+    assert pulled(labeler) == {KEYS[0]: "Restmüll"}
+
+
+def test_excel_of_windows(labeler):
+    (sheet,) = labeler.folder.glob("*.csv")
+    text = f'key;image;label;note\r\n{KEYS[0]};a;Papier;"ok, so"\r\n'
+    sheet.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert pulled(labeler) == {KEYS[0]: "Papier"}
+
+
+@pytest.mark.parametrize("garbage", [b"\x00\x00,\x00,\x00", b'"x', b",", b"x" * 200_000])
+def test_garbage_is_no_traceback(labeler, garbage):
+    (sheet,) = labeler.folder.glob("*.csv")
+    sheet.write_bytes(b"key,image,label\n" + garbage)
+    with suppress(Rejected):
+        assert pulled(labeler) == {}
