@@ -94,7 +94,8 @@ def init(
     if as_json:
         print_json({"root": str(project.root), **asdict(found)})
         return
-    fifth = " (a fifth, the most there may be)" if found.test < test_size and not tests else ""
+    most = found.test == found.images // 5 < test_size
+    fifth = " (a fifth, the most there may be)" if most else ""
     say(f"{found.images} images, {found.test} of them held out for testing{fifth}")
     if found.duplicates or found.unreadable:
         say(f"{found.duplicates} further copies, {len(found.unreadable)} unreadable (skipped)")

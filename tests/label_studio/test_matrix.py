@@ -286,7 +286,7 @@ def test_push_after_tasks_were_deleted(world):
         world.write("DELETE", f"/api/tasks/{there[key]}/")
     found = pull(world.project)
     assert (found.gone, found.answered, found.complete) == (3, 2, False)
-    assert "3 tasks were deleted" in world.says()
+    assert "3 images sent are missing there" in world.says()
     assert push(world.project).again == 2
     assert set(world.tasks()) == set(world.picks) - {world.picks[1]}
     world.answer(world.picks[2:], "digit-0")
@@ -373,7 +373,7 @@ def test_ids_reused(world, verb):
         world.answer(world.picks[:-2])
         found = pull(world.project, full=True)
         assert (found.answered, found.gone, found.complete) == (PICKS - 2, 2, False)
-        assert "2 tasks were deleted" in world.says()
+        assert "2 images sent are missing there" in world.says()
     assert push(world.project).again == 2
     settled(world)
 

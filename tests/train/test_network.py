@@ -30,11 +30,12 @@ TASK = Task(2, FLAT, TEST.reshape(64, -1).astype(np.float32), TEST_Y,
 
 
 def test_learns_and_records():
-    trainer = get("resnet18", epochs=8, batch=16, rate=0.01)
+    trainer = get("resnet18", epochs=3, batch=32, rate=0.01)
     found = trainer.train(TASK, Y, np.random.default_rng(0), pool_probabilities=True)
     assert found.metrics.accuracy > 0.9
     assert found.pool_probabilities.shape == (96, 2)
-    dynamics = get("resnet18", epochs=2, batch=32).dynamics(TASK, Y, np.random.default_rng(0))
+    quick = get("timm:test_resnet", epochs=2, batch=32)
+    dynamics = quick.dynamics(TASK, Y, np.random.default_rng(0))
     assert dynamics.epochs == 2
 
 
@@ -101,17 +102,17 @@ def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch):
         return real(batch)
 
     monkeypatch.setattr(descent, "augment", small)
-    found = get("resnet18", epochs=1, batch=32).train(TASK, Y, np.random.default_rng(0))
+    found = get("timm:test_resnet", epochs=1, batch=32).train(TASK, Y, np.random.default_rng(0))
     assert sizes[:3] == [32, 16, 8]
     assert found.notes["batch"] == 8
     assert found.notes["out_of_memory"] == "batch halved 2 times"
     monkeypatch.setattr(descent, "augment", lambda batch: small(batch.repeat(9, 1, 1, 1)))
     with pytest.raises(TrainingFailed, match="side"):
-        get("resnet18", epochs=1, batch=8).train(TASK, Y, np.random.default_rng(0))
+        get("timm:test_resnet", epochs=1, batch=8).train(TASK, Y, np.random.default_rng(0))
 
 
 def test_the_same_seed_gives_the_same_network():
-    trainer = get("resnet18", epochs=2, batch=32)
+    trainer = get("timm:test_resnet", epochs=2, batch=32)
     one, two = (trainer.train(TASK, Y, np.random.default_rng(4)) for _ in range(2))
     np.testing.assert_array_equal(one.test_probabilities, two.test_probabilities)
 
@@ -186,12 +187,12 @@ def test_another_run_takes_nothing_from_an_unfinished_one(tmp_path, monkeypatch)
 @pytest.mark.slow
 def test_two_devices_share_each_batch():
     pytest.importorskip("lightning_fabric", reason="pip install 'coreloop[fabric]'")
-    trainer = get("timm:test_resnet", epochs=20, batch=16, rate=0.02, devices=2)
+    trainer = get("timm:test_resnet", epochs=8, batch=16, rate=0.05, devices=2)
     found = trainer.train(TASK, Y, np.random.default_rng(0))
     assert found.notes["devices"] == 2
     assert found.metrics.accuracy > 0.9
     dynamics = trainer.dynamics(TASK, Y, np.random.default_rng(0))
-    assert dynamics.epochs == 20
+    assert dynamics.epochs == 8
     assert np.isfinite(dynamics.aum).all()
     assert dynamics.correctness.max() > 4  # every image is looked at in every epoch, by one of two
     with pytest.raises(TrainingFailed, match="lower 'rate'"):
