@@ -108,8 +108,8 @@ def changed_classes(session: Session, project: Project, pool_id: int) -> str:
     for before in (r.versions[CLASSES] for r in rounds if CLASSES in r.versions):
         if now[: len(before)] != before:
             return (
-                "a model was trained with the 'classes' under [project] in another order; put them "
-                f"back: {', '.join(before)} (new ones at the end)"
+                f"a model was trained with the classes {', '.join(before)}; put them back under "
+                "[project] in that order (new ones may follow)"
             )
     return ""
 

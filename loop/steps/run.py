@@ -115,7 +115,7 @@ def _step(project: Project, watcher: Watcher, name: str, state: str, where: Engi
             done = pulled.answered + pulled.skipped
             text = f"{name}: {done} of {pulled.picked} images answered"
             if pulled.gone:
-                text += f"; {pulled.gone} tasks were deleted, 'coreloop push' sends them again"
+                text += f"; {pulled.gone} are missing there, 'coreloop push' sends them again"
             return Ended("waiting", text, "coreloop run, when people have labelled", pulled.url)
     elif state == "labeled":
         watcher.begin(f"{name}: training")

@@ -173,7 +173,7 @@ def _optimiser(net: torch.nn.Module, plan: Plan, fused: bool) -> torch.optim.Opt
     from loop.train.muon import Muon
 
     if plan.muon:
-        return Muon(net, plan.rate, plan.decay, fused)
+        return Muon(net, plan.rate, plan.decay, fused, MOMENTUM)
     return torch.optim.SGD(
         net.parameters(), lr=plan.rate, momentum=MOMENTUM, nesterov=True, weight_decay=plan.decay,
         fused=fused,

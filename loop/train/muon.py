@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-MOMENTUM = 0.9
 STEPS = 3
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -28,16 +27,19 @@ class Muon(torch.optim.SGD):
         rate: peak learning rate of both kinds.
         decay: weight decay.
         fused: see torch.optim.SGD.
+        momentum: of both kinds.
     """
 
-    def __init__(self, net: torch.nn.Module, rate: float, decay: float, fused: bool) -> None:
+    def __init__(
+        self, net: torch.nn.Module, rate: float, decay: float, fused: bool, momentum: float
+    ) -> None:
         matrices, rest = _kinds(net)
         groups: list[dict[str, Any]] = [
             {"params": rest},
             {"params": matrices, "momentum": 0.0, "nesterov": False},
         ]
         super().__init__(
-            groups, lr=rate, momentum=MOMENTUM, nesterov=True, weight_decay=decay, fused=fused
+            groups, lr=rate, momentum=momentum, nesterov=True, weight_decay=decay, fused=fused
         )
 
     @torch.no_grad()
@@ -63,8 +65,9 @@ class Muon(torch.optim.SGD):
         assert grad is not None
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(grad)
-        momentum: torch.Tensor = state["momentum_buffer"].mul_(MOMENTUM).add_(grad)
-        return grad.add(momentum, alpha=MOMENTUM)
+        share = self.defaults["momentum"]
+        momentum: torch.Tensor = state["momentum_buffer"].mul_(share).add_(grad)
+        return grad.add(momentum, alpha=share)
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:

@@ -24,6 +24,13 @@ def coreloop(*args, cwd, **env):
     )  # fmt: skip
 
 
+def edit(project, before, after):
+    file = project.root / "coreloop.toml"
+    text = file.read_text()
+    assert before in text
+    file.write_text(text.replace(before, after))
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_an_example(name, tmp_path):
     found = coreloop(name, "--help", cwd=tmp_path)
@@ -109,8 +116,7 @@ def test_init_with_own_test_images(images, tmp_path):
 
 
 def test_doctor_knows_the_names(project):
-    file = project.root / "coreloop.toml"
-    file.write_text(file.read_text().replace('scorer = "kmeans"', 'scorer = "kmens"'))
+    edit(project, 'scorer = "kmeans"', 'scorer = "kmens"')
     found = coreloop("doctor", cwd=project.root)
     assert found.returncode == 3
     assert "FAIL  names: " in found.stdout
@@ -118,8 +124,7 @@ def test_doctor_knows_the_names(project):
 
 
 def test_unknown_config_key_names_the_nearest(project):
-    file = project.root / "coreloop.toml"
-    file.write_text(file.read_text().replace("budgets =", "budgts ="))
+    edit(project, "budgets =", "budgts =")
     found = coreloop("status", cwd=project.root)
     assert found.returncode == 2
     assert "'selection.budgts' (did you mean 'budgets'?)" in found.stderr
@@ -143,8 +148,7 @@ def test_second_writer_leaves_with_code_5(project):
 
 
 def test_budget_beyond_the_pool(project):
-    file = project.root / "coreloop.toml"
-    file.write_text(file.read_text().replace("budgets = [6, 6]", "budgets = [6, 500]"))
+    edit(project, "budgets = [6, 6]", "budgets = [6, 500]")
     found = coreloop("run", cwd=project.root)
     assert found.returncode == 3
     assert "500" in found.stderr

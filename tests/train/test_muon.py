@@ -48,9 +48,8 @@ def test_singular_values_come_near_one_whatever_they_were():
 def test_which_weights_are_matrices():
     net = small()
     names = {id(p): name for name, p in net.named_parameters()}
-    rest, matrices = (
-        [names[id(p)] for p in group["params"]] for group in Muon(net, 0.1, 0, False).param_groups
-    )
+    groups = Muon(net, 0.1, 0, False, 0.9).param_groups
+    rest, matrices = ([names[id(p)] for p in group["params"]] for group in groups)
     assert matrices == ["0.weight", "2.weight"]  # not the depthwise filters, not the last layer
     assert sorted(rest + matrices) == sorted(names.values())
 
@@ -58,7 +57,7 @@ def test_which_weights_are_matrices():
 @pytest.mark.parametrize("model", ["resnet18", "timm:test_vit", "timm:test_resnet"])
 def test_every_weight_of_a_network_learns_once(model):
     net = build(model, 5)
-    groups = Muon(net, 0.1, 0, False).param_groups
+    groups = Muon(net, 0.1, 0, False, 0.9).param_groups
     found = [id(p) for group in groups for p in group["params"]]
     assert sorted(found) == sorted(id(p) for p in net.parameters())
     assert len(groups[1]["params"]) > 5
@@ -67,7 +66,7 @@ def test_every_weight_of_a_network_learns_once(model):
 def test_a_step():
     net = small()
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
-    optimiser = Muon(net, 0.1, 0.01, False)
+    optimiser = Muon(net, 0.1, 0.01, False, 0.9)
     learn(net, optimiser, 1)
     moved = {name: before[name] - p.detach() for name, p in net.named_parameters()}
     update = moved["2.weight"] / 0.1 - 0.01 * before["2.weight"]
@@ -78,7 +77,7 @@ def test_a_step():
 def test_what_is_not_a_matrix_learns_as_in_sgd():
     mine, other = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
     other.load_state_dict(mine.state_dict())
-    muon = Muon(mine, 0.1, 1e-3, False)  # its one layer is the last
+    muon = Muon(mine, 0.1, 1e-3, False, 0.9)  # its one layer is the last
     sgd = torch.optim.SGD(
         other.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3
     )
@@ -92,13 +91,13 @@ def test_what_is_not_a_matrix_learns_as_in_sgd():
 
 def test_goes_on_from_its_state():
     whole, parts = small(), small()
-    learn(whole, Muon(whole, 0.1, 0, False), 4)
-    first = Muon(parts, 0.1, 0, False)
+    learn(whole, Muon(whole, 0.1, 0, False, 0.9), 4)
+    first = Muon(parts, 0.1, 0, False, 0.9)
     images = torch.randn((4, 8, 3, 8, 8), generator=torch.Generator().manual_seed(1))
     for number, batch in enumerate(images):
         if number == 2:
             state = first.state_dict()
-            first = Muon(parts, 0.1, 0, False)
+            first = Muon(parts, 0.1, 0, False, 0.9)
             first.load_state_dict(state)
         first.zero_grad()
         torch.nn.functional.cross_entropy(parts(batch), torch.arange(8) % 2).backward()
