@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 WORKERS ?= 2
+SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
 
@@ -27,14 +28,14 @@ demo-label-studio: .venv/installed .venv-label-studio/installed
 
 test: .venv/installed-test .venv-label-studio/installed
 	$(MAKE) check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED) $(ARGS)
 	$(MAKE) test-oldest-sdk
 
-# What talks to Label Studio, once more with the oldest SDK that pyproject.toml allows.
+# What talks to Label Studio (but the slow tests), with the oldest SDK that pyproject.toml allows.
 test-oldest-sdk: .venv/installed-test .venv-label-studio/installed .build/sdk-2.0.19/installed
 	CORELOOP_SDK=2.0.19 PYTHONPATH=$(CURDIR)/.build/sdk-2.0.19 OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest tests/label_studio -m "server and not browser and not slow" \
-		-n $(WORKERS) --dist loadfile
+		$(SHARED)
 
 check: .venv/installed-test
 	$(BIN)/ruff check .

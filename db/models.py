@@ -128,6 +128,15 @@ class Round(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
 
+    @property
+    def name(self) -> str:
+        return round_name(self.number)
+
+
+def round_name(number: int) -> str:
+    """What messages call a round."""
+    return f"round {number}" if number else "the test round"
+
 
 class Pick(Base):
     """An item chosen in a round, in labelling order. ``arm``: coreset, control or test."""

@@ -145,17 +145,7 @@ def test_a_cluster_that_loses_work_is_an_error_of_ours(cluster, monkeypatch):
         list(get("ray").map(die, None, [0]))
 
 
-def test_ray_survives_a_killed_node(cluster):
-    doomed = cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20)
-    cluster.wait_for_nodes()
-    found = {}
-    for number, result in get("ray").map(sleep_a_little, None, range(12)):
-        found[number] = result
-        if len(found) == 2:
-            cluster.remove_node(doomed, allow_graceful=False)
-    assert found == {i: i for i in range(12)}
-
-
+@pytest.mark.slow
 def test_embeddings_and_cells_are_the_same(cluster, here, tmp_path, images, monkeypatch):
     project = new_project(tmp_path / "project", images)
     monkeypatch.setattr("loop.encoders.base.SHARD", 7)
@@ -200,6 +190,7 @@ def test_pieces_of_scorers_on_a_cluster(cluster, spread_here):
         assert np.array_equal(here, there)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scorer", ["zcore", "d2"])
 def test_a_round_is_the_same(cluster, tmp_path, images, scorer):
     seen = []
@@ -214,6 +205,7 @@ def test_a_round_is_the_same(cluster, tmp_path, images, scorer):
     assert seen[0] == seen[1]
 
 
+@pytest.mark.slow
 def test_a_killed_driver_is_resumed(cluster, here, tmp_path, images):
     project = new_project(tmp_path / "project", images)
     command = [*MAIN, "simulate", "--project", str(project.root), "--encoder", "pixels:8",
@@ -248,3 +240,15 @@ def test_digest_is_of_the_file(tmp_path):
 def _pictures(folder):
     write_images(folder, count=9)
     return sorted(folder.rglob("*.png"))
+
+
+@pytest.mark.slow
+def test_ray_survives_a_killed_node(cluster):
+    doomed = cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20)
+    cluster.wait_for_nodes()
+    found = {}
+    for number, result in get("ray").map(sleep_a_little, None, range(12)):
+        found[number] = result
+        if len(found) == 2:
+            cluster.remove_node(doomed, allow_graceful=False)
+    assert found == {i: i for i in range(12)}

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import write_images
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,6 +23,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("coreloop ")]
 
 
+@pytest.mark.slow
 def test_the_tour_and_simulate(tmp_path):
     write_images(tmp_path / "photos", count=80)
     (tmp_path / "coreloop-demo").mkdir()

@@ -25,7 +25,7 @@ def begin_round(project: Project, budget: int | None = None) -> int | None:
         if last is None or (last.number and last.state != "compared") or (
             not last.number and last.state != "labeled"
         ):  # fmt: skip
-            where = f"round {last.number} is {last.state!r}" if last else "there is no test split"
+            where = f"{last.name} is {last.state!r}" if last else "there is no test split"
             raise NotReady(f"{where}; 'coreloop run' finishes it first")
         number = last.number + 1
         budgets = project.config.selection.budgets

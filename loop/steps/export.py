@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from db import queries
-from loop.errors import ConfigError
+from loop.errors import ConfigError, NotReady
 from loop.export import FOLDERS, Exported, Vote
 from loop.export import export as write
 from loop.project import Project
@@ -21,6 +21,7 @@ def export(
 
     Raises:
         ConfigError: see loop.export; unlabelled picks in a format of image folders.
+        NotReady: there is nothing to write; a file of an earlier export stays as it is.
     """
     names = project.config.project.classes
     if all_picks and form in FOLDERS:
@@ -44,6 +45,11 @@ def export(
             for pick in queries.picks(session, pool.id)
             if all_picks or pick.row in labels
         ]  # fmt: skip
+    if not rows:
+        raise NotReady(
+            "nothing was picked yet; next: coreloop run" if all_picks
+            else "no image has a label yet; 'coreloop export --picks' lists those picked"
+        )  # fmt: skip
     path = out or Path(default_name(form, all_picks=all_picks))
     return write(rows, form, path, source(project).read, names), len(rows)
 

@@ -15,7 +15,7 @@ from db import arrays
 from db.models import Array, Pool, Round
 from db.queries import newest_round, the_pool
 from db.state import Records, open_records
-from loop.errors import ConfigError, NotReady
+from loop.errors import ConfigError, NotReady, nearest
 from loop.project import Project, lock_seconds
 
 PACKAGES = (
@@ -90,7 +90,7 @@ def current_round(session: Session, pool: Pool, *, after: str) -> Round:
         raise NotReady("there is no round yet; 'coreloop run' starts the first")
     if found.state != after:
         raise NotReady(
-            f"round {found.number} is {found.state!r}, this step needs {after!r}; "
+            f"{found.name} is {found.state!r}, this step needs {after!r}; "
             f"next: {next_command(found)}"
         )
     return found
@@ -126,6 +126,12 @@ def labeler(project: Project, session: Session) -> Labeler:
             raise ConfigError(
                 "the oracle answers from known labels, and the images have none; "
                 "set labelled = true under [pool] if folder names are the labels"
+            )
+        strange = sorted(set(labels.values()) - set(classes))
+        if strange:
+            raise ConfigError(
+                f"images are labelled {strange[0]!r}, and 'classes' under [project] has no such "
+                f"name{nearest(strange[0], classes)}"
             )
         return Oracle(
             project.root, labels, classes,

@@ -207,7 +207,7 @@ def _settle(
         if found.state == "pushed" and (complete or close):
             if answered == 0:
                 raise NotReady(
-                    f"round {found.number} has no label at all "
+                    f"{found.name} has no label at all "
                     f"({left.skipped} skipped, {left.unanswered} waiting); it stays open"
                 )
             advance(session, round_id, before="pushed", after="labeled")

@@ -81,7 +81,7 @@ def check_config(session: Session, people: Labeler, pool_id: int) -> None:
     pushed = [r for r in queries.rounds(session, pool_id) if LABEL_CONFIG in r.versions]
     if pushed and pushed[-1].versions[LABEL_CONFIG] != people.version:
         raise Mismatch(
-            f"since round {pushed[-1].number} was pushed the names in the label config have "
+            f"since {pushed[-1].name} was pushed the names in the label config have "
             "changed, so its answers cannot be read; give Choices, Image and its value their old "
             "names back (Label Studio: Settings, Labeling Interface)"
         )

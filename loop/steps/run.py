@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from db import queries
 from db.errors import Missing, StaleRound
+from db.models import round_name
 from loop.encoders import short
 from loop.engine import LOCAL, Engine
 from loop.errors import NotReady
@@ -71,13 +72,12 @@ def run(
                 budget = None if started and started > _planned(project) else budget
                 ended = None if started else _done(project, number)
             else:
-                name = "test images" if number == 0 else f"round {number}"
-                ended = _step(project, watcher, name, state, where)
+                ended = _step(project, watcher, round_name(number), state, where)
         except NotReady:
             if _where(project) == (number, state):
                 raise
             raise StaleRound(
-                f"round {number} was {state!r} a moment ago: another command works on this "
+                f"{round_name(number)} was {state!r} a moment ago: another command works on this "
                 "project. Nothing is lost; 'coreloop status' shows where it is"
             ) from None
         if ended is not None:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from db import queries
 from db.errors import Missing
-from db.models import Batch, Event, Run
+from db.models import Batch, Event, Run, round_name
 from loop.encoders import short
 from loop.project import Project
 from loop.secrets import origin
@@ -81,8 +81,8 @@ def status(project: Project) -> Status:
             )
         ]
         troubles += [
-            f"round {number}: {count} images sent are missing there; 'coreloop push' sends those "
-            "without an answer again"
+            f"{round_name(number)}: {count} images sent are missing there; "
+            "'coreloop push' sends those without an answer again"
             for number, count in gone_by_round(session)
         ]
         events = [

@@ -49,6 +49,25 @@ class Plan:
         return 0.5 * (1 + float(np.cos(np.pi * rest))) if self.warm == 0 else max(1 - rest, 0.0)
 
 
+def batches(drawn: torch.Tensor, plan: Plan, lanes: int = 1) -> list[torch.Tensor]:
+    """The images of an epoch in the order drawn, at least two for each lane in a batch, as batch
+    norm needs.
+
+    SGD's are full but the last, as in the papers. Muon's are of one size, give or take an image:
+    its step is as long after 8 images as after 128, and a short last batch cost 1 point
+    (docs/trainers.md).
+    """
+    import torch
+
+    if plan.muon:
+        count = min(-(-len(drawn) // plan.batch), len(drawn) // (2 * lanes))
+        return list(drawn.tensor_split(max(1, count)))
+    parts = list(drawn.split(plan.batch))
+    if len(parts) > 1 and len(parts[-1]) < 2 * lanes:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
 @dataclass(frozen=True)
 class Descent:
     """One run.
@@ -125,11 +144,9 @@ class Descent:
         torch.manual_seed(self.seed + epoch + (lane.number + 1) * 2**32)
         logits = torch.zeros((len(target), self.n_classes), device=device)
         total = torch.zeros((), device=device)
-        parts = list(torch.randperm(len(target), generator=order).to(device).split(self.plan.batch))
-        first = epoch * len(parts)
-        if len(parts) > 1 and len(parts[-1]) < 2 * lane.count:  # batch norm needs two
-            parts[-2:] = [torch.cat(parts[-2:])]
-        for number, part in enumerate(parts, first):
+        drawn = torch.randperm(len(target), generator=order).to(device)
+        parts = batches(drawn, self.plan, lane.count)
+        for number, part in enumerate(parts, epoch * len(parts)):
             mine = part[lane.number :: lane.count]
             for group in optimiser.param_groups:
                 group["lr"] = self.plan.rate * self.plan.factor(number)

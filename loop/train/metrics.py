@@ -67,7 +67,7 @@ def measure(
     """
     known = labels >= 0
     if not known.any():
-        raise DataError("no test image has a label; label the test images first (round 0)")
+        raise DataError("no test image has a label; label the test images first")
     p, y = np.asarray(probabilities, dtype=np.float64)[known], labels[known]
     classes = p.shape[1]
     predicted = p.argmax(axis=1)

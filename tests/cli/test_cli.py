@@ -44,6 +44,7 @@ def test_every_command_is_in_the_readme(name):
     assert f"`coreloop {name}" in (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_whole_life_of_a_project(images, tmp_path):
     made = coreloop(
         "init", "p", "--images", images, "--labelled", "--labeler", "oracle", "--encoder",
@@ -168,6 +169,7 @@ def test_newer_database(project):
     assert "upgrade coreloop" in found.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [2_000, 8_000, 40_000])
 def test_full_disk_loses_nothing(project, limit):
     """No file may grow beyond ``limit`` bytes: what a full disk does to each write."""
@@ -201,6 +203,7 @@ def test_init_twice(project):
     assert "exists already" in found.stderr
 
 
+@pytest.mark.slow
 def test_table_fits_80_columns(project):
     coreloop("run", cwd=project.root)
     for command in ("status", "scorers", "encoders"):

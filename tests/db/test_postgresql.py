@@ -63,6 +63,7 @@ def test_the_password_is_kept_nowhere_but_in_the_config(server, tmp_path, images
     assert PASSWORD not in shown.stdout + shown.stderr
 
 
+@pytest.mark.slow
 def test_several_commands_at_once(server, tmp_path, images):
     """Runs from two folders (two machines, say) and looks, all at once, on one project."""
     alone = init(tmp_path / "alone", config.check(small_values(images), "test"))

@@ -136,6 +136,7 @@ def test_truncated_newest_array(project, keep):
     assert run(find(project.root), budget=2).why == "done"
 
 
+@pytest.mark.slow
 def test_two_commands_at_once(tmp_path, images):
     """One works, the other waits for it or leaves with code 5; the picks are those of one."""
     values = small_values(images)

@@ -195,6 +195,7 @@ class Soak:
             self.cuts += 1
 
 
+@pytest.mark.slow
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 def test_killed_at_every_point_and_at_random(tmp_path, images, unbroken, record_property):

@@ -29,6 +29,7 @@ def story(tmp_path, on_path):
     return run
 
 
+@pytest.mark.slow
 def test_choosing_a_method(story):
     said = story("choosing_a_method", METHODS="random,kmeans", PER_CLASS="1,2,4,8", SEEDS="2",
                  ENCODER="pixels:8")  # fmt: skip
@@ -36,6 +37,7 @@ def test_choosing_a_method(story):
     assert "labels to the target, in simulation:" in said
 
 
+@pytest.mark.slow
 def test_planning_a_budget(story):
     said = story("planning_a_budget", BUDGETS="4,4", TEST="12", TARGET="0.99")
     assert "this project, 2 rounds" in said
@@ -44,6 +46,7 @@ def test_planning_a_budget(story):
     assert "the next 100 labels" in said
 
 
+@pytest.mark.slow
 def test_several_annotators(story, tmp_path):
     said = story("several_annotators", BUDGETS="9", TEST="12")
     for name in ("alice", "bob", "carol"):

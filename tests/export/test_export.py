@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from loop import config
-from loop.errors import ConfigError
+from loop.errors import ConfigError, NotReady
 from loop.export import FORMATS, Exported, Vote, export
 from loop.export.folders import folder_names
 from loop.steps.export import export as export_project
@@ -192,6 +192,9 @@ def test_picks_before_anyone_labels(tmp_path):
     rows = table(path)
     assert count == len(rows) == 12
     assert {r["label"] for r in rows} == {""}
-    assert export_project(project, "csv", tmp_path / "labels.csv")[1] == 0
+    (tmp_path / "labels.csv").write_text("an earlier export")
+    with pytest.raises(NotReady, match="no image has a label yet"):
+        export_project(project, "csv", tmp_path / "labels.csv")
+    assert (tmp_path / "labels.csv").read_text() == "an earlier export"
     with pytest.raises(ConfigError, match="csv, jsonl or parquet"):
         export_project(project, "folders", tmp_path / "x", all_picks=True)

@@ -33,6 +33,7 @@ def test_loss_prior_and_gradient_agree_with_the_authors(golden):
         np.testing.assert_allclose(student.grad, data[f"step{step}_student_grad"], atol=1e-10)
 
 
+@pytest.mark.slow
 def test_clusters_are_found():
     x, y = blobs()
     x = unit(x)

@@ -60,3 +60,11 @@ def test_before_anything_is_trained_classes_may_change(tmp_path, images):
     run(made)  # nobody has answered
     turned = having(made, "project", classes=["digit-2", "digit-0", "digit-1"])
     assert run(turned).why == "waiting"
+
+
+def test_the_oracle_knows_a_class_that_the_config_lacks(tmp_path, images):
+    values = small_values(images, project={"classes": ["digit-0", "digit-2", "digit-one"]})
+    made = init(tmp_path / "p", config.check(values, "test"))
+    with pytest.raises(ConfigError, match=r"'digit-1'.*\(did you mean"):
+        run(made)
+    assert not rows(made, "SELECT * FROM batch")

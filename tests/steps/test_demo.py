@@ -10,6 +10,7 @@ import pytest
 DEMO = [sys.executable, "-c", "from loop.cli import main; main()", "demo"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_demo_from_the_command_line(tmp_path):
     done = subprocess.run(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -31,6 +32,7 @@ def digits(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_table_in_pieces(tmp_path):
     command = [
         sys.executable, str(EXAMPLE), str(digits(tmp_path / "digits.parquet")),

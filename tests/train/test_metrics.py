@@ -41,7 +41,7 @@ def test_unlabelled_rows_do_not_count():
     p, y = sample()
     y[:100] = -1
     assert measure(p, y).n == 300
-    with pytest.raises(DataError, match="round 0"):
+    with pytest.raises(DataError, match="test images first"):
         measure(p, np.full(400, -1))
 
 

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loop.errors import ConfigError, DataError, TrainingFailed
 from loop.train import Task, checkpoint, get
 from loop.train.backbone import augment, build, normalise
-from loop.train.descent import Descent
+from loop.train.descent import Descent, Plan, batches
 
 
 def stripes(n=96, seed=0):
@@ -29,8 +31,9 @@ TASK = Task(2, FLAT, TEST.reshape(64, -1).astype(np.float32), TEST_Y,
             lambda: IMAGES, lambda: TEST)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_learns_and_records():
-    trainer = get("resnet18", epochs=3, batch=32, rate=0.01)
+    trainer = get("resnet18", preset="paper", epochs=4, batch=32, rate=0.01)
     found = trainer.train(TASK, Y, np.random.default_rng(0), pool_probabilities=True)
     assert found.metrics.accuracy > 0.9
     assert found.pool_probabilities.shape == (96, 2)
@@ -63,6 +66,24 @@ def test_pickled_code_in_a_checkpoint_is_not_run(tmp_path):
     with pytest.raises(DataError):
         build("resnet18", 2, str(tmp_path / "evil.pt"))
     assert not (tmp_path / "owned").exists()
+
+
+@given(
+    n=st.integers(1, 400), batch=st.integers(1, 150), lanes=st.integers(1, 4), muon=st.booleans()
+)
+def test_batches_hold_each_image_once(n, batch, lanes, muon):
+    import torch
+
+    batch = max(batch, 2 * lanes)
+    parts = batches(torch.arange(n), Plan(1, batch, 0.1, 1, 0, 0, 0, muon), lanes)
+    sizes = [len(part) for part in parts]
+    assert torch.equal(torch.cat(parts), torch.arange(n))
+    assert min(sizes) >= min(n, 2 * lanes)
+    assert max(sizes) < batch + 2 * lanes
+    if muon:
+        assert max(sizes) - min(sizes) <= 1
+    else:
+        assert all(size == batch for size in sizes[:-1])
 
 
 def test_unknown_models():
