@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,11 +116,24 @@ def augment(batch: torch.Tensor) -> torch.Tensor:
     return padded[which, channel, y, x].contiguous(memory_format=torch.channels_last)
 
 
+def views(batch: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The images as they are, shifted by a pixel up-left and down-right, and the mirror images of
+    the three, as github.com/KellerJordan/cifar10-airbench looks at its test images."""
+    import torch
+
+    padded = torch.nn.functional.pad(batch, (1, 1, 1, 1), mode="replicate")
+    h, w = batch.shape[2:]
+    for at in (1, 2, 0):
+        part = padded[:, :, at : at + h, at : at + w]
+        yield part
+        yield part.flip(3)
+
+
 def predict(
-    net: torch.nn.Module, images: NDArray[np.uint8], device: str, mirror: bool = False
+    net: torch.nn.Module, images: NDArray[np.uint8], device: str, six_views: bool = False
 ) -> NDArray[np.float64]:
-    """(N, C) float64 probabilities of (N, H, W, 3) uint8 images as they are; with ``mirror`` the
-    mean of those and of the mirror images'."""
+    """(N, C) float64 probabilities of (N, H, W, 3) uint8 images: as they are, or the mean over
+    ``views`` of them."""
     import torch
 
     net.eval()
@@ -127,10 +141,10 @@ def predict(
     with torch.inference_mode():
         for start in range(0, len(images), PREDICT):
             part = torch.from_numpy(images[start : start + PREDICT]).to(device).permute(0, 3, 1, 2)
-            views = torch.stack([part, part.flip(3)]) if mirror else part[None]
+            batch = normalise(part)
             with torch.autocast(device.split(":")[0], torch.bfloat16, enabled="cuda" in device):
-                z = net(normalise(views.flatten(0, 1)))
-            p = torch.softmax(z.double(), dim=1).unflatten(0, (len(views), -1)).mean(dim=0)
+                seen = [net(view) for view in views(batch)] if six_views else [net(batch)]
+            p = torch.softmax(torch.stack(seen).double(), dim=2).mean(dim=0)
             out.append(p.cpu().numpy())
     if not out:
         raise DataError("there is no test image; set 'test' under [pool]")

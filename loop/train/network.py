@@ -4,8 +4,8 @@ timm or torchvision model, from random weights or a checkpoint. The last epoch c
 Presets: ``paper`` is the protocol of the coreset papers, SGD 0.1, Nesterov 0.9, weight decay 5e-4,
 cosine to 0, batch 128, 200 epochs, random crop with pad 4 and flip (voxel51/zcore core/train;
 ``steps`` = 40,000 gives the equal-iteration protocol of CCS); ``fast`` trains 20 epochs, at least
-400 steps, with Muon, a triangular schedule and label smoothing, and averages the probabilities of
-an image with those of its mirror image.
+400 steps, with Muon, a triangular schedule and label smoothing, and takes the mean of what it says
+of six views of an image.
 """
 
 from __future__ import annotations
@@ -80,13 +80,13 @@ class Network(Trainer):
     ) -> Trained:
         net, _, notes = self._fit(task, labels, rng)
         device = resolve(task.device)
-        mirror = self.preset == "fast"
-        test = predict(net, _images(task.test_images), device, mirror)
+        six_views = self.preset == "fast"
+        test = predict(net, _images(task.test_images), device, six_views)
         return Trained(
             metrics=measure(test, task.test_labels, rng=np.random.default_rng(0)),
             test_probabilities=test,
             pool_probabilities=(
-                predict(net, _images(task.pool_images), device, mirror)
+                predict(net, _images(task.pool_images), device, six_views)
                 if pool_probabilities
                 else None
             ),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loop.errors import ConfigError, DataError, TrainingFailed
 from loop.train import Task, checkpoint, get
-from loop.train.backbone import augment, build, normalise
+from loop.train.backbone import augment, build, normalise, predict, views
 from loop.train.descent import Descent, Plan, batches
 
 
@@ -91,6 +91,24 @@ def test_unknown_models():
         build("resnet19", 2)
     with pytest.raises(ConfigError):
         get("resnet18", preset="slow")
+
+
+def test_six_views():
+    import torch
+
+    batch = normalise(torch.from_numpy(IMAGES[:4]).permute(0, 3, 1, 2))
+    seen = list(views(batch))
+    assert len(seen) == 6
+    assert torch.equal(seen[0], batch)
+    assert torch.equal(seen[2][..., :-1, :-1], batch[..., 1:, 1:])
+    assert torch.equal(seen[4][..., 1:, 1:], batch[..., :-1, :-1])
+    for view, mirrored in zip(seen[::2], seen[1::2], strict=True):
+        assert torch.equal(mirrored, view.flip(3))
+    torch.manual_seed(0)
+    net = build("timm:test_resnet", 2).eval()
+    with torch.no_grad():
+        mean = sum(torch.softmax(net(view), 1) for view in seen) / 6
+    assert np.allclose(predict(net, IMAGES[:4], "cpu", six_views=True), mean, atol=1e-6)
 
 
 def test_augmentation_keeps_shape_and_values():
