@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,9 @@ from sqlalchemy.orm import Session
 
 from db.errors import Missing
 from db.models import Annotation, Batch, Duplicate, Item, Pick, Pool, Round, Run, Sent, Unreadable
+
+SOURCE = "source"
+"""Connector and annotator of labels that came with the images."""
 
 
 def the_pool(session: Session) -> Pool:
@@ -149,6 +152,12 @@ class Answer:
     cancelled: bool
     at: datetime | None
     external_id: str
+    connector: str
+
+
+def by_people(found: Iterable[Answer]) -> list[Answer]:
+    """Without labels that came with the images (of a test folder): they took nobody's time."""
+    return [answer for answer in found if answer.connector != SOURCE]
 
 
 def standing(session: Session, pool_id: int) -> list[Answer]:
@@ -166,7 +175,7 @@ def standing(session: Session, pool_id: int) -> list[Answer]:
     )
     return [
         Answer(note.item_id, row, key, note.annotator, note.label, note.seconds,
-               note.cancelled, note.at, note.external_id)
+               note.cancelled, note.at, note.external_id, note.connector)
         for note, row, key in found
     ]  # fmt: skip
 

@@ -18,6 +18,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +28,15 @@ from loop.dynamics import Dynamics
 from loop.errors import ConfigError, DataError
 from loop.scorers import Inputs, Scorer
 from loop.seeds import generator
-from loop.select import tiebreak, top
+from loop.select import picks as picks_by
 from loop.train import Task, Trainer
 from loop.train.linear import Linear
 from loop.train.metrics import Metrics
 
 Labels = NDArray[np.int64]
+Rule = Callable[[NDArray[np.float64], NDArray[np.bool_], int, int], Labels]
+"""(scores, which images are available, how many, seed) -> picks."""
+HIGHEST: Rule = partial(picks_by, "top")
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ def simulate(
     trainer: Trainer,
     *,
     skip: Collection[tuple[str, int, int]] = (),
+    rules: Mapping[str, Rule] = MappingProxyType({}),
 ) -> Iterator[Cell]:
     """Yields cells method by method, seed by seed, budget by budget.
 
@@ -77,6 +83,7 @@ def simulate(
         budgets: cumulative numbers of labels, ascending.
         skip: (method, budget, seed) of cells that exist already; a (method, seed) whose cells all
             exist costs nothing.
+        rules: how a method's scores become picks where that is not by the highest.
 
     Raises:
         ConfigError: budgets not ascending, or more than the pool has.
@@ -84,20 +91,21 @@ def simulate(
     check_budgets(budgets, len(task.pool))
     done = set(skip)
     for name, scorer in methods.items():
+        rule = rules.get(name, HIGHEST)
         for seed in seeds:
             open_ = [b for b in budgets if (name, b, seed) not in done]
             if not open_:
                 continue
             picks: Labels = np.empty(0, np.int64)
             whole, began = None, time.perf_counter()
-            if scorer.nested and kind(scorer) in ("label-free", "all labels"):
+            if scorer.nested and rule is HIGHEST and kind(scorer) in ("label-free", "all labels"):
                 most = budgets[-1]  # one ranking serves every budget
                 whole = extend(task, labels, name, scorer, picks, most, seed, trainer, stream=0)
             for budget in [b for b in budgets if b <= open_[-1]]:
                 if whole is not None:
                     picks = whole[:budget]
                 else:
-                    picks = extend(task, labels, name, scorer, picks, budget, seed, trainer)
+                    picks = extend(task, labels, name, scorer, picks, budget, seed, trainer, rule)
                 if budget not in open_:
                     continue
                 known = np.full(len(labels), -1, np.int64)
@@ -133,13 +141,14 @@ def draw(task: Task, share: float, seed: int) -> tuple[Task, Labels]:
     if share == 1:
         return task, np.arange(n)
     rows = np.sort(generator(seed, "draw").permutation(n)[: drawn(n, share)])
-    part = replace(task, pool=task.pool[rows], pool_images=_part(task, rows), _made={})
-    return part, rows
+    return part(task, rows), rows
 
 
-def _part(task: Task, rows: Labels) -> Callable[[], NDArray[np.uint8]] | None:
+def part(task: Task, rows: Labels) -> Task:
+    """The task with these images of its pool alone."""
     images = task.pool_images
-    return None if images is None else lambda: images()[rows]
+    some = None if images is None else lambda: images()[rows]
+    return replace(task, pool=task.pool[rows], pool_images=some, _made={})
 
 
 def extend(
@@ -151,6 +160,7 @@ def extend(
     budget: int,
     seed: int,
     trainer: Trainer | None = None,
+    rule: Rule | None = None,
     *,
     stream: int | None = None,
 ) -> NDArray[np.int64]:
@@ -170,7 +180,6 @@ def extend(
     if stream is None:
         stream = 0 if "fit" in scorer.needs else budget
     rng = generator(seed, "select", stream, name)
-    ties = tiebreak(n, seed)
     if "probabilities" in scorer.needs and not len(picks):
         scores = generator(seed, "first picks").random(n)
     else:
@@ -179,7 +188,7 @@ def extend(
         )
     if scores.shape != (n,) or not np.isfinite(scores).all():
         raise DataError(f"scorer {name!r} answered no finite number for some image")
-    return np.concatenate([picks, top(scores, ~covered, budget - len(picks), ties)])
+    return np.concatenate([picks, (rule or HIGHEST)(scores, ~covered, budget - len(picks), seed)])
 
 
 def _inputs(
@@ -321,4 +330,5 @@ def labels_saved(
     heights = np.maximum.accumulate([a for _, a in reference])  # noise must not bend it down
     if len(labels) < 2 or not heights[0] <= accuracy <= heights[-1]:
         return None
-    return float(np.exp(np.interp(accuracy, heights, np.log(labels)))) - budget
+    heights, first = np.unique(heights, return_index=True)  # a plateau counts where it begins
+    return float(np.exp(np.interp(accuracy, heights, np.log(labels[first])))) - budget

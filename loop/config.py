@@ -41,7 +41,7 @@ class PoolSection(Section):
     path: str
     labelled: bool = False
     """Folder names (or the label column) are the true labels: for ``oracle`` and ``simulate``."""
-    test: int = Field(200, ge=0)
+    test: int = Field(200, ge=1)
     """Random holdout, labelled first; never more than a fifth of the images."""
     test_path: str = ""
     """A labelled folder to use as test split instead of a random holdout."""

@@ -60,16 +60,15 @@ def demo(folder: Path | None, seed: int, server: bool, keep: bool, as_json: bool
 def finish(project: Any, as_json: bool, seconds: float) -> None:
     """Prints what came out and what to type next."""
     from loop.cli.tables import comparison
-    from loop.steps.compare import comparison_rows
+    from loop.steps.compare import compared
     from loop.steps.report import report
 
-    rows = comparison_rows(project)
+    found = compared(project)
     paths = report(project)
     if as_json:
         print_json({"seconds": round(seconds, 1), "report": str(paths["html"]),
-                    "rows": [vars(row) for row in rows]})  # fmt: skip
+                    "rows": found.to_json()})  # fmt: skip
         return
-    comparison(rows)
-    say("'minus random': paired by seed, in points; an interval without 0 is a real difference.")
+    comparison(found)
     say(f"report: {paths['html']}  ({seconds:.0f} s)")
     say(f"next:   cd {project.root.name} && coreloop status")

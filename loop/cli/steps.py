@@ -206,11 +206,11 @@ def compare(folder: Path, as_json: bool) -> None:
     project = project_at(folder)
     with bar() as (begin, progress):
         begin("comparing")
-        rows = step(project, on_progress=progress)
+        found = step(project, on_progress=progress)
     if as_json:
-        print_json([asdict(row) for row in rows])
+        print_json(found.to_json())
     else:
-        comparison(rows)
+        comparison(found)
         say("next: coreloop report")
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from loop.cli.output import percent, say, table
 
 
-def comparison(rows: Sequence[Any]) -> None:
-    """Accuracy per method and budget with 95 % intervals, and the paired difference to random."""
+def comparison(found: Any) -> None:
+    """Accuracy per method and budget with 95 % intervals, and the paired difference to random, of
+    a ``loop.steps.compare.Compared``."""
     lines, still = [], False
-    for row in rows:
+    for row in found.rows:
         low, high = row.interval
         # a method without chance has no spread over seeds; a band of no width would be a claim
         band = f" [{percent(low)}, {percent(high)}]" if row.n > 1 and high > low else ""
@@ -21,8 +21,15 @@ def comparison(rows: Sequence[Any]) -> None:
             against = ""
         else:
             dlow, dhigh = row.difference_interval
-            against = f"{100 * row.difference:+.1f} [{100 * dlow:+.1f}, {100 * dhigh:+.1f}]"
+            against = f"{100 * row.difference:+.1f}"
+            if row.n > 1:
+                against += f" [{100 * dlow:+.1f}, {100 * dhigh:+.1f}]"
         lines.append((row.method, row.budget, cell, against, row.n))
     table(("method", "labels", "accuracy % [95 %]", "minus random", "seeds"), lines)
+    if found.among is None:
+        say("minus random: paired by seed, in points; an interval without 0 is a real difference")
+    else:
+        say(f"in hindsight: every method, random too, chose among the {found.among} images")
+        say("labelled so far, not from the pool")
     if still:
         say("accuracy without an interval: every seed gave the same, which is no certainty")

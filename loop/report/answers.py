@@ -21,11 +21,11 @@ def beats_random(facts: Facts) -> str:
     """Does the selection beat random?"""
     own = [d for d in facts.differences if facts.curves and d.method == own_method(facts)]
     if not own:
-        return (
-            "Not measured. Compare at equal budgets with 'coreloop compare', or set control = 0.2 "
-            "under [selection] to label a random share."
-        )
-    return " ".join(_against_random(d) for d in own[-1:]) + _earlier(own)
+        return f"Not measured. {_how_to_know(facts)}"
+    newest = own[-1]
+    if newest.among is not None:
+        return f"{_in_hindsight(newest)} {_how_to_know(facts)}"
+    return _against_random(newest) + _earlier(own)
 
 
 def own_method(facts: Facts) -> str:
@@ -33,30 +33,52 @@ def own_method(facts: Facts) -> str:
     return facts.rounds[-1].scorer if facts.rounds else ""
 
 
+def _how_to_know(facts: Facts) -> str:
+    if facts.provenance["config"]["selection"]["control"]:
+        return "The curve of the random control shows what random picks brought, without a test."
+    return (
+        "With labels for all images 'coreloop simulate' tells; with people's, control = 0.2 under "
+        "[selection] has a random share labelled too."
+    )
+
+
 def _against_random(d: Difference) -> str:
-    span = f"{100 * d.mean:+.1f} points, 95 % interval {100 * d.low:+.1f} to {100 * d.high:+.1f}"
     if d.n < 2:
-        return f"At {d.labels} labels: {span}; one seed only, so chance is not ruled out."
-    if d.low > 0:
-        verdict = "Yes"
-    elif d.high < 0:
-        verdict = "No, it is worse"
-    else:
-        verdict = "Not shown: the interval contains zero"
-    text = f"{verdict}, at {d.labels} labels ({span}; {d.n} paired seeds)."
-    if d.saved is not None and d.low > 0:
+        return (
+            f"At {d.labels} labels: {100 * d.mean:+.1f} points; one seed only, so chance is not "
+            "ruled out."
+        )
+    verdict = {
+        "better": "Yes", "worse": "No, it is worse", "": "Not shown: the interval contains zero",
+    }[d.verdict]  # fmt: skip
+    text = f"{verdict}, at {d.labels} labels ({_span(d)}; {d.n} paired seeds)."
+    if d.saved is not None and d.saved > 0 and d.verdict == "better":
         text += f" Random needs about {d.saved:.0f} more labels for the same accuracy."
     return text
 
 
+def _in_hindsight(d: Difference) -> str:
+    """What labels at hand can say: nothing about images that nobody labelled."""
+    return (
+        f"Not known: people labelled only what was picked. Of those {d.among} images, the "
+        f"{d.labels} that {d.method} would take are worth {_span(d)}, compared with {d.labels} "
+        "random ones."
+    )
+
+
+def _span(d: Difference) -> str:
+    span = f"{100 * d.mean:+.1f} points"
+    if d.n < 2:
+        return f"{span} with one seed"
+    return f"{span}, 95 % interval {100 * d.low:+.1f} to {100 * d.high:+.1f}"
+
+
 def _earlier(own: list[Difference]) -> str:
-    won = [d for d in own[:-1] if d.low > 0]
-    if not won:
-        return ""
-    sizes = " and ".join(str(d.labels) for d in won)
-    return f" At {sizes} labels it was better by " + " and ".join(
-        f"{100 * d.mean:.1f}" for d in won
-    ) + " points."  # fmt: skip
+    said = [
+        f" At {d.labels} labels it was {d.verdict} by {abs(100 * d.mean):.1f} points."
+        for d in own[:-1] if d.verdict
+    ]  # fmt: skip
+    return "".join(said)
 
 
 def cost_so_far(facts: Facts) -> str:

@@ -35,7 +35,8 @@ class Difference:
     """Paired difference to random at equal labels, in accuracy, with its 95 % interval.
 
     ``saved``: how many more labels random needs for the accuracy; ``saved_interval``: 95 %, None
-    where it is not known, an end None where it lies beyond random's measured curve.
+    where it is not known, an end None where it lies beyond random's measured curve. ``among``: in
+    hindsight, the images labelled, which both chose among; None where they chose from the pool.
     """
 
     method: str
@@ -47,6 +48,14 @@ class Difference:
     saved: float | None
     n: int
     saved_interval: tuple[float | None, float | None] | None = None
+    among: int | None = None
+
+    @property
+    def verdict(self) -> str:
+        """``better`` or ``worse`` where the interval has no zero in it, else empty."""
+        if self.n < 2 or self.low <= 0 <= self.high:
+            return ""
+        return "better" if self.low > 0 else "worse"
 
     @property
     def saved_text(self) -> str:

@@ -8,34 +8,56 @@ brought; a control share of the budget answers that.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
 
 from connectors.oracle import Oracle
 from db import queries
 from db.models import Run
 from db.state import Records, advance, log
 from loop import scorers, train
-from loop.compare import Cell, Row, kind, paired, simulate
+from loop.compare import Cell, Row, Rule, kind, paired, part, simulate
 from loop.errors import ConfigError, DataError
 from loop.project import Project
 from loop.scorers import Scorer
-from loop.steps.opened import current_round, labeler, reading, writing
+from loop.scorers.auto import Auto
+from loop.select import picks
+from loop.steps.opened import current_round, labeler, reading, versions, writing
 from loop.steps.task import Problem, problem
 from loop.steps.train import rows_digest
 
 COMPARED = "compared"
 """Arm of the runs that this step stores."""
+SETTINGS = "settings"
+"""Key in their notes: the digest of what decided them."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Rows by method and budget. ``among``: the images labelled, which is all that methods could
+    choose from in hindsight; None where they chose from the pool."""
+
+    rows: list[Row]
+    among: int | None
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """A row each, with ``among``."""
+        return [{**asdict(row), "among": self.among} for row in self.rows]
 
 
 def compare(
     project: Project, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> list[Row]:
+) -> Compared:
     """Runs what is missing for the current round, cell by cell, and moves the round on. What is
-    compared already is only read.
+    compared already is only read; cells of other settings, or of fewer labels in hindsight, are
+    computed again, so that a curve never mixes them.
 
     Raises:
         NotReady: the round is not trained.
@@ -47,7 +69,7 @@ def compare(
     with reading(project) as records, records.read() as session:
         newest = queries.newest_round(session, queries.the_pool(session).id)
     if newest is not None and newest.state == "compared":
-        return comparison_rows(project)
+        return compared(project)
     with writing(project) as records:
         with records.read() as session:
             pool = queries.the_pool(session)
@@ -57,33 +79,51 @@ def compare(
             keys = queries.row_keys(session, pool.id)
             rounds = {r.number: r for r in queries.rounds(session, pool.id) if r.number}
             runs = [run for _, run in queries.runs(session, pool.id) if run.arm == COMPARED]
-            done = {(run.method, run.labels, run.seed) for run in runs}
         mode, task_problem, labels = _labels(project, problem_, people, keys)
+        hindsight = mode == "hindsight"
+        settings = _settings(project, pool.digest, mode, task_problem.rows, labels)
+        done = {(r.method, r.labels, r.seed) for r in runs if r.notes.get(SETTINGS) == settings}
         ids = {b: rounds[n].id for n, b in _budgets(project, records).items()}
-        ids = {b: i for b, i in ids.items() if mode == "simulated" or b < len(labels)}
+        ids = {b: i for b, i in ids.items() if not hindsight or b < len(labels)}
         total = len(methods) * len(ids) * config.compare.seeds
         cells = simulate(
-            task_problem.task, labels, methods, sorted(ids), range(config.compare.seeds), trainer,
-            skip=done,
+            task_problem.task, labels, _open(methods) if hindsight else methods, sorted(ids),
+            range(config.compare.seeds), trainer, skip=done, rules=_rules(project),
         ) if ids else iter(())  # fmt: skip
         for count, cell in enumerate(cells, 1 + len(done)):
+            run = _run(cell, ids[cell.budget], mode, labels)
+            run.notes[SETTINGS] = settings
             with records.write("compare-cell") as session:
-                session.add(_run(cell, ids[cell.budget], mode, labels))
+                _forget(session, run)
+                session.add(run)
             on_progress(count, total)
         with records.write("compare") as session:
             advance(session, found.id, before="trained", after="compared")
             log(session, "compare", f"{', '.join(methods)} ({mode})", round=found.number)
-    return comparison_rows(project)
+    return compared(project)
 
 
-def comparison_rows(project: Project) -> list[Row]:
+def compared(project: Project) -> Compared:
     """What has been compared so far, by method and budget."""
     with reading(project) as records, records.read() as session:
-        pool = queries.the_pool(session)
-        runs = [run for _, run in queries.runs(session, pool.id) if run.arm == COMPARED]
+        runs = compared_runs(session, queries.the_pool(session).id)
     accuracy = {(run.method, run.labels, run.seed): float(run.metrics["accuracy"]) for run in runs}
     kinds = {name: kind(scorer) for name, scorer in _methods(project).items()}
-    return paired(accuracy, kinds)
+    rows = paired(accuracy, kinds)
+    if not runs or runs[-1].mode != "hindsight":
+        return Compared(rows, None)
+    # more random labels would be other images than those at hand
+    among = int(runs[-1].notes.get("among", max(run.labels for run in runs)))
+    return Compared([replace(row, saved=None) for row in rows], among)
+
+
+def compared_runs(session: Session, pool_id: int) -> list[Run]:
+    """The cells of the newest settings."""
+    runs = [run for _, run in queries.runs(session, pool_id) if run.arm == COMPARED]
+    if not runs:
+        return []
+    newest = max(runs, key=lambda run: run.id).notes.get(SETTINGS)
+    return [run for run in runs if run.notes.get(SETTINGS) == newest]
 
 
 def _methods(project: Project) -> dict[str, Scorer]:
@@ -94,6 +134,48 @@ def _methods(project: Project) -> dict[str, Scorer]:
     for name in ["random", *config.compare.baselines]:
         methods.setdefault(name, scorers.get(name))
     return methods
+
+
+def _open(methods: dict[str, Scorer]) -> dict[str, Scorer]:
+    """``auto`` never becomes random: in hindsight a large share of the images is always taken."""
+    return {
+        name: replace(scorer, most=1.0) if isinstance(scorer, Auto) else scorer
+        for name, scorer in methods.items()
+    }
+
+
+def _rules(project: Project) -> dict[str, Rule]:
+    """How the project's own scorer picks, unless as all others do."""
+    chosen = project.config.selection
+    if chosen.rule == "top":
+        return {}
+    return {chosen.scorer: partial(picks, chosen.rule, skip=chosen.skip)}
+
+
+def _settings(
+    project: Project, pool_digest: str, mode: str, rows: np.ndarray, labels: np.ndarray
+) -> str:
+    """Names everything that decides a cell besides (method, budget, seed)."""
+    config = project.config
+    training = config.training.model_dump(include={"trainer", "params"})
+    chosen = config.selection.model_dump(include={"scorer", "params", "rule", "skip"})
+    given = np.full(int(rows.max()) + 1, -1, np.int64)
+    given[rows] = labels
+    what = [
+        versions().get("coreloop"), mode, pool_digest, rows_digest(given), config.encoder, training,
+        chosen,
+    ]  # fmt: skip
+    return hashlib.blake2b(repr(what).encode(), digest_size=16).hexdigest()
+
+
+def _forget(session: Session, run: Run) -> None:
+    """Makes room for a cell computed again with other settings."""
+    session.execute(
+        delete(Run).where(
+            Run.round_id == run.round_id, Run.arm == run.arm, Run.method == run.method,
+            Run.seed == run.seed,
+        )
+    )  # fmt: skip
 
 
 def _labels(
@@ -110,8 +192,8 @@ def _labels(
     mine = np.flatnonzero(found.labels >= 0)
     if not len(mine):
         raise DataError("no label has been collected; pull annotations first")
-    task = replace(found.task, pool=found.task.pool[mine], pool_images=None)
-    return "hindsight", replace(found, task=task, rows=found.rows[mine]), found.labels[mine]
+    labelled = replace(found, task=part(found.task, mine), rows=found.rows[mine])
+    return "hindsight", labelled, found.labels[mine]
 
 
 def _budgets(project: Project, records: Records) -> dict[int, int]:
@@ -128,5 +210,5 @@ def _run(cell: Cell, round_id: int, mode: str, labels: np.ndarray) -> Run:
     return Run(
         round_id=round_id, arm=COMPARED, method=cell.method, seed=cell.seed, mode=mode,
         labels=cell.budget, rows_digest=rows_digest(known), metrics=cell.metrics.to_json(),
-        notes={**cell.notes, "seconds": round(cell.seconds, 3)},
+        notes={**cell.notes, "seconds": round(cell.seconds, 3), "among": len(labels)},
     )  # fmt: skip

@@ -158,7 +158,7 @@ def _seen(project: Project) -> _Seen:
     with reading(project) as records, records.read() as session:
         pool = queries.the_pool(session)
         runs = [run for _, run in queries.runs(session, pool.id) if run.arm == "all"]
-        answers = queries.standing(session, pool.id)
+        answers = queries.by_people(queries.standing(session, pool.id))
         labels = collected(session, project, pool.id)
         picked = queries.picked_rows(session, pool.id)
         left = queries.item_count(session, pool.id, "pool") - len(picked)

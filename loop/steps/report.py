@@ -12,6 +12,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from db import queries
+from db.models import Run
 from db.queries import Answer
 from loop.compare import Row
 from loop.costs import hours
@@ -22,7 +23,7 @@ from loop.report import write
 from loop.report.facts import Annotator, Curve, Difference, Facts, Point, RoundShown
 from loop.saved import saved_interval
 from loop.seeds import generator
-from loop.steps.compare import COMPARED, comparison_rows
+from loop.steps.compare import compared, compared_runs
 from loop.steps.judged import Judged, judged, none_judged
 from loop.steps.labels import collected, outstanding
 from loop.steps.opened import reading, versions
@@ -45,15 +46,17 @@ def report(project: Project) -> dict[str, Path]:
 def facts(project: Project) -> Facts:
     """Everything the report shows, from the records."""
     config = project.config
-    rows = comparison_rows(project)
+    found = compared(project)
+    rows = found.rows
     with reading(project) as records, records.read() as session:
         pool = queries.the_pool(session)
-        answers = queries.answers(session, pool.id)
+        answers = queries.by_people(queries.answers(session, pool.id))
         labels = collected(session, project, pool.id)
         picks = [p for p in queries.picks(session, pool.id) if p.arm != "test"]
         rounds = [_round(session, project, r) for r in queries.rounds(session, pool.id)]
         by_others = _judged(session, project, labels)
         runs = queries.runs(session, pool.id)
+        cells = compared_runs(session, pool.id)
         live = [run for _, run in runs if run.arm == "all"]
         names = config.project.classes
         seconds = hours([a.seconds for a in answers])
@@ -66,10 +69,10 @@ def facts(project: Project) -> Facts:
             labeler=config.labeler.kind,
             written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             rounds=[r for r in rounds if r.number],
-            curves=_curves(runs, rows),
+            curves=_curves(runs, cells, rows),
             differences=[
                 Difference(r.method, r.kind, r.budget, r.difference, *r.difference_interval,
-                           r.saved, r.n, _saved_interval(project, runs, r))
+                           r.saved, r.n, _saved_interval(project, cells, r), found.among)
                 for r in rows if r.difference is not None
             ],
             metrics=live[-1].metrics if live else None,
@@ -115,7 +118,7 @@ def _round(session: Session, project: Project, found: Any) -> RoundShown:
     )  # fmt: skip
 
 
-def _curves(runs: list[Any], rows: list[Any]) -> list[Curve]:
+def _curves(runs: list[Any], cells: list[Run], rows: list[Row]) -> list[Curve]:
     """This project's own curve first, then each compared method."""
     curves = []
     for arm, name in (("all", "model"), ("coreset", "coreset part"), ("control", "random control")):
@@ -132,26 +135,25 @@ def _curves(runs: list[Any], rows: list[Any]) -> list[Curve]:
             )
         if points:
             curves.append(Curve(name, "live" if arm == "all" else "control", "live", points))
-    modes = {run.method: run.mode for _, run in runs if run.arm == COMPARED}
     ids: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for _, run in runs:
-        if run.arm == COMPARED:
-            ids[run.method, run.labels].append(run.id)
+    for run in cells:
+        ids[run.method, run.labels].append(run.id)
     for method in dict.fromkeys(row.method for row in rows):
         mine = [row for row in rows if row.method == method]
         points = [
             Point(r.budget, r.mean, r.interval[0], r.interval[1], r.n, ids[method, r.budget])
             for r in mine
         ]
-        curves.append(Curve(method, mine[0].kind, modes.get(method, ""), points))
+        curves.append(Curve(method, mine[0].kind, cells[-1].mode, points))
     return curves
 
 
 def _saved_interval(
-    project: Project, runs: list[Any], row: Row
+    project: Project, cells: list[Run], row: Row
 ) -> tuple[float | None, float | None] | None:
-    compared = [run for _, run in runs if run.arm == COMPARED]
-    accuracy = {(r.method, r.labels, r.seed): float(r.metrics["accuracy"]) for r in compared}
+    if row.saved is None:
+        return None
+    accuracy = {(r.method, r.labels, r.seed): float(r.metrics["accuracy"]) for r in cells}
     rng = generator(project.config.project.seed, "labels saved", row.method, row.budget)
     return saved_interval(accuracy, row.method, row.budget, rng)
 

@@ -168,6 +168,11 @@ def _fix_test_split(session: Session, project: Project, pool_id: int) -> None:
     chosen = [item_id for item_id, _, _ in given]
     if not given:
         size = min(config.pool.test, total // 5)
+        if not size:
+            raise DataError(
+                f"{total} images are too few: a fifth of them is kept for testing, and that is "
+                "none; 5 are needed"
+            )
         rows = generator(config.project.seed, "test split").permutation(total)[:size].tolist()
         ids: dict[int, int] = {}
         for start in range(0, size, 500):
@@ -198,8 +203,8 @@ def _fix_test_split(session: Session, project: Project, pool_id: int) -> None:
             insert(Annotation),
             [
                 {
-                    "item_id": item_id, "connector": "source", "external_id": key,
-                    "version": "1", "annotator": "source", "label": label,
+                    "item_id": item_id, "connector": queries.SOURCE, "external_id": key,
+                    "version": "1", "annotator": queries.SOURCE, "label": label,
                 }
                 for item_id, key, label in given
             ],

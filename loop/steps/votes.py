@@ -81,19 +81,19 @@ def said(project: Project) -> Said:
         answers = queries.answers(session, pool.id)
         votes = cast_votes(session, project, pool.id)
         uris = queries.row_uris(session, pool.id)
-    if not votes:
+    keys, people = {a.row: a.key for a in answers}, queries.by_people(answers)
+    if not people or not votes:
         raise NotReady("nobody has labelled anything yet; 'coreloop pull' brings what there is")
     method = project.config.labeler.consensus
     together = annotators.consensus(votes, method)
-    keys = {a.row: a.key for a in answers}
     return Said(
         images=len(together),
         several=sum(len(mine) > 1 for mine in annotators.by_item(votes).values()),
         consensus=method,
         alpha=annotators.krippendorff_alpha(votes),
         pairs=annotators.cohen_kappa(votes),
-        people=_people(answers, votes, together),
-        by_class=_paces_by_class(answers),
+        people=_people(people, votes, together),
+        by_class=_paces_by_class(people),
         divided=[
             Divided(keys[row], uris[row], together[row], mine)
             for row, mine in annotators.disagreements(votes)

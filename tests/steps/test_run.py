@@ -7,7 +7,7 @@ import pytest
 from db.errors import StaleRound
 from loop.errors import NotReady
 from loop.steps import run as run_step
-from loop.steps.compare import compare, comparison_rows
+from loop.steps.compare import compare, compared
 from loop.steps.run import run
 from loop.steps.score import score
 from loop.steps.status import status
@@ -55,5 +55,5 @@ def test_the_end_says_what_one_more_round_can_ask_for(project):
 def test_what_is_compared_can_be_looked_at_again(project):
     run(project)
     before = rows(project, "SELECT * FROM run")
-    assert compare(project) == comparison_rows(project)
+    assert compare(project) == compared(project)
     assert rows(project, "SELECT * FROM run") == before

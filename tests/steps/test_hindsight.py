@@ -1,0 +1,131 @@
+"""compare, where people label: only what they labelled can be chosen again, and it is said."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from loop import config
+from loop.report.answers import beats_random
+from loop.steps.compare import compared
+from loop.steps.init import init
+from loop.steps.plan import Wish, plan
+from loop.steps.report import facts, report
+from loop.steps.run import run
+from loop.steps.votes import said
+from tests.conftest import rows, small_values, write_images
+
+
+def answer(project, seconds=""):
+    """Fills each sheet in, by the folder that an image lies in."""
+    for sheet in project.root.glob("sheets/round-*.csv"):
+        with sheet.open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        for line in lines:
+            line["label"] = next(part for part in line["image"].split("/") if "digit-" in part)
+        with sheet.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(lines[0]))
+            writer.writeheader()
+            writer.writerows(lines)
+
+
+def labelled_by_people(folder, images, **changes):
+    values = small_values(images, labeler={"kind": "csv", "error_rate": 0.0}, **changes)
+    project = init(folder, config.check(values, "test"))
+    while run(project).why == "waiting":
+        answer(project)
+    return project
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("people")
+    write_images(folder / "images")
+    return labelled_by_people(
+        folder / "p", folder / "images", selection={"scorer": "auto", "budgets": [6, 6, 6]}
+    )
+
+
+def test_hindsight_is_said_everywhere_and_saves_no_labels(finished):
+    found = compared(finished)
+    assert found.among == 18
+    assert {row.budget for row in found.rows} == {6, 12}
+    assert all(row.saved is None for row in found.rows)
+    text = beats_random(facts(finished))
+    assert text.startswith("Not known")
+    assert "Of those 18 images" in text
+    assert not any(word in text for word in ("Yes", "Random needs"))
+    written = report(finished)
+    for form in ("html", "md"):
+        assert "chose among the 18" in " ".join(written[form].read_text().split())
+
+
+def test_auto_stays_itself_in_hindsight(finished):
+    """12 of 18 images are more than half of them, which would be random."""
+    digests = {
+        (method, seed): digest
+        for method, seed, digest in rows(
+            finished, "SELECT method, seed, rows_digest FROM run WHERE mode = 'hindsight' "
+            "AND labels = 12"
+        )
+    }  # fmt: skip
+    assert len(digests) == 4
+    assert all(digests["auto", seed] != digests["random", seed] for seed in (0, 1))
+
+
+def test_a_network_can_be_compared_too(tmp_path, images):
+    project = labelled_by_people(
+        tmp_path / "p", images,
+        training={"trainer": "timm:test_resnet", "params": {"steps": 2, "side": 8}},
+    )  # fmt: skip
+    assert rows(project, "SELECT state FROM round ORDER BY number")[-1] == ("compared",)
+    assert {row.budget for row in compared(project).rows} == {6}
+
+
+def test_cells_of_another_trainer_are_computed_again(tmp_path, images):
+    project = init(tmp_path / "p", config.check(small_values(images), "test"))
+    run(project)
+    training = project.config.training.model_copy(update={"trainer": "linear"})
+    linear = replace(project, config=project.config.model_copy(update={"training": training}))
+    run(linear, budget=6)
+    query = "SELECT labels, notes FROM run WHERE arm = 'compared'"
+    assert len({str(notes) for _, notes in rows(linear, query) if "propagate" in str(notes)}) == 0
+    assert {row.budget for row in compared(linear).rows} == {6, 12, 18}
+    count = len(rows(linear, query))
+    assert count == len(compared(linear).rows) * 2
+
+
+def test_the_own_method_picks_by_the_projects_rule(tmp_path, images):
+    digests = []
+    for rule in ("top", "middle"):
+        values = small_values(images, selection={"scorer": "norm", "rule": rule})
+        project = init(tmp_path / rule, config.check(values, "test"))
+        run(project)
+        query = "SELECT method, rows_digest FROM run WHERE arm = 'compared' ORDER BY id"
+        digests.append(dict(rows(project, query)))
+        own = rows(project, "SELECT item_id FROM pick WHERE arm = 'coreset'")
+        assert len(own) == 12
+    assert digests[0]["random"] == digests[1]["random"]
+    assert digests[0]["norm"] != digests[1]["norm"]
+
+
+def test_labels_that_came_with_test_images_cost_nothing(tmp_path, images):
+    write_images(tmp_path / "test", count=30)
+    values = small_values(
+        images, pool={"test_path": str(tmp_path / "test"), "labelled": False},
+        labeler={"kind": "csv", "error_rate": 0.0}, costs={"per_label": 1.0},
+    )  # fmt: skip
+    for path in sorted(images.rglob("*.png"))[::2]:  # else every image would be one of the test
+        path.write_bytes(path.read_bytes() + b"another")
+    project = init(tmp_path / "p", config.check(values, "test"))
+    while run(project).why == "waiting":
+        answer(project)
+    shown = facts(project)
+    assert shown.money == 12
+    assert "source" not in [one.name for one in shown.annotators]
+    assert "source" not in [one.name for one in said(project).people]
+    assert plan(project, Wish(target=0.9)).price.votes == 1
+    assert np.isclose(shown.metrics["n"], 30)
