@@ -22,11 +22,13 @@ from connectors.base import (
     Rejected,
     Unauthorized,
 )
+from connectors.folder import content_key
 from db import models, queries
 from db.models import Pick, Sent, now
 from db.state import Records, advance, log
+from loop.errors import DataError
 from loop.project import Project
-from loop.steps.opened import current_round, labeler, writing
+from loop.steps.opened import current_round, labeler, source, writing
 from loop.steps.predictions import predictions
 from loop.steps.remote import (
     check_config,
@@ -77,6 +79,7 @@ def push(
             number, round_id, total = found.number, found.id, found.budget
             people = labeler(project, session)
             unsent = _unsent(session, round_id)
+            _check_images(session, project, unsent)
         if dry_run:
             return Pushed(0, 0, len(unsent), None)
         with failures_noted(records, "push", number):
@@ -126,6 +129,23 @@ def _unsent(session: Session, round_id: int) -> list[int]:
             .order_by(Pick.rank, Pick.arm)
         )
     )
+
+
+def _check_images(session: Session, project: Project, picks: list[int]) -> None:
+    """Raises DataError if people would see another image than the one that was embedded."""
+    read = source(project).read
+    for start in range(0, len(picks), 500):
+        for key, uri in session.execute(
+            select(models.Item.key, models.Item.uri)
+            .join(Pick, Pick.item_id == models.Item.id)
+            .where(Pick.id.in_(picks[start : start + 500]))
+            .order_by(models.Item.row)
+        ):
+            if content_key(read(uri)) != key:
+                raise DataError(
+                    f"{uri} is another image than when it was scanned; put the old file back, "
+                    "give the new one a name of its own, and repeat this"
+                )
 
 
 def _uncertain_first(

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from connectors.base import Image, Unreadable
+from connectors.base import Image, SourceError, Unreadable
 from db import models, queries
 from db.models import Annotation, Duplicate, Item, Pick, Pool, Round
 from db.soundness import pool_digest
@@ -61,10 +61,11 @@ def scan(
             known = set(session.scalars(select(Item.key).where(Item.pool_id == pool_id)))
         if workers is None:
             workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        found = source(project).scan(workers=workers, skip=seen)
+        images = source(project)
+        found = images.scan(workers=workers, skip=seen)
         for chunk in _chunks(found):
             with records.write("scan-chunk") as session:
-                _save(session, pool_id, chunk, known)
+                _save(session, pool_id, chunk, known, images.read)
             on_progress(len(chunk))
         with records.write("scan") as session:
             if queries.item_count(session, pool_id) == 0:
@@ -108,7 +109,11 @@ def _uris(session: Session, pool_id: int) -> set[str]:
 
 
 def _save(
-    session: Session, pool_id: int, chunk: Iterable[Image | Unreadable], known: set[str]
+    session: Session,
+    pool_id: int,
+    chunk: list[Image | Unreadable],
+    known: set[str],
+    read: Callable[[str], bytes],
 ) -> None:
     """Stores a chunk; ``known`` holds the keys of all items, whose rows are 0, 1, 2, ..."""
     items: list[dict[str, Any]] = []
@@ -126,18 +131,46 @@ def _save(
         known.add(image.key)
     if items:
         session.execute(insert(Item.__table__), items)  # type: ignore[arg-type]
+    split_is_fixed = bool(copies) and queries.newest_round(session, pool_id) is not None
     for copy in copies:
-        _save_copy(session, pool_id, copy)
+        _save_copy(session, pool_id, copy, split_is_fixed, read)
+    _forget_unreadable(session, pool_id, {o.uri for o in chunk if isinstance(o, Image)})
     _save_unreadable(session, pool_id, [o for o in chunk if isinstance(o, Unreadable)])
 
 
-def _save_copy(session: Session, pool_id: int, copy: Image) -> None:
+def _save_copy(
+    session: Session,
+    pool_id: int,
+    copy: Image,
+    split_is_fixed: bool,
+    read: Callable[[str], bytes],
+) -> None:
+    """Another file with the bytes of an item. Where the item's own has gone it was renamed."""
     item = session.scalars(select(Item).where(Item.pool_id == pool_id, Item.key == copy.key)).one()
-    session.add(Duplicate(item_id=item.id, uri=copy.uri, known_label=copy.label))
-    if copy.split == "test" and item.split == "pool":
+    if split_is_fixed and not _there(read, item.uri):
+        item.uri = copy.uri
+    else:
+        session.add(Duplicate(item_id=item.id, uri=copy.uri, known_label=copy.label))
+    if copy.split == "test" and item.split == "pool" and not split_is_fixed:
         item.split = "test"  # an image of the test split must never be picked
         item.known_label = copy.label
     session.flush()
+
+
+def _there(read: Callable[[str], bytes], uri: str) -> bool:
+    try:
+        read(uri)
+    except SourceError:
+        return False
+    return True
+
+
+def _forget_unreadable(session: Session, pool_id: int, mended: set[str]) -> None:
+    for row in session.scalars(
+        select(models.Unreadable).where(models.Unreadable.pool_id == pool_id)
+    ):
+        if row.uri in mended:
+            session.delete(row)
 
 
 def _save_unreadable(session: Session, pool_id: int, bad: list[Unreadable]) -> None:

@@ -12,10 +12,14 @@ import pytest
 
 from connectors import folder
 from db.models import Item
+from loop import config
+from loop.errors import DataError
 from loop.steps import scan as scan_step
+from loop.steps.init import init
 from loop.steps.opened import reading
+from loop.steps.run import run
 from loop.steps.scan import scan
-from tests.conftest import write_images
+from tests.conftest import rows, small_values, write_images
 from tests.durability.forked import ROOT
 
 
@@ -79,3 +83,53 @@ def test_workers_end_with_a_killed_scan(project, images):
             os.killpg(process.pid, 0)
             time.sleep(0.05)
     assert scan(project).images == 160
+
+
+def test_a_renamed_file_is_the_same_image(project, images):
+    run(project)
+    before = items(project)
+    old = images / before[5][1]
+    old.rename(old.with_name("renamed.png"))
+    found = scan(project)
+    assert (found.added, found.duplicates) == (0, 0)
+    after = items(project)
+    assert after[5][1].endswith("renamed.png")
+    assert [key for _, _, key in after] == [key for _, _, key in before]
+
+
+def test_the_test_split_stays_after_the_first_scan(tmp_path, images):
+    """A copy of a pool image in the test folder later would move the rows of scores."""
+    write_images(tmp_path / "other", count=75)
+    test = tmp_path / "test"
+    for path in sorted((tmp_path / "other").rglob("*.png"))[-15:]:
+        (test / path.parent.name).mkdir(parents=True, exist_ok=True)
+        path.rename(test / path.parent.name / path.name)
+    values = small_values(images, pool={"test_path": str(test)})
+    made = init(tmp_path / "p", config.check(values, "test"))
+    copies = scan(made).duplicates
+    splits = 'SELECT split FROM item ORDER BY "row"'
+    before = rows(made, splits)
+    ((uri,),) = rows(made, "SELECT min(uri) FROM item WHERE split = 'pool'")
+    (test / "digit-2" / "copy.png").write_bytes((images / uri).read_bytes())
+    assert scan(made).duplicates == copies + 1
+    assert rows(made, splits) == before
+
+
+def test_a_mended_file_is_no_more_listed(project, images):
+    good = sorted(images.rglob("*.png"))[0].read_bytes()
+    (images / "digit-0" / "bad.png").write_bytes(b"not yet")
+    assert len(scan(project).unreadable) == 1
+    (images / "digit-0" / "bad.png").write_bytes(good + b"copied wholly")
+    assert scan(project).unreadable == []
+
+
+def test_an_image_that_was_replaced_is_not_shown_to_people(project, images):
+    scan(project)
+    picks = sorted(images.rglob("*.png"))
+    for a, b in zip(picks[::2], picks[1::2], strict=True):
+        first, second = a.read_bytes(), b.read_bytes()
+        a.write_bytes(second)
+        b.write_bytes(first)
+    with pytest.raises(DataError, match="another image than when it was scanned"):
+        run(project)
+    assert not rows(project, "SELECT * FROM batch")
