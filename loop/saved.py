@@ -9,6 +9,7 @@ import numpy as np
 from loop.compare import labels_saved
 
 RESAMPLES = 1000
+FEWEST = 5
 
 
 def saved_interval(
@@ -30,14 +31,15 @@ def saved_interval(
 
     Returns:
         (low, high); None at an end that lies outside the reference's measured curve. None where
-        fewer than three seeds are paired, or hardly a resample lies within the curve.
+        fewer than five seeds are paired (all resamples of three lie between their extremes, which
+        held 70 % of the time), or hardly a resample lies within the curve.
     """
     budgets = sorted({b for m, b, _ in accuracy if m == against})
     seeds = sorted(
         s for m, b, s in accuracy
         if (m, b) == (method, budget) and all((against, c, s) in accuracy for c in budgets)
     )  # fmt: skip
-    if len(seeds) < 3:
+    if len(seeds) < FEWEST:
         return None
     mine = np.array([accuracy[method, budget, s] for s in seeds])
     theirs = np.array([[accuracy[against, b, s] for b in budgets] for s in seeds])

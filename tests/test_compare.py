@@ -147,3 +147,7 @@ def test_labels_saved():
     curve = [(10, 0.5), (100, 0.9)]
     assert labels_saved(curve, 10, 0.7) == pytest.approx(10**1.5 - 10)
     assert labels_saved(curve, 10, 0.95) is None
+
+
+def test_a_plateau_counts_where_it_begins():
+    assert labels_saved([(20, 0.9), (50, 1.0), (100, 1.0)], 20, 1.0) == pytest.approx(30)

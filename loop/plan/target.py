@@ -189,11 +189,13 @@ def check_target(target: float) -> None:
         raise ConfigError(f"the target must be between 0 and 1, e.g. 0.9; got {target:g}")
 
 
-def buys(found: Forecast, totals: Sequence[float]) -> list[tuple[int, float, float, float]]:
-    """(labels, median, 5 %, 95 %) accuracy at total numbers of labels."""
+def buys(
+    found: Forecast, totals: Sequence[float], rng: np.random.Generator
+) -> list[tuple[int, float, float, float]]:
+    """(labels, median, 5 %, 95 %) accuracy that will be measured at total numbers of labels."""
     rows = []
     for n in totals:
-        low, middle, high = np.quantile(found.at(n), [0.05, 0.5, 0.95])
+        low, middle, high = np.quantile(found.measured(n, rng), [0.05, 0.5, 0.95])
         rows.append((int(n), float(middle), float(low), float(high)))
     return rows
 

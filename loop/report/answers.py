@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loop.report.facts import Difference, Facts
+from loop.report.facts import Control, Difference, Facts
 
 
 def how_good(facts: Facts) -> str:
@@ -20,12 +20,15 @@ def how_good(facts: Facts) -> str:
 def beats_random(facts: Facts) -> str:
     """Does the selection beat random?"""
     own = [d for d in facts.differences if facts.curves and d.method == own_method(facts)]
-    if not own:
-        return f"Not measured. {_how_to_know(facts)}"
-    newest = own[-1]
-    if newest.among is not None:
-        return f"{_in_hindsight(newest)} {_how_to_know(facts)}"
-    return _against_random(newest) + _earlier(own)
+    if own and own[-1].among is None:
+        return _against_random(own[-1]) + _earlier(own)
+    if facts.control is not None:
+        return _against_control(facts.control)
+    said = _in_hindsight(own[-1]) if own else "Not measured."
+    return (
+        f"{said} With labels for all images 'coreloop simulate' tells; with people's, "
+        "control = 0.2 under [selection] has a random share labelled too."
+    )
 
 
 def own_method(facts: Facts) -> str:
@@ -33,12 +36,16 @@ def own_method(facts: Facts) -> str:
     return facts.rounds[-1].scorer if facts.rounds else ""
 
 
-def _how_to_know(facts: Facts) -> str:
-    if facts.provenance["config"]["selection"]["control"]:
-        return "The curve of the random control shows what random picks brought, without a test."
+def _against_control(found: Control) -> str:
+    verdict = (
+        "Yes" if found.low > 0 else "No, it was worse" if found.high < 0
+        else "Not shown: the interval contains zero"
+    )  # fmt: skip
     return (
-        "With labels for all images 'coreloop simulate' tells; with people's, control = 0.2 under "
-        "[selection] has a random share labelled too."
+        f"{verdict}. The first {found.labels} picks against the {found.labels} random ones of the "
+        f"control: {100 * found.mean:+.1f} points, 95 % interval {100 * found.low:+.1f} to "
+        f"{100 * found.high:+.1f} over {found.test_images} test images. Other random images would "
+        "have brought something else; that is not in the interval."
     )
 
 

@@ -69,6 +69,18 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Control:
+    """The first picks against as many random ones, people having labelled both: the difference in
+    accuracy, and its 95 % interval over the test images, both models looking at the same ones."""
+
+    labels: int
+    mean: float
+    low: float
+    high: float
+    test_images: int
+
+
+@dataclass(frozen=True)
 class PickShown:
     """A picked image in the contact sheet. ``predicted``: by a model of all other labels."""
 
@@ -138,6 +150,7 @@ class Facts:
     rounds: list[RoundShown]
     curves: list[Curve]
     differences: list[Difference]
+    control: Control | None
     metrics: dict[str, Any] | None
     trained: str
     labels_per_class: dict[str, int]

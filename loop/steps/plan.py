@@ -23,6 +23,7 @@ from loop.seeds import generator
 from loop.steps import simulations
 from loop.steps.labels import collected
 from loop.steps.opened import reading
+from loop.train.metrics import wilson
 
 SMALL_TEST = 50
 """Test images under which a plan says how little its accuracies tell."""
@@ -111,17 +112,17 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
         made = targets.plan(wish.target, now, have, np.maximum(np.ceil(more), 0), limit, price,
                             datetime.now(UTC).date())  # fmt: skip
         rounds = cheapest(np.maximum(more, 0), wish.rounds)
-    budget = None
+    budget, count = None, None
     if wish.budget_money is not None or wish.budget_hours is not None:
         count = targets.affordable(price, money=wish.budget_money, hours=wish.budget_hours)
-        budget = _bought(curve, found, count, have, scale)
+        budget = (count, *_bought(curve, found, have + min(count, seen.left), scale, rng))
     per_100 = targets.gain(curve, found) if own else None
     return Outlook(
         basis, [(int(n), float(a)) for n, a in zip(curve.labels, curve.accuracy.mean(axis=0))],
         made, rounds,
-        targets.buys(found, [k * curve.have for k in (2, 4, 8)]) if own else [], budget, per_100,
+        targets.buys(found, _ahead(curve, seen), rng) if own else [], budget, per_100,
         targets.advice(per_100, wish.stop_below) if per_100 else None, price,
-        _what_if(simulated, wish.target, rng), _notes(project, seen, curve, made, price, own),
+        _what_if(simulated, wish.target, rng), _notes(seen, curve, made, price, own, count),
     )  # fmt: skip
 
 
@@ -225,18 +226,23 @@ def _basis(
     return curve, words, mine / classes, seen.have
 
 
+def _ahead(curve: Curve, seen: _Seen) -> list[int]:
+    """Two, four and eight times the labels measured, as far as the pool goes."""
+    return [k * curve.have for k in (2, 4, 8) if k * curve.have <= seen.have + seen.left]
+
+
 def _bought(
-    curve: Curve, found: Forecast, count: int, have: int, scale: float | None
-) -> tuple[int, float, float, float]:
-    """(labels bought, median, 5 %, 95 %) accuracy after them."""
-    total = (have + count) / (scale or 1.0)
+    curve: Curve, found: Forecast, labels: int, scale: float | None, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """(median, 5 %, 95 %) accuracy with so many labels in all."""
+    total = labels / (scale or 1.0)
     if total < curve.have:  # inside a simulated curve: what was measured
         values = [float(np.interp(np.log(total), np.log(curve.labels), row))
                   for row in curve.accuracy]  # fmt: skip
         low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
-        return count, float(middle), float(low), float(high)
-    ((_, middle, low, high),) = targets.buys(found, [min(total, found.grid[-1])])
-    return count, middle, low, high
+        return float(middle), float(low), float(high)
+    ((_, middle, low, high),) = targets.buys(found, [min(total, found.grid[-1])], rng)
+    return middle, low, high
 
 
 def _what_if(
@@ -254,7 +260,7 @@ def _what_if(
 
 
 def _notes(
-    project: Project, seen: _Seen, curve: Curve, made: Plan | None, price: Price, own: bool
+    seen: _Seen, curve: Curve, made: Plan | None, price: Price, own: bool, bought: int | None
 ) -> list[str]:
     notes = []
     if curve.test_images < SMALL_TEST:
@@ -268,6 +274,14 @@ def _notes(
         notes.append("accuracy fell in the last round; by chance, or new labels are wrong")
     if price.seconds is None or price.seconds == 0:
         notes.append("no labelling times are known, so no hours; give --seconds-per-label")
-    if made is not None and made.labels.middle is not None and made.labels.middle > seen.left:
+    more = made.labels.middle if made else None
+    if (more is not None and more > seen.left) or (bought is not None and bought > seen.left):
         notes.append(f"the pool has only {seen.left} images left to label; add images")
+    if made is not None and made.verdict == "reached" and made.now is not None:
+        low, high = wilson(round(made.now * curve.test_images), curve.test_images)
+        if low < made.target:
+            notes.append(
+                f"the target lies within the 95 % interval of what was measured "
+                f"({100 * low:.1f} to {100 * high:.1f} %); more test images would tell"
+            )
     return notes

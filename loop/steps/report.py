@@ -20,7 +20,7 @@ from loop.encoders import short
 from loop.errors import NotReady
 from loop.project import Project
 from loop.report import write
-from loop.report.facts import Annotator, Curve, Difference, Facts, Point, RoundShown
+from loop.report.facts import Annotator, Control, Curve, Difference, Facts, Point, RoundShown
 from loop.saved import saved_interval
 from loop.seeds import generator
 from loop.steps.compare import compared, compared_runs
@@ -28,6 +28,7 @@ from loop.steps.judged import Judged, judged, none_judged
 from loop.steps.labels import collected, outstanding
 from loop.steps.opened import reading, versions
 from loop.steps.pictures import contact_sheet, embedding_map
+from loop.steps.train import CONTROL
 
 SUSPICIOUS = 20
 DOUBT = 0.3
@@ -75,6 +76,7 @@ def facts(project: Project) -> Facts:
                            r.saved, r.n, _saved_interval(project, cells, r), found.among)
                 for r in rows if r.difference is not None
             ],
+            control=_control(runs),
             metrics=live[-1].metrics if live else None,
             trained=_trained(live[-1].method, live[-1].notes) if live else "",
             labels_per_class=dict(per_class),
@@ -156,6 +158,15 @@ def _saved_interval(
     accuracy = {(r.method, r.labels, r.seed): float(r.metrics["accuracy"]) for r in cells}
     rng = generator(project.config.project.seed, "labels saved", row.method, row.budget)
     return saved_interval(accuracy, row.method, row.budget, rng)
+
+
+def _control(runs: list[Any]) -> Control | None:
+    """The newest."""
+    found = [run for _, run in runs if run.arm == "control" and CONTROL in run.notes]
+    if not found:
+        return None
+    mean, low, high = found[-1].notes[CONTROL]
+    return Control(found[-1].labels, mean, low, high, int(found[-1].metrics["n"]))
 
 
 def _annotators(answers: list[Answer]) -> list[Annotator]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +13,29 @@ from sqlalchemy.orm import Session
 
 from db import arrays, queries
 from db.models import Round, Run
+from db.queries import Picked
 from db.state import advance, log
 from loop import train as trainers
+from loop.compare import t_interval
 from loop.errors import DataError
 from loop.project import Project
 from loop.seeds import generator
 from loop.steps.labels import CLASSES
 from loop.steps.opened import current_round, writing
-from loop.steps.task import problem, unfinished
+from loop.steps.task import Problem, problem, unfinished
 from loop.train import Trained
 from loop.train.metrics import Metrics
+
+CONTROL = "coreset minus control"
+"""Key in the notes of a control's runs: the difference in accuracy and its 95 % interval over the
+test images."""
 
 
 def train(project: Project) -> Metrics:
     """Trains on everything labelled so far; metrics of the last of ``training.seeds`` runs.
 
-    With a control share, the coreset's and the control's labels are also trained on apart.
+    With a control share, as many of the first coreset labels as the control has, and the control's,
+    are also trained on apart, and the difference on the test images is noted.
 
     Raises:
         NotReady: the round is not labelled.
@@ -42,21 +50,17 @@ def train(project: Project) -> Metrics:
             found = current_round(session, pool, after="labeled")
             problem_ = problem(session, project, images=trainer.wants == "images")
             picks = queries.picks(session, pool.id)
-        arms = {"all": problem_.labels}
-        if any(pick.arm == "control" for pick in picks):
-            for arm in ("coreset", "control"):
-                mine = np.isin(problem_.rows, [p.row for p in picks if p.arm == arm])
-                arms[arm] = np.where(mine, problem_.labels, -1)
+        arms = {"all": problem_.labels, **_apart(problem_, picks)}
         runs: list[Run] = []
         kept = None
+        right: dict[str, list[NDArray[np.bool_]]] = defaultdict(list)
         for arm, labels in arms.items():
-            if not (labels >= 0).any():
-                continue
             for seed in range(settings.seeds):
                 rng = generator(found.seed, "train", seed)
                 kept_now = trainer.train(problem_.task, labels, rng, pool_probabilities=True)
                 if arm == "all":
                     kept = kept_now
+                right[arm].append(_right(kept_now, problem_.task.test_labels))
                 runs.append(
                     Run(
                         round_id=found.id, arm=arm, method=settings.trainer, seed=seed, mode="live",
@@ -65,6 +69,12 @@ def train(project: Project) -> Metrics:
                     )
                 )  # fmt: skip
         assert kept is not None  # "labeled" means that there is a label
+        if "control" in arms:
+            gaps = np.mean(right["coreset"], axis=0) - np.mean(right["control"], axis=0)
+            difference = [float(gaps.mean()), *t_interval(gaps)]
+            for run in runs:
+                if run.arm == "control":
+                    run.notes = {**run.notes, CONTROL: difference}
         paths = _write(kept, project)
         with records.write("train") as session:
             advance(session, found.id, before="labeled", after="trained")
@@ -76,6 +86,26 @@ def train(project: Project) -> Metrics:
             log(session, "train", text, round=found.number)
         shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
         return kept.metrics
+
+
+def _apart(found: Problem, picks: list[Picked]) -> dict[str, NDArray[np.int64]]:
+    """Labels of the control, and of as many first picks of the coreset: the same number of both."""
+    labelled = set(found.rows[found.labels >= 0].tolist())
+    rows = {arm: [p.row for p in picks if p.arm == arm and p.row in labelled]
+            for arm in ("coreset", "control")}  # fmt: skip
+    count = min(map(len, rows.values()))
+    if not count:
+        return {}
+    return {
+        arm: np.where(np.isin(found.rows, mine[:count]), found.labels, -1)
+        for arm, mine in rows.items()
+    }
+
+
+def _right(trained: Trained, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which labelled test images are classified correctly."""
+    known = labels >= 0
+    return np.asarray(trained.test_probabilities)[known].argmax(axis=1) == labels[known]
 
 
 def probabilities_again(project: Project, of: str) -> None:

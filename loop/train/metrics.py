@@ -111,15 +111,12 @@ def _rates(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
     return hits.sum(axis=1) / total, balanced, f1.sum(axis=1) / np.maximum(present, 1)
 
 
-def wilson(right: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Score interval of a share of ``n`` (E. B. Wilson 1927)."""
-    from scipy.special import ndtri
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """95 % score interval of a share of ``n`` (E. B. Wilson 1927)."""
+    from scipy.stats import binomtest
 
-    z = float(ndtri(0.5 + level / 2))
-    share, spread = right / n, z**2 / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * (share * (1 - share) / n + spread / (4 * n)) ** 0.5
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    found = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def _bootstrap(

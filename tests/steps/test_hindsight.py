@@ -76,6 +76,26 @@ def test_auto_stays_itself_in_hindsight(finished):
     assert all(digests["auto", seed] != digests["random", seed] for seed in (0, 1))
 
 
+def test_a_random_control_answers_what_hindsight_cannot(tmp_path, images):
+    project = labelled_by_people(
+        tmp_path / "p", images, selection={"budgets": [10, 10], "control": 0.3}
+    )
+    query = "SELECT arm, labels FROM run WHERE arm IN ('coreset', 'control') ORDER BY id"
+    assert set(rows(project, query)) == {
+        ("coreset", 3), ("control", 3), ("coreset", 6), ("control", 6),
+    }  # fmt: skip
+    found = facts(project)
+    by_arm = {c.name: c.points[-1].accuracy for c in found.curves if c.kind == "control"}
+    gap = by_arm["coreset part"] - by_arm["random control"]
+    assert found.control.labels == 6
+    assert found.control.mean == pytest.approx(gap)
+    assert found.control.low <= gap <= found.control.high
+    text = beats_random(found)
+    assert f"{100 * gap:+.1f} points" in text
+    assert "The first 6 picks against the 6 random ones" in text
+    assert text in " ".join(report(project)["md"].read_text().split())
+
+
 def test_a_network_can_be_compared_too(tmp_path, images):
     project = labelled_by_people(
         tmp_path / "p", images,

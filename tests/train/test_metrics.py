@@ -62,3 +62,12 @@ def test_calibrated_is_near_zero():
 def test_json_round_trip():
     found = measure(*sample())
     assert Metrics.from_json(found.to_json()) == found
+
+
+def test_an_interval_has_width_where_all_is_right():
+    p, y = np.tile([0.9, 0.1], (20, 1)), np.zeros(20, np.int64)
+    found = measure(p, y)
+    assert found.accuracy == 1
+    low, high = found.intervals["accuracy"]
+    assert (low, high) == (pytest.approx(0.839, abs=0.001), 1)
+    assert "balanced_accuracy" not in found.intervals
