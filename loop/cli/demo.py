@@ -21,8 +21,8 @@ from loop.cli.output import bar, json_option, print_json, say
 def demo(folder: Path | None, seed: int, server: bool, keep: bool, as_json: bool) -> None:
     """A whole labelling project on 1,797 handwritten digits: no network, no GPU.
 
-    Three rounds of 20, 40 and 80 labels, chosen without labels, answered by a simulated person who
-    errs now and then, compared with random and two label-based selections. An interrupted demo goes
+    Three rounds of 20, 40 and 80 labels, the first chosen without labels, answered by a simulated
+    person who errs now and then, compared with random and two label-based selections. An interrupted demo goes
     on where it stopped.
 
     \b

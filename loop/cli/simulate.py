@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 COLUMNS = 7
 """Budgets that fit beside a method's name."""
+MANY = 20
+"""Comparisons from which one is expected to be marked by chance."""
 
 
 @click.command()
@@ -75,6 +77,9 @@ def simulate(
     _print(rows, grid.budgets, lambda row: percent(row.mean) + _mark(row))
     say(f"mean test accuracy in % over {seeds} seeds, trainer {trainer}; + better and - worse than")
     say("random, paired by seed, 95 % interval without 0; * sees the label of every image")
+    tried = sum(row.difference is not None and row.n > 1 for row in rows)
+    if tried >= MANY:
+        say(f"of {tried} comparisons some {tried / 20:.0f} get a + or - by chance alone")
     if share < 1:
         say(f"each seed draws {share:.0%} of the pool, the same for every method")
     say("")
