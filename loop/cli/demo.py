@@ -22,8 +22,8 @@ def demo(folder: Path | None, seed: int, server: bool, keep: bool, as_json: bool
     """A whole labelling project on 1,797 handwritten digits: no network, no GPU.
 
     Three rounds of 20, 40 and 80 labels, the first chosen without labels, answered by a simulated
-    person who errs now and then, compared with random and two label-based selections. An interrupted demo goes
-    on where it stopped.
+    person who errs now and then, compared with random and two label-based selections. An
+    interrupted demo goes on where it stopped.
 
     \b
     Example: coreloop demo
