@@ -92,6 +92,26 @@ def test_class_names_without_metadata(tmp_path):
     assert class_names(tmp_path / "s.parquet") == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    "labels", [[10, 2, -1, 3, None], [10.0, 2.0, -1.0, 3.0, float("nan")]], ids=["whole", "float"]
+)
+def test_numbers_without_metadata_are_the_names(tmp_path, labels):
+    path = tmp_path / "s.parquet"
+    pq.write_table(pa.table({"image": PICTURES[:5], "label": labels}), path)
+    assert class_names(path) == ["2", "3", "10"]
+    assert [one.label for one in Parquet(path).scan()] == ["10", "2", None, "3", None]
+    assert list(Parquet(path).labels("label").values()) == ["10", "2", None, "3", None]
+
+
+def test_fractions_are_no_labels(tmp_path):
+    path = tmp_path / "s.parquet"
+    pq.write_table(pa.table({"image": PICTURES[:2], "label": [1.0, 0.25]}), path)
+    with pytest.raises(SourceError, match=r"label 0\.25 is a fraction"):
+        class_names(path)
+    with pytest.raises(SourceError, match=r"label 0\.25 is a fraction"):
+        list(Parquet(path).scan())
+
+
 def test_bad_files(tmp_path):
     with pytest.raises(SourceError, match=r"none\.parquet"):
         list(Parquet(tmp_path / "none.parquet").scan())
