@@ -195,6 +195,13 @@ def _each(work: Callable[[In], Out], chunk: list[In]) -> list[Out]:
     return [work(one) for one in chunk]
 
 
+def first_level(root: Path) -> tuple[list[str], list[str]]:
+    """(folders that hold images at any depth, images beside these folders), sorted."""
+    places = [path.relative_to(root).parts for path in _files(root)]
+    folders = sorted({parts[0] for parts in places if len(parts) > 1})
+    return folders, sorted(parts[0] for parts in places if len(parts) == 1)
+
+
 def _files(root: Path) -> Iterator[Path]:
     """Image files below a folder in path order; hidden files and folders are passed over."""
     for folder, names, files in os.walk(root, followlinks=False):
