@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,12 +40,12 @@ class CsvSheet:
     Attributes:
         folder: where the sheets are.
         classes: what may be filled in.
-        root: image folder, for paths that people can open.
+        shown: uri -> what stands on the sheet, such as a path that people can open.
     """
 
     folder: Path
     classes: Sequence[str]
-    root: Path
+    shown: Callable[[str], str] = str
     name: str = "csv"
     lag: float = 0.0
     version: str = ""
@@ -65,7 +65,7 @@ class CsvSheet:
             out = io.StringIO()
             table = csv.writer(out)
             table.writerow(COLUMNS)
-            table.writerows((item.key, str(self.root / item.uri), "") for item in items)
+            table.writerows((item.key, self.shown(item.uri), "") for item in items)
             draft = sheet.with_suffix(".draft")
             draft.write_text(out.getvalue(), encoding="utf-8")
             draft.replace(sheet)

@@ -94,10 +94,7 @@ class Folder:
         Raises:
             SourceError: it is gone, or its path leaves the folder.
         """
-        root = self.root
-        if uri.startswith(TEST) and self.test is not None:
-            root, uri = self.test, uri.removeprefix(TEST)
-        path = root / uri
+        root, path = self._place(uri)
         if not path.resolve().is_relative_to(root.resolve()):
             raise SourceError(f"{uri} leads out of {root}; it is not read")
         try:
@@ -106,6 +103,16 @@ class Folder:
             raise SourceError(
                 f"cannot read {path} ({error.strerror}); put the file back, the project needs it"
             ) from None
+
+    def shown(self, uri: str) -> str:
+        """Path of the file."""
+        return str(self._place(uri)[1])
+
+    def _place(self, uri: str) -> tuple[Path, Path]:
+        """(folder, file in it)"""
+        if uri.startswith(TEST) and self.test is not None:
+            return self.test, self.test / uri.removeprefix(TEST)
+        return self.root, self.root / uri
 
     def _places(self, skip: Container[str]) -> Iterator[Place]:
         folders = [(self.root, "", self.labelled, "pool")]

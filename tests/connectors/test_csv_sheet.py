@@ -17,7 +17,7 @@ KEYS = [f"{i:032x}" for i in range(4)]
 
 @pytest.fixture
 def labeler(tmp_path):
-    made = CsvSheet(tmp_path / "sheets", CLASSES, tmp_path)
+    made = CsvSheet(tmp_path / "sheets", CLASSES)
     made.prepare(CLASSES)
     made.push(Batch("ab" * 16, 1), [Item(key, f"{key}.png") for key in KEYS])
     return made

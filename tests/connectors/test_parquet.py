@@ -81,6 +81,10 @@ def test_no_such_row(path, uri):
         Parquet(path).read(uri)
 
 
+def test_a_row_has_no_file(path):
+    assert Parquet(path).shown("row/2") == "row/2"
+
+
 def test_other_label_columns(path):
     assert set(Parquet(path).labels("human1").values()) == {"dog"}
     with pytest.raises(SourceError, match="human9"):

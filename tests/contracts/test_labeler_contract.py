@@ -35,7 +35,7 @@ def fill(labeler, key, label):
 
 
 def sheets(folder):
-    found = CsvSheet(folder / "sheets", CLASSES, folder / "images")
+    found = CsvSheet(folder / "sheets", CLASSES)
     found.prepare(CLASSES)
     return found
 

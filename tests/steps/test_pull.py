@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
@@ -42,6 +45,37 @@ def fill(project, label, rows=None):
 def versions(project):
     with reading(project) as records, records.read() as session:
         return list(session.scalars(select(Annotation).order_by(Annotation.id)))
+
+
+def test_sheets_name_files_that_exist(tmp_path, images):
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    for picture in (images / "digit-0").iterdir():
+        shutil.move(picture, tests)
+    values = small_values(images, labeler={"kind": "csv"}, pool={"test_path": str(tests)})
+    project = init(tmp_path / "p", config.check(values, "test"))
+    run(project)
+    fill(project, "digit-0")
+    run(project)
+    named = [
+        Path(row["image"])
+        for sheet in (project.root / "sheets").glob("*.csv")
+        for row in csv.DictReader(sheet.open())
+    ]
+    assert {path.parent for path in named} > {tests}
+    assert all(path.is_file() for path in named)
+
+
+def test_sheets_of_a_parquet_name_rows(tmp_path, images):
+    pictures = [path.read_bytes() for path in sorted(images.rglob("*.png"))]
+    pq.write_table(pa.table({"image": pictures}), tmp_path / "set.parquet")
+    values = small_values(
+        tmp_path / "set.parquet", labeler={"kind": "csv"}, pool={"source": "parquet"}
+    )
+    project = init(tmp_path / "p", config.check(values, "test"))
+    run(project)
+    (sheet,) = (project.root / "sheets").glob("*.csv")
+    assert all(row["image"].startswith("row/") for row in csv.DictReader(sheet.open()))
 
 
 def test_run_waits_for_people_and_goes_on(sheets):
