@@ -100,6 +100,10 @@ class Source(Protocol):
         """Encoded bytes of one image. Raises SourceError."""
         ...
 
+    def shown(self, uri: str) -> str:
+        """What a person can open to see an image: its file, or the uri where it has none."""
+        ...
+
 
 @dataclass(frozen=True)
 class Prediction:

@@ -2,7 +2,8 @@
 
 ``push`` writes ``<batch>.csv`` with the columns key, image, label; people fill in ``label``
 (``skip`` for an image they cannot judge); ``pull`` reads all sheets. A sheet that exists is never
-rewritten. Several people fill in copies, with their names after a dot: ``<batch>.alice.csv``.
+rewritten. Several people fill in copies, with their names after a dot: ``<batch>.alice.csv``;
+copies without a name are one person's, and must not contradict each other.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from connectors.base import Annotation, Batch, Item, Progress, Rejected
 
@@ -23,6 +25,14 @@ SHOWN = 10
 """Wrong lines that one message names."""
 
 
+class Said(NamedTuple):
+    """What a sheet says of one image: the first line that answers, or the first without answer."""
+
+    label: str
+    line: int
+    image: str
+
+
 @dataclass
 class CsvSheet:
     """Labeler over a folder of sheets.
@@ -30,12 +40,12 @@ class CsvSheet:
     Attributes:
         folder: where the sheets are.
         classes: what may be filled in.
-        root: image folder, for paths that people can open.
+        shown: uri -> what stands on the sheet, such as a path that people can open.
     """
 
     folder: Path
     classes: Sequence[str]
-    root: Path
+    shown: Callable[[str], str] = str
     name: str = "csv"
     lag: float = 0.0
     version: str = ""
@@ -55,7 +65,7 @@ class CsvSheet:
             out = io.StringIO()
             table = csv.writer(out)
             table.writerow(COLUMNS)
-            table.writerows((item.key, str(self.root / item.uri), "") for item in items)
+            table.writerows((item.key, self.shown(item.uri), "") for item in items)
             draft = sheet.with_suffix(".draft")
             draft.write_text(out.getvalue(), encoding="utf-8")
             draft.replace(sheet)
@@ -80,20 +90,27 @@ class CsvSheet:
         """Every image with an answer in every sheet.
 
         Raises:
-            Rejected: a label is no class, an image has two answers in one sheet, a column is
-                missing, or it is no text; names the sheet and each line. Nothing of that sheet is
-                yielded.
+            Rejected: a label is no class, an image has two answers in one sheet or in two of one
+                person, a column is missing, or it is no text; names the sheet and each line.
+                Nothing of that sheet is yielded.
         """
         self.present = {}
+        given: dict[str, tuple[Path, Said]] = {}
         for sheet in sorted(self.folder.glob("*.csv")):
             who = sheet.stem.partition(".")[2] or "sheet"
             saved = sheet.stat().st_mtime_ns
             at = datetime.fromtimestamp(saved / 1e9, UTC)
-            for key, label in self._answers(sheet).items():
-                name = key if who == "sheet" else f"{key} {who}"
+            found = {
+                key if who == "sheet" else f"{key} {who}": (key, said)
+                for key, said in self._answers(sheet).items()
+            }
+            _check_agree(sheet, {name: said for name, (_, said) in found.items()}, given)
+            for name, (key, said) in found.items():
+                label = said.label
                 self.present.setdefault(key, set()).update([name] if label else [])
-                if not label:
+                if not label or name in given:
                     continue
+                given[name] = sheet, said
                 yield Annotation(
                     id=name,
                     version=str(saved),
@@ -115,29 +132,28 @@ class CsvSheet:
         skipped = sum(SKIP in words and words <= {"", SKIP} for words in said.values())
         return Progress(len(said), done, skipped, url=str(self.folder))
 
-    def _answers(self, sheet: Path) -> dict[str, str]:
+    def _answers(self, sheet: Path) -> dict[str, Said]:
         """Item key -> what its line says, or nothing. Raises Rejected with all that is wrong."""
-        said: dict[str, tuple[str, int]] = {}
+        found: dict[str, Said] = {}
         wrong: list[str] = []
         for line, row in self._rows(sheet):
             label = (row["label"] or "").strip()
-            before, where = said.get(row["key"], ("", 0))
+            before, where, _ = found.get(row["key"], ("", 0, ""))
             if label and label != SKIP and label not in self.classes:
                 wrong.append(f"line {line}: {label!r} is no class{self._meant(label)}")
             elif label and before and label != before:
                 wrong.append(f"lines {where} and {line}: one image, {before!r} and {label!r}")
             if not before:
-                said[row["key"]] = (label, line)
+                found[row["key"]] = Said(label, line, row["image"] or row["key"])
         if wrong:
-            more = [f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
             raise Rejected(
                 "\n".join(
                     [f"{sheet.name}: nothing was read from this sheet; mend and pull again",
-                     *(f"  {text}" for text in [*wrong[:SHOWN], *more]),
+                     *_shown(wrong),
                      f"  classes: {', '.join(self.classes)}, or {SKIP!r}"]
                 )
             )  # fmt: skip
-        return {key: label for key, (label, _) in said.items()}
+        return found
 
     def _meant(self, label: str) -> str:
         """A hint where only capital letters differ."""
@@ -169,3 +185,30 @@ class CsvSheet:
             yield from enumerate(table, 2)
         except csv.Error as error:
             raise Rejected(f"{sheet.name} line {table.line_num}: {error}") from None
+
+
+def _check_agree(sheet: Path, found: dict[str, Said], given: dict[str, tuple[Path, Said]]) -> None:
+    """Raises Rejected if an earlier sheet of the same person has another answer."""
+    wrong = []
+    for name in found.keys() & given.keys():
+        now, (first, before) = found[name], given[name]
+        if now.label and now.label != before.label:
+            wrong.append(
+                f"{now.image}: {before.label!r} in {first.name} (line {before.line}), "
+                f"{now.label!r} in {sheet.name} (line {now.line})"
+            )
+    if wrong:
+        person = f"{sheet.stem.partition('.')[0]}.NAME.csv"
+        raise Rejected(
+            "\n".join(
+                [f"{sheet.name}: nothing was read from this sheet; another of the same person "
+                 "answers differently",
+                 *_shown(sorted(wrong)),
+                 f"  take one away, or call it {person} if somebody else filled it in"]
+            )
+        )  # fmt: skip
+
+
+def _shown(wrong: list[str]) -> list[str]:
+    more = [f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
+    return [f"  {text}" for text in [*wrong[:SHOWN], *more]]

@@ -94,10 +94,7 @@ class Folder:
         Raises:
             SourceError: it is gone, or its path leaves the folder.
         """
-        root = self.root
-        if uri.startswith(TEST) and self.test is not None:
-            root, uri = self.test, uri.removeprefix(TEST)
-        path = root / uri
+        root, path = self._place(uri)
         if not path.resolve().is_relative_to(root.resolve()):
             raise SourceError(f"{uri} leads out of {root}; it is not read")
         try:
@@ -106,6 +103,16 @@ class Folder:
             raise SourceError(
                 f"cannot read {path} ({error.strerror}); put the file back, the project needs it"
             ) from None
+
+    def shown(self, uri: str) -> str:
+        """Path of the file."""
+        return str(self._place(uri)[1])
+
+    def _place(self, uri: str) -> tuple[Path, Path]:
+        """(folder, file in it)"""
+        if uri.startswith(TEST) and self.test is not None:
+            return self.test, self.test / uri.removeprefix(TEST)
+        return self.root, self.root / uri
 
     def _places(self, skip: Container[str]) -> Iterator[Place]:
         folders = [(self.root, "", self.labelled, "pool")]
@@ -193,6 +200,13 @@ def _end_with_parent() -> None:
 
 def _each(work: Callable[[In], Out], chunk: list[In]) -> list[Out]:
     return [work(one) for one in chunk]
+
+
+def first_level(root: Path) -> tuple[list[str], list[str]]:
+    """(folders that hold images at any depth, images beside these folders), sorted."""
+    places = [path.relative_to(root).parts for path in _files(root)]
+    folders = sorted({parts[0] for parts in places if len(parts) > 1})
+    return folders, sorted(parts[0] for parts in places if len(parts) == 1)
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """A parquet file of images: columns ``image`` (encoded bytes) and optionally label, split, path.
 
-Labels may be class names, or numbers that index the ``class_names`` of the schema metadata (JSON).
+Labels may be class names, or numbers that index the ``class_names`` of the schema metadata (JSON);
+without these, number 3 is class "3".
 Images are streamed in batches; uris are ``row/<number>``.
 """
 
@@ -45,7 +46,7 @@ class Parquet:
 
     Attributes:
         path: the file.
-        label: column of the true label; rows with -1 or null have none.
+        label: column of the true label; rows with -1, null or NaN have none.
         labelled: hand the labels on (for rehearsal); without it they stay in the file.
     """
 
@@ -76,7 +77,7 @@ class Parquet:
     def _rows(self, skip: Container[str]) -> Iterator[Row]:
         names = self._file.schema_arrow.names
         columns = [c for c in ("image", self.label, "split") if c in names]
-        classes = class_names(self.path)
+        classes = _stated(self._file)
         numbered = enumerate(
             one
             for batch in self._file.iter_batches(batch_size=256, columns=columns)
@@ -111,6 +112,10 @@ class Parquet:
                 del self._groups[next(iter(self._groups))]
         return images[row - (self._ends[group - 1] if group else 0)].as_py() or b""
 
+    def shown(self, uri: str) -> str:
+        """The uri: a row has no file of its own."""
+        return uri
+
     def _read_group(self, group: int) -> Any:
         import pyarrow
 
@@ -127,7 +132,7 @@ class Parquet:
         """
         if column not in self._file.schema_arrow.names:
             raise SourceError(f"{self.path} has no column {column!r}")
-        classes = class_names(self.path)
+        classes = _stated(self._file)
         values = self._file.read(columns=[column]).column(column).to_pylist()
         return {f"row/{row}": _name(value, classes) for row, value in enumerate(values)}
 
@@ -161,22 +166,43 @@ def open_file(path: Path) -> Any:
 
 
 def class_names(path: Path) -> list[str]:
-    """The schema metadata's ``class_names``, or the distinct string labels."""
+    """The schema metadata's ``class_names``, or the distinct labels in order; numbers by value.
+
+    Raises:
+        SourceError: not parquet, or labels are fractions.
+    """
     file = open_file(path)
-    stated = (file.schema_arrow.metadata or {}).get(b"class_names")
-    if stated:
-        return [str(name) for name in json.loads(stated)]
-    if "label" not in file.schema_arrow.names:
-        return []
+    stated = _stated(file)
+    if stated or "label" not in file.schema_arrow.names:
+        return stated
     import pyarrow.compute
 
-    values = file.read(columns=["label"]).column("label")
-    return sorted(str(v) for v in pyarrow.compute.unique(values).to_pylist() if v is not None)
+    values = pyarrow.compute.unique(file.read(columns=["label"]).column("label")).to_pylist()
+    return [str(value) for value in sorted({_plain(value) for value in values} - {None})]
 
 
-def _name(value: Any, classes: list[str]) -> str | None:
-    if value is None or value == -1:
+def _stated(file: Any) -> list[str]:
+    stated = (file.schema_arrow.metadata or {}).get(b"class_names")
+    return [str(name) for name in json.loads(stated)] if stated else []
+
+
+def _name(value: Any, stated: list[str]) -> str | None:
+    value = _plain(value)
+    if value is None:
         return None
-    if isinstance(value, int):
-        return classes[value] if 0 <= value < len(classes) else str(value)
+    if isinstance(value, int) and 0 <= value < len(stated):
+        return stated[value]
     return str(value)
+
+
+def _plain(value: Any) -> Any:
+    """None where there is no label. Tables with gaps keep whole numbers as 3.0; that is 3."""
+    if value is None or value == -1 or value != value:
+        return None
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise SourceError(
+                f"label {value} is a fraction; write class names or whole numbers to the column"
+            )
+        return int(value)
+    return value

@@ -160,8 +160,14 @@ def by_people(found: Iterable[Answer]) -> list[Answer]:
     return [answer for answer in found if answer.connector != SOURCE]
 
 
+def _given() -> Any:
+    """When an annotation was made: by the labeler's clock, else when it was first seen."""
+    return func.coalesce(Annotation.at, Annotation.seen_at)
+
+
 def standing(session: Session, pool_id: int) -> list[Answer]:
-    """Every annotation that stands now, oldest first: its newest version, deleted ones left out."""
+    """Every annotation that stands now, by the time it was made, oldest first: its newest version,
+    deleted ones left out."""
     newest = (
         select(func.max(Annotation.id))
         .group_by(Annotation.connector, Annotation.external_id)
@@ -171,7 +177,7 @@ def standing(session: Session, pool_id: int) -> list[Answer]:
         select(Annotation, Item.row, Item.key)
         .join(Item, Item.id == Annotation.item_id)
         .where(Item.pool_id == pool_id, Annotation.id.in_(newest), ~Annotation.deleted)
-        .order_by(Annotation.id)
+        .order_by(_given(), Annotation.id)
     )
     return [
         Answer(note.item_id, row, key, note.annotator, note.label, note.seconds,
@@ -181,13 +187,15 @@ def standing(session: Session, pool_id: int) -> list[Answer]:
 
 
 def answers(session: Session, pool_id: int) -> list[Answer]:
-    """What each person says now: of several annotations by one person on one item the newest,
-    labels before skips."""
+    """What each person says now, oldest first: of several annotations by one person on one item the
+    newest, labels before skips."""
     current: dict[tuple[int, str], Answer] = {}
     for answer in standing(session, pool_id):
-        before = current.get((answer.item_id, answer.annotator))
+        who = answer.item_id, answer.annotator
+        before = current.get(who)
         if before is None or answer.label is not None or before.label is None:
-            current[answer.item_id, answer.annotator] = answer
+            current.pop(who, None)
+            current[who] = answer
     return list(current.values())
 
 
@@ -203,7 +211,7 @@ def tallies(
     )
     place = func.row_number().over(
         partition_by=(Annotation.item_id, Annotation.annotator),
-        order_by=(Annotation.label.is_(None), Annotation.id.desc()),
+        order_by=(Annotation.label.is_(None), _given().desc(), Annotation.id.desc()),
     )
     seen = (
         select(Annotation.item_id, Annotation.label, Annotation.cancelled, place.label("place"))

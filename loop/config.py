@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from loop.errors import ConfigError, nearest
 
 FILE = "coreloop.toml"
+SKIP = "skip"
+"""What people write on a sheet beside an image they cannot judge; no class of a sheet."""
 
 
 class Section(BaseModel):
@@ -155,12 +157,20 @@ def check(values: dict[str, Any], where: str) -> Config:
     """A Config from plain values.
 
     Raises:
-        ConfigError: names the key, the value and the nearest known key.
+        ConfigError: names the key, the value and the nearest known key; or a class is called as
+            sheets call a skipped image.
     """
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(e, where) for e in error.errors())) from None
+    skips = [name for name in config.project.classes if name.strip() == SKIP]
+    if config.labeler.kind == "csv" and skips:
+        raise ConfigError(
+            f"{where}: project.classes has {skips[0]!r}, which on a sheet means that nobody can "
+            "judge the image; give the class another name, or use another labeler"
+        )
+    return config
 
 
 def _explain(error: Any, where: str) -> str:

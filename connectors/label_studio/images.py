@@ -73,6 +73,12 @@ class OnDisk:
                 f"the images ({self.images}) must lie in a folder below the server's document "
                 f"root ({self.root}); or set images = 'upload' under [labeler]"
             )
+        absent = [item.uri for item in items if not (self.images / item.uri).is_file()]
+        if absent:
+            raise Rejected(
+                f"{absent[0]!r} is no file in {self.images} ({len(absent)} such images), so nobody "
+                "would see it; set images = 'upload' under [labeler]"
+            )
         self._allow(client, project)
         below = self.images.relative_to(self.root)
         return [f"/data/local-files/?d={quote(str(below / item.uri))}" for item in items]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def init(
         "labeler": {"kind": labeler, "url": url},
     }  # fmt: skip
     config = settings.check(values, "init")
-    check_names(config)
+    check_names(config, folder)
     for what in filter(None, (path, tests)):
         if not what.exists():
             raise SourceError(f"there is no {what}; say where the images are")
@@ -105,19 +106,29 @@ def init(
 
 
 def found_classes(path: Path) -> list[str]:
-    """Class names that the source states: sub-folders, or the parquet file's metadata."""
+    """Class names that the source states: sub-folders with files, or those of the parquet file."""
     from loop.errors import ConfigError
 
     if path.suffix == ".parquet":
         from connectors.parquet import class_names
 
         return class_names(path)
-    names = sorted(p.name for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
+    inside = path.iterdir() if path.is_dir() else ()
+    names = sorted(p.name for p in inside if not p.name.startswith(".") and _holds_files(p))
     if len(names) < 2:
         raise ConfigError(
             f"say what the classes are, e.g. --classes cat,dog ({path} has no class sub-folders)"
         )
     return names
+
+
+def _holds_files(folder: Path) -> bool:
+    """At any depth; hidden files and folders do not count."""
+    for _, names, files in os.walk(folder):
+        names[:] = [name for name in names if not name.startswith(".")]
+        if not all(name.startswith(".") for name in files):
+            return True
+    return False
 
 
 def whole_numbers(text: str, option: str) -> list[int]:

@@ -61,7 +61,7 @@ def _check(name: str, look: Callable[[], str]) -> Check:
 
 
 def _names(project: Project) -> str:
-    check_names(project.config)
+    check_names(project.config, project.root)
     return "scorer, trainer and baselines exist"
 
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from connectors.folder import first_level
 from db.state import open_records
 from loop.config import Config
+from loop.errors import ConfigError, nearest
 from loop.project import Project, prepare, publish
 
 
-def check_names(config: Config) -> None:
-    """Scorer, trainer, encoder and baselines exist. Raises ConfigError with the nearest name."""
+def check_names(config: Config, root: Path) -> None:
+    """Scorer, trainer, encoder and baselines exist, and the folders of test images are classes.
+
+    Args:
+        root: the project's folder, which ``test_path`` is relative to.
+
+    Raises:
+        ConfigError: with the nearest name.
+    """
     from loop import encoders, scorers, train
 
     scorers.get(config.selection.scorer, **config.selection.params)
@@ -18,6 +27,24 @@ def check_names(config: Config) -> None:
     encoders.check(config.encoder)
     for name in config.compare.baselines:
         scorers.load(name)
+    if config.pool.test_path and config.pool.source == "folder":
+        _check_tests(root / Path(config.pool.test_path).expanduser(), config.project.classes)
+
+
+def _check_tests(tests: Path, classes: list[str]) -> None:
+    """A folder without sub-folders is unlabelled, and people label it."""
+    folders, beside = first_level(tests)
+    strange = [name for name in folders if name not in classes]
+    if strange:
+        raise ConfigError(
+            f"the folder {strange[0]!r} in {tests} is none of the classes"
+            f"{nearest(strange[0], classes)}; give it a class's name or take it away"
+        )
+    if folders and beside:
+        raise ConfigError(
+            f"the image {beside[0]!r} in {tests} is in no class's folder, and others are; "
+            "move it to its class or take it away"
+        )
 
 
 def init(root: Path, config: Config) -> Project:

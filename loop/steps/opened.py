@@ -140,7 +140,7 @@ def labeler(project: Project, session: Session) -> Labeler:
     if settings.kind == "csv":
         from connectors.csv_sheet import CsvSheet
 
-        return CsvSheet(project.root / "sheets", classes, root=project.path(config.pool.path))
+        return CsvSheet(project.root / "sheets", classes, source(project).shown)
     return _label_studio(project, pool)
 
 

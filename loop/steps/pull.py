@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import chain, count, islice
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -104,17 +104,19 @@ def _store(
     while chunk := list(islice(stream, CHUNK)):
         with records.write("pull-chunk") as session:
             ids = _item_ids(session, [note.key for note in chunk])
-            newest = _newest(session, connector, [note.id for note in chunk])
+            stored = _stored(session, connector, [note.id for note in chunk])
             for note in chunk:
                 if note.key not in ids:
                     foreign += 1
                     continue
                 said = (note.label, note.cancelled, note.deleted, note.seconds)
-                if newest.get(note.id) == said:
+                before = stored.setdefault(note.id, {})
+                if before and list(before.values())[-1] == said:
                     continue
-                newest[note.id] = said
+                version = _unused(note.version, before)
+                before[version] = said
                 unknown += note.label is not None and note.label not in classes
-                session.add(_row(note, ids[note.key], connector))
+                session.add(_row(note, version, ids[note.key], connector))
                 new += 1
         if unknown:
             with records.write("pull-warning") as session:
@@ -171,20 +173,35 @@ def _task_since(session: Session, keys: list[str]) -> dict[str, datetime]:
 Said = tuple[str | None, bool, bool, float | None]
 
 
-def _newest(session: Session, connector: str, ids: list[str]) -> dict[str, Said]:
-    """Annotation id -> what its newest stored version says."""
+def _stored(session: Session, connector: str, ids: list[str]) -> dict[str, dict[str, Said]]:
+    """Annotation id -> version -> what it says, the newest last."""
     note = models.Annotation
     found = session.execute(
-        select(note.external_id, note.label, note.cancelled, note.deleted, note.seconds)
+        select(
+            note.external_id, note.version, note.label, note.cancelled, note.deleted, note.seconds
+        )
         .where(note.connector == connector, note.external_id.in_(set(ids)))
         .order_by(note.id)
     )
-    return {row[0]: (row[1], row[2], row[3], row[4]) for row in found}
+    stored: dict[str, dict[str, Said]] = {}
+    for row in found:
+        stored.setdefault(row[0], {})[row[1]] = (row[2], row[3], row[4], row[5])
+    return stored
 
 
-def _row(note: Annotation, item_id: int, connector: str) -> models.Annotation:
+def _unused(version: str, before: Iterable[str]) -> str:
+    """The version, or with a number if it was stored earlier: an old file may come back."""
+    known = set(before)
+    return next(
+        name
+        for name in chain([version], (f"{version} again {n}" for n in count(1)))
+        if name not in known
+    )
+
+
+def _row(note: Annotation, version: str, item_id: int, connector: str) -> models.Annotation:
     return models.Annotation(
-        item_id=item_id, connector=connector, external_id=note.id, version=note.version,
+        item_id=item_id, connector=connector, external_id=note.id, version=version,
         annotator=note.annotator, label=note.label, seconds=note.seconds,
         cancelled=note.cancelled, deleted=note.deleted, at=note.at,
     )  # fmt: skip

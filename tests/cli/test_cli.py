@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from loop.cli import COMMANDS
+from loop.cli.setup import found_classes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -114,6 +115,55 @@ def test_init_with_own_test_images(images, tmp_path):
     assert "60 images, 3 of them held out for testing\n" in made.stdout
     status = json.loads(coreloop("status", "--json", cwd=tmp_path / "p").stdout)
     assert (status["rounds"][0]["state"], status["rounds"][0]["labelled"]) == ("labeled", 3)
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("Digit-0/a.png", "the folder 'Digit-0' in {tests} is none of the classes (did you mean"),
+        ("digit-0.png", "the image 'digit-0.png' in {tests} is in no class's folder"),
+    ],
+)
+def test_test_images_outside_the_classes(place, words, images, tmp_path):
+    tests = tmp_path / "tests"
+    shutil.copytree(images, tests)
+    arguments = ("init", "p", "--images", images, "--test-images", tests)
+    (tests / ".hidden").mkdir()
+    (tests / "empty").mkdir()
+    (tests / "notes.txt").touch()
+    assert coreloop(*arguments, cwd=tmp_path).returncode == 0
+    (tests / place).parent.mkdir(exist_ok=True)
+    shutil.copy(next((images / "digit-0").iterdir()), tests / place)
+    found = coreloop("doctor", cwd=tmp_path / "p")
+    assert found.returncode == 3
+    assert f"FAIL  names: {words.format(tests=tests)}" in found.stdout
+    shutil.rmtree(tmp_path / "p")
+    refused = coreloop(*arguments, cwd=tmp_path)
+    assert (refused.returncode, words.format(tests=tests) in refused.stderr) == (2, True)
+
+
+def test_init_with_unlabelled_test_images(images, tmp_path):
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    for picture in (images / "digit-0").iterdir():
+        shutil.copy(picture, tests)
+    made = coreloop("init", "p", "--images", images, "--test-images", tests, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    status = json.loads(coreloop("status", "--json", cwd=tmp_path / "p").stdout)
+    assert (status["rounds"][0]["state"], status["rounds"][0]["labelled"]) == ("selected", 0)
+    assert "ok    names" in coreloop("doctor", cwd=tmp_path / "p").stdout
+
+
+def test_hidden_and_empty_folders_are_no_classes(images):
+    (images / ".ipynb_checkpoints").mkdir()
+    (images / ".ipynb_checkpoints" / "a.png").touch()
+    (images / "empty" / "deeper").mkdir(parents=True)
+    (images / "nothing").mkdir()
+    (images / "nothing" / ".DS_Store").touch()
+    (images / "deep" / "deeper").mkdir(parents=True)
+    (images / "deep" / "deeper" / "a.png").touch()
+    (images / "beside.png").touch()
+    assert found_classes(images) == ["deep", "digit-0", "digit-1", "digit-2"]
 
 
 def test_doctor_knows_the_names(project):

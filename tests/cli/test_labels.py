@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 
 import pytest
 from click.testing import CliRunner
@@ -75,6 +76,19 @@ def test_overview_and_disagreements(sheets):
     assert max(map(len, text.splitlines())) <= 80
     assert "4 images" in labels(sheets, "--disagreements")
     assert "digit-1" in labels(sheets, "--times")
+
+
+def test_on_a_tie_the_sheet_saved_last_decides(sheets):
+    folder = sheets.root / "sheets"
+    for when, name in enumerate(("bob", "carol", "alice")):
+        for sheet in folder.glob(f"*.{name}.csv"):
+            os.utime(sheet, (1_700_000_000 + when, 1_700_000_000 + when))
+            if name == "bob":
+                sheet.unlink()
+    pull(sheets)
+    found = said(sheets)
+    assert len(found.divided) == 4
+    assert all(one.consensus == one.votes["alice"] for one in found.divided)
 
 
 def test_dawid_skene_by_config(sheets):

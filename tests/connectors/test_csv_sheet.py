@@ -7,7 +7,9 @@ from contextlib import suppress
 import pytest
 
 from connectors.base import Batch, Item, Rejected
-from connectors.csv_sheet import CsvSheet
+from connectors.csv_sheet import SKIP, CsvSheet
+from loop import config
+from loop.errors import ConfigError
 
 CLASSES = ["Glas", "Papier", "Restmüll"]
 KEYS = [f"{i:032x}" for i in range(4)]
@@ -15,7 +17,7 @@ KEYS = [f"{i:032x}" for i in range(4)]
 
 @pytest.fixture
 def labeler(tmp_path):
-    made = CsvSheet(tmp_path / "sheets", CLASSES, tmp_path)
+    made = CsvSheet(tmp_path / "sheets", CLASSES)
     made.prepare(CLASSES)
     made.push(Batch("ab" * 16, 1), [Item(key, f"{key}.png") for key in KEYS])
     return made
@@ -85,3 +87,13 @@ def test_garbage_is_no_traceback(labeler, garbage):
     sheet.write_bytes(b"key,image,label\n" + garbage)
     with suppress(Rejected):
         assert pulled(labeler) == {}
+
+
+@pytest.mark.parametrize("name", [SKIP, f" {SKIP} "])
+def test_no_class_is_called_as_a_skip(name):
+    values = {"project": {"name": "p", "classes": ["Glas", name]}, "pool": {"path": "."}}
+    with pytest.raises(ConfigError, match=r"'[ ]?skip[ ]?', which on a sheet means"):
+        config.check(values, "test")
+    config.check({**values, "labeler": {"kind": "oracle"}}, "test")
+    values["project"]["classes"][1] = "Skip"  # a sheet tells these apart
+    config.check(values, "test")

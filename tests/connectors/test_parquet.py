@@ -81,6 +81,10 @@ def test_no_such_row(path, uri):
         Parquet(path).read(uri)
 
 
+def test_a_row_has_no_file(path):
+    assert Parquet(path).shown("row/2") == "row/2"
+
+
 def test_other_label_columns(path):
     assert set(Parquet(path).labels("human1").values()) == {"dog"}
     with pytest.raises(SourceError, match="human9"):
@@ -90,6 +94,26 @@ def test_other_label_columns(path):
 def test_class_names_without_metadata(tmp_path):
     pq.write_table(pa.table({"image": [b""] * 3, "label": ["b", "a", "b"]}), tmp_path / "s.parquet")
     assert class_names(tmp_path / "s.parquet") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "labels", [[10, 2, -1, 3, None], [10.0, 2.0, -1.0, 3.0, float("nan")]], ids=["whole", "float"]
+)
+def test_numbers_without_metadata_are_the_names(tmp_path, labels):
+    path = tmp_path / "s.parquet"
+    pq.write_table(pa.table({"image": PICTURES[:5], "label": labels}), path)
+    assert class_names(path) == ["2", "3", "10"]
+    assert [one.label for one in Parquet(path).scan()] == ["10", "2", None, "3", None]
+    assert list(Parquet(path).labels("label").values()) == ["10", "2", None, "3", None]
+
+
+def test_fractions_are_no_labels(tmp_path):
+    path = tmp_path / "s.parquet"
+    pq.write_table(pa.table({"image": PICTURES[:2], "label": [1.0, 0.25]}), path)
+    with pytest.raises(SourceError, match=r"label 0\.25 is a fraction"):
+        class_names(path)
+    with pytest.raises(SourceError, match=r"label 0\.25 is a fraction"):
+        list(Parquet(path).scan())
 
 
 def test_bad_files(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from connectors.base import Batch, Item, Rejected
 from connectors.csv_sheet import CsvSheet
+from connectors.label_studio.images import OnDisk
 from connectors.oracle import Oracle
 from connectors.testing import check_labeler
 
@@ -35,7 +36,7 @@ def fill(labeler, key, label):
 
 
 def sheets(folder):
-    found = CsvSheet(folder / "sheets", CLASSES, folder / "images")
+    found = CsvSheet(folder / "sheets", CLASSES)
     found.prepare(CLASSES)
     return found
 
@@ -115,3 +116,12 @@ def test_oracle_lead_times_are_human(tmp_path):
     times = sorted(one.answer(k).seconds for k in labels)
     assert 2.5 < times[250] < 3.5
     assert times[-1] < 60
+
+
+@pytest.mark.parametrize("uri", ["test:cat/0.png", "row/2"])
+def test_a_server_shows_no_images_from_elsewhere(tmp_path, uri):
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / "0.png").touch()
+    items = [Item("a" * 32, "0.png"), Item("b" * 32, uri)]
+    with pytest.raises(Rejected, match=f"'{uri}' is no file in .*pool"):
+        OnDisk(tmp_path, tmp_path / "pool").addresses(None, 1, items)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +19,7 @@ from loop.steps.labels import outstanding, outstanding_by_round
 from tests import postgresql
 
 ITEMS = 6
+START = datetime(2026, 1, 1, tzinfo=UTC)
 NOTES = st.lists(
     st.tuples(
         st.integers(1, ITEMS),  # item
@@ -26,6 +28,7 @@ NOTES = st.lists(
         st.sampled_from(["cat", "dog", "no such class", None]),
         st.booleans(),  # cancelled
         st.sampled_from([False, False, True]),  # deleted
+        st.sampled_from([None, 0, 1, 2]),  # hour when it was given
     ),
     max_size=30,
 )
@@ -63,8 +66,9 @@ def test_tallies_equal_counting(records, notes, overlap):
     rows = [
         {"item_id": item, "connector": "c", "external_id": f"{item}-{who}-{number}",
          "version": str(i), "annotator": who, "label": label, "cancelled": cancelled,
-         "deleted": deleted}
-        for i, (item, who, number, label, cancelled, deleted) in enumerate(notes)
+         "deleted": deleted, "at": hour if hour is None else START + timedelta(hours=hour),
+         "seen_at": START + timedelta(minutes=10 * i)}
+        for i, (item, who, number, label, cancelled, deleted, hour) in enumerate(notes)
     ]  # fmt: skip
     with records.read() as session:
         if rows:
@@ -73,4 +77,33 @@ def test_tallies_equal_counting(records, notes, overlap):
         for found in queries.rounds(session, 1):
             one = outstanding(session, project, found)
             assert dataclasses.astuple(counted[found.number]) == dataclasses.astuple(one)
+        session.rollback()
+
+
+def note(number, who, label, at, seen):
+    return Annotation(
+        item_id=1, connector="c", external_id=str(number), version="1", annotator=who, label=label,
+        at=at, seen_at=seen,
+    )  # fmt: skip
+
+
+def test_answers_come_by_the_time_they_were_given(records):
+    east = timezone(timedelta(hours=9))
+    with records.read() as session:
+        session.add_all(
+            [
+                note(1, "late", "dog", START + timedelta(hours=2), START + timedelta(hours=5)),
+                note(2, "east", "cat", datetime(2026, 1, 1, 10, tzinfo=east), START),  # 1:00 UTC
+                note(3, "seen", "cat", None, START + timedelta(minutes=90)),
+                note(4, "twice", "dog", START, START),
+                note(5, "twice", "cat", START + timedelta(hours=3), START),
+                note(6, "early", "dog", START, START + timedelta(hours=9)),
+            ]
+        )
+        session.flush()
+        found = queries.standing(session, 1)
+        assert [a.annotator for a in found] == ["twice", "early", "east", "seen", "late", "twice"]
+        said = [(a.annotator, a.label) for a in queries.answers(session, 1)]
+        assert said[0] == ("early", "dog")
+        assert said[-2:] == [("late", "dog"), ("twice", "cat")]
         session.rollback()

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
+from connectors.base import Rejected
 from db import queries
 from db.models import Annotation
 from loop import config
@@ -39,6 +45,37 @@ def fill(project, label, rows=None):
 def versions(project):
     with reading(project) as records, records.read() as session:
         return list(session.scalars(select(Annotation).order_by(Annotation.id)))
+
+
+def test_sheets_name_files_that_exist(tmp_path, images):
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    for picture in (images / "digit-0").iterdir():
+        shutil.move(picture, tests)
+    values = small_values(images, labeler={"kind": "csv"}, pool={"test_path": str(tests)})
+    project = init(tmp_path / "p", config.check(values, "test"))
+    run(project)
+    fill(project, "digit-0")
+    run(project)
+    named = [
+        Path(row["image"])
+        for sheet in (project.root / "sheets").glob("*.csv")
+        for row in csv.DictReader(sheet.open())
+    ]
+    assert {path.parent for path in named} > {tests}
+    assert all(path.is_file() for path in named)
+
+
+def test_sheets_of_a_parquet_name_rows(tmp_path, images):
+    pictures = [path.read_bytes() for path in sorted(images.rglob("*.png"))]
+    pq.write_table(pa.table({"image": pictures}), tmp_path / "set.parquet")
+    values = small_values(
+        tmp_path / "set.parquet", labeler={"kind": "csv"}, pool={"source": "parquet"}
+    )
+    project = init(tmp_path / "p", config.check(values, "test"))
+    run(project)
+    (sheet,) = (project.root / "sheets").glob("*.csv")
+    assert all(row["image"].startswith("row/") for row in csv.DictReader(sheet.open()))
 
 
 def test_run_waits_for_people_and_goes_on(sheets):
@@ -74,6 +111,61 @@ def test_deleted_answers_leave_a_tombstone(sheets):
     assert [note.deleted for note in versions(sheets)] == [False, True]
     fill(sheets, "digit-2", rows=[0])
     assert pull(sheets).answered == 1
+
+
+def test_an_old_sheet_that_comes_back_is_a_new_version(sheets, tmp_path):
+    run(sheets)
+    fill(sheets, "digit-0", rows=[0])
+    (sheet,) = (sheets.root / "sheets").glob("*.csv")
+    pull(sheets)
+    shutil.copy2(sheet, tmp_path / "old.csv")
+    fill(sheets, "digit-1", rows=[0])
+    os.utime(sheet, (1, 1))
+    pull(sheets)
+    shutil.copy2(sheet, tmp_path / "other.csv")
+    for kept in ("old", "other", "old"):
+        shutil.copy2(tmp_path / f"{kept}.csv", sheet)
+        assert pull(sheets).new == 1
+        assert pull(sheets).new == 0
+    found = versions(sheets)
+    assert [note.label for note in found] == [f"digit-{i}" for i in (0, 1, 0, 1, 0)]
+    assert len({note.version for note in found}) == 5
+    fill(sheets, "", rows=[0])
+    pull(sheets)
+    shutil.copy2(tmp_path / "old.csv", sheet)
+    assert pull(sheets).answered == 1
+    fill(sheets, "", rows=[0])
+    assert pull(sheets).answered == 0
+
+
+def test_another_answer_under_the_time_of_the_last_one(sheets):
+    run(sheets)
+    (sheet,) = (sheets.root / "sheets").glob("*.csv")
+    for label in ("digit-0", "digit-1"):
+        fill(sheets, label, rows=[0])
+        os.utime(sheet, (1, 1))
+        assert pull(sheets).new == 1
+    assert [note.label for note in versions(sheets)] == ["digit-0", "digit-1"]
+
+
+def test_copies_of_a_sheet_must_not_contradict_each_other(sheets):
+    run(sheets)
+    fill(sheets, "digit-0", rows=range(4))
+    (sheet,) = (sheets.root / "sheets").glob("*.csv")
+    copy = sheet.with_name(f"{sheet.stem} (copy).csv")
+    shutil.copy(sheet, copy)
+    assert pull(sheets).new == 4
+    assert pull(sheets).new == 0
+    copy.write_text(copy.read_text().replace("digit-0\n", "digit-2\n", 1))
+    for _ in range(2):
+        with pytest.raises(Rejected) as refused:
+            pull(sheets)
+    image = next(csv.DictReader(sheet.open()))["image"]
+    said = str(refused.value)
+    assert f"{image}: 'digit-2' in {copy.name} (line 2), 'digit-0' in {sheet.name} (line 2)" in said
+    assert len(versions(sheets)) == 4
+    copy.rename(sheet.with_suffix(".alice.csv"))
+    assert pull(sheets).new == 4
 
 
 def test_close_early(sheets):
