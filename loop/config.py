@@ -157,8 +157,8 @@ def check(values: dict[str, Any], where: str) -> Config:
     """A Config from plain values.
 
     Raises:
-        ConfigError: names the key, the value and the nearest known key; or a class is called as
-            sheets call a skipped image.
+        ConfigError: names the key, the value and the nearest known key; a class is called as
+            sheets call a skipped image; a test folder beside a parquet file.
     """
     try:
         config = Config.model_validate(values)
@@ -169,6 +169,11 @@ def check(values: dict[str, Any], where: str) -> Config:
         raise ConfigError(
             f"{where}: project.classes has {skips[0]!r}, which on a sheet means that nobody can "
             "judge the image; give the class another name, or use another labeler"
+        )
+    if config.pool.source == "parquet" and config.pool.test_path:
+        raise ConfigError(
+            f"{where}: pool.test_path is {config.pool.test_path!r}, which goes with a folder of "
+            "images; in a parquet file a column 'split' says test or train"
         )
     return config
 

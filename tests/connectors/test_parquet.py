@@ -16,6 +16,9 @@ from connectors import folder
 from connectors.base import Image, SourceError, Unreadable
 from connectors.folder import content_key
 from connectors.parquet import Parquet, class_names
+from loop import config
+from loop.errors import ConfigError
+from tests.conftest import small_values
 
 
 def png(seed):
@@ -125,3 +128,10 @@ def test_bad_files(tmp_path):
     pq.write_table(pa.table({"picture": [1]}), tmp_path / "other.parquet")
     with pytest.raises(SourceError, match="no column 'image'"):
         list(Parquet(tmp_path / "other.parquet").scan())
+
+
+def test_a_test_folder_beside_a_parquet_file_is_refused(tmp_path):
+    values = small_values(tmp_path)
+    values["pool"] = {"source": "parquet", "path": "a.parquet", "test_path": "test"}
+    with pytest.raises(ConfigError, match="column 'split'"):
+        config.check(values, "test")
