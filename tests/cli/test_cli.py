@@ -210,3 +210,25 @@ def test_table_fits_80_columns(project):
         text = coreloop(command, cwd=project.root, COLUMNS="80").stdout
         lines = [line for line in text.splitlines() if str(project.root) not in line]
         assert max(map(len, lines)) <= 80, command
+
+
+def test_simulate_keeps_data_sets_of_one_name_apart(images, tmp_path):
+    other = shutil.copytree(images, tmp_path / "other" / "images")
+    options = ("--methods", "kmeans", "--per-class", "1", "--seeds", "1", "--jobs", "1")
+    made = coreloop("simulate", images, *options, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    for named in ((), ("-p", "coreloop-simulate-images")):
+        found = coreloop("simulate", other, *named, *options, cwd=tmp_path)
+        assert (found.returncode, found.stdout) == (2, "")
+        assert f"was made from {images}" in found.stderr
+        assert "--project" in found.stderr
+    assert coreloop("simulate", "images", *options, cwd=tmp_path).stdout == made.stdout
+
+
+def test_simulate_takes_another_encoder_for_the_images_of_a_project(project):
+    options = ("--methods", "kmeans", "--per-class", "1", "--seeds", "1", "--jobs", "1")
+    found = coreloop("simulate", "--encoder", "pixels:4", *options, cwd=project.root)
+    assert found.returncode == 0, found.stderr
+    assert "embedding with pixels:4" in found.stderr
+    found = coreloop("simulate", *options, cwd=project.root)
+    assert "embedding with pixels:8" in found.stderr
