@@ -18,7 +18,14 @@ from loop.errors import NotReady
 from loop.project import Project
 from loop.steps.labels import outstanding
 from loop.steps.opened import labeler, writing
-from loop.steps.remote import Noticed, check_config, failures_noted, notice, sent_count
+from loop.steps.remote import (
+    Noticed,
+    check_config,
+    check_kind,
+    failures_noted,
+    notice,
+    sent_count,
+)
 
 CHUNK = 1000
 
@@ -53,6 +60,7 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
 
     Raises:
         NotReady: nothing has been pushed yet, or ``close`` with no answer at all.
+        ConfigError: the open round has been sent to a labeler of another kind.
         Unreachable, Unauthorized, Mismatch: see connectors.base.
     """
     with writing(project) as records:
@@ -61,6 +69,7 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
             found = queries.newest_round(session, pool.id)
             if found is None or (found.number == 0 and found.state in ("planned", "selected")):
                 raise NotReady("nothing has been pushed yet; 'coreloop run' does that")
+            check_kind(session, project, found)
             people = labeler(project, session)
             cursor = session.get(Cursor, people.name)
             since = None if full or cursor is None else cursor.value
