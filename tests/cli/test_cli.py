@@ -77,6 +77,9 @@ def test_whole_life_of_a_project(images, tmp_path):
         (["init", "p", "--images", "{images}", "--scorer", "kmean"], 2, "did you mean 'kmeans'"),
         (["init", "p", "--images", "{images}", "--encoder", "pixel"], 2, "did you mean 'pixels'"),
         (["init", "p", "--images", "{images}", "--budgets", "ten"], 2, "whole numbers"),
+        (["init", "p", "--images", "{images}", "--budgets", ""], 2, "selection.budgets = []"),
+        (["init", "{file}", "--images", "{images}"], 2, "name another folder"),
+        (["init", "{file}/p", "--images", "{images}"], 2, "name another folder"),
         (["init", "p", "--images", "{empty}", "--classes", "a,b"], 3, "no usable image"),
         (["init", "p", "--images", "{images}", "--test-images", "none"], 3, "none"),
         (
@@ -88,7 +91,9 @@ def test_whole_life_of_a_project(images, tmp_path):
 )
 def test_bad_input(args, code, words, images, tmp_path):
     (tmp_path / "empty").mkdir()
-    args = [a.format(images=images, empty=tmp_path / "empty") for a in args]
+    (tmp_path / "file").touch()
+    named = {"images": images, "empty": tmp_path / "empty", "file": tmp_path / "file"}
+    args = [a.format(**named) for a in args]
     found = coreloop(*args, cwd=tmp_path)
     assert (found.returncode, words in found.stderr) == (code, True), found.stderr
     assert "Traceback" not in found.stderr
