@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from shlex import quote
 
 from loop.errors import ConfigError
 
@@ -35,7 +36,7 @@ def label_studio_token(root: Path) -> str:
             f"Settings, Personal Access Token), or write it to {file} with mode 600"
         )
     if stat.S_IMODE(file.stat().st_mode) & 0o077:
-        raise ConfigError(f"{file} can be read by others; type: chmod 600 {file}")
+        raise ConfigError(f"{file} can be read by others; type: chmod 600 {quote(str(file))}")
     return _plain(file.read_text(encoding="utf-8", errors="replace").strip(), str(file))
 
 

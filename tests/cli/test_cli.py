@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from loop import config
 from loop.cli import COMMANDS
+from loop.cli.demo import finish
+from loop.cli.output import table
+from loop.steps.init import init
+from loop.steps.run import run
+from tests.conftest import small_values
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -237,3 +243,16 @@ def test_simulate_takes_another_encoder_for_the_images_of_a_project(project):
     assert "embedding with pixels:4" in found.stderr
     found = coreloop("simulate", *options, cwd=project.root)
     assert "embedding with pixels:8" in found.stderr
+
+
+def test_a_table_shows_names_as_they_are(capsys):
+    table(("[bold]image",), [("cat[1].png",), ("a[/b].png",), (":cat:.png",)])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("[bold]image", "cat[1].png", "a[/b].png", ":cat:.png"))
+
+
+def test_commands_to_copy_quote_the_folder(images, tmp_path, capsys):
+    made = init(tmp_path / "my proj", config.check(small_values(images), "test"))
+    run(made)
+    finish(made, as_json=False, seconds=1.0)
+    assert "cd 'my proj' && coreloop status" in capsys.readouterr().out
