@@ -69,3 +69,12 @@ def test_what_is_no_address_of_a_server_is_named(tmp_path, images, monkeypatch, 
     with pytest.raises(ConfigError, match="is no Label Studio address") as caught:
         run(made)
     assert repr(url) in str(caught.value)
+
+
+def test_one_more_round_is_refused_while_planned_ones_remain(project):
+    with pytest.raises(ConfigError, match=r"remain: round 1 \(6 images\), round 2 \(6 images\); "):
+        run(project, budget=3)
+    assert rows(project, "SELECT * FROM round") == []
+    run(project)
+    assert run(project, budget=3).why == "done"
+    assert rows(project, "SELECT number, budget FROM round ORDER BY number")[-1] == (3, 3)
