@@ -17,7 +17,7 @@ from db.state import Records, advance, log
 from loop.errors import NotReady
 from loop.project import Project
 from loop.steps.labels import outstanding
-from loop.steps.opened import labeler, writing
+from loop.steps.opened import labeler, next_command, writing
 from loop.steps.remote import (
     Noticed,
     check_config,
@@ -35,7 +35,7 @@ class Pulled:
     """Counts of one pull, and of the round after it.
 
     ``gone`` images were sent and have no task any more, ``twice`` have two labelled ones; both are
-    looked for when a round ends, or with ``full``.
+    looked for when a round ends, or with ``full``. ``next`` is what to type.
     """
 
     new: int
@@ -49,6 +49,7 @@ class Pulled:
     complete: bool
     url: str | None
     round: int
+    next: str
 
 
 def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled:
@@ -220,8 +221,10 @@ def _settle(
                     f"({left.skipped} skipped, {left.unanswered} waiting); it stays open"
                 )
             advance(session, round_id, before="pushed", after="labeled")
+            session.refresh(found)
             log(session, "pull", f"round closed with {answered} labels", round=found.number)
             complete = True
         return Pulled(
-            *counts, answered, left.picked, left.skipped, complete, progress.url, found.number
-        )
+            *counts, answered, left.picked, left.skipped, complete, progress.url, found.number,
+            next_command(found),
+        )  # fmt: skip

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import select
 
 from db import queries
 from db.models import Annotation, Round
 from loop import config
+from loop.cli import cli
 from loop.errors import ConfigError, NotReady
 from loop.steps.init import init
 from loop.steps.opened import reading, writing
@@ -134,3 +136,20 @@ def test_a_label_config_of_before_means_nothing_to_sheets(sheets):
     fill(sheets, "digit-1", rows=range(6))
     fill(sheets, "digit-0", rows=range(6, 12))
     assert "round 1" in run(sheets).message
+
+
+def test_what_to_type_next_goes_by_the_round(project):
+    run(project)
+    assert pull(project).next == "coreloop run"
+    done = CliRunner().invoke(cli, ["pull", "-p", str(project.root)])
+    assert done.output.endswith("next: coreloop run\n")
+
+
+def test_a_closed_round_is_trained_next(sheets):
+    run(sheets)
+    for following in ("coreloop run", "coreloop train"):
+        assert pull(sheets).next == "coreloop pull"
+        fill(sheets, "digit-1", rows=range(3))
+        fill(sheets, "digit-0", rows=range(3, 6))
+        assert pull(sheets, close=True).next == following
+        run(sheets)
