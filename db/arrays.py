@@ -94,7 +94,7 @@ def load(row: Array, folder: Path) -> NDArray[np.generic]:
         Damaged: it does not have the recorded shape (a truncated copy, say).
     """
     path = folder / f"{row.digest}.npy"
-    remedy = f"remove the file and run 'coreloop doctor --deep' to compute {row.kind} again"
+    remedy = f"'coreloop doctor --repair' computes {row.kind} again where it can"
     if not path.is_file():
         raise Missing(f"array {path.name} ({row.kind}) is gone; {remedy}")
     try:

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import insert, select
+from sqlalchemy.engine import URL
 
 from db.models import Base
 from db.state import Records, open_records
@@ -31,7 +32,7 @@ def copy_database(records: Records, target: Path) -> list[str]:
 
 
 def _copy_rows(records: Records, target: Path) -> None:
-    copies = open_records(f"sqlite:///{target}", create=True)
+    copies = open_records(URL.create("sqlite", database=str(target)), create=True)
     with records.read() as session, copies.write("copy") as copied:
         for table in Base.metadata.sorted_tables:
             found = session.execute(select(table).execution_options(yield_per=ROWS))

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, inspect, text, update
+from sqlalchemy import Engine, create_engine, event, inspect, make_url, text, update
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
@@ -82,7 +83,7 @@ class Records:
         self.engine.dispose()
 
 
-def open_records(url: str, *, create: bool = False) -> Records:
+def open_records(url: str | URL, *, create: bool = False) -> Records:
     """Opens the database at a SQLAlchemy url and upgrades an older schema.
 
     Raises:
@@ -90,13 +91,14 @@ def open_records(url: str, *, create: bool = False) -> Records:
         TooNew: a newer coreloop wrote it.
         Busy, Full, Damaged: see db.errors.
     """
-    sqlite = url.startswith("sqlite")
-    if sqlite and not create and not Path(url.removeprefix("sqlite:///")).is_file():
-        raise Missing(f"no database at {url}; 'coreloop init' makes a new project")
-    options: dict[str, Any] = {} if sqlite else {"isolation_level": "REPEATABLE READ"}
     try:
+        address = make_url(url)
+        sqlite = address.get_backend_name() == "sqlite"
+        if sqlite and not create and not Path(address.database or "").is_file():
+            raise Missing(f"no database at {address.database}; 'coreloop init' makes a new project")
+        options: dict[str, Any] = {} if sqlite else {"isolation_level": "REPEATABLE READ"}
         engine = create_engine(
-            url,
+            address,
             json_serializer=lambda value: json.dumps(value, sort_keys=True, default=str),
             **options,
         )

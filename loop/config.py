@@ -61,7 +61,7 @@ class SelectionSection(Section):
     """Share of the highest scores that rule = "window" passes over."""
     control: float = Field(0.0, ge=0.0, le=0.9)
     """Share of each budget picked at random, to measure the selection against it."""
-    budgets: list[int] = [50, 50, 100]
+    budgets: list[int] = Field([50, 50, 100], min_length=1)
     """Labels to buy per round."""
 
     @field_validator("budgets")

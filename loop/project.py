@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loop import config as settings
 from loop.config import Config
 from loop.errors import ConfigError, NotReady
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 
 class ProjectBusy(NotReady):
@@ -27,9 +31,12 @@ class Project:
     config: Config
 
     @property
-    def database(self) -> str:
+    def database(self) -> str | URL:
         """SQLAlchemy url of the records."""
-        return self.config.project.database or f"sqlite:///{self.root / 'coreloop.db'}"
+        from sqlalchemy.engine import URL
+
+        file = str(self.root / "coreloop.db")
+        return self.config.project.database or URL.create("sqlite", database=file)
 
     @property
     def arrays(self) -> Path:
@@ -77,13 +84,18 @@ def prepare(root: Path, config: Config) -> Project:
     """Makes the folders of a new project; it counts as one only after ``publish``.
 
     Raises:
-        ConfigError: there is a project already.
+        ConfigError: there is a project already, or a file where a folder should be.
     """
     file = root / settings.FILE
     if file.exists():
         raise ConfigError(f"{file} exists already; edit it, or choose another folder")
     for folder in (root, root / "arrays", root / "reports"):
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ConfigError(
+                f"{folder} cannot be a folder, a file is in its place; name another folder"
+            ) from None
     return Project(root.resolve(), config)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from shlex import quote
 
 from loop.errors import ConfigError
 
@@ -23,11 +24,11 @@ def label_studio_token(root: Path) -> str:
     """The token.
 
     Raises:
-        ConfigError: there is none, or its file is open to others.
+        ConfigError: there is none, it is none, or its file is open to others.
     """
     token = os.environ.get(VARIABLE, "").strip()
     if token:
-        return token
+        return _plain(token, VARIABLE)
     file = root / FILE
     if not file.is_file():
         raise ConfigError(
@@ -35,5 +36,15 @@ def label_studio_token(root: Path) -> str:
             f"Settings, Personal Access Token), or write it to {file} with mode 600"
         )
     if stat.S_IMODE(file.stat().st_mode) & 0o077:
-        raise ConfigError(f"{file} can be read by others; type: chmod 600 {file}")
-    return file.read_text(encoding="utf-8").strip()
+        raise ConfigError(f"{file} can be read by others; type: chmod 600 {quote(str(file))}")
+    return _plain(file.read_text(encoding="utf-8", errors="replace").strip(), str(file))
+
+
+def _plain(token: str, where: str) -> str:
+    """The token, if a header can carry it. Raises ConfigError, without the token."""
+    if not token or not all("!" <= letter <= "~" for letter in token):
+        raise ConfigError(
+            f"what {where} holds is no token: those are ASCII without spaces or quotes around; "
+            "copy it anew (Label Studio: Account & Settings, Personal Access Token)"
+        )
+    return token

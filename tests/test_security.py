@@ -154,6 +154,18 @@ def test_names_are_text_and_nothing_else(tmp_path):
     assert {p for p in tmp_path.rglob("*") if not p.is_relative_to(project.root)} == before
 
 
+@pytest.mark.parametrize("name", ["what?", "a#b", "50%41", "a@b:c"])
+def test_the_records_stay_in_a_folder_of_any_name(tmp_path, images, name):
+    from loop.steps.backup import backup
+
+    values = small_values(images, project={"database": ""})
+    project = init(tmp_path / name, config.check(values, "test"))
+    assert (tmp_path / name / "coreloop.db").is_file()
+    backup(project, tmp_path / f"{name} again")
+    assert (tmp_path / f"{name} again" / "coreloop.db").is_file()
+    assert {p.name for p in tmp_path.iterdir()} == {"images", name, f"{name} again"}
+
+
 def answer_all(project, classes):
     """Fills each sheet by turns until the project is done."""
     import csv
@@ -168,6 +180,20 @@ def answer_all(project, classes):
                 writer = csv.DictWriter(file, lines[0].keys())
                 writer.writeheader()
                 writer.writerows(lines)
+
+
+@pytest.mark.parametrize("token", ["\u201csecret\u201d", "secret word", "secr\udce9t"])
+def test_what_no_header_can_carry_is_no_token(tmp_path, monkeypatch, token):
+    monkeypatch.setenv(VARIABLE, token)
+    with pytest.raises(ConfigError, match=VARIABLE) as caught:
+        label_studio_token(tmp_path)
+    assert "secr" not in str(caught.value)
+    monkeypatch.delenv(VARIABLE)
+    (tmp_path / FILE).write_bytes(os.fsencode(token))
+    (tmp_path / FILE).chmod(0o600)
+    with pytest.raises(ConfigError, match=FILE) as caught:
+        label_studio_token(tmp_path)
+    assert "secr" not in str(caught.value)
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -55,7 +56,8 @@ def run_with_server(project: Project, watcher: Watcher, *, keep: bool) -> bool:
                 say(ended.message)
                 say(f"Label Studio: {ended.url or server.url}")
                 say(f"log in as {server.username} with password {server.password}")
-                say(f"then: cd {project.root}; export LABEL_STUDIO_URL={server.url}")
+                root = shlex.quote(str(project.root))
+                say(f"then: cd {root}; export LABEL_STUDIO_URL={server.url}")
                 say(f"      export LABEL_STUDIO_API_KEY={server.token}; coreloop run")
                 say(f"stop the server: kill {server.process.pid}")
                 return False

@@ -44,7 +44,7 @@ def labels(
         facts["suspects"] = [asdict(one) for one in found]
         listed += [one.key for one in found]
     said = votes.said(project)
-    if disagreements or not suspects:
+    if disagreements or times or not suspects:
         facts |= asdict(said)
     if disagreements:
         listed += [one.key for one in said.divided]
@@ -55,11 +55,11 @@ def labels(
         return
     if suspects:
         _suspects(facts["suspects"])
-    elif disagreements:
+    if disagreements:
         _divided(said)
-    elif times:
+    if times:
         _times(said)
-    else:
+    if not (suspects or disagreements or times):
         _overview(said)
     if send_back:
         say(f"{facts['sent_back']} images are open again; later: coreloop pull")

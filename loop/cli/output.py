@@ -51,12 +51,13 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, left: int
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, header in enumerate(headers):
-        drawn.add_column(header, justify="left" if i < left else "right", overflow="fold")
+        drawn.add_column(Text(header), justify="left" if i < left else "right", overflow="fold")
     for row in rows:
-        drawn.add_row(*[str(cell) for cell in row])
+        drawn.add_row(*[Text(str(cell)) for cell in row])
     console = Console(highlight=False)
     console.print(drawn, width=None if console.is_terminal else max(80, console.width))
 

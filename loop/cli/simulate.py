@@ -25,7 +25,8 @@ MANY = 20
 @click.argument("source", type=click.Path(path_type=Path), required=False)
 @click.option("--project", "-p", "folder", type=click.Path(path_type=Path), help="Project folder; "
               "default with SOURCE: ./coreloop-simulate-NAME, made when missing.")  # fmt: skip
-@click.option("--encoder", default="pixels", show_default=True, help="See 'coreloop encoders'.")
+@click.option("--encoder", help="See 'coreloop encoders'; default with SOURCE: pixels, else the "
+              "project's.")  # fmt: skip
 @click.option("--methods", default="all", show_default=True, help="Scorers, comma-separated.")
 @click.option("--per-class", "per_class", default="", help="Labels per class, e.g. 1,2,5,10.")
 @click.option("--budgets", default="", help="Labels in all, e.g. 20,50,100.")
@@ -37,7 +38,7 @@ MANY = 20
 @engine_option
 @json_option
 def simulate(
-    source: Path | None, folder: Path | None, encoder: str, methods: str, per_class: str,
+    source: Path | None, folder: Path | None, encoder: str | None, methods: str, per_class: str,
     budgets: str, seeds: int, trainer: str, labels: str, share: float, jobs: int, engine: str,
     as_json: bool,
 ) -> None:  # fmt: skip
@@ -91,25 +92,51 @@ def simulate(
     say("labels saved: how many more random picks reach the same accuracy (- off the curve)")
 
 
-def _project(source: Path | None, folder: Path | None, encoder: str) -> Any:
+def _project(source: Path | None, folder: Path | None, encoder: str | None) -> Any:
     from loop import config as settings
-    from loop.cli.setup import found_classes
     from loop.project import find
-    from loop.steps.init import init
 
     if source is None:
-        return find(folder or Path())
+        return _encoded_by(find(folder or Path()), encoder)
     root = folder or Path(f"coreloop-simulate-{source.stem}")
-    if (root / settings.FILE).exists():
-        project = find(root)
-        if project.config.encoder != encoder:
-            values = {**project.config.model_dump(), "encoder": encoder}
-            project = type(project)(project.root, settings.check(values, "simulate"))
-        return project
     path = source.expanduser().resolve()
+    if (root / settings.FILE).exists():
+        return _encoded_by(_made_from(path, root), encoder or "pixels")
+    return _new(root, path, source.stem, encoder or "pixels")
+
+
+def _encoded_by(project: Any, encoder: str | None) -> Any:
+    """The project with another encoder, for this command only."""
+    from loop import config as settings
+
+    if encoder in (None, project.config.encoder):
+        return project
+    values = {**project.config.model_dump(), "encoder": encoder}
+    return type(project)(project.root, settings.check(values, "simulate"))
+
+
+def _made_from(path: Path, root: Path) -> Any:
+    """The project in ``root``. Raises ConfigError if its images are others than ``path``."""
+    from loop.errors import ConfigError
+    from loop.project import find
+
+    project = find(root)
+    before = project.path(project.config.pool.path)
+    if before != path:
+        raise ConfigError(
+            f"{root} was made from {before}, not from {path}; name another folder with --project"
+        )
+    return project
+
+
+def _new(root: Path, path: Path, name: str, encoder: str) -> Any:
+    from loop import config as settings
+    from loop.cli.setup import found_classes
+    from loop.steps.init import init
+
     kind = "parquet" if path.suffix == ".parquet" else "folder"
     values = {
-        "project": {"name": source.stem, "classes": found_classes(path)},
+        "project": {"name": name, "classes": found_classes(path)},
         "pool": {"source": kind, "path": str(path), "labelled": True, "test": 10_000},
         "encoder": encoder,
         "labeler": {"kind": "oracle"},

@@ -166,7 +166,7 @@ def pull(folder: Path, as_json: bool, close: bool, full: bool, watch: float | No
         if done.gone or done.twice:
             text += f"\nof the images sent: {done.gone} missing there, {done.twice} there twice"
         if done.complete:
-            text += f"\nnext: coreloop {'train' if done.round else 'run'}"
+            text += f"\nnext: {done.next}"
         elif done.url:
             text += f"\nlabel here: {done.url}"
         _answer(as_json, asdict(done), text)
@@ -233,7 +233,8 @@ def report(folder: Path, as_json: bool) -> None:
 @click.command()
 @project_option
 @json_option
-@click.option("--budget", type=click.IntRange(min=1), help="One more round of this size.")
+@click.option("--budget", type=click.IntRange(min=1), help="One more round of this size, "
+              "once the planned ones are over.")  # fmt: skip
 @engine_option
 def run(folder: Path, as_json: bool, budget: int | None, engine: str) -> None:
     """Advance until people are needed; repeating it continues.

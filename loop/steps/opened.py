@@ -171,14 +171,25 @@ def label_studio_url(project: Project) -> str:
     """Environment before file, as ``status`` prints.
 
     Raises:
-        ConfigError: neither is set.
+        ConfigError: neither is set, or it is no address.
     """
     import os
+
+    import httpx
 
     url = os.environ.get("LABEL_STUDIO_URL") or project.config.labeler.url
     if not url:
         raise ConfigError(
             "no Label Studio address; set url under [labeler] or LABEL_STUDIO_URL in the "
             "environment, e.g. http://127.0.0.1:8080"
+        )
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        parts = httpx.URL()
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise ConfigError(
+            f"{url!r} is no Label Studio address; set url under [labeler] or LABEL_STUDIO_URL in "
+            "the environment to one like http://127.0.0.1:8080"
         )
     return url

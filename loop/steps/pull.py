@@ -17,8 +17,15 @@ from db.state import Records, advance, log
 from loop.errors import NotReady
 from loop.project import Project
 from loop.steps.labels import outstanding
-from loop.steps.opened import labeler, writing
-from loop.steps.remote import Noticed, check_config, failures_noted, notice, sent_count
+from loop.steps.opened import labeler, next_command, writing
+from loop.steps.remote import (
+    Noticed,
+    check_config,
+    check_kind,
+    failures_noted,
+    notice,
+    sent_count,
+)
 
 CHUNK = 1000
 
@@ -28,7 +35,7 @@ class Pulled:
     """Counts of one pull, and of the round after it.
 
     ``gone`` images were sent and have no task any more, ``twice`` have two labelled ones; both are
-    looked for when a round ends, or with ``full``.
+    looked for when a round ends, or with ``full``. ``next`` is what to type.
     """
 
     new: int
@@ -42,6 +49,7 @@ class Pulled:
     complete: bool
     url: str | None
     round: int
+    next: str
 
 
 def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled:
@@ -53,6 +61,7 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
 
     Raises:
         NotReady: nothing has been pushed yet, or ``close`` with no answer at all.
+        ConfigError: the open round has been sent to a labeler of another kind.
         Unreachable, Unauthorized, Mismatch: see connectors.base.
     """
     with writing(project) as records:
@@ -61,6 +70,7 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
             found = queries.newest_round(session, pool.id)
             if found is None or (found.number == 0 and found.state in ("planned", "selected")):
                 raise NotReady("nothing has been pushed yet; 'coreloop run' does that")
+            check_kind(session, project, found)
             people = labeler(project, session)
             cursor = session.get(Cursor, people.name)
             since = None if full or cursor is None else cursor.value
@@ -228,8 +238,10 @@ def _settle(
                     f"({left.skipped} skipped, {left.unanswered} waiting); it stays open"
                 )
             advance(session, round_id, before="pushed", after="labeled")
+            session.refresh(found)
             log(session, "pull", f"round closed with {answered} labels", round=found.number)
             complete = True
         return Pulled(
-            *counts, answered, left.picked, left.skipped, complete, progress.url, found.number
-        )
+            *counts, answered, left.picked, left.skipped, complete, progress.url, found.number,
+            next_command(found),
+        )  # fmt: skip

@@ -32,6 +32,7 @@ from loop.steps.opened import current_round, labeler, source, writing
 from loop.steps.predictions import predictions
 from loop.steps.remote import (
     check_config,
+    check_kind,
     failures_noted,
     keep_config,
     notice,
@@ -68,6 +69,7 @@ def push(
 
     Raises:
         NotReady: the round has no picks, or is past this step.
+        ConfigError: the round has been sent to a labeler of another kind.
         Rejected, Unknown, Unreachable, Unauthorized, Mismatch: see connectors.base.
     """
     with writing(project) as records:
@@ -77,6 +79,7 @@ def push(
             open_ = newest is not None and newest.state == "pushed"
             found = current_round(session, pool, after="pushed" if open_ else "selected")
             number, round_id, total = found.number, found.id, found.budget
+            check_kind(session, project, found)
             people = labeler(project, session)
             unsent = _unsent(session, round_id)
             _check_images(session, project, unsent)
@@ -165,7 +168,8 @@ def _plan(
     records: Records, project: Project, connector: str, round_id: int,
     there: Mapping[str, int] | None, guesses: Mapping[str, Prediction],
 ) -> int:  # fmt: skip
-    """Puts every unsent pick into a batch; one transaction, so that no pick is in two.
+    """Puts every unsent pick into a batch; one transaction, so that no pick is in two. Batches
+    that were planned for another labeler and never sent become this one's.
 
     Given what is ``there``, picks whose tasks have gone unanswered count as unsent; returns how
     many these are.
@@ -177,6 +181,11 @@ def _plan(
             gone = unanswered_and_gone(session, project, round_id)
         for sent in gone:
             session.delete(sent)
+        session.execute(
+            update(models.Batch)
+            .where(models.Batch.round_id == round_id, models.Batch.state == "PLANNED")
+            .values(connector=connector)
+        )
         session.flush()
         unsent = _unsent(session, round_id)
         if project.config.labeler.order == "uncertain":

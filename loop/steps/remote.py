@@ -13,6 +13,7 @@ from connectors.base import ConnectorError, Labeler, Mismatch
 from db import queries
 from db.models import Batch, Item, Pick, Round, Sent
 from db.state import Records, log
+from loop.errors import ConfigError
 from loop.project import Project
 from loop.steps.labels import waiting
 
@@ -76,8 +77,26 @@ def unanswered_and_gone(session: Session, project: Project, round_id: int) -> li
     return [one for one in gone if one.pick_id in unanswered]
 
 
+def check_kind(session: Session, project: Project, found: Round) -> None:
+    """Raises ConfigError if an open round has been sent to a labeler of another kind."""
+    kind = project.config.labeler.kind
+    connectors = session.scalars(
+        select(Batch.connector).where(Batch.round_id == found.id, Batch.state != "PLANNED")
+    )
+    other = {name.partition(":")[0] for name in connectors} - {kind}
+    if found.state in ("selected", "pushed") and other:
+        before = min(other)
+        raise ConfigError(
+            f"{found.name} was pushed to {before}, and 'kind' under [labeler] is {kind!r}; set "
+            f'kind = "{before}" again until the round is closed '
+            "('coreloop pull --close' then ends it, given one answer at least)"
+        )
+
+
 def check_config(session: Session, people: Labeler, pool_id: int) -> None:
     """Raises Mismatch if answers could not be read any more as when the last round was pushed."""
+    if not people.version:
+        return
     pushed = [r for r in queries.rounds(session, pool_id) if LABEL_CONFIG in r.versions]
     if pushed and pushed[-1].versions[LABEL_CONFIG] != people.version:
         raise Mismatch(

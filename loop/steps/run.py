@@ -10,7 +10,7 @@ from db.errors import Missing, StaleRound
 from db.models import round_name
 from loop.encoders import short
 from loop.engine import LOCAL, Engine
-from loop.errors import NotReady
+from loop.errors import ConfigError, NotReady
 from loop.project import Project
 from loop.steps.begin import begin_round, one_more
 from loop.steps.compare import compare
@@ -53,14 +53,17 @@ def run(
     """Advances until people are needed. Safe to repeat at any time.
 
     Args:
-        budget: starts one more round of this size once the planned ones are over.
+        budget: starts one more round of this size; the planned ones must be over.
         where: the engine that embeds and scores.
 
     Raises:
+        ConfigError: a ``budget`` while planned rounds remain.
         StaleRound: another command moved the round on.
         LoopError, ConnectorError, DbError: what the failing step raised; nothing is lost.
     """
     watcher = watcher or Watcher()
+    if budget is not None:
+        _check_over(project, budget)
     _prepare(project, watcher, where)
     while True:
         number, state = _where(project)
@@ -82,6 +85,27 @@ def run(
             ) from None
         if ended is not None:
             return ended
+
+
+def _check_over(project: Project, budget: int) -> None:
+    """Raises ConfigError while planned rounds remain: another one would have to wait for them."""
+    with reading(project) as records, records.read() as session:
+        try:
+            newest = queries.newest_round(session, queries.the_pool(session).id)
+        except Missing:
+            newest = None
+    over = (newest.number if newest.state == "compared" else newest.number - 1) if newest else 0
+    remaining = [
+        f"{round_name(number)} ({size} images)"
+        for number, size in enumerate(project.config.selection.budgets, 1)
+        if number > over
+    ]
+    if remaining:
+        raise ConfigError(
+            f"--budget {budget} is for one more round after the planned ones, of which remain: "
+            f"{', '.join(remaining)}; type 'coreloop run' without it, or change 'budgets' under "
+            "[selection]"
+        )
 
 
 def _prepare(project: Project, watcher: Watcher, where: Engine) -> None:

@@ -11,8 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from loop import config
 from loop.cli import COMMANDS
+from loop.cli.demo import finish
+from loop.cli.output import table
 from loop.cli.setup import found_classes
+from loop.steps.init import init
+from loop.steps.run import run
+from tests.conftest import small_values
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,6 +84,9 @@ def test_whole_life_of_a_project(images, tmp_path):
         (["init", "p", "--images", "{images}", "--scorer", "kmean"], 2, "did you mean 'kmeans'"),
         (["init", "p", "--images", "{images}", "--encoder", "pixel"], 2, "did you mean 'pixels'"),
         (["init", "p", "--images", "{images}", "--budgets", "ten"], 2, "whole numbers"),
+        (["init", "p", "--images", "{images}", "--budgets", ""], 2, "selection.budgets = []"),
+        (["init", "{file}", "--images", "{images}"], 2, "name another folder"),
+        (["init", "{file}/p", "--images", "{images}"], 2, "name another folder"),
         (["init", "p", "--images", "{empty}", "--classes", "a,b"], 3, "no usable image"),
         (["init", "p", "--images", "{images}", "--test-images", "none"], 3, "none"),
         (
@@ -89,7 +98,9 @@ def test_whole_life_of_a_project(images, tmp_path):
 )
 def test_bad_input(args, code, words, images, tmp_path):
     (tmp_path / "empty").mkdir()
-    args = [a.format(images=images, empty=tmp_path / "empty") for a in args]
+    (tmp_path / "file").touch()
+    named = {"images": images, "empty": tmp_path / "empty", "file": tmp_path / "file"}
+    args = [a.format(**named) for a in args]
     found = coreloop(*args, cwd=tmp_path)
     assert (found.returncode, words in found.stderr) == (code, True), found.stderr
     assert "Traceback" not in found.stderr
@@ -260,3 +271,38 @@ def test_table_fits_80_columns(project):
         text = coreloop(command, cwd=project.root, COLUMNS="80").stdout
         lines = [line for line in text.splitlines() if str(project.root) not in line]
         assert max(map(len, lines)) <= 80, command
+
+
+def test_simulate_keeps_data_sets_of_one_name_apart(images, tmp_path):
+    other = shutil.copytree(images, tmp_path / "other" / "images")
+    options = ("--methods", "kmeans", "--per-class", "1", "--seeds", "1", "--jobs", "1")
+    made = coreloop("simulate", images, *options, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    for named in ((), ("-p", "coreloop-simulate-images")):
+        found = coreloop("simulate", other, *named, *options, cwd=tmp_path)
+        assert (found.returncode, found.stdout) == (2, "")
+        assert f"was made from {images}" in found.stderr
+        assert "--project" in found.stderr
+    assert coreloop("simulate", "images", *options, cwd=tmp_path).stdout == made.stdout
+
+
+def test_simulate_takes_another_encoder_for_the_images_of_a_project(project):
+    options = ("--methods", "kmeans", "--per-class", "1", "--seeds", "1", "--jobs", "1")
+    found = coreloop("simulate", "--encoder", "pixels:4", *options, cwd=project.root)
+    assert found.returncode == 0, found.stderr
+    assert "embedding with pixels:4" in found.stderr
+    found = coreloop("simulate", *options, cwd=project.root)
+    assert "embedding with pixels:8" in found.stderr
+
+
+def test_a_table_shows_names_as_they_are(capsys):
+    table(("[bold]image",), [("cat[1].png",), ("a[/b].png",), (":cat:.png",)])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("[bold]image", "cat[1].png", "a[/b].png", ":cat:.png"))
+
+
+def test_commands_to_copy_quote_the_folder(images, tmp_path, capsys):
+    made = init(tmp_path / "my proj", config.check(small_values(images), "test"))
+    run(made)
+    finish(made, as_json=False, seconds=1.0)
+    assert "cd 'my proj' && coreloop status" in capsys.readouterr().out

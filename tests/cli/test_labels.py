@@ -76,6 +76,8 @@ def test_overview_and_disagreements(sheets):
     assert max(map(len, text.splitlines())) <= 80
     assert "4 images" in labels(sheets, "--disagreements")
     assert "digit-1" in labels(sheets, "--times")
+    both = labels(sheets, "--disagreements", "--times")
+    assert both == labels(sheets, "--disagreements") + labels(sheets, "--times")
 
 
 def test_on_a_tie_the_sheet_saved_last_decides(sheets):

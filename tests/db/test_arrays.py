@@ -27,12 +27,12 @@ def test_truncated_file_is_named(tmp_path):
     values = np.zeros((100, 10))
     path = arrays.write_file(values, tmp_path)
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(Damaged, match="doctor"):
+    with pytest.raises(Damaged, match="'coreloop doctor --repair'"):
         arrays.load(row_of(path, values), tmp_path)
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(Missing, match="doctor"):
+    with pytest.raises(Missing, match="'coreloop doctor --repair'"):
         arrays.load(Array(digest="0" * 32, shape=[1], dtype="f8", kind="scores"), tmp_path)
 
 

@@ -41,7 +41,7 @@ def test_a_project_on_a_server_is_the_same_project(server, tmp_path, images):
     assert verify(there) == ([], [])
     copied = backup(there, tmp_path / "copy")
     again = find(restore(copied.folder, tmp_path / "again").folder)
-    assert again.database.startswith("sqlite")
+    assert str(again.database).startswith("sqlite")
     assert picks(again) == picks(there)
     assert verify(again) == ([], [])
 

@@ -47,7 +47,7 @@ def test_round_trip(finished, tmp_path):
     copied = backup(finished, tmp_path / "copy")
     restored = restore(copied.folder, tmp_path / "again")
     again = find(restored.folder)
-    assert again.database.startswith("sqlite")
+    assert str(again.database).startswith("sqlite")
     assert dump(again) == dump(finished)
     assert status(again).rounds == status(finished).rounds
     before = {path.name: path.read_bytes() for path in finished.arrays.glob("*.npy")}

@@ -10,17 +10,22 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import select
 
 from connectors.base import Rejected
 from db import queries
-from db.models import Annotation
+from db.models import Annotation, Round
 from loop import config
-from loop.errors import NotReady
+from loop.cli import cli
+from loop.errors import ConfigError, NotReady
 from loop.steps.init import init
-from loop.steps.opened import reading
+from loop.steps.opened import reading, writing
 from loop.steps.pull import pull
+from loop.steps.push import push
+from loop.steps.remote import LABEL_CONFIG
 from loop.steps.run import run
+from tests.conftest import rows as records_of
 from tests.conftest import small_values
 
 
@@ -40,6 +45,13 @@ def fill(project, label, rows=None):
             table = csv.DictWriter(file, found[0])
             table.writeheader()
             table.writerows(found)
+
+
+def answered_by(project, kind):
+    """The same project with another kind of labeler in its config."""
+    values = project.config.model_dump()
+    values["labeler"]["kind"] = kind
+    return type(project)(project.root, config.check(values, "test"))
 
 
 def versions(project):
@@ -183,3 +195,53 @@ def test_skips_are_counted(sheets):
     fill(sheets, "skip", rows=[0, 1])
     found = pull(sheets)
     assert (found.answered, found.skipped, found.complete) == (10, 2, True)
+
+
+def test_an_open_round_stays_with_the_labeler_it_was_pushed_to(sheets):
+    run(sheets)
+    other = answered_by(sheets, "oracle")
+    for step in (push, pull, run, lambda project: pull(project, close=True)):
+        with pytest.raises(ConfigError, match=r'the test round was pushed to csv.* kind = "csv"'):
+            step(other)
+    fill(sheets, "digit-1", rows=range(6))
+    fill(sheets, "digit-0", rows=range(6, 11))
+    assert pull(sheets, close=True).complete
+    assert run(other).why == "done"
+
+
+def test_what_was_never_sent_goes_to_the_labeler_of_today(sheets, monkeypatch):
+    monkeypatch.setattr("loop.steps.push._next_planned", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(sheets)
+    monkeypatch.undo()
+    assert run(answered_by(sheets, "oracle")).why == "done"
+    assert set(records_of(sheets, "SELECT connector, state FROM batch")) == {
+        ("oracle", "CONFIRMED")
+    }
+
+
+def test_a_label_config_of_before_means_nothing_to_sheets(sheets):
+    run(sheets)
+    with writing(sheets) as records, records.write() as session:
+        found = session.scalars(select(Round)).one()
+        found.versions = {**found.versions, LABEL_CONFIG: "of a server"}
+    fill(sheets, "digit-1", rows=range(6))
+    fill(sheets, "digit-0", rows=range(6, 12))
+    assert "round 1" in run(sheets).message
+
+
+def test_what_to_type_next_goes_by_the_round(project):
+    run(project)
+    assert pull(project).next == "coreloop run"
+    done = CliRunner().invoke(cli, ["pull", "-p", str(project.root)])
+    assert done.output.endswith("next: coreloop run\n")
+
+
+def test_a_closed_round_is_trained_next(sheets):
+    run(sheets)
+    for following in ("coreloop run", "coreloop train"):
+        assert pull(sheets).next == "coreloop pull"
+        fill(sheets, "digit-1", rows=range(3))
+        fill(sheets, "digit-0", rows=range(3, 6))
+        assert pull(sheets, close=True).next == following
+        run(sheets)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from db.errors import StaleRound
-from loop.errors import NotReady
+from loop import config
+from loop.errors import ConfigError, NotReady
 from loop.steps import run as run_step
 from loop.steps.compare import compare, compared
+from loop.steps.init import init
 from loop.steps.run import run
 from loop.steps.score import score
 from loop.steps.status import status
-from tests.conftest import rows
+from tests.conftest import rows, small_values
 
 
 @pytest.mark.parametrize(("step", "state"), [("begin_round", "labeled"), ("choose", "scored")])
@@ -57,3 +59,22 @@ def test_what_is_compared_can_be_looked_at_again(project):
     before = rows(project, "SELECT * FROM run")
     assert compare(project) == compared(project)
     assert rows(project, "SELECT * FROM run") == before
+
+
+@pytest.mark.parametrize("url", ["http://host:port", "127.0.0.1:8080", "http://", "http://[::1"])
+def test_what_is_no_address_of_a_server_is_named(tmp_path, images, monkeypatch, url):
+    monkeypatch.delenv("LABEL_STUDIO_URL", raising=False)
+    labeler = {"kind": "label-studio", "url": url, "error_rate": 0.0}
+    made = init(tmp_path / "p", config.check(small_values(images, labeler=labeler), "test"))
+    with pytest.raises(ConfigError, match="is no Label Studio address") as caught:
+        run(made)
+    assert repr(url) in str(caught.value)
+
+
+def test_one_more_round_is_refused_while_planned_ones_remain(project):
+    with pytest.raises(ConfigError, match=r"remain: round 1 \(6 images\), round 2 \(6 images\); "):
+        run(project, budget=3)
+    assert rows(project, "SELECT * FROM round") == []
+    run(project)
+    assert run(project, budget=3).why == "done"
+    assert rows(project, "SELECT number, budget FROM round ORDER BY number")[-1] == (3, 3)
