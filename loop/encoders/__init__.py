@@ -42,6 +42,11 @@ def check(spec: str) -> None:
             )
 
 
+def located(spec: str) -> str:
+    """The spec with its files by their whole paths, so that it means the same in any folder."""
+    return "+".join(_located(part) for part in _parts(spec))
+
+
 def get(spec: str) -> Encoder:
     """The encoder of a spec such as ``pixels:16``; several joined by ``+`` are concatenated.
 
@@ -87,6 +92,18 @@ def zero_shot(
 def _parts(spec: str) -> list[str]:
     """Splits at each ``+`` that a name follows, so that paths may hold one."""
     return re.split(r"\+(?=[a-z_]+(?:[:+]|$))", spec)
+
+
+def _located(spec: str) -> str:
+    kind, _, rest = spec.partition(":")
+    if kind == "file" and rest:
+        return f"file:{Path(rest).expanduser().absolute()}"
+    model, _, rest = rest.partition(":")
+    weights, mark, options = rest.partition("?")
+    file = Path(weights).expanduser()
+    if not weights or not file.is_file():
+        return spec
+    return f"{kind}:{model}:{file.absolute()}{mark}{options}"
 
 
 def _one(spec: str) -> Encoder:

@@ -48,12 +48,15 @@ def _check_tests(tests: Path, classes: list[str]) -> None:
 
 
 def init(root: Path, config: Config) -> Project:
-    """Makes a project.
+    """Makes a project. Files that the encoder names relative to here are written in full.
 
     Raises:
         ConfigError: there is one already.
         Full: the folder cannot be written.
     """
+    from loop.encoders import located
+
+    config = config.model_copy(update={"encoder": located(config.encoder)})
     project = prepare(root, config)
     open_records(project.database, create=True).close()
     publish(project)

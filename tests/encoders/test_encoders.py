@@ -148,3 +148,13 @@ def test_real_mobilenet_on_real_images(shared, tmp_path):
 )
 def test_short_names_are_for_people(name, shown):
     assert encoders.short(name) == shown
+
+
+def test_files_are_named_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.safetensors").touch()
+    assert encoders.located("file:a/e.npy+pixels:8") == f"file:{tmp_path}/a/e.npy+pixels:8"
+    spec = "timm:m:w.safetensors?size=9&pad=same"
+    assert encoders.located(spec) == spec.replace("w.", f"{tmp_path}/w.")
+    for spec in ("pixels", "pixels:16", "timm:m", "timm:m?size=9", "open_clip:ViT-B-32:openai"):
+        assert encoders.located(spec) == spec

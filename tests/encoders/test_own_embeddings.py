@@ -28,3 +28,12 @@ def test_example(images, tmp_path):
     x = np.load(tmp_path / "pool.npy")
     assert x.shape == (60, 27)
     assert x.std(axis=0).max() > 0.1  # digits differ in their middle
+
+
+def test_a_relative_path_is_that_of_where_init_was_typed(images, tmp_path):
+    subprocess.run([sys.executable, EXAMPLE, images, tmp_path / "mine.npy"], check=True)
+    command = [sys.executable, "-c", "from loop.cli import main; main()"]
+    made = ["init", "p", "--images", "images", "--encoder", "file:mine.npy"]
+    subprocess.run([*command, *made], cwd=tmp_path, check=True)
+    subprocess.run([*command, "embed"], cwd=tmp_path / "p", check=True)
+    assert f"file:{tmp_path}/mine.npy" in (tmp_path / "p" / "coreloop.toml").read_text()
