@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from pathlib import Path
@@ -72,4 +73,4 @@ def finish(project: Any, as_json: bool, seconds: float) -> None:
         return
     comparison(found)
     say(f"report: {paths['html']}  ({seconds:.0f} s)")
-    say(f"next:   cd {shlex.quote(project.root.name)} && coreloop status")
+    say(f"next:   cd {shlex.quote(os.path.relpath(project.root))} && coreloop status")

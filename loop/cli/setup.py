@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def init(
         say(f"{found.duplicates} further copies, {len(found.unreadable)} unreadable (skipped)")
     for uri, reason in found.unreadable[:10]:
         say(f"  {uri}: {reason}")
-    say(f"next: cd {folder} && coreloop run")
+    say(f"next: cd {shlex.quote(str(folder))} && coreloop run")
 
 
 def found_classes(path: Path) -> list[str]:
@@ -136,9 +137,12 @@ def whole_numbers(text: str, option: str) -> list[int]:
     from loop.errors import ConfigError
 
     try:
-        return [int(part) for part in text.replace(" ", "").split(",") if part]
+        found = [int(part) for part in text.replace(" ", "").split(",") if part]
     except ValueError:
-        raise ConfigError(f"{option} wants whole numbers like 20,40,80, got {text!r}") from None
+        found = []
+    if not found:
+        raise ConfigError(f"{option} wants whole numbers like 20,40,80, got {text!r}")
+    return found
 
 
 @click.command()

@@ -98,20 +98,21 @@ def _project(source: Path | None, folder: Path | None, encoder: str | None) -> A
 
     if source is None:
         return _encoded_by(find(folder or Path()), encoder)
-    root = folder or Path(f"coreloop-simulate-{source.stem}")
     path = source.expanduser().resolve()
+    root = folder or Path(f"coreloop-simulate-{path.stem}")
     if (root / settings.FILE).exists():
         return _encoded_by(_made_from(path, root), encoder or "pixels")
-    return _new(root, path, source.stem, encoder or "pixels")
+    return _new(root, path, path.stem, encoder or "pixels")
 
 
 def _encoded_by(project: Any, encoder: str | None) -> Any:
     """The project with another encoder, for this command only."""
     from loop import config as settings
+    from loop.encoders import located
 
-    if encoder in (None, project.config.encoder):
+    if encoder is None or located(encoder) == project.config.encoder:
         return project
-    values = {**project.config.model_dump(), "encoder": encoder}
+    values = {**project.config.model_dump(), "encoder": located(encoder)}
     return type(project)(project.root, settings.check(values, "simulate"))
 
 

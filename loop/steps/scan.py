@@ -63,7 +63,9 @@ def scan(
             workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         images = source(project)
         found = images.scan(workers=workers, skip=seen)
+        bad: set[str] = set()
         for chunk in _chunks(found):
+            bad |= {one.uri for one in chunk if isinstance(one, Unreadable)}
             with records.write("scan-chunk") as session:
                 _save(session, pool_id, chunk, known, images.read)
             on_progress(len(chunk))
@@ -74,6 +76,7 @@ def scan(
                     f"{_unreadable_hint(session, pool_id)}"
                 )
             _fix_test_split(session, project, pool_id)
+            _forget_mended(session, pool_id, bad)
             _digest(session, pool_id)
             result = _scanned(session, pool_id, before)
             log(session, "scan", f"{result.added} new images, {result.images} in all")
@@ -134,7 +137,6 @@ def _save(
     split_is_fixed = bool(copies) and queries.newest_round(session, pool_id) is not None
     for copy in copies:
         _save_copy(session, pool_id, copy, split_is_fixed, read)
-    _forget_unreadable(session, pool_id, {o.uri for o in chunk if isinstance(o, Image)})
     _save_unreadable(session, pool_id, [o for o in chunk if isinstance(o, Unreadable)])
 
 
@@ -165,12 +167,14 @@ def _there(read: Callable[[str], bytes], uri: str) -> bool:
     return True
 
 
-def _forget_unreadable(session: Session, pool_id: int, mended: set[str]) -> None:
+def _forget_mended(session: Session, pool_id: int, bad: set[str]) -> None:
+    """Files that were unreadable and are not any more, or have gone: all are looked at again."""
     for row in session.scalars(
         select(models.Unreadable).where(models.Unreadable.pool_id == pool_id)
     ):
-        if row.uri in mended:
+        if row.uri not in bad:
             session.delete(row)
+    session.flush()
 
 
 def _save_unreadable(session: Session, pool_id: int, bad: list[Unreadable]) -> None:
