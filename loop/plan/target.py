@@ -113,7 +113,8 @@ class Plan:
             curves rise that high in the end) or never (most curves level off below the target).
         reachable: share of the draws that reach the target within a hundred times the labels.
         never: share of the draws that level off below the target.
-        now, have: accuracy measured last (None before the first round) and the labels it took.
+        now, have: accuracy measured last (None before the first round), and the labels that are
+            there, those of a round that is not trained yet included.
         labels: further labelled images; ``hours`` and ``money`` for those.
         dates: when they are labelled, see Spread.dates.
     """

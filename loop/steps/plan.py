@@ -104,7 +104,7 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
     made, rounds = None, None
     if wish.target is not None:
         if own:
-            more = targets.further(curve, found, wish.target)
+            more = targets.further(curve, found, wish.target) - (have - curve.have)
         else:
             more = targets.needed(curve, found, wish.target, rng) * (scale or 1.0) - have
         limit = np.resize(found.limit, len(more))
@@ -208,7 +208,7 @@ def _basis(
         seeds = min(len(values) for values in seen.by_labels.values())
         table = np.array([seen.by_labels[n][:seeds] for n in labels]).T
         curve = Curve(np.array(labels, dtype=np.float64), table, seen.test_images)
-        return curve, f"this project, {len(labels)} rounds", None, curve.have
+        return curve, f"this project, {len(labels)} rounds", None, seen.have
     if not simulated:
         raise NotReady(
             f"a plan needs two trained rounds, there are {len(seen.by_labels)}; before that, name "

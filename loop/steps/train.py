@@ -71,10 +71,9 @@ def train(project: Project) -> Metrics:
         assert kept is not None  # "labeled" means that there is a label
         if "control" in arms:
             gaps = np.mean(right["coreset"], axis=0) - np.mean(right["control"], axis=0)
-            difference = [float(gaps.mean()), *t_interval(gaps)]
             for run in runs:
-                if run.arm == "control":
-                    run.notes = {**run.notes, CONTROL: difference}
+                if run.arm == "control" and len(gaps) > 1:
+                    run.notes = {**run.notes, CONTROL: [float(gaps.mean()), *t_interval(gaps)]}
         paths = _write(kept, project)
         with records.write("train") as session:
             advance(session, found.id, before="labeled", after="trained")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -12,11 +13,16 @@ from loop import config
 from loop.cli import cli
 from loop.errors import ConfigError, NotReady
 from loop.steps import simulations
+from loop.steps.begin import begin_round
 from loop.steps.embed import embed
 from loop.steps.init import init
 from loop.steps.plan import Wish, plan
+from loop.steps.pull import pull
+from loop.steps.push import push
 from loop.steps.run import run
 from loop.steps.scan import scan
+from loop.steps.score import score
+from loop.steps.select import choose
 from loop.steps.simulate import Grid, simulate
 from tests.conftest import small_values, write_images
 
@@ -188,3 +194,21 @@ def test_cells_of_another_version_of_the_methods_are_not_mixed_in(tmp_path, monk
     assert {run.set for run in simulations.own(project)} == {
         "small, coreloop 0.1.0", "small, coreloop 0.2.0"
     }  # fmt: skip
+
+
+def test_labels_that_are_there_are_not_bought_again(tmp_path, images):
+    values = small_values(images, selection={"scorer": "random", "budgets": [4, 6, 8]})
+    project = init(tmp_path / "p", config.check(values, "test"))
+    shorter = project.config.selection.model_copy(update={"budgets": [4, 6]})
+    changed = project.config.model_copy(update={"selection": shorter})
+    run(replace(project, config=changed))
+    wish = Wish(target=plan(project, Wish(target=1.0)).plan.now + 0.02)
+    before = plan(project, wish).plan
+    begin_round(project)
+    for step in (score, choose, push, pull):
+        step(project)
+    after = plan(project, wish).plan
+    assert (before.have, after.have) == (10, 18)
+    assert after.now == before.now
+    assert before.labels.middle > 0
+    assert after.labels.middle == max(before.labels.middle - 8, 0)
