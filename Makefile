@@ -7,10 +7,12 @@ WORKERS ?= 2
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
+# Hundreds of commands are started; none may have to compile what it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 ifdef UV
 VENV = uv venv --quiet --allow-existing --python $(PYTHON)
-INSTALL = uv pip install --quiet --python $(1)/bin/python
+INSTALL = uv pip install --quiet --compile-bytecode --python $(1)/bin/python
 CHECK_INSTALLED = uv pip check --quiet --python $(BIN)/python
 else
 VENV = $(PYTHON) -m venv
