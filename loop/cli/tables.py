@@ -14,7 +14,7 @@ def comparison(found: Any) -> None:
     for row in found.rows:
         low, high = row.interval
         # a method without chance has no spread over seeds; a band of no width would be a claim
-        band = f" [{percent(low)}, {percent(high)}]" if row.n > 1 and high > low else ""
+        band = f" [{percent(low)}, {percent(high)}]" if row.n > 1 and high - low > 1e-9 else ""
         still |= row.n > 1 and not band
         cell = percent(row.mean) + band
         if row.difference is None:

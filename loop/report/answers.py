@@ -37,6 +37,11 @@ def own_method(facts: Facts) -> str:
 
 
 def _against_control(found: Control) -> str:
+    if found.low == found.high == 0:
+        return (
+            f"Not shown: the first {found.labels} picks and the {found.labels} random ones of the "
+            f"control are right about the same of the {found.test_images} test images."
+        )
     verdict = (
         "Yes" if found.low > 0 else "No, it was worse" if found.high < 0
         else "Not shown: the interval contains zero"

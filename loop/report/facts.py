@@ -21,8 +21,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """One method. ``kind``: live, control or those of ``loop.compare.kind``; ``mode``: live,
-    simulated or hindsight."""
+    """One method. ``kind``: live, coreset, control or those of ``loop.compare.kind``; ``mode``:
+    live, simulated or hindsight."""
 
     name: str
     kind: str

@@ -11,7 +11,8 @@ from loop.report.facts import Curve, Facts
 
 COLOURS = {
     "live": "#0b7a75", "label-free": "#2f6fde", "label-free first": "#2f6fde",
-    "active": "#b4530a", "all labels": "#8a4fbf", "control": "#6b7280", "random": "#6b7280",
+    "active": "#b4530a", "all labels": "#8a4fbf", "random": "#6b7280", "coreset": "#0b7a75",
+    "control": "#9d174d",
 }  # fmt: skip
 STYLES = ("-", "--", "-.", ":")
 

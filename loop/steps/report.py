@@ -30,6 +30,11 @@ from loop.steps.opened import reading, versions
 from loop.steps.pictures import contact_sheet, embedding_map
 from loop.steps.train import CONTROL
 
+ARMS = (
+    ("all", "model", "live"), ("coreset", "first picks", "coreset"),
+    ("control", "random control", "control"),
+)  # fmt: skip
+"""Arm of a run, name and kind of its curve."""
 SUSPICIOUS = 20
 DOUBT = 0.3
 """By how much a model of all other labels must prefer another class for a label to be listed."""
@@ -123,7 +128,7 @@ def _round(session: Session, project: Project, found: Any) -> RoundShown:
 def _curves(runs: list[Any], cells: list[Run], rows: list[Row]) -> list[Curve]:
     """This project's own curve first, then each compared method."""
     curves = []
-    for arm, name in (("all", "model"), ("coreset", "coreset part"), ("control", "random control")):
+    for arm, name, kind in ARMS:
         points = []
         by_labels: dict[int, list[Any]] = defaultdict(list)
         for _, run in runs:
@@ -136,7 +141,7 @@ def _curves(runs: list[Any], cells: list[Run], rows: list[Row]) -> list[Curve]:
                 Point(labels, accuracy, float(low), float(high), len(mine), [m.id for m in mine])
             )
         if points:
-            curves.append(Curve(name, "live" if arm == "all" else "control", "live", points))
+            curves.append(Curve(name, kind, "live", points))
     ids: dict[tuple[str, int], list[int]] = defaultdict(list)
     for run in cells:
         ids[run.method, run.labels].append(run.id)

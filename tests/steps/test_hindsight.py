@@ -10,6 +10,7 @@ import pytest
 
 from loop import config
 from loop.report.answers import beats_random
+from loop.report.facts import Control
 from loop.steps.compare import compared
 from loop.steps.init import init
 from loop.steps.plan import Wish, plan
@@ -85,14 +86,16 @@ def test_a_random_control_answers_what_hindsight_cannot(tmp_path, images):
         ("coreset", 3), ("control", 3), ("coreset", 6), ("control", 6),
     }  # fmt: skip
     found = facts(project)
-    by_arm = {c.name: c.points[-1].accuracy for c in found.curves if c.kind == "control"}
-    gap = by_arm["coreset part"] - by_arm["random control"]
+    by_arm = {c.kind: c.points[-1].accuracy for c in found.curves}
+    gap = by_arm["coreset"] - by_arm["control"]
     assert found.control.labels == 6
     assert found.control.mean == pytest.approx(gap)
     assert found.control.low <= gap <= found.control.high
     text = beats_random(found)
-    assert f"{100 * gap:+.1f} points" in text
-    assert "The first 6 picks against the 6 random ones" in text
+    assert "first 6 picks" in text
+    ahead = beats_random(replace(found, control=Control(6, 0.1, 0.05, 0.15, 12)))
+    assert ahead.startswith("Yes. The first 6 picks against the 6 random ones")
+    assert "+10.0 points, 95 % interval +5.0 to +15.0 over 12 test images" in ahead
     assert text in " ".join(report(project)["md"].read_text().split())
 
 
