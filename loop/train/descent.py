@@ -54,8 +54,7 @@ def batches(drawn: torch.Tensor, plan: Plan, lanes: int = 1) -> list[torch.Tenso
     norm needs.
 
     SGD's are full but the last, as in the papers. Muon's are of one size, give or take an image:
-    its step is as long after 8 images as after 128, and a short last batch cost 1 point
-    (docs/trainers.md).
+    its step is as long after 8 images as after 128.
     """
     import torch
 
