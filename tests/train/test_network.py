@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loop.errors import ConfigError, DataError, TrainingFailed
@@ -68,6 +68,7 @@ def test_pickled_code_in_a_checkpoint_is_not_run(tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
+@settings(deadline=None)  # the first draw loads torch
 @given(
     n=st.integers(1, 400), batch=st.integers(1, 150), lanes=st.integers(1, 4), muon=st.booleans()
 )
