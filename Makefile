@@ -33,7 +33,7 @@ test: .venv/installed-test .venv-label-studio/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED) $(ARGS)
 	$(MAKE) test-oldest-sdk
 
-# What talks to Label Studio (but the slow tests), with the oldest SDK that pyproject.toml allows.
+# What talks to Label Studio, once more with the oldest SDK that pyproject.toml allows.
 test-oldest-sdk: .venv/installed-test .venv-label-studio/installed .build/sdk-2.0.19/installed
 	CORELOOP_SDK=2.0.19 PYTHONPATH=$(CURDIR)/.build/sdk-2.0.19 OMP_NUM_THREADS=1 \
 		$(BIN)/python -m pytest tests/label_studio -m "server and not browser and not slow" \

@@ -71,38 +71,41 @@ def plan(
 
 def _print(found: Outlook, currency: str, stop_below: float) -> None:
     labels, accuracy = found.points[-1]
-    basis = f"curve: {found.basis}; {percent(accuracy)} % with {labels} labels"
-    say(textwrap.fill(basis, 80, subsequent_indent="  "))
+    _say(f"curve: {found.basis}; {percent(accuracy)} % with {labels} labels")
     if found.plan is not None:
         _target(found.plan, currency)
     if found.rounds is not None:
         sizes = ", ".join(map(str, found.rounds.sizes))
-        say(f"next round: {found.rounds.sizes[0]} labels; rounds of {sizes} take")
-        say(
-            f"  {found.rounds.expected:.0f} labels on average (one round at once: "
-            f"{found.rounds.at_once}) and reach"
+        _say(
+            f"next round: {found.rounds.sizes[0]} labels; rounds of {sizes} take "
+            f"{found.rounds.expected:.0f} labels on average (one round at once: "
+            f"{found.rounds.at_once}) and reach the target with "
+            f"{found.rounds.confidence:.0%} chance"
         )
-        say(f"  the target with {found.rounds.confidence:.0%} chance")  # fmt: skip
     if found.gain_per_100 is not None:
         middle, low, high = (100 * g for g in found.gain_per_100)
         said = {
             "stop": f"stop, surely under {stop_below:g}", "go on": "go on",
             "unclear": f"likely under {stop_below:g}, not surely",
         }[found.advice or ""]  # fmt: skip
-        say(f"the next 100 labels: {middle:+.1f} points (90 %: {low:+.1f} to {high:+.1f}): {said}")
+        _say(f"the next 100 labels: {middle:+.1f} points (90 %: {low:+.1f} to {high:+.1f}): {said}")
     if found.budget is not None:
         n, value, low, high = found.budget
-        say(f"the budget buys {n} labels: {percent(value)} % (90 %: {percent(low)} to "
-            f"{percent(high)})")  # fmt: skip
+        _say(f"the budget buys {n} labels: {percent(value)} % (90 %: {percent(low)} to "
+             f"{percent(high)})")  # fmt: skip
     for n, value, low, high in found.buys:
-        say(f"with {n} labels: {percent(value)} % (90 %: {percent(low)} to {percent(high)})")
+        _say(f"with {n} labels: {percent(value)} % (90 %: {percent(low)} to {percent(high)})")
     if found.what_if:
         say("labels to the target, in simulation:")
         table(("set", "method", "labels", "90 %"),
               [(w.set, w.method, _number(w.labels.middle), _range(w.labels, "90%"))
                for w in found.what_if], left=2)  # fmt: skip
     for note in found.notes:
-        say(textwrap.fill(f"note: {note}", 80, subsequent_indent="  "))
+        _say(f"note: {note}")
+
+
+def _say(text: str) -> None:
+    say(textwrap.fill(text, 80, subsequent_indent="  "))
 
 
 def _target(found: Plan, currency: str) -> None:
@@ -111,7 +114,7 @@ def _target(found: Plan, currency: str) -> None:
         said += f" ({100 * found.never:.0f} % of the curves level off below)"
     elif found.verdict == "far":
         said += f" ({100 * found.reachable:.0f} % of the curves get there)"
-    say(f"target {percent(found.target)} %" + (f": {said}" if said else ""))
+    _say(f"target {percent(found.target)} %" + (f": {said}" if said else ""))
     if found.verdict not in ("reached", "never"):
         rows = [("labels", found.labels), ("hours", found.hours), (currency, found.money)]
         lines = [

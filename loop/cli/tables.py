@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from loop.cli.output import percent, say, table
 
+if TYPE_CHECKING:
+    from loop.steps.compare import Compared
 
-def comparison(found: Any) -> None:
-    """Accuracy per method and budget with 95 % intervals, and the paired difference to random, of
-    a ``loop.steps.compare.Compared``."""
+
+def comparison(found: Compared) -> None:
+    """Accuracy per method and budget with 95 % intervals, and the paired difference to random."""
     lines, still = [], False
     for row in found.rows:
         low, high = row.interval

@@ -81,7 +81,7 @@ def compare(
             runs = [run for _, run in queries.runs(session, pool.id) if run.arm == COMPARED]
         mode, task_problem, labels = _labels(project, problem_, people, keys)
         hindsight = mode == "hindsight"
-        settings = _settings(project, pool.digest, mode, task_problem.rows, labels)
+        settings = _settings(project, pool.digest, mode, task_problem, labels)
         done = {(r.method, r.labels, r.seed) for r in runs if r.notes.get(SETTINGS) == settings}
         ids = {b: rounds[n].id for n, b in _budgets(project, records).items()}
         ids = {b: i for b, i in ids.items() if not hindsight or b < len(labels)}
@@ -153,19 +153,17 @@ def _rules(project: Project) -> dict[str, Rule]:
 
 
 def _settings(
-    project: Project, pool_digest: str, mode: str, rows: np.ndarray, labels: np.ndarray
+    project: Project, pool_digest: str, mode: str, found: Problem, labels: np.ndarray
 ) -> str:
     """Names everything that decides a cell besides (method, budget, seed)."""
     config = project.config
     training = config.training.model_dump(include={"trainer", "params"})
     chosen = config.selection.model_dump(include={"scorer", "params", "rule", "skip"})
-    given = np.full(int(rows.max()) + 1, -1, np.int64)
-    given[rows] = labels
-    what = [
-        versions().get("coreloop"), mode, pool_digest, rows_digest(given), config.encoder, training,
-        chosen,
-    ]  # fmt: skip
-    return hashlib.blake2b(repr(what).encode(), digest_size=16).hexdigest()
+    what = [versions().get("coreloop"), mode, pool_digest, config.encoder, training, chosen]
+    digest = hashlib.blake2b(repr(what).encode(), digest_size=16)
+    for numbers in (found.rows, labels, found.test_rows, found.task.test_labels):
+        digest.update(np.ascontiguousarray(numbers, dtype="<i8").tobytes())
+    return digest.hexdigest()
 
 
 def _forget(session: Session, run: Run) -> None:

@@ -324,7 +324,6 @@ def test_ten_thousand_tasks(server, labeler):
     assert len(later.present) < 10_000
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("after", [0.1, 0.4, 0.8, 1.6])
 def test_server_killed_during_an_import_of_thousands(server, labeler, proxy, after):
     """Whenever it dies: all of the batch is there after the restart, or nothing."""

@@ -265,7 +265,6 @@ def test_we_are_killed(world, verb, commit, when):
     settled(world)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["push", "pull"])
 def test_two_at_once(world, verb):
     if verb == "pull":

@@ -14,7 +14,6 @@ from tests.conftest import ROOT, write_images
 pytestmark = pytest.mark.server
 
 
-@pytest.mark.slow
 def test_own_photos_until_round_one_is_trained(tmp_path, server, on_path):
     write_images(tmp_path / "images", count=40)
     settings = {

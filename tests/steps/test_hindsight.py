@@ -14,6 +14,7 @@ from loop.report.facts import Control
 from loop.steps.compare import compared
 from loop.steps.init import init
 from loop.steps.plan import Wish, plan
+from loop.steps.pull import pull
 from loop.steps.report import facts, report
 from loop.steps.run import run
 from loop.steps.votes import said
@@ -119,6 +120,23 @@ def test_cells_of_another_trainer_are_computed_again(tmp_path, images):
     assert {row.budget for row in compared(linear).rows} == {6, 12, 18}
     count = len(rows(linear, query))
     assert count == len(compared(linear).rows) * 2
+
+
+def test_cells_measured_on_other_test_labels_are_computed_again(tmp_path, images):
+    project = labelled_by_people(tmp_path / "p", images, selection={"budgets": [6, 6]})
+    before = {one for (one,) in rows(project, "SELECT id FROM run WHERE mode = 'hindsight'")}
+    (sheet,) = project.root.glob("sheets/round-0-*.csv")
+    text = sheet.read_text()
+    sheet.write_text(text.replace(",digit-0\n", ",digit-1\n", 1))
+    assert text != sheet.read_text()
+    pull(project)
+    assert run(project, budget=6).why == "waiting"
+    keep = sheet.read_text()
+    answer(project)
+    sheet.write_text(keep)
+    assert run(project).why == "done"
+    after = {one for (one,) in rows(project, "SELECT id FROM run WHERE mode = 'hindsight'")}
+    assert not before & after
 
 
 def test_the_own_method_picks_by_the_projects_rule(tmp_path, images):

@@ -212,3 +212,9 @@ def test_labels_that_are_there_are_not_bought_again(tmp_path, images):
     assert after.now == before.now
     assert before.labels.middle > 0
     assert after.labels.middle == max(before.labels.middle - 8, 0)
+
+
+@pytest.mark.parametrize("target", ["0.6", "0.97", "0.999", "1"])
+def test_what_is_said_of_a_target_fits_80_columns(finished, target):
+    text = asked(finished, "--target", target, "--budget-money", 1e6, "--per-label", 0.04)
+    assert max(map(len, text.splitlines())) <= 80, text
