@@ -6,6 +6,6 @@ coreloop init budget --images "$1" --labelled --labeler oracle \
     --budgets "${BUDGETS:-20,40,80}" --test "${TEST:-360}"
 cd budget
 coreloop run
-coreloop plan --target "${TARGET:-0.95}" --hourly-rate 25    # what does the target take?
+coreloop plan --target "${TARGET:-0.97}" --hourly-rate 25    # what does the target take?
 coreloop plan --budget-money "${MONEY:-20}" --hourly-rate 25 # what does the money buy?
 coreloop plan --stop-below 1                                 # is it worth going on?

@@ -89,7 +89,8 @@ def simulate(
         grid.budgets,
         lambda row: f"{round(row.saved or 0):+d}",
     )
-    say("labels saved: how many more random picks reach the same accuracy (- off the curve)")
+    say("labels saved: how many more random picks reach the same accuracy; - off the")
+    say("curve of random")
 
 
 def _project(source: Path | None, folder: Path | None, encoder: str | None) -> Any:
