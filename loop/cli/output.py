@@ -77,7 +77,8 @@ def bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
 
     console = Console(stderr=True, highlight=False)
     columns = (
-        TextColumn("  {task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(),
+        TextColumn("  {task.description}", markup=False), BarColumn(bar_width=20),
+        MofNCompleteColumn(),
         TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(compact=True),
     )  # fmt: skip
     drawn = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -154,7 +154,8 @@ def _done(project: Project, number: int) -> Ended:
     with reading(project) as records, records.read() as session:
         more = one_more(session, project, queries.the_pool(session).id)
     following = "; ".join(filter(None, ["coreloop status", more]))
-    return Ended("done", f"all {number} rounds are done", following)
+    rounds = "the one round is" if number == 1 else f"all {number} rounds are"
+    return Ended("done", f"{rounds} done", following)
 
 
 def _where(project: Project) -> tuple[int, str]:

@@ -80,7 +80,7 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
     x = x.mT if tall else x
     for _ in range(STEPS):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).to(matrices.dtype)
 
 

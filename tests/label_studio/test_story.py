@@ -35,5 +35,5 @@ def test_own_photos_until_round_one_is_trained(tmp_path, server, on_path):
         if link is None:
             break
         annotate(server, int(link[1]), answers)
-    assert "all 1 rounds are done" in said
+    assert "the one round is done" in said
     assert (tmp_path / "photos" / "reports" / "report.html").exists()
