@@ -207,8 +207,8 @@ class Labeler(Protocol):
         """Item key -> remote id of what is really there of this batch."""
         ...
 
-    def inventory(self) -> Mapping[str, int]:
-        """Item key -> how many tasks it has now, looked up one by one; every batch's."""
+    def inventory(self) -> Mapping[str, Sequence[str]]:
+        """Item key -> remote ids of the tasks it has now, at least one; every batch's."""
         ...
 
     def pull(self, since: str | None) -> Iterator[Annotation]:

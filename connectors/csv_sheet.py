@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -78,13 +78,14 @@ class CsvSheet:
             return {}
         return {row["key"]: f"{sheet.name}:{line}" for line, row in self._rows(sheet)}
 
-    def inventory(self) -> Mapping[str, int]:
-        """Sheets per item key; a line that was copied within its sheet is no second task."""
-        return Counter(
-            key
-            for sheet in self._originals()
-            for key in {row["key"] for _, row in self._rows(sheet)}
-        )
+    def inventory(self) -> Mapping[str, Sequence[str]]:
+        """Sheets and lines by item key; a line copied within its sheet is no second task."""
+        found: dict[str, list[str]] = {}
+        for sheet in self._originals():
+            lines = {row["key"]: f"{sheet.name}:{line}" for line, row in self._rows(sheet)}
+            for key, where in lines.items():
+                found.setdefault(key, []).append(where)
+        return found
 
     def pull(self, since: str | None) -> Iterator[Annotation]:
         """Every image with an answer in every sheet.
@@ -96,7 +97,7 @@ class CsvSheet:
         """
         self.present = {}
         given: dict[str, tuple[Path, Said]] = {}
-        for sheet in sorted(self.folder.glob("*.csv")):
+        for sheet in sorted(self.folder.glob("[!.]*.csv")):
             who = sheet.stem.partition(".")[2] or "sheet"
             saved = sheet.stat().st_mtime_ns
             at = datetime.fromtimestamp(saved / 1e9, UTC)
@@ -125,7 +126,7 @@ class CsvSheet:
     def progress(self) -> Progress:
         """Images, those with a label by anyone, and those that were only skipped."""
         said: dict[str, set[str]] = {}
-        for sheet in self.folder.glob("*.csv"):
+        for sheet in self.folder.glob("[!.]*.csv"):
             for _, row in self._rows(sheet):
                 said.setdefault(row["key"], set()).add((row["label"] or "").strip())
         done = sum(bool(words - {"", SKIP}) for words in said.values())
@@ -137,7 +138,7 @@ class CsvSheet:
         found: dict[str, Said] = {}
         wrong: list[str] = []
         for line, row in self._rows(sheet):
-            label = (row["label"] or "").strip()
+            label = self._named((row["label"] or "").strip())
             before, where, _ = found.get(row["key"], ("", 0, ""))
             if label and label != SKIP and label not in self.classes:
                 wrong.append(f"line {line}: {label!r} is no class{self._meant(label)}")
@@ -155,6 +156,12 @@ class CsvSheet:
             )  # fmt: skip
         return found
 
+    def _named(self, label: str) -> str:
+        """The class as the config spells it: an é is one character or two, and looks the same."""
+        plain = unicodedata.normalize("NFC", label)
+        same = [name for name in self.classes if unicodedata.normalize("NFC", name) == plain]
+        return same[0] if same else label
+
     def _meant(self, label: str) -> str:
         """A hint where only capital letters differ."""
         found = [name for name in self.classes if name.casefold() == label.casefold()]
@@ -162,7 +169,7 @@ class CsvSheet:
 
     def _originals(self) -> list[Path]:
         """The sheets that ``push`` wrote."""
-        return [sheet for sheet in sorted(self.folder.glob("*.csv")) if "." not in sheet.stem]
+        return [sheet for sheet in sorted(self.folder.glob("[!.]*.csv")) if "." not in sheet.stem]
 
     def _sheet(self, batch: Batch) -> Path:
         return self.folder / f"round-{batch.round}-{batch.uuid[:8]}.csv"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -75,9 +74,12 @@ class Oracle:
             if task["batch"] == batch.uuid
         }
 
-    def inventory(self) -> Mapping[str, int]:
-        """Tasks per item key."""
-        return Counter(task["key"] for task in self._tasks())
+    def inventory(self) -> Mapping[str, Sequence[str]]:
+        """Task ids by item key."""
+        found: dict[str, list[str]] = {}
+        for number, task in enumerate(self._tasks()):
+            found.setdefault(task["key"], []).append(str(number))
+        return found
 
     def pull(self, since: str | None) -> Iterator[Annotation]:
         """One answer for each task, in the order of the pushes."""

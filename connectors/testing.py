@@ -34,7 +34,9 @@ def check_labeler(
     assert {k: whole[k] for k in first} == first, "a push of more items must keep those there"
     assert dict(make().find(batch)) == whole, "find must tell what push told"
     assert len(set(whole.values())) == len(items), "remote ids must differ"
-    assert dict(make().inventory()) == {i.key: 1 for i in items}, "inventory must count the tasks"
+    assert {key: list(ids) for key, ids in make().inventory().items()} == {
+        key: [id_] for key, id_ in whole.items()
+    }, "inventory must list the tasks"
     if answer is not None:
         assert list(make().pull(None)) == [], "nobody has answered yet"
         for item in items:

@@ -126,13 +126,14 @@ def batch_items(session: Session, uuid: str) -> list[tuple[int, str, str]]:
     return [tuple(row) for row in found]  # type: ignore[misc]
 
 
-def remote_ids(session: Session, round_id: int | None = None) -> dict[str, str]:
-    """Item key -> remote id of what is there, of one round or of all."""
+def remote_ids(session: Session, connector: str, round_id: int | None = None) -> dict[str, str]:
+    """Item key -> remote id of what is at this labeler, of one round or of all."""
     found = (
         select(Item.key, Sent.remote_id)
         .join(Pick, Pick.item_id == Item.id)
         .join(Sent, Sent.pick_id == Pick.id)
-        .where(Sent.remote_id.is_not(None))
+        .join(Batch, Batch.uuid == Sent.batch_uuid)
+        .where(Sent.remote_id.is_not(None), Batch.connector == connector)
     )
     if round_id is not None:
         found = found.where(Pick.round_id == round_id)

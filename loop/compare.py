@@ -121,7 +121,7 @@ def check_budgets(budgets: Sequence[int], n: int) -> None:
     if not budgets or list(budgets) != sorted(set(budgets)) or budgets[0] < 1:
         raise ConfigError(f"budgets must be ascending and at least 1, got {list(budgets)}")
     if budgets[-1] > n:
-        raise ConfigError(f"budget {budgets[-1]} is more than the pool's {n} images")
+        raise ConfigError(f"budget {budgets[-1]} is more than the {n} images to choose from")
 
 
 def drawn(n: int, share: float) -> int:
@@ -135,7 +135,7 @@ def draw(task: Task, share: float, seed: int) -> tuple[Task, Labels]:
     """A random share of the pool, the same for every method, and its rows, ascending.
 
     Over a fixed pool a deterministic method has no variance to take an interval from. Draws
-    overlap, so intervals over seeds are somewhat narrower than over new pools.
+    overlap, so intervals over seeds are narrower than over new pools (docs/auto.md says how much).
     """
     n = len(task.pool)
     if share == 1:
@@ -228,6 +228,7 @@ def _inputs(
         covered=covered,
         labels=seen,
         n_classes=task.n_classes,
+        classifier=trainer.wants,
         probabilities=probabilities,
         fit=fit if "fit" in wants else None,
         device=task.device,
@@ -287,6 +288,8 @@ def paired(
                  if (against, budget, s) in accuracy]
             )  # fmt: skip
             other = method != against and len(gaps) > 0
+            # a method without chance is one outcome, however many seeds it is set against
+            draws = 1 if numbers.std() < 1e-12 else len(gaps)
             rows.append(
                 Row(
                     method, kinds.get(method, ""), budget,
@@ -294,7 +297,7 @@ def paired(
                     float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0,
                     _shares(t_interval(numbers)),
                     float(gaps.mean()) if other else None,
-                    t_interval(gaps) if other else (0.0, 0.0),
+                    t_interval(gaps, draws=draws) if other else (0.0, 0.0),
                     labels_saved(reference, budget, float(numbers.mean())) if other else None,
                     len(numbers),
                 )
@@ -302,15 +305,26 @@ def paired(
     return rows
 
 
-def t_interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
-    """Student interval of the mean; of a single value it is the value (nothing is known)."""
+def t_interval(
+    values: NDArray[np.float64], level: float = 0.95, *, draws: int = 0
+) -> tuple[float, float]:
+    """Student interval of the mean; of a single value it is the value (nothing is known).
+
+    Args:
+        draws: independent outcomes of a method among the values, where all chance in them is that
+            of what it is compared with: 1 for a method that picks the same whatever the seed. The
+            interval then says where the mean of another such method, no better than the other
+            side, would lie (sd * sqrt(1 + 1/n)).
+    """
     mean = float(values.mean())
     if len(values) < 2:
         return mean, mean
     from scipy.stats import t
 
     half = float(
-        t.ppf(0.5 + level / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+        t.ppf(0.5 + level / 2, len(values) - 1)
+        * values.std(ddof=1)
+        * np.sqrt(1 / len(values) + (draws == 1))
     )
     return mean - half, mean + half
 

@@ -1,6 +1,12 @@
-"""Which torch device ``auto`` means on this machine."""
+"""Which torch device ``auto`` means on this machine, and what to do when its memory is full."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from loop.errors import ConfigError
 
@@ -18,6 +24,31 @@ def resolve(name: str) -> str:
     has_cuda = torch.cuda.is_available()
     if name == "auto":
         return "cuda" if has_cuda else "cpu"
-    if name.startswith("cuda") and not has_cuda:
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or not (number.isdigit() or name == "cuda"):
+        raise ConfigError(f"unknown device {name!r}; 'auto', 'cpu', 'cuda' or 'cuda:<number>'")
+    if not has_cuda:
         raise ConfigError(f"device {name!r} asked for, but torch sees no GPU; use 'auto' or 'cpu'")
+    if number and int(number) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {name!r} asked for, but torch sees {torch.cuda.device_count()}, counted from 0"
+        )
     return name
+
+
+def gpus() -> int:
+    """How many torch sees."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def halving(work: Callable[[NDArray[Any]], NDArray[Any]], rows: NDArray[Any]) -> NDArray[Any]:
+    """``work(rows)``, in halves where the device's memory is too small for all at once."""
+    try:
+        return work(rows)
+    except RuntimeError as error:  # torch's class by its name: not all work here loads torch
+        if type(error).__name__ != "OutOfMemoryError" or len(rows) < 2:
+            raise
+    middle = len(rows) // 2  # outside the handler, which holds on to what it failed with
+    return np.concatenate([halving(work, rows[:middle]), halving(work, rows[middle:])])

@@ -19,6 +19,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.errors import DataError
+
 Scores = NDArray[np.float64]
 
 
@@ -172,24 +174,34 @@ class Dynamics:
     @property
     def dyn_unc(self) -> Scores:
         """Mean over all windows of 10 x the unbiased std of p. High = uncertain."""
-        return self._whole(self._dyn_unc / max(1, self._windows))
+        return self._whole(self._dyn_unc / self._some(self._windows))
 
     @property
     def dyn_unc_published(self) -> Scores:
         """The same without the window that ends at the last epoch, where the authors' script
         stops one early."""
-        return self._whole((self._dyn_unc - self._dyn_unc_last) / max(1, self._windows - 1))
+        before = self._some(self._windows - 1)
+        return self._whole((self._dyn_unc - self._dyn_unc_last) / before)
 
     @property
     def dual(self) -> Scores:
         """Mean over windows of 10 x std of p x (1 - mean of p). High = hard and uncertain."""
-        return self._whole(self._dual / max(1, self._dual_windows))
+        return self._whole(self._dual / self._some(self._dual_windows))
 
     @property
     def tdds(self) -> Scores:
         """Weighted sum of the windows' deviation norms; the newest weighs 0.9, the one before
         0.09, ... High = informative."""
-        return self._whole(self._tdds)
+        return self._whole(self._tdds / self._some(int(len(self._changes) == self.window - 1)))
+
+    def _some(self, windows: int) -> int:
+        """The number of windows. Raises DataError if no window has filled: all would score 0."""
+        if windows < 1:
+            raise DataError(
+                f"{self.epochs} epochs were recorded, and this score needs {self.window} at least; "
+                "train longer ('epochs' or 'steps' under [training.params])"
+            )
+        return windows
 
     @property
     def probabilities(self) -> NDArray[np.float64]:

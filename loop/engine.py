@@ -70,8 +70,9 @@ class Local:
         from multiprocessing import get_context
 
         pool = ProcessPoolExecutor(
-            self.workers, mp_context=get_context("spawn"), initializer=_adopt, initargs=(shared,)
-        )
+            self.workers, mp_context=get_context("spawn"),
+            initializer=_adopt, initargs=(shared, _gpus()),
+        )  # fmt: skip
         try:
             waiting = {pool.submit(_with_shared, work, piece): i for i, piece in enumerate(pieces)}
             for future in as_completed(waiting):
@@ -143,10 +144,25 @@ _shared: Any = None
 """What a worker process of the local engine works on."""
 
 
-def _adopt(shared: Any) -> None:
-    """Begins a worker process: one thread for libraries, and an end when its parent ends."""
+def _gpus() -> list[str]:
+    """Names of the GPUs that this process sees, as CUDA_VISIBLE_DEVICES takes them."""
+    if "torch" not in sys.modules:  # then nothing here has to do with one
+        return []
+    from loop.device import gpus
+
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named or [str(i) for i in range(gpus())]
+
+
+def _adopt(shared: Any, gpus: list[str]) -> None:
+    """Begins a worker process: one thread for libraries, one GPU where there are several, and an
+    end when its parent ends."""
     import multiprocessing
     from threading import Thread
+
+    if len(gpus) > 1:
+        number = multiprocessing.current_process()._identity[-1] - 1
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
 
     def watch() -> None:
         parent = multiprocessing.parent_process()

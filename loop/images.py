@@ -69,6 +69,19 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def browsable(data: bytes, name: str = "image") -> bytes:
+    """The bytes, or a PNG of what no browser shows (TIFF).
+
+    Raises:
+        DataError: see ``decode``.
+    """
+    if data[:4] not in (b"II*\0", b"MM\0*"):
+        return data
+    out = io.BytesIO()
+    decode(data, name).save(out, format="PNG")
+    return out.getvalue()
+
+
 def squares(read: Callable[[str], bytes], uris: Sequence[str], side: int) -> NDArray[np.uint8]:
     """(N, side, side, 3) uint8: each image resized (bicubic) to a square, for training on pixels.
 

@@ -116,9 +116,11 @@ def find(start: Path) -> Project:
     """The project in ``start`` or the nearest folder above it.
 
     Raises:
-        ConfigError: there is none, or its config is wrong.
+        ConfigError: there is none, not even the folder, or its config is wrong.
     """
     start = start.resolve()
+    if not start.exists():
+        raise ConfigError(f"there is no folder {start}")
     for folder in (start, *start.parents):
         if (folder / settings.FILE).is_file():
             return Project(folder, settings.load(folder / settings.FILE))

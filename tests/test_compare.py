@@ -151,3 +151,17 @@ def test_labels_saved():
 
 def test_a_plateau_counts_where_it_begins():
     assert labels_saved([(20, 0.9), (50, 1.0), (100, 1.0)], 20, 1.0) == pytest.approx(30)
+
+
+def test_one_ranking_is_one_outcome_however_many_random_picks_it_is_set_against():
+    """An order that knows nothing is no more often "surely" better or worse than was said."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(400):
+        same = rng.normal()
+        accuracy = {("fixed", 10, s): same for s in range(5)}
+        accuracy |= {("random", 10, s): rng.normal() for s in range(5)}
+        row = next(r for r in paired(accuracy, {}) if r.method == "fixed")
+        low, high = row.difference_interval
+        wrong += low > 0 or high < 0
+    assert wrong / 400 < 0.08  # 0.3 with an interval of random's mean alone

@@ -127,6 +127,11 @@ class Client:
         code = response.status_code
         if code in (401, 403):
             raise Unauthorized(f"{self.url} answered {code} to {what}; {TOKEN_HELP}")
+        if 300 <= code < 400:
+            raise Rejected(
+                f"{self.url} sends {what} on to {response.headers.get('Location', 'elsewhere')}; "
+                "set url under [labeler] to the address behind the redirect"
+            )
         if code == 404:
             raise Mismatch(
                 f"{self.url} knows nothing at {what}: the project was deleted, or this token may "

@@ -39,6 +39,19 @@ def build(classes: Sequence[str]) -> str:
     return ElementTree.tostring(view, encoding="unicode")
 
 
+def add(xml: str, classes: Sequence[str]) -> str:
+    """The config with these classes behind those it offers; all else as people have made it.
+
+    Raises:
+        Mismatch: see ``read``.
+    """
+    root = ElementTree.fromstring(xml)
+    control = next(c for c in root.iter("Choices") if c.get("name") == read(xml).label)
+    for name in classes:
+        ElementTree.SubElement(control, "Choice", value=name)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
 def read(xml: str) -> Controls:
     """The first Choices control on an Image.
 

@@ -14,6 +14,12 @@ from connectors.label_studio.client import Client
 
 UPLOADS = 50
 """Files per request; the server refuses more than 100."""
+UPLOAD_BYTES = 100 * 2**20
+"""Bytes per request, more only for a single file; the server breaks off beyond 250 MiB."""
+SHOWN = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
+"""What every browser shows."""
+File = tuple[str, bytes]
+"""Name and bytes."""
 
 
 class Serving(Protocol):
@@ -31,33 +37,37 @@ class Uploaded:
         self.read = read
 
     def addresses(self, client: Client, project: int, items: Sequence[Item]) -> list[str]:
-        found: list[str] = []
-        for start in range(0, len(items), UPLOADS):
-            part = items[start : start + UPLOADS]
+        found: dict[str, str] = {}
+        waiting: list[File] = []
+        for item in items:
+            file = f"{item.key}{_suffix(item.uri)}", self.read(item.uri)
+            size = len(file[1]) + sum(len(data) for _, data in waiting)
+            if waiting and (len(waiting) == UPLOADS or size > UPLOAD_BYTES):
+                found |= self._upload(client, project, waiting)
+                waiting = []
+            waiting.append(file)
+        if waiting:
+            found |= self._upload(client, project, waiting)
+        missing = [item.uri for item in items if item.key not in found]
+        if missing:
+            raise Rejected(f"the server did not keep {len(missing)} uploads, e.g. {missing[0]}")
+        return [found[item.key] for item in items]
+
+    def _upload(self, client: Client, project: int, files: list[File]) -> dict[str, str]:
+        """One request; item key -> address."""
+        answer = client.write(
+            "POST", f"/api/projects/{project}/import",
             # one form field per file: of several under one name the server keeps only the last
-            files = {
-                f"f{i}": (f"{item.key}{_suffix(item.uri)}", self.read(item.uri))
-                for i, item in enumerate(part)
-            }
-            answer = client.write(
-                "POST", f"/api/projects/{project}/import", files=files,
-                params={"commit_to_project": "false"},
-            )  # fmt: skip
-            ids = [int(i) for i in answer["file_upload_ids"]]
-            listed = client.get(
-                f"/api/projects/{project}/file-uploads", {"ids": str(ids).replace(" ", "")}
-            )
-            by_key = {
-                key: f"/data/{one['file']}"
-                for one in listed
-                for key in (_key_in(str(one["file"])),)
-                if one["id"] in ids
-            }
-            missing = [item.uri for item in part if item.key not in by_key]
-            if missing:
-                raise Rejected(f"the server did not keep {len(missing)} uploads, e.g. {missing[0]}")
-            found += [by_key[item.key] for item in part]
-        return found
+            files={f"f{i}": file for i, file in enumerate(files)},
+            params={"commit_to_project": "false"},
+        )  # fmt: skip
+        ids = [int(i) for i in answer["file_upload_ids"]]
+        listed = client.get(
+            f"/api/projects/{project}/file-uploads", {"ids": str(ids).replace(" ", "")}
+        )
+        return {
+            _key_in(str(one["file"])): f"/data/{one['file']}" for one in listed if one["id"] in ids
+        }
 
 
 class OnDisk:
@@ -73,6 +83,7 @@ class OnDisk:
                 f"the images ({self.images}) must lie in a folder below the server's document "
                 f"root ({self.root}); or set images = 'upload' under [labeler]"
             )
+        _check_formats(items)
         absent = [item.uri for item in items if not (self.images / item.uri).is_file()]
         if absent:
             raise Rejected(
@@ -104,6 +115,7 @@ class ByUrl:
         self.base, self._tried = base.rstrip("/"), False
 
     def addresses(self, client: Client, project: int, items: Sequence[Item]) -> list[str]:
+        _check_formats(items)
         found = [self._address(item.uri) for item in items]
         if found and found[0].startswith("http") and not self._tried:
             _check_shows(found[0], client.url)
@@ -141,7 +153,17 @@ def _check_shows(address: str, page: str) -> None:
 
 def _suffix(uri: str) -> str:
     suffix = Path(uri).suffix.lower()
-    return suffix if suffix in {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"} else ".png"
+    return suffix if suffix in SHOWN else ".png"
+
+
+def _check_formats(items: Sequence[Item]) -> None:
+    """Raises Rejected where the browser itself would have to read a TIFF."""
+    wrong = [i.uri for i in items if Path(i.uri).suffix.lower() in {".tif", ".tiff"}]
+    if wrong:
+        raise Rejected(
+            f"no browser shows {wrong[0]} ({len(wrong)} such images); set images = 'upload' under "
+            "[labeler], which sends them as PNG"
+        )
 
 
 def _key_in(file: str) -> str:

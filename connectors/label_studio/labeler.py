@@ -89,7 +89,8 @@ class LabelStudio:
     # project
 
     def prepare(self, classes: Sequence[str]) -> None:
-        """Finds or makes the project; adds classes that its config lacks."""
+        """Finds or makes the project; adds classes that its config lacks, and asks more people of
+        each image where ``overlap`` has grown."""
         self.classes = list(classes)
         project = self._find_project()
         if project is None:
@@ -136,16 +137,23 @@ class LabelStudio:
                 f"project {project['id']} does not offer {missing}; add these choices to its "
                 "label config in Label Studio, or take them out of 'classes'"
             )
-        if missing and has.classes and int(project.get("total_annotations_number") or 0):
+        path = f"/api/projects/{project['id']}/"
+        asked = int(project.get("maximum_annotations") or 1)
+        if asked < self.overlap:  # the server opens the tasks that are finished
+            wanted = {"maximum_annotations": self.overlap}
+            self._project = self.client.write("PATCH", path, wanted)
+        new = list(has.classes) + missing == self.classes
+        annotated = int(project.get("total_annotations_number") or 0)
+        if missing and has.classes and annotated and not new:
             raise Mismatch(
                 f"the label config of project {project['id']} lost {missing}, and there are "
                 "annotations; put the choices back in Label Studio"
             )
         if missing:
-            wanted = config.build(self.classes)
-            path = f"/api/projects/{project['id']}/"
-            self.client.write("POST", path + "validate/", {"label_config": wanted})
-            self._project = self.client.write("PATCH", path, {"label_config": wanted})
+            xml = config.add(project["label_config"], missing) if new and has.classes else ""
+            changed = {"label_config": xml or config.build(self.classes)}
+            self.client.write("POST", path + "validate/", changed)
+            self._project = self.client.write("PATCH", path, changed)
 
     @property
     def project(self) -> dict[str, Any]:
@@ -169,9 +177,14 @@ class LabelStudio:
         return config.digest(self.project["label_config"])
 
     def controls(self) -> config.Controls:
-        """Names and classes of the project's config. Raises Mismatch if a class has gone."""
+        """Names and classes of the project's config. Raises Mismatch if a class is missing."""
         controls = config.read(self.project["label_config"])
         gone = [name for name in self.classes if name not in controls.classes]
+        if gone and list(controls.classes) + gone == self.classes:
+            raise Mismatch(
+                f"the label config of project {self.project['id']} does not offer {gone}; "
+                "'coreloop push' adds it"
+            )
         if gone:
             raise Mismatch(
                 f"the label config of project {self.project['id']} does not offer {gone} any more; "
@@ -252,9 +265,9 @@ class LabelStudio:
         kept = self._unique(self.tasks([("data." + BATCH, "equal", "String", batch.uuid)]))
         return {key: str(ids[0]) for key, ids in kept.items()}
 
-    def inventory(self) -> Mapping[str, int]:
-        """Tasks per item key, of one scan of the whole project; copies removed as by ``find``."""
-        return {key: len(ids) for key, ids in self._unique(self.tasks()).items()}
+    def inventory(self) -> Mapping[str, Sequence[str]]:
+        """Task ids by item key, of one scan of the whole project; copies removed as by ``find``."""
+        return {key: [str(i) for i in ids] for key, ids in self._unique(self.tasks()).items()}
 
     def _unique(self, tasks: Iterable[dict[str, Any]]) -> dict[str, list[int]]:
         """Item key -> ids of its tasks, once copies that nobody labelled are gone."""
@@ -282,7 +295,10 @@ class LabelStudio:
         who have are not asked twice. Returns how many were opened."""
         opened = 0
         for key, id_ in tasks.items():
-            task = self.client.get(f"/api/tasks/{id_}/")
+            try:
+                task = self.client.get(f"/api/tasks/{id_}/")
+            except Mismatch:  # somebody deleted it
+                continue
             if task["data"].get(KEY) == key:
                 people = int(task.get("total_annotations") or 0) + 1
                 wanted = {"overlap": people, "is_labeled": False}
@@ -357,9 +373,11 @@ class LabelStudio:
             }  # fmt: skip
             if annotations and self._is_community:  # leaves out columns that nobody asked for
                 params["review"] = "true"
-            tasks = self.client.get("/api/tasks/", params)["tasks"]
+            answer = self.client.get("/api/tasks/", params)
+            tasks = answer["tasks"]
             yield from tasks
-            if len(tasks) < PAGE:
+            # a server may cut pages shorter (TASK_API_PAGE_SIZE_MAX) and says so by the total alone
+            if not tasks or len(tasks) >= int(answer["total"]):
                 return
             last = int(tasks[-1]["id"])
 

@@ -43,7 +43,13 @@ METHODS = (
 def project_for(images: Path, folder: Path, encoder: str, classes: list[str], test: int) -> Project:
     """The project that keeps the cells, made at the first run."""
     if (folder / config.FILE).exists():
-        return find(folder)
+        made = find(folder)
+        if (made.path(made.config.pool.path), made.config.encoder) != (images.resolve(), encoder):
+            raise SystemExit(
+                f"{folder} was made of {made.config.pool.path} with {made.config.encoder}; name "
+                "another --folder"
+            )
+        return made
     values = {
         "project": {"name": "cifar10", "classes": classes},
         "pool": {
@@ -110,11 +116,12 @@ def main() -> None:
     for name in grid.methods:
         mine = [row for row in rows if row.method == name]
         star = "*" if mine[0].kind == "all labels" else ""
-        cells = [f"{100 * row.mean:.1f} ± {100 * row.sd:.1f}" for row in mine]
+        cells = [f"{100 * row.mean:.1f}" + f" ± {100 * row.sd:.1f}" * (row.n > 1) for row in mine]
         print(f"| {name}{star} | " + " | ".join(cells) + " |")
     device = resolve("auto")
-    print(f"\nMean and standard deviation over {chosen.seeds} seeds, %; * sees all labels.")
-    print(f"{chosen.model}, {params}, {hardware(device)}, {versions()}")
+    print(f"\nMean and standard deviation, seeds: {chosen.seeds}, %; * sees all labels.")
+    print(f"{chosen.model}, {params}, selection by {chosen.encoder}")
+    print(f"{hardware(device)}, {versions()}")
 
 
 def pool_size(project: Project) -> int:

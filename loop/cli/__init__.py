@@ -38,6 +38,7 @@ COMMANDS = {
 }
 
 
+NO_PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -94,6 +95,9 @@ def main() -> None:
     except BrokenPipeError:
         _leave(141)
     except OSError as error:
+        if error.errno in NO_PATH:
+            click.echo(f"Error: {error.filename}: {error.strerror}; name another path", err=True)
+            sys.exit(2)
         if error.errno not in NO_ROOM:
             raise
         click.echo(

@@ -152,11 +152,20 @@ def pull(folder: Path, as_json: bool, close: bool, full: bool, watch: float | No
     """
     import time
 
+    from connectors.base import Unreachable
+    from loop.project import ProjectBusy
     from loop.steps.pull import pull as step
 
     project = project_at(folder)
     while True:
-        done = step(project, close=close, full=full)
+        try:
+            done = step(project, close=close, full=full)
+        except (Unreachable, ProjectBusy) as error:
+            if watch is None:
+                raise
+            click.echo(f"trying again: {error}", err=True)
+            time.sleep(max(1.0, watch))
+            continue
         text = (
             f"{done.new} new answers; {done.answered} of {done.picked} images labelled, "
             f"{done.skipped} skipped"

@@ -29,7 +29,8 @@ def comparison(found: Compared) -> None:
         lines.append((row.method, row.budget, cell, against, row.n))
     table(("method", "labels", "accuracy % [95 %]", "minus random", "seeds"), lines)
     if found.among is None:
-        say("minus random: paired by seed, in points; an interval without 0 is a real difference")
+        say("minus random: paired by seed, in points; an interval without 0 is a real")
+        say("difference")
     else:
         say(f"in hindsight: every method, random too, chose among the {found.among} images")
         say("labelled so far, not from the pool")

@@ -144,6 +144,8 @@ def encode(
     Raises:
         DataError: an image cannot be decoded, or the model answers something not finite.
     """
+    import os
+
     import numpy as np
 
     from loop.encoders.base import join, shards
@@ -152,7 +154,10 @@ def encode(
     folder.mkdir(parents=True, exist_ok=True)
     edges = list(shards(len(uris)))
     parts = [folder / f"{start:09d}.npy" for start, _ in edges]
-    missing = [i for i, part in enumerate(parts) if not part.exists()]
+    missing = [
+        i for i, part in enumerate(parts)
+        if not _whole(part, (edges[i][1] - edges[i][0], encoder.dim))
+    ]  # fmt: skip
     kept = len(uris) - sum(edges[i][1] - edges[i][0] for i in missing)
     if kept:
         on_progress(kept)
@@ -161,9 +166,23 @@ def encode(
         draft = parts[missing[number]].with_suffix(".draft")
         with draft.open("wb") as file:
             np.save(file, block, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
         draft.replace(parts[missing[number]])
         on_progress(len(block))
     join(parts, (len(uris), encoder.dim), out)
+
+
+def _whole(part: Path, shape: tuple[int, int]) -> bool:
+    """Whether a finished shard is there; a power cut may have left half of one."""
+    import numpy as np
+
+    if not part.exists():
+        return False
+    try:
+        return bool(np.load(part, mmap_mode="r", allow_pickle=False).shape == shape)
+    except (ValueError, OSError, EOFError):
+        return False
 
 
 def forget(out: Path) -> None:
@@ -183,7 +202,7 @@ def _shard(
 
     import numpy as np
 
-    from loop.device import resolve
+    from loop.device import halving, resolve
     from loop.images import decode
 
     encoder, read, device, workers = shared
@@ -192,6 +211,9 @@ def _shard(
 
     def prepare(uri: str, key: str) -> NDArray[Any]:
         return encoder.take(decode(read(uri), uri) if encoder.looks else None, key, uri)
+
+    def forward(batch: NDArray[Any]) -> NDArray[np.float32]:
+        return encoder.forward(batch, device)
 
     size = 64
     workers = workers or (1 if device == "cpu" else min(16, os.cpu_count() or 1))
@@ -202,10 +224,10 @@ def _shard(
         for one in prepared:
             batch.append(one)
             if len(batch) == size:
-                rows.append(encoder.forward(np.stack(batch), device))
+                rows.append(halving(forward, np.stack(batch)))
                 batch = []
         if batch:
-            rows.append(encoder.forward(np.stack(batch), device))
+            rows.append(halving(forward, np.stack(batch)))
     block = np.concatenate(rows).astype(np.float32, copy=False)
     good = np.isfinite(block).all(axis=1)
     if not good.all():

@@ -64,7 +64,11 @@ class TorchEncoder(Encoder):
         if self.short is None:
             return np.asarray(image if image.size == size else image.resize(size, how))
         factor = self.short / min(image.size)
-        width, height = (max(self.size, int(edge * factor)) for edge in image.size)
+        short = min(image.size)
+        width, height = (
+            max(self.size, self.short if edge == short else int(edge * factor))
+            for edge in image.size
+        )
         if image.size != (width, height):
             image = image.resize((width, height), how)
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)

@@ -9,6 +9,7 @@ picture squeezed into that square, unless ``fit=crop`` is said too.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -39,10 +40,10 @@ def make(options: str) -> TorchEncoder:
     try:
         if checkpoint and not Path(checkpoint).expanduser().is_file():
             raise FileNotFoundError(checkpoint)
-        model: Any = timm.create_model(
-            name, pretrained=not checkpoint,
-            checkpoint_path=str(Path(checkpoint).expanduser()) if checkpoint else "", **extra,
-        )  # fmt: skip
+        given: dict[str, Any] = {"pretrained": not checkpoint, **extra}
+        if checkpoint:
+            given["checkpoint_path"] = str(Path(checkpoint).expanduser())
+        model: Any = _model(name, given, any_size="size" in wanted)
     except Exception as error:  # hub, file and shape errors of many kinds; all mean "no weights"
         where = checkpoint or "a file, e.g. timm:" + name + ":/path/to/" + name + ".safetensors"
         raise ConfigError(
@@ -64,6 +65,16 @@ def make(options: str) -> TorchEncoder:
         short=None if squeeze else int(size / config.get("crop_pct", 0.875)),
         interpolation=how if how in ("bilinear", "lanczos") and "size" not in wanted else "bicubic",
     )
+
+
+def _model(name: str, given: dict[str, Any], any_size: bool) -> Any:
+    """Vision transformers take pictures of another size only when told to."""
+    import timm
+
+    if any_size:
+        with suppress(TypeError):  # all others take any size without being told
+            return timm.create_model(name, dynamic_img_size=True, **given)
+    return timm.create_model(name, **given)
 
 
 def _without_classifier(model: Any) -> Any:

@@ -99,6 +99,8 @@ def _without_last_layer(model: Any, state: dict[str, Any]) -> Any:
     if not linear:
         raise ValueError("the model does not end in a linear layer")
     last = linear[-1]
+    if hasattr(model, "transform_input"):  # what torchvision sets when it loads such weights
+        model.transform_input = True
     model.set_submodule(last, torch.nn.Identity())
     model.load_state_dict({k: v for k, v in state.items() if not k.startswith(last + ".")})
     return model.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -214,8 +215,8 @@ def affordable(price: Price, *, money: float | None, hours: float | None) -> int
     ):
         if budget is None:
             continue
-        if budget <= 0:
-            raise ConfigError(f"a budget must be above 0, got --budget-{name} {budget:g}")
+        if not 0 < budget < math.inf:
+            raise ConfigError(f"a budget must be a number above 0, got --budget-{name} {budget:g}")
         if not each:
             raise ConfigError(f"--budget-{name} needs to know what a label takes; give {fix}")
         counts.append(int(budget / each))

@@ -60,8 +60,9 @@ def confusion(facts: Facts) -> str:
     side = min(6.5, 1.6 + 0.38 * len(names))
     figure, axes = _figure(side + 0.6, side)
     axes.imshow(share, cmap="GnBu", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    text: dict[str, Any] = {"fontsize": 8, "parse_math": False}  # $ in a name is no formula
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", **text)
+    axes.set_yticks(range(len(names)), names, **text)
     if len(names) <= 20:
         for i, row in enumerate(table):
             for j, count in enumerate(row):
@@ -101,10 +102,17 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 
 def _svg(figure: Any) -> str:
     """The figure as an ``svg`` element without size or fixed black, so that it fits the page."""
+    import warnings
+
     import matplotlib
 
     out = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "coreloop"}):
+    with (
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "coreloop"}),
+        warnings.catch_warnings(),
+    ):
+        # text stays text: the reader's browser has fonts for it
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     text = out.getvalue()
     text = text[text.index("<svg") :]

@@ -9,6 +9,10 @@ what share of the pool that is.
   dense regions come first and outliers never.
 * Beyond: random. Coverage was not better than random there.
 
+Where a network learns from the images themselves, medoids stop at ``network`` labels per class and
+no model is asked: picks that stand for the rest are a few kinds of picture, and a network has the
+pictures to learn first. What follows is random.
+
 Later rounds know the labels collected, and a model trained on them. From ``trust`` labels per class
 on, medoids count each image by how unsure that model is of it (UHerding with exchanges), so that
 labels go where they still change something. Before, its doubts are hardly better than chance, and
@@ -52,11 +56,13 @@ class Auto(Scorer):
         many: labels per class up to which k-medoids is used in the first round.
         most: share of the pool from which random is used.
         trust: labels per class, collected, from which the model is asked.
+        network: in place of ``many`` where the classifier learns from images.
     """
 
     many: float = 50.0
     most: float = 0.5
     trust: float = 5.0
+    network: float = 20.0
     uses: ClassVar[frozenset[str]] = frozenset({"collected", "probabilities"})
     nested: ClassVar[bool] = False
     cost: ClassVar[str] = "that of the chosen method"
@@ -79,13 +85,16 @@ class Auto(Scorer):
         each, known = labels / classes, int((inputs.labels >= 0).sum())
         if share > self.most:
             return Choice("random", {}, f"{share:.0%} of the pool will be labelled: order is moot")
-        if inputs.probabilities is not None and known >= max(1.0, self.trust * classes):
+        images = inputs.classifier == "images"
+        asked = inputs.probabilities is not None and not images
+        if asked and known >= max(1.0, self.trust * classes):
             return Choice(
                 "uherding", UNSURE,
                 f"{known} labels are there: dense neighbourhoods of which their model is unsure",
             )  # fmt: skip
-        if each > self.many:
-            return Choice("random", {}, f"{each:.1f} labels per class: order gains little")
+        if each > (self.network if images else self.many):
+            why = "a network gains most from variety" if images else "order gains little"
+            return Choice("random", {}, f"{each:.1f} labels per class: {why}")
         return Choice(
             "kmedoids", COVERAGE,
             f"{each:.1f} labels per class: each must stand for a dense neighbourhood",

@@ -47,6 +47,7 @@ class Inputs:
         labels: (N,) int64 in [0, C), -1 = unknown. All -1 unless the scorer's ``needs`` has
             "labels" or "collected" (or its ``uses``, from the second round on).
         n_classes: C, or None when unknown.
+        classifier: what the classifier will learn from, ``embeddings`` or ``images``.
         probabilities: (N, C) of the current model, rows sum to 1, if ``needs`` asks for it.
         fit: labels (N,) -> Dynamics of a training run on the rows with a label >= 0, if
             ``needs`` asks for it.
@@ -61,6 +62,7 @@ class Inputs:
     covered: Bools = field(default=None)  # type: ignore[assignment,arg-type]
     labels: Ints = field(default=None)  # type: ignore[assignment,arg-type]
     n_classes: int | None = None
+    classifier: str = "embeddings"
     probabilities: NDArray[np.float64] | None = None
     fit: Callable[[Ints], Dynamics] | None = None
     device: str = "cpu"

@@ -61,6 +61,8 @@ def backup(
             digests[name] = _copy(project.root / name, draft / name)
             _check_array(name, digests[name])
             on_progress(done, len(names))
+        _own_database(draft)
+        digests[settings.FILE] = file_digest(draft / settings.FILE)
         listed = {
             "name": project.config.project.name, "made_at": datetime.now(UTC).isoformat(),
             "files": digests,
@@ -100,7 +102,7 @@ def restore(
 
 
 def _own_database(root: Path) -> None:
-    """A restored project has its records in its folder, wherever they were before."""
+    """The records are in this folder, wherever they were before; an address may hold secrets."""
     project = find(root)
     if project.config.project.database:
         section = project.config.project.model_copy(update={"database": ""})

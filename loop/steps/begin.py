@@ -29,15 +29,16 @@ def begin_round(project: Project, budget: int | None = None) -> int | None:
             raise NotReady(f"{where}; 'coreloop run' finishes it first")
         number = last.number + 1
         budgets = project.config.selection.budgets
+        remedy = "give a smaller --budget"
         if budget is None:
             if number > len(budgets):
                 return None
             budget = budgets[number - 1]
+            remedy = "lower its number in 'budgets' under [selection]"
         left = _left(session, pool.id)
         if budget > left:
             raise DataError(
-                f"round {number} asks for {budget} images, only {left} are left to pick; "
-                "lower its number in 'budgets' under [selection]"
+                f"round {number} asks for {budget} images, only {left} are left to pick; {remedy}"
             )
         session.add(
             Round(

@@ -22,7 +22,7 @@ from connectors.oracle import Oracle
 from db import queries
 from db.models import Run
 from db.state import Records, advance, log
-from loop import scorers, train
+from loop import encoders, scorers, train
 from loop.compare import Cell, Row, Rule, kind, paired, part, simulate
 from loop.errors import ConfigError, DataError
 from loop.project import Project
@@ -30,7 +30,7 @@ from loop.scorers import Scorer
 from loop.scorers.auto import Auto
 from loop.select import picks
 from loop.steps.opened import current_round, labeler, reading, versions, writing
-from loop.steps.task import Problem, problem
+from loop.steps.task import Problem, numbers_digest, problem, start_digest
 from loop.steps.train import rows_digest
 
 COMPARED = "compared"
@@ -159,11 +159,11 @@ def _settings(
     config = project.config
     training = config.training.model_dump(include={"trainer", "params"})
     chosen = config.selection.model_dump(include={"scorer", "params", "rule", "skip"})
-    what = [versions().get("coreloop"), mode, pool_digest, config.encoder, training, chosen]
-    digest = hashlib.blake2b(repr(what).encode(), digest_size=16)
-    for numbers in (found.rows, labels, found.test_rows, found.task.test_labels):
-        digest.update(np.ascontiguousarray(numbers, dtype="<i8").tobytes())
-    return digest.hexdigest()
+    embedded = encoders.get(config.encoder).digest
+    start = start_digest(config.training.params)
+    numbers = numbers_digest(found.rows, labels, found.test_rows, found.task.test_labels)
+    what = [versions().get("coreloop"), mode, pool_digest, embedded, training, start, chosen]
+    return hashlib.blake2b(repr([*what, numbers]).encode(), digest_size=16).hexdigest()
 
 
 def _forget(session: Session, run: Run) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import select, text
 
+from connectors.base import Image
 from db import arrays
 from db.models import Array
 from loop import encoders
@@ -44,6 +45,7 @@ def doctor(folder: Path, *, deep: bool = False, mend: bool = False) -> list[Chec
         checks.append(_check("repair", lambda: _repair(project)))
     checks += [
         _check("names", lambda: _names(project)),
+        _check("training", lambda: f"on {resolve(project.config.training.device)}"),
         _check("database", lambda: _database(project)),
         _check("images", lambda: _images(project)),
         _check("encoder", lambda: _encoder(project)),
@@ -86,9 +88,9 @@ def _database(project: Project) -> str:
 
 def _images(project: Project) -> str:
     images = source(project)
-    first = next(iter(images.scan()), None)
+    first = next((one for one in images.scan() if isinstance(one, Image)), None)
     if first is None:
-        raise RuntimeError(f"no image at {project.config.pool.path}")
+        raise RuntimeError(f"no usable image at {project.config.pool.path}")
     images.read(first.uri)
     return f"readable at {project.config.pool.path}"
 

@@ -146,6 +146,7 @@ def labeler(project: Project, session: Session) -> Labeler:
 
 def _label_studio(project: Project, pool: Pool) -> Labeler:
     from connectors.label_studio import LabelStudio
+    from loop.images import browsable
     from loop.secrets import label_studio_token
 
     settings = project.config.labeler
@@ -156,7 +157,7 @@ def _label_studio(project: Project, pool: Pool) -> Labeler:
         title=project.config.project.name,
         marker=str(pool.source["marker"]),
         classes=project.config.project.classes,
-        read=images.read,
+        read=lambda uri: browsable(images.read(uri), uri),
         images=settings.images,
         local_root=settings.local_root or None,
         image_root=project.path(project.config.pool.path),

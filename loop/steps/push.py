@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from connectors.base import (
@@ -24,7 +24,7 @@ from connectors.base import (
 )
 from connectors.folder import content_key
 from db import models, queries
-from db.models import Pick, Sent, now
+from db.models import Cursor, Pick, Sent, now
 from db.state import Records, advance, log
 from loop.errors import DataError
 from loop.project import Project
@@ -102,9 +102,9 @@ def push(
                 on_progress(sent + recovered, total)
             if open_ and guesses and isinstance(people, Predicts):
                 with records.read() as session:
-                    tasks = queries.remote_ids(session, round_id)
+                    tasks = queries.remote_ids(session, people.name, round_id)
                 people.predict(tasks, guesses)
-            url = _look_for_copies(records, people)
+            url = _remove_copies(records, people)
         with records.write("push") as session:
             if not open_:
                 advance(session, round_id, before="selected", after="pushed")
@@ -113,13 +113,20 @@ def push(
         return Pushed(sent, recovered, total, url, again)
 
 
-def _look_for_copies(records: Records, people: Labeler) -> str | None:
-    """Removes copies that something between us and the server made; the link for people."""
+def _remove_copies(records: Records, people: Labeler) -> str | None:
+    """Removes copies that something between us and the server made; the link for people.
+
+    The copy that stays may have been answered long ago, by the rounds after a backup that these
+    records were restored from: the next pull looks at everything.
+    """
     progress = people.progress()
     with records.read() as session:
         surplus = progress.tasks > sent_count(session, people.name)
     if surplus:
-        people.inventory()
+        there = people.inventory()
+        with records.write("push-copies") as session:
+            notice(session, people.name, there)
+            session.execute(delete(Cursor).where(Cursor.connector == people.name))
     return progress.url
 
 
@@ -166,7 +173,7 @@ def _uncertain_first(
 
 def _plan(
     records: Records, project: Project, connector: str, round_id: int,
-    there: Mapping[str, int] | None, guesses: Mapping[str, Prediction],
+    there: Mapping[str, Sequence[str]] | None, guesses: Mapping[str, Prediction],
 ) -> int:  # fmt: skip
     """Puts every unsent pick into a batch; one transaction, so that no pick is in two. Batches
     that were planned for another labeler and never sent become this one's.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -40,11 +40,12 @@ def failures_noted(records: Records, step: str, number: int) -> Iterator[None]:
         raise
 
 
-def notice(session: Session, connector: str, there: Mapping[str, int]) -> Noticed:
-    """Records which tasks have gone (``remote_id`` becomes null) and logs what is new.
+def notice(session: Session, connector: str, there: Mapping[str, Sequence[str]]) -> Noticed:
+    """Records the task of each item, the one that stayed where copies were removed, or that it has
+    gone (``remote_id`` becomes null); logs what is new.
 
     Args:
-        there: what ``Labeler.inventory`` counted.
+        there: what ``Labeler.inventory`` found.
     """
     sent = session.execute(
         select(Sent.id, Sent.remote_id, Item.key)
@@ -55,9 +56,15 @@ def notice(session: Session, connector: str, there: Mapping[str, int]) -> Notice
     ).all()
     gone = [id_ for id_, _, key in sent if key not in there]
     new = [id_ for id_, remote, key in sent if remote is not None and key not in there]
-    twice = sum(there.get(key, 0) > 1 for _, _, key in sent)
+    twice = sum(len(there.get(key, ())) > 1 for _, _, key in sent)
+    changed = dict.fromkeys(new) | {
+        id_: there[key][0] for id_, remote, key in sent if key in there and remote not in there[key]
+    }
+    if changed:
+        session.execute(
+            update(Sent), [{"id": id_, "remote_id": task} for id_, task in changed.items()]
+        )
     if new:
-        session.execute(update(Sent), [{"id": id_, "remote_id": None} for id_ in new])
         log(session, "pull", f"{len(new)} images sent are missing there (task or line deleted); "
             "answers pulled before are kept", level="warning")  # fmt: skip
     if twice:

@@ -13,6 +13,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from connectors.base import Image, SourceError, Unreadable
+from connectors.folder import content_key
 from db import models, queries
 from db.models import Annotation, Duplicate, Item, Pick, Pool, Round
 from db.soundness import pool_digest
@@ -77,6 +78,7 @@ def scan(
                 )
             _fix_test_split(session, project, pool_id)
             _forget_mended(session, pool_id, bad)
+            _follow_copies(session, images.read)
             _digest(session, pool_id)
             result = _scanned(session, pool_id, before)
             log(session, "scan", f"{result.added} new images, {result.images} in all")
@@ -151,11 +153,28 @@ def _save_copy(
     item = session.scalars(select(Item).where(Item.pool_id == pool_id, Item.key == copy.key)).one()
     if split_is_fixed and not _there(read, item.uri):
         item.uri = copy.uri
+        item.known_label = copy.label or item.known_label  # moved into another class's folder
     else:
         session.add(Duplicate(item_id=item.id, uri=copy.uri, known_label=copy.label))
     if copy.split == "test" and item.split == "pool" and not split_is_fixed:
         item.split = "test"  # an image of the test split must never be picked
         item.known_label = copy.label
+    session.flush()
+
+
+def _follow_copies(session: Session, read: Callable[[str], bytes]) -> None:
+    """Somebody deleted one of several equal files, often the one that an item goes by."""
+    for copy in session.scalars(select(Duplicate).order_by(Duplicate.id)).all():
+        item = session.get_one(Item, copy.item_id)
+        if _there(read, item.uri):
+            continue
+        try:
+            same = content_key(read(copy.uri)) == item.key
+        except SourceError:
+            continue
+        if same:
+            item.uri = copy.uri
+            session.delete(copy)
     session.flush()
 
 

@@ -37,7 +37,8 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
             problem_ = problem(session, project)
         config = project.config.selection
         scorer = scorers.get(config.scorer, **config.params)
-        inputs = inputs_for(scorer, problem_, found.budget, found.seed, where)
+        learns_from = train.get(project.config.training.trainer).wants
+        inputs = inputs_for(scorer, problem_, found.budget, found.seed, where, learns_from)
         scores = checked(scorer.score(inputs), config.scorer, inputs.n)
         again = replace(inputs, rng=generator(found.seed, "explain"))
         explanation = {"scorer": config.scorer, **scorer.explain(again)}
@@ -52,7 +53,9 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
         return explanation
 
 
-def inputs_for(scorer: Scorer, found: Problem, budget: int, seed: int, where: Engine) -> Inputs:
+def inputs_for(
+    scorer: Scorer, found: Problem, budget: int, seed: int, where: Engine, learns_from: str
+) -> Inputs:
     """What the scorer asked for and nothing else: label-free scorers never see a label.
 
     Raises:
@@ -85,6 +88,7 @@ def inputs_for(scorer: Scorer, found: Problem, budget: int, seed: int, where: En
         covered=found.covered,
         labels=labels,
         n_classes=task.n_classes,
+        classifier=learns_from,
         probabilities=probabilities,
         fit=(lambda y: trainer.dynamics(task, y, generator(seed, "fit")))
         if "fit" in needs

@@ -22,14 +22,14 @@ from connectors.parquet import Parquet
 from db import queries
 from db.models import Cell, Simulation
 from db.state import log
-from loop import compare, scorers, train
+from loop import compare, encoders, scorers, train
 from loop.compare import Row, kind, paired
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
 from loop.project import Project
 from loop.steps.embed import embeddings
 from loop.steps.opened import source, versions, writing
-from loop.steps.task import pixels, unfinished
+from loop.steps.task import numbers_digest, pixels, start_digest, unfinished
 from loop.train import Task
 
 
@@ -84,6 +84,10 @@ def simulate(
             "pool": pool.digest, "encoder": project.config.encoder, "trainer": grid.trainer,
             "params": grid.params, "labels": grid.labels, "share": grid.share,
             "test": project.config.pool.model_dump(),
+            # files may be others under the same name, and labels corrected
+            "embeddings": encoders.get(project.config.encoder).digest,
+            "start": start_digest(grid.params),
+            "answers": numbers_digest(labels, task.test_labels),
         }  # fmt: skip
         digest = hashlib.blake2b(
             json.dumps(config, sort_keys=True).encode(), digest_size=16
@@ -163,12 +167,16 @@ def _problem(session: Session, project: Project, grid: Grid) -> tuple[Task, np.n
 def _cells(
     task: Task, labels: np.ndarray, grid: Grid, done: set[tuple[str, int, int]], where: Engine
 ) -> Iterator[dict[str, Any]]:
-    groups = [
-        (name, seed, {b for b in grid.budgets if (_key(grid, name), b, seed) in done})
-        for seed in range(grid.seeds)
-        for name in grid.methods
-    ]
-    groups = [g for g in groups if len(g[2]) < len(grid.budgets)]
+    """Methods and seeds one by one; with a network, whose cells take minutes, budgets too: what is
+    finished is stored, and a killed comparison loses one cell."""
+    whole = set(grid.budgets)
+    alone = train.get(grid.trainer, **grid.params).wants == "images"
+    groups = []
+    for seed in range(grid.seeds):
+        for name in grid.methods:
+            open_ = {b for b in grid.budgets if (_key(grid, name), b, seed) not in done}
+            parts = [{b} for b in sorted(open_)] if alone else [open_] if open_ else []
+            groups += [(name, seed, whole - part) for part in parts]
     for _, cells in where.map(_group, (task, labels, grid), groups):
         yield from cells
 

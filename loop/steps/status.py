@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import make_url, select
 
 from db import queries
 from db.errors import Missing
@@ -114,8 +114,16 @@ def settings(project: Project) -> dict[str, str]:
         "labeler": labeler,
         "trainer": config.training.trainer,
         "budgets": ", ".join(map(str, config.selection.budgets)),
-        "database": project.config.project.database.split("@")[-1] or "coreloop.db",
+        "database": _database(config.project.database),
     }
+
+
+def _database(url: str) -> str:
+    """Where the records are, without user, password and options."""
+    if not url:
+        return "coreloop.db"
+    parts = make_url(url)
+    return f"{parts.database} at {parts.host or 'this machine'}, {parts.get_backend_name()}"
 
 
 def _accuracy(run: Run | None) -> float | None:

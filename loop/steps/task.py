@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from db import queries
+from db.arrays import file_digest
 from loop.project import Project
 from loop.steps.embed import embeddings
 from loop.steps.labels import as_array, collected
@@ -32,6 +35,20 @@ class Problem:
     rows: NDArray[np.int64]
     test_rows: NDArray[np.int64]
     covered: NDArray[np.bool_]
+
+
+def numbers_digest(*arrays: NDArray[np.int64]) -> str:
+    """32 hex digits of rows or labels, in order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for numbers in arrays:
+        digest.update(np.ascontiguousarray(numbers, dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def start_digest(params: Mapping[str, object]) -> str:
+    """Digest of the checkpoint that a trainer starts from; empty where there is none."""
+    file = Path(str(params.get("checkpoint") or ""))
+    return file_digest(file) if file.is_file() else ""
 
 
 def problem(session: Session, project: Project, *, images: bool = False) -> Problem:

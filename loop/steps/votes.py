@@ -161,7 +161,7 @@ def send_back(project: Project, keys: list[str]) -> int:
     with writing(project) as records:
         with records.read() as session:
             people = labeler(project, session)
-            tasks = queries.remote_ids(session)
+            tasks = queries.remote_ids(session, people.name)
         if not isinstance(people, AsksAgain):
             raise ConfigError(
                 f"the labeler {project.config.labeler.kind!r} cannot ask again; "

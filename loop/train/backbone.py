@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.device import halving
 from loop.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def build(name: str, classes: int, checkpoint: str = "") -> torch.nn.Module:
     """
     net = _layers(name, classes)
     if checkpoint:
-        _load(net, Path(checkpoint))
+        wider = _layers(name, classes + 1).state_dict()
+        last = {k for k, v in net.state_dict().items() if v.shape != wider[k].shape}
+        _load(net, Path(checkpoint), last)
     return net
 
 
@@ -52,17 +55,23 @@ def _layers(name: str, classes: int) -> torch.nn.Module:
         if kind == "timm":
             import timm
 
-            return timm.create_model(model, num_classes=classes)
+            try:  # vision transformers take pictures of any size only when told to
+                return timm.create_model(model, num_classes=classes, dynamic_img_size=True)
+            except TypeError:
+                return timm.create_model(model, num_classes=classes)
         if kind == "torchvision":
             import torchvision
 
-            return torchvision.models.get_model(model, num_classes=classes)  # type: ignore[no-any-return]
+            # their second classifiers answer in a form of their own
+            only = {"aux_logits": False} if model in ("googlenet", "inception_v3") else {}
+            return torchvision.models.get_model(model, num_classes=classes, **only)  # type: ignore[no-any-return]
     except (RuntimeError, ValueError) as error:  # what the two raise for a name they do not know
         raise ConfigError(f"model {name!r}: {error}") from None
     raise ConfigError(f"unknown model {name!r}; 'resnet18', 'timm:<name>' or 'torchvision:<name>'")
 
 
-def _load(net: torch.nn.Module, file: Path) -> None:
+def _load(net: torch.nn.Module, file: Path, last: set[str]) -> None:
+    """The weights of a file; those of the ``last`` layer only where they fit."""
     own = net.state_dict()
     try:
         stored = _weights(file)
@@ -71,8 +80,7 @@ def _load(net: torch.nn.Module, file: Path) -> None:
         raise DataError(f"no checkpoint {file}") from None
     except Exception as error:  # torch raises many kinds on damaged files
         raise DataError(f"checkpoint {file} cannot be used: {error}") from None
-    last = [name for name, module in net.named_modules() if not list(module.children())][-1]
-    missing = [key for key in own if key not in fits and not key.startswith(last + ".")]
+    missing = [key for key in own if key not in fits and key not in last]
     if missing:
         raise DataError(
             f"checkpoint {file} cannot be used: {len(missing)} weights are missing or of another "
@@ -136,16 +144,17 @@ def predict(
     ``views`` of them."""
     import torch
 
-    net.eval()
-    out = []
-    with torch.inference_mode():
-        for start in range(0, len(images), PREDICT):
-            part = torch.from_numpy(images[start : start + PREDICT]).to(device).permute(0, 3, 1, 2)
-            batch = normalise(part)
-            with torch.autocast(device.split(":")[0], torch.bfloat16, enabled="cuda" in device):
-                seen = [net(view) for view in views(batch)] if six_views else [net(batch)]
-            p = torch.softmax(torch.stack(seen).double(), dim=2).mean(dim=0)
-            out.append(p.cpu().numpy())
-    if not out:
+    if not len(images):
         raise DataError("there is no test image; set 'test' under [pool]")
-    return np.concatenate(out)
+    net.eval()
+
+    def some(part: NDArray[np.uint8]) -> NDArray[np.float64]:
+        batch = normalise(torch.from_numpy(part).to(device).permute(0, 3, 1, 2))
+        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled="cuda" in device):
+            seen = [net(view) for view in views(batch)] if six_views else [net(batch)]
+        p = torch.softmax(torch.stack(seen).double(), dim=2).mean(dim=0)
+        return np.asarray(p.cpu().numpy())
+
+    with torch.inference_mode():
+        parts = [images[start : start + PREDICT] for start in range(0, len(images), PREDICT)]
+        return np.concatenate([halving(some, part) for part in parts])

@@ -42,7 +42,7 @@ class Checkpoint:
         import torch
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(".draft")
+        draft = self.path.with_suffix(f".{os.getpid()}.draft")  # another may train the same
         with draft.open("wb") as file:
             torch.save(state, file)
             file.flush()

@@ -51,20 +51,22 @@ class Plan:
 
 def batches(drawn: torch.Tensor, plan: Plan, lanes: int = 1) -> list[torch.Tensor]:
     """The images of an epoch in the order drawn, at least two for each lane in a batch, as batch
-    norm needs.
+    norm needs (of too few, each comes more than once).
 
     SGD's are full but the last, as in the papers. Muon's are of one size, give or take an image:
     its step is as long after 8 images as after 128.
     """
     import torch
 
+    least = 2 * lanes
     if plan.muon:
-        count = min(-(-len(drawn) // plan.batch), len(drawn) // (2 * lanes))
-        return list(drawn.tensor_split(max(1, count)))
-    parts = list(drawn.split(plan.batch))
-    if len(parts) > 1 and len(parts[-1]) < 2 * lanes:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
+        count = min(-(-len(drawn) // plan.batch), len(drawn) // least)
+        parts = list(drawn.tensor_split(max(1, count)))
+    else:
+        parts = list(drawn.split(plan.batch))
+        if len(parts) > 1 and len(parts[-1]) < least:
+            parts[-2:] = [torch.cat(parts[-2:])]
+    return [p if len(p) >= least else p.repeat(-(-least // len(p))) for p in parts]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ timm or torchvision model, from random weights or a checkpoint. The last epoch c
 
 Presets: ``paper`` is the protocol of the coreset papers, SGD 0.1, Nesterov 0.9, weight decay 5e-4,
 cosine to 0, batch 128, 200 epochs, random crop with pad 4 and flip (voxel51/zcore core/train;
-``steps`` = 40,000 gives the equal-iteration protocol of CCS); ``fast`` trains 20 epochs, at least
+``steps`` = 40,000 gives the equal-iteration protocol of CCS); ``fast`` trains 17 epochs, at least
 400 steps, with Muon, a triangular schedule and label smoothing, and takes the mean of what it says
 of six views of an image.
 """
@@ -33,6 +33,7 @@ from loop.train.metrics import measure
 if TYPE_CHECKING:
     import torch
 
+FAST_EPOCHS = 17
 FAST_STEPS = 400
 
 
@@ -94,8 +95,13 @@ class Network(Trainer):
         )
 
     def dynamics(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Dynamics:
-        """Each epoch's logits of the augmented images, in training mode, as the papers log them."""
-        recorded = self._fit(task, labels, rng, record=True)[1]
+        """Each epoch's logits of the augmented images, in training mode, as the papers log them.
+        ``steps`` that make fewer epochs than the preset's are passed over: scores look at windows
+        of epochs."""
+        n = len(labelled_rows(labels))
+        usual = replace(self, steps=0)
+        longer = usual if self._plan(n).epochs < usual._plan(n).epochs else self
+        recorded = longer._fit(task, labels, rng, record=True)[1]
         assert recorded is not None
         return recorded
 
@@ -163,7 +169,7 @@ class Network(Trainer):
         usual = min(128, max(16, n // 8))  # few images, still many steps
         batch = min(batch or self.batch or usual, n)
         each = -(-n // batch)
-        epochs = self.epochs or (200 if paper else max(20, -(-FAST_STEPS // each)))
+        epochs = self.epochs or (200 if paper else max(FAST_EPOCHS, -(-FAST_STEPS // each)))
         if self.steps:
             epochs = -(-self.steps // each)
         return Plan(

@@ -307,3 +307,83 @@ def test_commands_to_copy_quote_the_folder(images, tmp_path, capsys, monkeypatch
     run(made)
     finish(made, as_json=False, seconds=1.0)
     assert "cd 'my proj' && coreloop status" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("export", "--out", "coreloop.toml/x.csv"), "name another path"),
+        (("backup", "coreloop.toml/b"), "name another path"),
+        (("backup", "b" * 300), "name another path"),
+        (("plan", "typo"), "there is no folder"),
+        (("plan", "--budget-money", "inf", "--per-label", "1"), "a number above 0"),
+        (("plan", "--budget-money", "nan", "--per-label", "1"), "a number above 0"),
+        (("run", "--budget", "40"), "give a smaller --budget"),
+        (("simulate", "--seeds", "0"), "--seeds"),
+    ],
+)
+def test_bad_input_to_a_finished_project(finished, args, words):
+    found = coreloop(*args, cwd=finished.root)
+    assert found.returncode in (2, 3), found.stderr
+    assert words in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    from tests.conftest import write_images
+
+    folder = tmp_path_factory.mktemp("finished")
+    write_images(folder / "images")
+    project = init(folder / "p", config.check(small_values(folder / "images"), "test"))
+    assert run(project).why == "done"
+    return project
+
+
+def test_unknown_device(project):
+    edit(project, 'device = "auto"', 'device = "gpu"')
+    found = coreloop("doctor", cwd=project.root)
+    assert found.returncode == 3
+    assert "unknown device 'gpu'" in found.stdout + found.stderr
+
+
+def test_doctor_passes_over_a_link_that_leads_out(project, images, tmp_path):
+    (tmp_path / "outside.png").write_bytes(b"no image")
+    (sorted(images.iterdir())[0] / "000.png").symlink_to(tmp_path / "outside.png")
+    found = coreloop("doctor", cwd=project.root)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_status_and_backup_keep_the_password_of_a_database(project, tmp_path):
+    from loop.project import find
+    from loop.steps.status import settings as shown
+
+    secret = "postgresql+psycopg://me:hidden@db.example/coreloop?password=hidden"
+    text = (project.root / "coreloop.toml").read_text()
+    edit(project, 'database = ""', f'database = "{secret}"')
+    assert shown(find(project.root))["database"] == "coreloop at db.example, postgresql"
+    (project.root / "coreloop.toml").write_text(text)
+
+
+def test_watching_goes_on_while_another_command_writes(project, monkeypatch):
+    from click.testing import CliRunner
+
+    from loop.cli.steps import pull
+    from loop.project import ProjectBusy
+    from loop.steps import pull as step
+
+    real, calls = step.pull, []
+
+    def busy(*args, **options):
+        calls.append(1)
+        if len(calls) < 3:
+            raise ProjectBusy("another coreloop command is writing")
+        return real(*args, **options)
+
+    run(project)
+    monkeypatch.setattr(step, "pull", busy)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    found = CliRunner().invoke(pull, ["-p", str(project.root), "--watch", "1"])
+    assert found.exit_code == 0, found.output
+    assert len(calls) == 3
+    assert "trying again: another coreloop command" in found.output

@@ -53,7 +53,7 @@ def test_one_image_with_two_answers(labeler):
 def test_a_copied_line_is_no_second_answer(labeler, labels):
     write(labeler, *(f"{KEYS[0]},a,{label}" for label in labels))
     assert pulled(labeler) == {KEYS[0]: "Glas"}
-    assert labeler.inventory()[KEYS[0]] == 1
+    assert len(labeler.inventory()[KEYS[0]]) == 1
     assert labeler.progress().annotated == 1
 
 
@@ -97,3 +97,19 @@ def test_no_class_is_called_as_a_skip(name):
     config.check({**values, "labeler": {"kind": "oracle"}}, "test")
     values["project"]["classes"][1] = "Skip"  # a sheet tells these apart
     config.check(values, "test")
+
+
+def test_letters_that_look_the_same_are_the_same(tmp_path):
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    made = CsvSheet(tmp_path / "sheets", [apart, "Glas"])
+    made.prepare([apart, "Glas"])
+    made.push(Batch("ab" * 16, 1), [Item(key, f"{key}.png") for key in KEYS])
+    write(made, f"{KEYS[0]},a,{composed}", f"{KEYS[1]},a,{apart}")
+    assert pulled(made) == {KEYS[0]: apart, KEYS[1]: apart}
+
+
+def test_side_files_of_other_systems_are_no_sheets(labeler):
+    sheet = write(labeler, f"{KEYS[0]},a,Glas")
+    sheet.with_name(f"._{sheet.name}").write_bytes(b"\xff\x00\x05\x16")
+    assert pulled(labeler) == {KEYS[0]: "Glas"}
+    assert labeler.progress().annotated == 1

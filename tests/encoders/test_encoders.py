@@ -158,3 +158,23 @@ def test_files_are_named_in_full(tmp_path, monkeypatch):
     assert encoders.located(spec) == spec.replace("w.", f"{tmp_path}/w.")
     for spec in ("pixels", "pixels:16", "timm:m", "timm:m?size=9", "open_clip:ViT-B-32:openai"):
         assert encoders.located(spec) == spec
+
+
+def test_a_shard_that_a_power_cut_left_in_half_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "SHARD", 3)
+    whole = run(encoders.get("pixels:4"), tmp_path / "e.npy")
+    (shard, *_) = sorted((tmp_path / "e.parts").iterdir())
+    shard.write_bytes(shard.read_bytes()[:100])
+    np.testing.assert_array_equal(run(encoders.get("pixels:4"), tmp_path / "e.npy"), whole)
+
+
+def test_a_vision_transformer_of_another_size(tmp_path):
+    import timm
+    import torch
+
+    torch.save(timm.create_model("test_vit", num_classes=4).state_dict(), tmp_path / "vit.pth")
+    found = run(
+        encoders.get(f"timm:test_vit:{tmp_path / 'vit.pth'}?size=64&classes=4"), tmp_path / "e.npy"
+    )
+    assert found.shape[0] == len(URIS)
+    assert np.isfinite(found).all()

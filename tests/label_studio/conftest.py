@@ -111,8 +111,9 @@ class Proxy:
     ``drop`` forwards and then hangs up, ``504``/``502`` forward and answer that instead, ``page``
     forwards and answers with a page of its own, ``slow`` forwards and answers after ``SLOW``
     seconds, ``twice`` forwards twice, ``refuse`` answers 503 and ``401`` answers 401 without
-    forwarding, ``reset`` hangs up at once. A function is called and then the request forwarded; if
-    it returns a function, that is called too and then nothing answered.
+    forwarding, ``moved`` answers with a redirect, ``reset`` hangs up at once. A function is called
+    and then the request forwarded; if it returns a function, that is called too and then nothing
+    answered.
     """
 
     SLOW = 2.5
@@ -137,6 +138,8 @@ class Proxy:
                     return self.answer(503 if fault == "refuse" else 401, b"{}")
                 if fault == "reset":
                     return self.hang_up()
+                if fault == "moved":
+                    return self.answer(308, b"", location="https://elsewhere.example")
                 finish = None
                 if callable(fault):
                     fault, finish = "", fault()
@@ -168,11 +171,15 @@ class Proxy:
                 self.close_connection = True
                 self.connection.close()
 
-            def answer(self, code: int, body: bytes, kind: str | None = None) -> None:
+            def answer(
+                self, code: int, body: bytes, kind: str | None = None, location: str = ""
+            ) -> None:
                 with suppress(OSError):  # the other end may have given up waiting
                     self.send_response(code)
                     self.send_header("Content-Type", kind or "text/html")
                     self.send_header("Content-Length", str(len(body)))
+                    if location:
+                        self.send_header("Location", location)
                     self.end_headers()
                     self.wfile.write(body)
 
@@ -206,9 +213,9 @@ def labeler(server, pictures):
     def make(url: str = "", token: str = "", **options) -> LabelStudio:
         return LabelStudio(
             url or server.url, token or server.token, title="test project", marker=marker,
-            classes=CLASSES, read=lambda uri: (pictures / uri).read_bytes(),
+            read=lambda uri: (pictures / uri).read_bytes(),
             image_root=pictures, local_root=str(server.folder / "files"), attempts=2,
-            **{"images": "local", **options},
+            **{"images": "local", "classes": CLASSES, **options},
         )  # fmt: skip
 
     return make

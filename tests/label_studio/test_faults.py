@@ -14,7 +14,16 @@ from importlib.metadata import version
 
 import pytest
 
-from connectors.base import Batch, Item, Mismatch, Prediction, Unauthorized, Unknown, Unreachable
+from connectors.base import (
+    Batch,
+    Item,
+    Mismatch,
+    Prediction,
+    Rejected,
+    Unauthorized,
+    Unknown,
+    Unreachable,
+)  # fmt: skip
 from connectors.label_studio.labeler import OVERLAP, STAMP
 from connectors.label_studio.server import annotate, personal_token
 from connectors.testing import check_labeler
@@ -339,7 +348,9 @@ def test_server_killed_during_an_import_of_thousands(server, labeler, proxy, aft
     print(f"killed after {after} s: {len(there)} of {len(items)} tasks")
     assert len(there) in (0, len(items))
     labeler().push(one, items)
-    assert labeler().inventory() == {item.key: 1 for item in items}
+    assert {key: len(ids) for key, ids in labeler().inventory().items()} == {
+        item.key: 1 for item in items
+    }
 
 
 def test_one_more_person_is_asked(server, labeler, items):
@@ -372,3 +383,69 @@ def test_nothing_telling_is_sent(labeler, items):
     for task in people.tasks():
         assert set(task["data"]) == {"image", "coreloop_key", "coreloop_batch"}
         assert "cat" not in json.dumps(task["data"])
+
+
+def test_a_server_that_cuts_pages_short_hides_nothing(server, labeler, items, monkeypatch):
+    """TASK_API_PAGE_SIZE_MAX does that; only the total tells."""
+    people = labeler()
+    people.prepare(["cat", "dog", "bird"])
+    people.push(batch(), items)
+    answer_all(server, labeler, items)
+    ask = people.client.get
+
+    def short(path, params=None):
+        return ask(path, {**params, "page_size": 2} if path == "/api/tasks/" else params)
+
+    monkeypatch.setattr(people.client, "get", short)
+    assert len(list(people.pull(None))) == len(people.inventory()) == len(items)
+
+
+def test_overlap_raised_later_opens_the_tasks_again(server, labeler, items):
+    people = labeler()
+    people.prepare(["cat", "dog", "bird"])
+    people.push(batch(), items)
+    answer_all(server, labeler, items)
+    assert people.progress().annotated == 5
+    more = labeler(overlap=2)
+    more.prepare(["cat", "dog", "bird"])
+    tasks = [more.client.get(f"/api/tasks/{ids[0]}/") for ids in more.inventory().values()]
+    assert [(t["overlap"], t["is_labeled"]) for t in tasks] == [(2, False)] * 5
+
+
+def test_classes_added_at_the_end_are_offered_and_all_else_stays(server, labeler, items):
+    people = labeler()
+    people.prepare(["cat", "dog", "bird"])
+    path = f"/api/projects/{people.project['id']}/"
+    own = people.project["label_config"].replace('maxWidth="600px"', 'maxWidth="900px"')
+    people.client.write("PATCH", path, {"label_config": own})
+    people.push(batch(), items)
+    answer_all(server, labeler, items)
+    again = labeler(classes=["cat", "dog", "bird", "fish"])
+    with pytest.raises(Mismatch, match="'coreloop push' adds it"):
+        list(again.pull(None))
+    again.prepare(["cat", "dog", "bird", "fish"])
+    assert again.controls().classes == ("cat", "dog", "bird", "fish")
+    assert 'maxWidth="900px"' in again.project["label_config"]
+    assert len(list(again.pull(None))) == 5
+
+
+def test_large_uploads_go_in_several_requests(labeler, items, proxy, monkeypatch):
+    monkeypatch.setattr("connectors.label_studio.images.UPLOAD_BYTES", 400)
+    people = labeler(proxy.url, images="upload")
+    people.prepare(["cat", "dog", "bird"])
+    assert len(people.push(batch(), items)) == 5
+    assert sum("commit_to_project=false" in seen for seen in proxy.seen) > 1
+
+
+def test_tiff_is_refused_where_the_browser_would_have_to_read_it(labeler, items):
+    people = labeler()
+    people.prepare(["cat", "dog", "bird"])
+    with pytest.raises(Rejected, match="images = 'upload'"):
+        people.push(batch(), [Item(items[0].key, "0.tif")])
+
+
+def test_redirect_says_where_to(labeler, proxy):
+    people = labeler(proxy.url)
+    proxy.breaks("moved", "/api/projects", times=9)
+    with pytest.raises(Rejected, match=r"https://elsewhere\.example; set url under"):
+        people.prepare(["cat", "dog", "bird"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import timedelta
 
 import pytest
 
@@ -10,6 +11,7 @@ from connectors.base import Unreachable
 from loop import config
 from loop.steps.demo_people import answer_open_tasks
 from loop.steps.init import init
+from loop.steps.push import push
 from loop.steps.run import run
 from loop.steps.status import status
 from tests.conftest import small_values
@@ -81,3 +83,39 @@ def test_server_away_keeps_everything(live, monkeypatch):
         now = [line.state for line in status(live).rounds]
         assert before in (None, now)
         before = now
+
+
+def test_restored_backup_finds_the_answers_of_its_lost_rounds(live, server, tmp_path, monkeypatch):
+    """The tasks of the later rounds are there, answered, and unknown to the restored records."""
+    import connectors.label_studio.labeler as module
+    from loop.project import find
+    from loop.steps.backup import backup, restore
+
+    monkeypatch.setattr(module, "OVERLAP", timedelta(0))
+    run(live)
+    answer_open_tasks(live, server, lambda done, total: None)
+    run(live)
+    backup(live, tmp_path / "backup")
+    for _ in range(4):
+        answer_open_tasks(live, server, lambda done, total: None)
+        if run(live).why == "done":
+            break
+    restore(tmp_path / "backup", tmp_path / "again")
+    again = find(tmp_path / "again")
+    for _ in range(6):
+        ended = run(again)
+        if ended.why == "done":
+            break
+    assert ended.why == "done"  # nobody had to answer anything twice
+    assert [line.labelled for line in status(again).rounds] == [12, 6, 6]
+
+
+def test_tasks_that_stay_where_copies_were_removed_are_known(live, server, proxy, monkeypatch):
+    run(live)
+    answer_open_tasks(live, server, lambda done, total: None)
+    monkeypatch.setenv("LABEL_STUDIO_URL", proxy.url)
+    proxy.breaks("twice", "/import?return_task_ids")
+    run(live)
+    pushed = push(live)  # replaces the guesses on the tasks that are there
+    assert (pushed.sent, pushed.again) == (0, 0)
+    assert status(live).troubles == []

@@ -166,3 +166,17 @@ def test_secrets_never_reach_files(project, monkeypatch):
         ["grep", "-rl", "very-secret-token-1234", str(project.root)], capture_output=True, text=True
     )
     assert found.stdout == ""
+
+
+def test_names_with_dollars_are_no_formulas():
+    import warnings
+    from types import SimpleNamespace
+
+    from loop.report.figures import confusion
+
+    names = ["5$_a^^b$", "\u732b $10_to_$20", "ok"]
+    given = SimpleNamespace(metrics={"confusion": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}, classes=names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = confusion(given)
+    assert "5$_a^^b$" in drawn

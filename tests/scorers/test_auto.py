@@ -91,3 +91,13 @@ def test_true_labels_never_reach_it():
     shuffled[first] = y[first]
     second = extend(y, first, 30)
     np.testing.assert_array_equal(extend(shuffled, first, 30), second)
+
+
+def test_a_network_gets_variety_from_20_labels_per_class_on():
+    x, _ = pool()
+    half = {"classifier": "images"}
+    few, more = inputs(x, 60, **half), inputs(x, 61, **half)
+    auto = scorers.get("auto")
+    assert auto.explain(few)["choice"] == "kmedoids"
+    assert auto.explain(more)["choice"] == "random"
+    assert auto.explain(inputs(x, 61))["choice"] == "kmedoids"

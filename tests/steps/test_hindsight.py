@@ -170,3 +170,52 @@ def test_labels_that_came_with_test_images_cost_nothing(tmp_path, images):
     assert "source" not in [one.name for one in said(project).people]
     assert plan(project, Wish(target=0.9)).price.votes == 1
     assert np.isclose(shown.metrics["n"], 30)
+
+
+def test_cells_of_other_embeddings_under_the_same_name_are_computed_again(tmp_path, images):
+    from loop.steps.embed import embed
+    from loop.steps.scan import scan
+    from loop.steps.simulate import Grid, all_methods, simulate
+
+    file = tmp_path / "own.npz"
+    names = sorted(p.relative_to(images).as_posix() for p in images.rglob("*.png"))
+    rng = np.random.default_rng(0)
+    good = np.eye(3)[[int(n[6]) for n in names]] + 0.01 * rng.normal(size=(len(names), 3))
+    np.savez(file, keys=np.array(names), embeddings=good.astype(np.float32))
+    values = small_values(images, encoder=f"file:{file}")
+    project = init(tmp_path / "p", config.check(values, "test"))
+    grid = Grid(all_methods(["kmeans"]), [9], 2, "linear", {}, share=1.0)
+
+    def measured():
+        scan(project)
+        embed(project)
+        return {row.method: row.mean for row in simulate(project, grid)}
+
+    assert measured()["kmeans"] > 0.9
+    noise = rng.normal(size=good.shape)
+    np.savez(file, keys=np.array(names), embeddings=noise.astype(np.float32))
+    assert measured()["kmeans"] < 0.8
+
+
+def test_network_cells_are_stored_one_by_one(tmp_path, images, monkeypatch):
+    """They take minutes each: a kill loses one, not all budgets of a method."""
+    from loop.steps.embed import embed
+    from loop.steps.scan import scan
+    from loop.steps.simulate import Grid, all_methods, simulate
+
+    project = init(tmp_path / "p", config.check(small_values(images), "test"))
+    scan(project)
+    embed(project)
+    grid = Grid(all_methods(["random"]), [6, 9, 12], 1, "timm:test_resnet",
+                {"steps": 2, "side": 8}, share=1.0)  # fmt: skip
+
+    def stop(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(project, grid, on_progress=stop)
+    assert rows(project, "SELECT budget FROM cell ORDER BY budget") == [(6,), (9,)]
+    seen = []
+    simulate(project, grid, on_progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(3, 3)]

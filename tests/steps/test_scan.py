@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,3 +134,24 @@ def test_an_image_that_was_replaced_is_not_shown_to_people(project, images):
     with pytest.raises(DataError, match="another image than when it was scanned"):
         run(project)
     assert not rows(project, "SELECT * FROM batch")
+
+
+def test_the_file_of_an_item_is_deleted_and_its_copy_stays(project, images):
+    first = sorted(images.rglob("*.png"))[0]
+    shutil.copy(first, first.with_name("zz-copy.png"))
+    assert scan(project).duplicates == 1
+    first.unlink()
+    found = scan(project)
+    assert (found.images, found.added, found.duplicates) == (60, 0, 0)
+    assert any(uri.endswith("zz-copy.png") for _, uri, _ in items(project))
+    assert run(project).why == "done"
+
+
+def test_a_file_moved_to_another_class_has_that_label(project, images):
+    scan(project)
+    first = sorted(images.rglob("*.png"))[0]
+    other = next(d for d in sorted(images.iterdir()) if d.is_dir() and d != first.parent)
+    first.rename(other / "moved.png")
+    scan(project)
+    moved = "SELECT known_label FROM item WHERE uri LIKE '%moved.png'"
+    assert rows(project, moved) == [(other.name,)]

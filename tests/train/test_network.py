@@ -78,8 +78,12 @@ def test_batches_hold_each_image_once(n, batch, lanes, muon):
     batch = max(batch, 2 * lanes)
     parts = batches(torch.arange(n), Plan(1, batch, 0.1, 1, 0, 0, 0, muon), lanes)
     sizes = [len(part) for part in parts]
+    if n < 2 * lanes:  # batch norm needs two images in each lane: they come more than once
+        assert sizes[0] >= 2 * lanes
+        assert set(parts[0].tolist()) == set(range(n))
+        return
     assert torch.equal(torch.cat(parts), torch.arange(n))
-    assert min(sizes) >= min(n, 2 * lanes)
+    assert min(sizes) >= 2 * lanes
     assert max(sizes) < batch + 2 * lanes
     if muon:
         assert max(sizes) - min(sizes) <= 1
@@ -174,7 +178,8 @@ class Killed(BaseException):
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, damage):
     trainer = get("timm:test_resnet", epochs=4, batch=32)
     whole = trainer.train(TASK, Y, np.random.default_rng(4))
-    recorded = trainer.dynamics(TASK, Y, np.random.default_rng(5))
+    longer = get("timm:test_resnet", epochs=11, batch=32)  # a window of scores is 10
+    recorded = longer.dynamics(TASK, Y, np.random.default_rng(5))
     monkeypatch.setattr(checkpoint, "EVERY", 0.0)
     task = replace(TASK, unfinished=tmp_path / "unfinished")
     epochs, real = [], Descent._epoch
@@ -198,9 +203,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, monkeypatch, damage):
 
     epochs.clear()
     with pytest.raises(Killed):
-        trainer.dynamics(task, Y, np.random.default_rng(5))
-    resumed = trainer.dynamics(task, Y, np.random.default_rng(5))
-    assert epochs[3:] == [2, 3]
+        longer.dynamics(task, Y, np.random.default_rng(5))
+    resumed = longer.dynamics(task, Y, np.random.default_rng(5))
+    assert epochs[3:] == list(range(2, 11))
     for name in ("aum", "forgetting", "el2n", "dyn_unc", "dual", "tdds", "probabilities"):
         np.testing.assert_array_equal(getattr(resumed, name), getattr(recorded, name))
 
@@ -269,3 +274,52 @@ def test_any_timm_or_torchvision_model_is_a_trainer():
         assert trainer.train(TASK, Y, np.random.default_rng(0)).notes["epochs"] == 1
     with pytest.raises(ConfigError, match="resnet9999"):
         get("timm:resnet9999").train(TASK, Y, np.random.default_rng(0))
+
+
+def test_a_single_label_can_be_learned_from():
+    """An arm of a small round may have one, and batch norm wants two."""
+    one = np.full_like(Y, -1)
+    one[0] = Y[0]
+    found = get("timm:test_resnet", steps=2).train(TASK, one, np.random.default_rng(0))
+    assert np.isfinite(found.test_probabilities).all()
+
+
+def test_dynamics_are_of_the_presets_epochs_where_steps_make_fewer():
+    trainer = get("timm:test_resnet", steps=3)
+    dynamics = trainer.dynamics(TASK, Y, np.random.default_rng(0))
+    assert dynamics.epochs >= 17
+    assert len(np.unique(dynamics.dual)) > 50
+
+
+def test_prediction_in_halves_where_memory_is_short(monkeypatch):
+    import torch
+
+    net = build("timm:test_resnet", 2).eval()
+    whole = predict(net, TEST, "cpu", True)
+    forward, sizes = net.forward, []
+
+    def small(x):
+        sizes.append(len(x))
+        if len(x) > 20:
+            raise torch.OutOfMemoryError
+        return forward(x)
+
+    monkeypatch.setattr(net, "forward", small)
+    np.testing.assert_allclose(predict(net, TEST, "cpu", True), whole, atol=1e-6)
+    assert sizes[0] == 64
+    assert max(sizes[-6:]) <= 16
+    monkeypatch.setattr(net, "forward", lambda x: small(torch.zeros(99)))
+    with pytest.raises(torch.OutOfMemoryError):
+        predict(net, TEST, "cpu")
+
+
+@pytest.mark.parametrize("model", ["timm:test_vit", "timm:test_efficientnet", "timm:regnetx_002"])
+def test_the_last_layer_is_learned_anew_wherever_it_stands(model, tmp_path):
+    import torch
+
+    torch.save(build(model, 7).state_dict(), tmp_path / "seven.pt")
+    net = build(model, 4, str(tmp_path / "seven.pt")).eval()
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 4)
+    torch.save(build("timm:test_resnet", 4).state_dict(), tmp_path / "other.pt")
+    with pytest.raises(DataError, match="of another model"):
+        build(model, 4, str(tmp_path / "other.pt"))
