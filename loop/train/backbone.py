@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 PAD = 4
-PREDICT = 512
+PREDICT = 256
 
 
 def build(name: str, classes: int, checkpoint: str = "") -> torch.nn.Module:
