@@ -288,8 +288,7 @@ def paired(
                  if (against, budget, s) in accuracy]
             )  # fmt: skip
             other = method != against and len(gaps) > 0
-            # a method without chance is one outcome, however many seeds it is set against
-            draws = 1 if numbers.std() < 1e-12 else len(gaps)
+            same = bool(numbers.std() < 1e-12)  # whatever the seed
             rows.append(
                 Row(
                     method, kinds.get(method, ""), budget,
@@ -297,7 +296,7 @@ def paired(
                     float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0,
                     _shares(t_interval(numbers)),
                     float(gaps.mean()) if other else None,
-                    t_interval(gaps, draws=draws) if other else (0.0, 0.0),
+                    t_interval(gaps, one_draw=same) if other else (0.0, 0.0),
                     labels_saved(reference, budget, float(numbers.mean())) if other else None,
                     len(numbers),
                 )
@@ -306,15 +305,14 @@ def paired(
 
 
 def t_interval(
-    values: NDArray[np.float64], level: float = 0.95, *, draws: int = 0
+    values: NDArray[np.float64], level: float = 0.95, *, one_draw: bool = False
 ) -> tuple[float, float]:
     """Student interval of the mean; of a single value it is the value (nothing is known).
 
     Args:
-        draws: independent outcomes of a method among the values, where all chance in them is that
-            of what it is compared with: 1 for a method that picks the same whatever the seed. The
-            interval then says where the mean of another such method, no better than the other
-            side, would lie (sd * sqrt(1 + 1/n)).
+        one_draw: the values are differences of one outcome to several. A method that picks the same
+            whatever the seed is such a one: all chance in the values is that of the other side, and
+            one outcome more of that side lies within sd * sqrt(1 + 1/n).
     """
     mean = float(values.mean())
     if len(values) < 2:
@@ -324,7 +322,7 @@ def t_interval(
     half = float(
         t.ppf(0.5 + level / 2, len(values) - 1)
         * values.std(ddof=1)
-        * np.sqrt(1 / len(values) + (draws == 1))
+        * np.sqrt(1 / len(values) + one_draw)
     )
     return mean - half, mean + half
 
