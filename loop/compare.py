@@ -265,8 +265,16 @@ def paired(
     accuracy: Mapping[tuple[str, int, int], float],
     kinds: Mapping[str, str],
     against: str = "random",
+    *,
+    one_pool: bool = False,
 ) -> list[Row]:
-    """Rows by method and budget from (method, budget, seed) -> accuracy."""
+    """Rows by method and budget from (method, budget, seed) -> accuracy.
+
+    Args:
+        one_pool: every seed chose from the same images, so that a method with little chance of its
+            own is one outcome, however many random ones it is set against. What its accuracy varies
+            less by than random's then counts as not seen, and widens the difference's interval.
+    """
     methods = list(dict.fromkeys(method for method, _, _ in accuracy))
     budgets = sorted({budget for _, budget, _ in accuracy})
     seeds = sorted({seed for _, _, seed in accuracy})
@@ -288,7 +296,11 @@ def paired(
                  if (against, budget, s) in accuracy]
             )  # fmt: skip
             other = method != against and len(gaps) > 0
-            same = bool(numbers.std() < 1e-12)  # whatever the seed
+            unseen = 0.0
+            if one_pool and other and len(gaps) > 1:
+                there = [accuracy[against, budget, s] for s in values
+                         if (against, budget, s) in accuracy]  # fmt: skip
+                unseen = max(0.0, float(np.var(there, ddof=1) - np.var(numbers, ddof=1)))
             rows.append(
                 Row(
                     method, kinds.get(method, ""), budget,
@@ -296,7 +308,7 @@ def paired(
                     float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0,
                     _shares(t_interval(numbers)),
                     float(gaps.mean()) if other else None,
-                    t_interval(gaps, one_draw=same) if other else (0.0, 0.0),
+                    t_interval(gaps, unseen=unseen) if other else (0.0, 0.0),
                     labels_saved(reference, budget, float(numbers.mean())) if other else None,
                     len(numbers),
                 )
@@ -305,14 +317,12 @@ def paired(
 
 
 def t_interval(
-    values: NDArray[np.float64], level: float = 0.95, *, one_draw: bool = False
+    values: NDArray[np.float64], level: float = 0.95, *, unseen: float = 0.0
 ) -> tuple[float, float]:
     """Student interval of the mean; of a single value it is the value (nothing is known).
 
     Args:
-        one_draw: the values are differences of one outcome to several. A method that picks the same
-            whatever the seed is such a one: all chance in the values is that of the other side, and
-            one outcome more of that side lies within sd * sqrt(1 + 1/n).
+        unseen: variance of the mean that does not show in the values.
     """
     mean = float(values.mean())
     if len(values) < 2:
@@ -320,9 +330,7 @@ def t_interval(
     from scipy.stats import t
 
     half = float(
-        t.ppf(0.5 + level / 2, len(values) - 1)
-        * values.std(ddof=1)
-        * np.sqrt(1 / len(values) + one_draw)
+        t.ppf(0.5 + level / 2, len(values) - 1) * np.sqrt(values.var(ddof=1) / len(values) + unseen)
     )
     return mean - half, mean + half
 

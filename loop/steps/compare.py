@@ -109,7 +109,7 @@ def compared(project: Project) -> Compared:
         runs = compared_runs(session, queries.the_pool(session).id)
     accuracy = {(run.method, run.labels, run.seed): float(run.metrics["accuracy"]) for run in runs}
     kinds = {name: kind(scorer) for name, scorer in _methods(project).items()}
-    rows = paired(accuracy, kinds)
+    rows = paired(accuracy, kinds, one_pool=True)
     if not runs or runs[-1].mode != "hindsight":
         return Compared(rows, None)
     # more random labels would be other images than those at hand

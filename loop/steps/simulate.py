@@ -223,4 +223,4 @@ def _table(session: Session, number: int, grid: Grid) -> list[Row]:
         if (m, b, s) in accuracy
     }  # fmt: skip
     kinds = {name: kind(scorers.get(s, **params)) for name, (s, params) in grid.methods.items()}
-    return paired(ordered, kinds)
+    return paired(ordered, kinds, one_pool=grid.share == 1)
