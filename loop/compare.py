@@ -290,30 +290,41 @@ def paired(
                       if (method, budget, s) in accuracy}  # fmt: skip
             if not values:
                 continue
-            numbers = np.array(list(values.values()))
-            gaps = np.array(
-                [v - accuracy[against, budget, s] for s, v in values.items()
-                 if (against, budget, s) in accuracy]
-            )  # fmt: skip
-            other = method != against and len(gaps) > 0
-            unseen = 0.0
-            if one_pool and other and len(gaps) > 1:
-                there = [accuracy[against, budget, s] for s in values
-                         if (against, budget, s) in accuracy]  # fmt: skip
-                unseen = max(0.0, float(np.var(there, ddof=1) - np.var(numbers, ddof=1)))
-            rows.append(
-                Row(
-                    method, kinds.get(method, ""), budget,
-                    float(numbers.mean()),
-                    float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0,
-                    _shares(t_interval(numbers)),
-                    float(gaps.mean()) if other else None,
-                    t_interval(gaps, unseen=unseen) if other else (0.0, 0.0),
-                    labels_saved(reference, budget, float(numbers.mean())) if other else None,
-                    len(numbers),
-                )
-            )  # fmt: skip
+            others = {s: accuracy[against, budget, s] for s in values
+                      if (against, budget, s) in accuracy}  # fmt: skip
+            row = _row(method, kinds.get(method, ""), budget, list(values.values()))
+            if method != against and others:
+                row = _set_against(row, values, others, reference, one_pool)
+            rows.append(row)
     return rows
+
+
+def _row(method: str, kind: str, budget: int, accuracy: Sequence[float]) -> Row:
+    """A row that is compared with nothing."""
+    numbers = np.array(accuracy)
+    return Row(
+        method, kind, budget, float(numbers.mean()),
+        float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0,
+        _shares(t_interval(numbers)), None, (0.0, 0.0), None, len(numbers),
+    )  # fmt: skip
+
+
+def _set_against(
+    row: Row,
+    values: Mapping[int, float],
+    others: Mapping[int, float],
+    reference: Sequence[tuple[int, float]],
+    one_pool: bool,
+) -> Row:
+    """The row with its difference to ``others``, by seed, and the labels saved."""
+    gaps = np.array([values[seed] - other for seed, other in others.items()])
+    unseen = 0.0
+    if one_pool and len(gaps) > 1:
+        unseen = max(0.0, float(np.var(list(others.values()), ddof=1)) - row.sd**2)
+    return replace(
+        row, difference=float(gaps.mean()), difference_interval=t_interval(gaps, unseen=unseen),
+        saved=labels_saved(reference, row.budget, row.mean),
+    )  # fmt: skip
 
 
 def t_interval(

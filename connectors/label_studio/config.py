@@ -45,8 +45,8 @@ def add(xml: str, classes: Sequence[str]) -> str:
     Raises:
         Mismatch: see ``read``.
     """
-    root = ElementTree.fromstring(xml)
-    control = next(c for c in root.iter("Choices") if c.get("name") == read(xml).label)
+    label, root = read(xml).label, ElementTree.fromstring(xml)
+    control = next(c for c in root.iter("Choices") if c.get("name") == label)
     for name in classes:
         ElementTree.SubElement(control, "Choice", value=name)
     return ElementTree.tostring(root, encoding="unicode")

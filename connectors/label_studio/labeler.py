@@ -140,20 +140,19 @@ class LabelStudio:
         path = f"/api/projects/{project['id']}/"
         asked = int(project.get("maximum_annotations") or 1)
         if asked < self.overlap:  # the server opens the tasks that are finished
-            wanted = {"maximum_annotations": self.overlap}
-            self._project = self.client.write("PATCH", path, wanted)
+            more = {"maximum_annotations": self.overlap}
+            self._project = self.client.write("PATCH", path, more)
         new = list(has.classes) + missing == self.classes
-        annotated = int(project.get("total_annotations_number") or 0)
-        if missing and has.classes and annotated and not new:
+        if missing and not new and int(project.get("total_annotations_number") or 0):
             raise Mismatch(
                 f"the label config of project {project['id']} lost {missing}, and there are "
                 "annotations; put the choices back in Label Studio"
             )
         if missing:
-            xml = config.add(project["label_config"], missing) if new and has.classes else ""
-            changed = {"label_config": xml or config.build(self.classes)}
-            self.client.write("POST", path + "validate/", changed)
-            self._project = self.client.write("PATCH", path, changed)
+            whole = config.add(project["label_config"], missing)
+            wanted = {"label_config": whole if new else config.build(self.classes)}
+            self.client.write("POST", path + "validate/", wanted)
+            self._project = self.client.write("PATCH", path, wanted)
 
     @property
     def project(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ seeds and orders that know nothing (docs/auto.md); the draws overlap."""
 @click.option("--labels", default="", help="Parquet column with annotators' labels to train on.")
 @click.option("--share", default=0.8, show_default=True, help="Share of the pool each seed draws.")
 @click.option("--jobs", type=click.IntRange(0), default=0,
-              help="Worker processes; default: one per GPU, else one per core.")  # fmt: skip
+              help="Worker processes; default: one per core, for networks per GPU.")  # fmt: skip
 @engine_option
 @json_option
 def simulate(
@@ -57,7 +57,6 @@ def simulate(
     \b
     Example: coreloop simulate photos-labelled --per-class 1,2,5,10 --seeds 10
     """
-    from loop.device import gpus
     from loop.encoders import short
     from loop.engine import get
     from loop.steps.embed import embed
@@ -67,7 +66,7 @@ def simulate(
 
     names = [] if methods == "all" else [m.strip() for m in methods.split(",") if m.strip()]
     chosen = all_methods(names)
-    where = get(engine, jobs or gpus() or os.cpu_count() or 1)
+    where = get(engine, jobs or _workers(trainer))
     project = _project(source, folder, encoder)
     grid = Grid(
         chosen, _budgets(project, per_class, budgets), seeds, trainer, labels=labels, share=share
@@ -98,6 +97,15 @@ def simulate(
     _print(saved, grid.budgets, lambda row: f"{round(row.saved or 0):+d}")
     say("labels saved: how many more random picks reach the same accuracy; - off the")
     say("curve of random")
+
+
+def _workers(trainer: str) -> int:
+    """Processes that share the machine without getting in each other's way."""
+    from loop.device import gpus
+    from loop.train import get
+
+    on_gpus = gpus() if get(trainer).wants == "images" else 0
+    return on_gpus or os.cpu_count() or 1
 
 
 def _project(source: Path | None, folder: Path | None, encoder: str | None) -> Any:

@@ -68,7 +68,7 @@ def scan(
         for chunk in _chunks(found):
             bad |= {one.uri for one in chunk if isinstance(one, Unreadable)}
             with records.write("scan-chunk") as session:
-                _save(session, pool_id, chunk, known, images.read)
+                _save(session, pool_id, chunk, known)
             on_progress(len(chunk))
         with records.write("scan") as session:
             if queries.item_count(session, pool_id) == 0:
@@ -118,7 +118,6 @@ def _save(
     pool_id: int,
     chunk: list[Image | Unreadable],
     known: set[str],
-    read: Callable[[str], bytes],
 ) -> None:
     """Stores a chunk; ``known`` holds the keys of all items, whose rows are 0, 1, 2, ..."""
     items: list[dict[str, Any]] = []
@@ -138,24 +137,14 @@ def _save(
         session.execute(insert(Item.__table__), items)  # type: ignore[arg-type]
     split_is_fixed = bool(copies) and queries.newest_round(session, pool_id) is not None
     for copy in copies:
-        _save_copy(session, pool_id, copy, split_is_fixed, read)
+        _save_copy(session, pool_id, copy, split_is_fixed)
     _save_unreadable(session, pool_id, [o for o in chunk if isinstance(o, Unreadable)])
 
 
-def _save_copy(
-    session: Session,
-    pool_id: int,
-    copy: Image,
-    split_is_fixed: bool,
-    read: Callable[[str], bytes],
-) -> None:
-    """Another file with the bytes of an item. Where the item's own has gone it was renamed."""
+def _save_copy(session: Session, pool_id: int, copy: Image, split_is_fixed: bool) -> None:
+    """Another file with the bytes of an item."""
     item = session.scalars(select(Item).where(Item.pool_id == pool_id, Item.key == copy.key)).one()
-    if split_is_fixed and not _there(read, item.uri):
-        item.uri = copy.uri
-        item.known_label = copy.label or item.known_label  # moved into another class's folder
-    else:
-        session.add(Duplicate(item_id=item.id, uri=copy.uri, known_label=copy.label))
+    session.add(Duplicate(item_id=item.id, uri=copy.uri, known_label=copy.label))
     if copy.split == "test" and item.split == "pool" and not split_is_fixed:
         item.split = "test"  # an image of the test split must never be picked
         item.known_label = copy.label
@@ -163,27 +152,23 @@ def _save_copy(
 
 
 def _follow_copies(session: Session, read: Callable[[str], bytes]) -> None:
-    """Somebody deleted one of several equal files, often the one that an item goes by."""
+    """An item whose own file has gone, renamed or deleted, goes by another with the same bytes; in
+    another class's folder it has that label."""
     for copy in session.scalars(select(Duplicate).order_by(Duplicate.id)).all():
         item = session.get_one(Item, copy.item_id)
-        if _there(read, item.uri):
-            continue
-        try:
-            same = content_key(read(copy.uri)) == item.key
-        except SourceError:
-            continue
-        if same:
+        if _content(read, item.uri) is None and _content(read, copy.uri) == item.key:
             item.uri = copy.uri
+            item.known_label = copy.known_label or item.known_label
             session.delete(copy)
     session.flush()
 
 
-def _there(read: Callable[[str], bytes], uri: str) -> bool:
+def _content(read: Callable[[str], bytes], uri: str) -> str | None:
+    """Key of what a file holds; None if it has gone."""
     try:
-        read(uri)
+        return content_key(read(uri))
     except SourceError:
-        return False
-    return True
+        return None
 
 
 def _forget_mended(session: Session, pool_id: int, bad: set[str]) -> None:

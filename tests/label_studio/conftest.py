@@ -105,6 +105,71 @@ def items(pictures):
     return [Item(content_key((pictures / f"{i}.png").read_bytes()), f"{i}.png") for i in range(5)]
 
 
+class Breaking(BaseHTTPRequestHandler):
+    """Requests to a ``Proxy``."""
+
+    protocol_version = "HTTP/1.1"
+    proxy: Proxy
+
+    def handle_any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.proxy.seen.append(f"{self.command} {self.path}")
+        broken = self.proxy.times > 0 and self.proxy.path in f"{self.command} {self.path}"
+        fault = self.proxy.fault if broken else ""
+        self.proxy.times -= broken
+        if fault in ("refuse", "401"):
+            return self.answer(503 if fault == "refuse" else 401, b"{}")
+        if fault == "reset":
+            return self.hang_up()
+        if fault == "moved":
+            return self.answer(308, b"", location="https://elsewhere.example")
+        finish = None
+        if callable(fault):
+            fault, finish = "", fault()
+        try:
+            if fault == "twice":
+                self.forward(body)
+            reply = self.forward(body)
+        except httpx.HTTPError:  # the server has died
+            fault = "drop"
+        if finish is not None:
+            fault = "drop"
+            finish()
+        if fault == "slow":
+            time.sleep(self.proxy.SLOW)
+        if fault == "drop":
+            return self.hang_up()
+        if fault in ("502", "504", "page"):
+            code = 200 if fault == "page" else int(fault)
+            return self.answer(code, b"<html>gateway</html>")
+        self.answer(reply.status_code, reply.content, reply.headers.get("content-type"))
+
+    def forward(self, body: bytes) -> httpx.Response:
+        headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
+        return self.proxy.client.request(
+            self.command, self.proxy.target + self.path, content=body, headers=headers
+        )
+
+    def hang_up(self) -> None:
+        self.close_connection = True
+        self.connection.close()
+
+    def answer(self, code: int, body: bytes, kind: str | None = None, location: str = "") -> None:
+        with suppress(OSError):  # the other end may have given up waiting
+            self.send_response(code)
+            self.send_header("Content-Type", kind or "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            if location:
+                self.send_header("Location", location)
+            self.end_headers()
+            self.wfile.write(body)
+
+    do_GET = do_POST = do_PATCH = do_DELETE = handle_any
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
 class Proxy:
     """Hands requests to the server; ``fault`` decides what happens to the next matching ones.
 
@@ -123,72 +188,9 @@ class Proxy:
         self.fault: str | Callable[[], Callable[[], None] | None] = ""
         self.seen: list[str] = []
         self.client = httpx.Client(timeout=120, trust_env=False, verify=False)
-        proxy = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_any(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                proxy.seen.append(f"{self.command} {self.path}")
-                broken = proxy.times > 0 and proxy.path in f"{self.command} {self.path}"
-                fault = proxy.fault if broken else ""
-                proxy.times -= broken
-                if fault in ("refuse", "401"):
-                    return self.answer(503 if fault == "refuse" else 401, b"{}")
-                if fault == "reset":
-                    return self.hang_up()
-                if fault == "moved":
-                    return self.answer(308, b"", location="https://elsewhere.example")
-                finish = None
-                if callable(fault):
-                    fault, finish = "", fault()
-                try:
-                    if fault == "twice":
-                        self.forward(body)
-                    reply = self.forward(body)
-                except httpx.HTTPError:  # the server has died
-                    fault = "drop"
-                if finish is not None:
-                    fault = "drop"
-                    finish()
-                if fault == "slow":
-                    time.sleep(proxy.SLOW)
-                if fault == "drop":
-                    return self.hang_up()
-                if fault in ("502", "504", "page"):
-                    code = 200 if fault == "page" else int(fault)
-                    return self.answer(code, b"<html>gateway</html>")
-                self.answer(reply.status_code, reply.content, reply.headers.get("content-type"))
-
-            def forward(self, body: bytes) -> httpx.Response:
-                headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
-                return proxy.client.request(
-                    self.command, proxy.target + self.path, content=body, headers=headers
-                )
-
-            def hang_up(self) -> None:
-                self.close_connection = True
-                self.connection.close()
-
-            def answer(
-                self, code: int, body: bytes, kind: str | None = None, location: str = ""
-            ) -> None:
-                with suppress(OSError):  # the other end may have given up waiting
-                    self.send_response(code)
-                    self.send_header("Content-Type", kind or "text/html")
-                    self.send_header("Content-Length", str(len(body)))
-                    if location:
-                        self.send_header("Location", location)
-                    self.end_headers()
-                    self.wfile.write(body)
-
-            do_GET = do_POST = do_PATCH = do_DELETE = handle_any
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = ThreadingHTTPServer(
+            ("127.0.0.1", 0), type("Handler", (Breaking,), {"proxy": self})
+        )
         self.url = f"http://127.0.0.1:{self.http.server_port}"
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
