@@ -149,11 +149,13 @@ class CsvSheet:
         if wrong:
             raise Rejected(
                 "\n".join(
-                    [f"{sheet.name}: nothing was read from this sheet; mend and pull again",
-                     *_shown(wrong),
-                     f"  classes: {', '.join(self.classes)}, or {SKIP!r}"]
+                    [
+                        f"{sheet.name}: nothing was read from this sheet; mend and pull again",
+                        *_shown(wrong),
+                        f"  classes: {', '.join(self.classes)}, or {SKIP!r}",
+                    ]
                 )
-            )  # fmt: skip
+            )
         return found
 
     def _named(self, label: str) -> str:
@@ -208,12 +210,14 @@ def _check_agree(sheet: Path, found: dict[str, Said], given: dict[str, tuple[Pat
         person = f"{sheet.stem.partition('.')[0]}.NAME.csv"
         raise Rejected(
             "\n".join(
-                [f"{sheet.name}: nothing was read from this sheet; another of the same person "
-                 "answers differently",
-                 *_shown(sorted(wrong)),
-                 f"  take one away, or call it {person} if somebody else filled it in"]
+                [
+                    f"{sheet.name}: nothing was read from this sheet; another of the same person "
+                    "answers differently",
+                    *_shown(sorted(wrong)),
+                    f"  take one away, or call it {person} if somebody else filled it in",
+                ]
             )
-        )  # fmt: skip
+        )
 
 
 def _shown(wrong: list[str]) -> list[str]:

@@ -118,9 +118,14 @@ class Oracle:
         seconds = float(MEDIAN_SECONDS * np.exp(0.65 * rng.standard_normal()))
         at = EPOCH + timedelta(seconds=5.0 * number)
         return Annotation(
-            id=f"{number}", version="1", key=key, annotator=self.name, label=label,
-            seconds=round(seconds, 2), at=at,
-        )  # fmt: skip
+            id=f"{number}",
+            version="1",
+            key=key,
+            annotator=self.name,
+            label=label,
+            seconds=round(seconds, 2),
+            at=at,
+        )
 
     @property
     def _file(self) -> Path:

@@ -91,14 +91,21 @@ def picks(session: Session, pool_id: int, number: int | None = None) -> list[Pic
     """
     query = (
         select(
-            Pick.id, Pick.item_id, Round.number, Pick.arm, Pick.rank, Pick.score,
-            Item.row, Item.key, Item.uri,
+            Pick.id,
+            Pick.item_id,
+            Round.number,
+            Pick.arm,
+            Pick.rank,
+            Pick.score,
+            Item.row,
+            Item.key,
+            Item.uri,
         )
         .join(Round, Round.id == Pick.round_id)
         .join(Item, Item.id == Pick.item_id)
         .where(Round.pool_id == pool_id)
         .order_by(Round.number, Pick.rank, Pick.arm)
-    )  # fmt: skip
+    )
     if number is not None:
         query = query.where(Round.number == number)
     return [Picked(*row) for row in session.execute(query)]
@@ -181,10 +188,20 @@ def standing(session: Session, pool_id: int) -> list[Answer]:
         .order_by(_given(), Annotation.id)
     )
     return [
-        Answer(note.item_id, row, key, note.annotator, note.label, note.seconds,
-               note.cancelled, note.at, note.external_id, note.connector)
+        Answer(
+            note.item_id,
+            row,
+            key,
+            note.annotator,
+            note.label,
+            note.seconds,
+            note.cancelled,
+            note.at,
+            note.external_id,
+            note.connector,
+        )
         for note, row, key in found
-    ]  # fmt: skip
+    ]
 
 
 def answers(session: Session, pool_id: int) -> list[Answer]:

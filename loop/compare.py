@@ -286,12 +286,14 @@ def paired(
     rows = []
     for method in methods:
         for budget in budgets:
-            values = {s: accuracy[method, budget, s] for s in seeds
-                      if (method, budget, s) in accuracy}  # fmt: skip
+            values = {
+                s: accuracy[method, budget, s] for s in seeds if (method, budget, s) in accuracy
+            }
             if not values:
                 continue
-            others = {s: accuracy[against, budget, s] for s in values
-                      if (against, budget, s) in accuracy}  # fmt: skip
+            others = {
+                s: accuracy[against, budget, s] for s in values if (against, budget, s) in accuracy
+            }
             row = _row(method, kinds.get(method, ""), budget, list(values.values()))
             if method != against and others:
                 row = _set_against(row, values, others, reference, one_pool)
@@ -303,10 +305,17 @@ def _row(method: str, kind: str, budget: int, accuracy: Sequence[float]) -> Row:
     """A row that is compared with nothing."""
     numbers = np.array(accuracy)
     return Row(
-        method, kind, budget, float(numbers.mean()),
+        method,
+        kind,
+        budget,
+        float(numbers.mean()),
         float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0,
-        _shares(t_interval(numbers)), None, (0.0, 0.0), None, len(numbers),
-    )  # fmt: skip
+        _shares(t_interval(numbers)),
+        None,
+        (0.0, 0.0),
+        None,
+        len(numbers),
+    )
 
 
 def _set_against(
@@ -322,9 +331,11 @@ def _set_against(
     if one_pool and len(gaps) > 1:
         unseen = max(0.0, float(np.var(list(others.values()), ddof=1)) - row.sd**2)
     return replace(
-        row, difference=float(gaps.mean()), difference_interval=t_interval(gaps, unseen=unseen),
+        row,
+        difference=float(gaps.mean()),
+        difference_interval=t_interval(gaps, unseen=unseen),
         saved=labels_saved(reference, row.budget, row.mean),
-    )  # fmt: skip
+    )
 
 
 def t_interval(

@@ -70,9 +70,11 @@ class Local:
         from multiprocessing import get_context
 
         pool = ProcessPoolExecutor(
-            self.workers, mp_context=get_context("spawn"),
-            initializer=_adopt, initargs=(shared, _gpus()),
-        )  # fmt: skip
+            self.workers,
+            mp_context=get_context("spawn"),
+            initializer=_adopt,
+            initargs=(shared, _gpus()),
+        )
         try:
             waiting = {pool.submit(_with_shared, work, piece): i for i, piece in enumerate(pieces)}
             for future in as_completed(waiting):

@@ -36,9 +36,10 @@ def saved_interval(
     """
     budgets = sorted({b for m, b, _ in accuracy if m == against})
     seeds = sorted(
-        s for m, b, s in accuracy
+        s
+        for m, b, s in accuracy
         if (m, b) == (method, budget) and all((against, c, s) in accuracy for c in budgets)
-    )  # fmt: skip
+    )
     if len(seeds) < FEWEST:
         return None
     mine = np.array([accuracy[method, budget, s] for s in seeds])

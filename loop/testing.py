@@ -115,10 +115,15 @@ def _pool(
         return record
 
     return Inputs(
-        embeddings.astype(np.float32), budget, rng, labels=labels.astype(np.int64),
+        embeddings.astype(np.float32),
+        budget,
+        rng,
+        labels=labels.astype(np.int64),
         n_classes=max(classes, 2) if classes > 1 else 1,
-        probabilities=probabilities, fit=fit, **rows,
-    )  # fmt: skip
+        probabilities=probabilities,
+        fit=fit,
+        **rows,
+    )
 
 
 def _seeded(inputs: Inputs, **changes: Any) -> Inputs:

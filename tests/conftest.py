@@ -35,9 +35,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 MAY_BE_ABSENT = (
-    "benchmark", "no shared data", "no CUDA device", "right to mount a tmpfs",
-    "about SQLite", "a server forbids it", "the records are not on this disk",
-)  # fmt: skip
+    "benchmark",
+    "no shared data",
+    "no CUDA device",
+    "right to mount a tmpfs",
+    "about SQLite",
+    "a server forbids it",
+    "the records are not on this disk",
+)
 """Why tests may be skipped where everything that can be installed is."""
 
 

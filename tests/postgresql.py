@@ -66,8 +66,21 @@ def start() -> Server:
     secret = folder / "password"
     secret.write_text(PASSWORD)
     secret.chmod(0o644)
-    as_user(made, "initdb", "-D", f"{folder}/data", "-U", "coreloop", "-A", "scram-sha-256",
-            "--pwfile", str(secret), "-E", "UTF8", "--no-sync")  # fmt: skip
+    as_user(
+        made,
+        "initdb",
+        "-D",
+        f"{folder}/data",
+        "-U",
+        "coreloop",
+        "-A",
+        "scram-sha-256",
+        "--pwfile",
+        str(secret),
+        "-E",
+        "UTF8",
+        "--no-sync",
+    )
     options = f"-h 127.0.0.1 -p {made.port} -k {folder} -c fsync=off"
     control(made, "start", "-w", "-o", options, "-l", f"{folder}/log")
     return made
@@ -79,6 +92,11 @@ def control(made: Server, *args: str) -> None:
 
 def as_user(made: Server, program: str, *args: str) -> None:
     subprocess.run(
-        [made.bin / program, *args], check=True, stdout=subprocess.DEVNULL, user=made.user,
-        cwd=made.folder, stderr=subprocess.DEVNULL, timeout=120,
-    )  # fmt: skip
+        [made.bin / program, *args],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        user=made.user,
+        cwd=made.folder,
+        stderr=subprocess.DEVNULL,
+        timeout=120,
+    )

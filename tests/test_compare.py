@@ -127,8 +127,9 @@ def test_no_interval_goes_beyond_what_an_accuracy_can_be():
 
 def test_t_interval_covers():
     rng = np.random.default_rng(0)
-    hits = sum(low < 1 < high for low, high in (t_interval(rng.normal(1, 2, 5))
-               for _ in range(2000)))  # fmt: skip
+    hits = sum(
+        low < 1 < high for low, high in (t_interval(rng.normal(1, 2, 5)) for _ in range(2000))
+    )
     assert 0.93 < hits / 2000 < 0.97
 
 

@@ -41,8 +41,9 @@ def cluster():
         # unset, it follows a token that any local cluster leaves in the home folder
         patch.setenv("RAY_AUTH_MODE", "disabled")
         size = 100 * 2**20
-        made = Cluster(initialize_head=True,
-                       head_node_args={"num_cpus": 1, "object_store_memory": size})  # fmt: skip
+        made = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": size}
+        )
         made.add_node(num_cpus=1, object_store_memory=size)
         made.wait_for_nodes()
         patch.setenv("RAY_ADDRESS", made.address)
@@ -208,14 +209,31 @@ def test_a_round_is_the_same(cluster, tmp_path, images, scorer):
 @pytest.mark.slow
 def test_a_killed_driver_is_resumed(cluster, here, tmp_path, images):
     project = new_project(tmp_path / "project", images)
-    command = [*MAIN, "simulate", "--project", str(project.root), "--encoder", "pixels:8",
-               "--methods", "random,kmeans", "--budgets", "6,12", "--seeds", "2",
-               "--engine", "ray", "--json"]  # fmt: skip
+    command = [
+        *MAIN,
+        "simulate",
+        "--project",
+        str(project.root),
+        "--encoder",
+        "pixels:8",
+        "--methods",
+        "random,kmeans",
+        "--budgets",
+        "6,12",
+        "--seeds",
+        "2",
+        "--engine",
+        "ray",
+        "--json",
+    ]
     env = {**ENV, **{name: value for name, value in os.environ.items() if "RAY_" in name}}
     killed = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, timeout=300,
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=300,
         env={**env, "CORELOOP_KILL_AT": "after-simulate-cell:3"},
-    )  # fmt: skip
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     before = rows(project, "SELECT id FROM cell ORDER BY id")
     assert len(before) == 3
@@ -231,8 +249,14 @@ def test_digest_is_of_the_file(tmp_path):
     """Shards from an engine end up in the file that one process writes."""
     data = {f"{i}.png": p.read_bytes() for i, p in enumerate(_pictures(tmp_path))}
     for name, where in (("a", Local(1)), ("b", Local(2))):
-        encoders.encode(encoders.get("pixels:4"), data.__getitem__, list(data), list(data),
-                        tmp_path / f"{name}.npy", where=where)  # fmt: skip
+        encoders.encode(
+            encoders.get("pixels:4"),
+            data.__getitem__,
+            list(data),
+            list(data),
+            tmp_path / f"{name}.npy",
+            where=where,
+        )
     assert arrays.file_digest(tmp_path / "a.npy") == arrays.file_digest(tmp_path / "b.npy")
     assert np.load(tmp_path / "a.npy").shape == (9, 16)
 

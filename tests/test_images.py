@@ -123,8 +123,21 @@ def test_formats_that_start_programs_are_refused():
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.binary(max_size=400), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0",
-       b"GIF89a", b"BM", b"II*\x00", b"MM\x00*", b"RIFF\x10\x00\x00\x00WEBPVP8 "]))  # fmt: skip
+@given(
+    st.binary(max_size=400),
+    st.sampled_from(
+        [
+            b"",
+            b"\x89PNG\r\n\x1a\n",
+            b"\xff\xd8\xff\xe0",
+            b"GIF89a",
+            b"BM",
+            b"II*\x00",
+            b"MM\x00*",
+            b"RIFF\x10\x00\x00\x00WEBPVP8 ",
+        ]
+    ),
+)
 def test_any_bytes_are_a_picture_or_a_data_error(body, magic):
     with contextlib.suppress(DataError):
         assert decode(magic + body).mode == "RGB"

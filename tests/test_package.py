@@ -19,8 +19,11 @@ def test_wheel_is_complete(tmp_path):
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\n")
     for name in filter(None, listed):
-        if name.split("/")[0] in ("loop", "connectors", "db", "pyproject.toml", "README.md",
-                                  "LICENSE") and (ROOT / name).is_file():  # fmt: skip
+        if (
+            name.split("/")[0]
+            in ("loop", "connectors", "db", "pyproject.toml", "README.md", "LICENSE")
+            and (ROOT / name).is_file()
+        ):
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes((ROOT / name).read_bytes())
     out = tmp_path / "wheel"
@@ -31,8 +34,12 @@ def test_wheel_is_complete(tmp_path):
     (wheel,) = out.glob("coreloop-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     for needed in (
-        "loop/cli/__init__.py", "loop/report/templates/report.html.j2", "connectors/base.py",
-        "db/migrations/env.py", "db/migrations/versions/0001_the_first_schema.py", "loop/py.typed",
-    ):  # fmt: skip
+        "loop/cli/__init__.py",
+        "loop/report/templates/report.html.j2",
+        "connectors/base.py",
+        "db/migrations/env.py",
+        "db/migrations/versions/0001_the_first_schema.py",
+        "loop/py.typed",
+    ):
         assert needed in names
     assert not [n for n in names if n.startswith(("tests", "examples"))]

@@ -69,8 +69,9 @@ def test_majority_and_on_a_tie_the_newest():
     votes = [(1, "a", "x"), (1, "b", "y"), (1, "c", "x"), (2, "a", "x"), (2, "b", "y")]
     assert majority(votes) == {1: "x", 2: "y"}
     assert disagreements(votes) == [
-        (2, {"a": "x", "b": "y"}), (1, {"a": "x", "b": "y", "c": "x"}),
-    ]  # fmt: skip
+        (2, {"a": "x", "b": "y"}),
+        (1, {"a": "x", "b": "y", "c": "x"}),
+    ]
 
 
 def test_dawid_skene_trusts_the_reliable_one():

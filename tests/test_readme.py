@@ -29,10 +29,13 @@ def test_the_tour_and_simulate(tmp_path):
     (tmp_path / "coreloop-demo").mkdir()
     write_images(tmp_path / "coreloop-demo" / "images", count=80)
     here = {
-        "~/photos": str(tmp_path / "photos"), "label-studio": "csv", "50,50,100": "5,5",
+        "~/photos": str(tmp_path / "photos"),
+        "label-studio": "csv",
+        "50,50,100": "5,5",
         "timm:vit_small_patch14_dinov2.lvd142m": "pixels:8",
-        "cat,dog,bird": "digit-0,digit-1,digit-2", "10": "2",
-    }  # fmt: skip
+        "cat,dog,bird": "digit-0,digit-1,digit-2",
+        "10": "2",
+    }
     found = commands()
     assert [args[0] for args in found] == ["init", "doctor", "run", "simulate"]
     for args in found:

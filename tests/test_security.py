@@ -91,8 +91,13 @@ def test_paths_do_not_leave_the_pool(tmp_path):
     (tmp_path / "pool" / "link.png").symlink_to(secret)
     (tmp_path / "pool" / "around").symlink_to(tmp_path)
     source = Folder(tmp_path / "pool")
-    for uri in ("../secret.png", str(secret), "link.png", "digit-0/../../secret.png",
-                "around/secret.png"):  # fmt: skip
+    for uri in (
+        "../secret.png",
+        str(secret),
+        "link.png",
+        "digit-0/../../secret.png",
+        "around/secret.png",
+    ):
         with pytest.raises(SourceError, match="leads out"):
             source.read(uri)
     found = {one.uri: one for one in source.scan()}

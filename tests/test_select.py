@@ -21,9 +21,11 @@ def everything(n):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    values=st.lists(st.integers(0, 5), min_size=1, max_size=60), seed=st.integers(0, 1000),
-    part=st.floats(0, 1), rule=st.sampled_from(["top", "band", "window", "strata", "balanced"]),
-)  # fmt: skip
+    values=st.lists(st.integers(0, 5), min_size=1, max_size=60),
+    seed=st.integers(0, 1000),
+    part=st.floats(0, 1),
+    rule=st.sampled_from(["top", "band", "window", "strata", "balanced"]),
+)
 def test_every_rule_picks_exactly_the_budget_of_available_rows(values, seed, part, rule):
     rng = np.random.default_rng(seed)
     scores = np.array(values, np.float64)

@@ -63,9 +63,14 @@ class Client:
         return self._json(response, f"GET {path}")
 
     def write(
-        self, method: str, path: str, json: Any = None, *, params: Mapping[str, Any] | None = None,
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        *,
+        params: Mapping[str, Any] | None = None,
         files: Any = None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """JSON answer of a write, sent once.
 
         Raises:

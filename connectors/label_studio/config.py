@@ -30,9 +30,14 @@ def build(classes: Sequence[str]) -> str:
     """XML for these classes, names escaped."""
     view = ElementTree.Element("View")
     choices = ElementTree.SubElement(
-        view, "Choices", name=LABEL, toName=IMAGE, choice="single", required="true",
+        view,
+        "Choices",
+        name=LABEL,
+        toName=IMAGE,
+        choice="single",
+        required="true",
         showInline="true",
-    )  # fmt: skip
+    )
     for name in classes:
         ElementTree.SubElement(choices, "Choice", value=name)
     ElementTree.SubElement(view, "Image", name=IMAGE, value=f"${IMAGE}", maxWidth="600px")

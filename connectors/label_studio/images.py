@@ -56,11 +56,12 @@ class Uploaded:
     def _upload(self, client: Client, project: int, files: list[File]) -> dict[str, str]:
         """One request; item key -> address."""
         answer = client.write(
-            "POST", f"/api/projects/{project}/import",
+            "POST",
+            f"/api/projects/{project}/import",
             # one form field per file: of several under one name the server keeps only the last
             files={f"f{i}": file for i, file in enumerate(files)},
             params={"commit_to_project": "false"},
-        )  # fmt: skip
+        )
         ids = [int(i) for i in answer["file_upload_ids"]]
         listed = client.get(
             f"/api/projects/{project}/file-uploads", {"ids": str(ids).replace(" ", "")}
@@ -100,10 +101,16 @@ class OnDisk:
         storages = client.get("/api/storages/localfiles", {"project": project})
         if not any(Path(str(s["path"])) == self.images for s in storages):
             client.write(
-                "POST", "/api/storages/localfiles",
-                {"project": project, "path": str(self.images), "title": "coreloop images",
-                 "use_blob_urls": True, "regex_filter": ".*"},
-            )  # fmt: skip
+                "POST",
+                "/api/storages/localfiles",
+                {
+                    "project": project,
+                    "path": str(self.images),
+                    "title": "coreloop images",
+                    "use_blob_urls": True,
+                    "regex_filter": ".*",
+                },
+            )
 
 
 class ByUrl:

@@ -106,8 +106,10 @@ class LabelStudio:
             return self._project
         page = 1
         while True:
-            answer = self.client.get("/api/projects/", {"page": page, "page_size": 100,
-                                     "include": "id,title,description"})  # fmt: skip
+            answer = self.client.get(
+                "/api/projects/",
+                {"page": page, "page_size": 100, "include": "id,title,description"},
+            )
             for one in answer["results"]:
                 if self.marker in str(one.get("description") or ""):
                     self._project = self.client.get(f"/api/projects/{one['id']}/")
@@ -120,11 +122,17 @@ class LabelStudio:
         title = (self.title if len(self.title) > 2 else f"{self.title} images")[:50]
         try:
             self._project = self.client.write(
-                "POST", "/api/projects/",
-                {"title": title, "description": f"made by coreloop, marker {self.marker}",
-                 "label_config": config.build(self.classes), "sampling": "Sequential sampling",
-                 "maximum_annotations": self.overlap, "show_collab_predictions": True},
-            )  # fmt: skip
+                "POST",
+                "/api/projects/",
+                {
+                    "title": title,
+                    "description": f"made by coreloop, marker {self.marker}",
+                    "label_config": config.build(self.classes),
+                    "sampling": "Sequential sampling",
+                    "maximum_annotations": self.overlap,
+                    "show_collab_predictions": True,
+                },
+            )
         except Unknown:
             if self._find_project() is None:
                 raise
@@ -233,8 +241,9 @@ class LabelStudio:
         controls, path = self.controls(), f"/api/projects/{self.project['id']}/"
         wanted = [
             {"task": int(tasks[key]), **_prediction(guess, controls)}
-            for key, guess in guesses.items() if key in tasks
-        ]  # fmt: skip
+            for key, guess in guesses.items()
+            if key in tasks
+        ]
         versions = {guess.version for guess in guesses.values()}
         for version in versions:
             self.client.write("DELETE", path + "model-versions/", {"model_version": version})
@@ -283,10 +292,11 @@ class LabelStudio:
             copies += [id_ for i, (blank, id_) in enumerate(mine) if i and blank]
         if copies:
             self.client.write(
-                "POST", "/api/dm/actions/",
+                "POST",
+                "/api/dm/actions/",
                 {"selectedItems": {"all": False, "included": copies}},
                 params={"id": "delete_tasks", "project": self.project["id"]},
-            )  # fmt: skip
+            )
         return kept
 
     def ask_again(self, tasks: Mapping[str, str]) -> int:
@@ -340,10 +350,15 @@ class LabelStudio:
         who = who.get("id") if isinstance(who, dict) else who
         at = str(note.get("updated_at") or note.get("created_at"))
         return Annotation(
-            id=_identity(note, key), version=at, key=key, annotator=f"user {who}",
-            label=None if skipped else label, seconds=note.get("lead_time"), cancelled=skipped,
+            id=_identity(note, key),
+            version=at,
+            key=key,
+            annotator=f"user {who}",
+            label=None if skipped else label,
+            seconds=note.get("lead_time"),
+            cancelled=skipped,
             at=datetime.fromisoformat(at.replace("Z", "+00:00")),
-        )  # fmt: skip
+        )
 
     def tasks(
         self, filters: Sequence[tuple[str, str, str, str]] = (), *, annotations: bool = False
@@ -357,19 +372,27 @@ class LabelStudio:
         last = 0
         while True:
             items = [
-                {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind,
-                 "value": value}
-                for column, operator, kind, value in
-                [*filters, ("id", "greater", "Number", str(last))]
-            ]  # fmt: skip
+                {
+                    "filter": f"filter:tasks:{column}",
+                    "operator": operator,
+                    "type": kind,
+                    "value": value,
+                }
+                for column, operator, kind, value in [
+                    *filters,
+                    ("id", "greater", "Number", str(last)),
+                ]
+            ]
             query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
             params = {
-                "project": self.project["id"], "page": 1, "page_size": PAGE,
+                "project": self.project["id"],
+                "page": 1,
+                "page_size": PAGE,
                 "fields": "all" if annotations else "task_only",
                 "include": include,
                 "query": json.dumps(query),
                 "resolve_uri": "false",
-            }  # fmt: skip
+            }
             if annotations and self._is_community:  # leaves out columns that nobody asked for
                 params["review"] = "true"
             answer = self.client.get("/api/tasks/", params)
@@ -422,10 +445,14 @@ def _prediction(guess: Prediction, controls: config.Controls) -> dict[str, Any]:
         "model_version": guess.version,
         "score": guess.score,
         "result": [
-            {"from_name": controls.label, "to_name": controls.image, "type": "choices",
-             "value": {"choices": [guess.label]}}
+            {
+                "from_name": controls.label,
+                "to_name": controls.image,
+                "type": "choices",
+                "value": {"choices": [guess.label]},
+            }
         ],
-    }  # fmt: skip
+    }
 
 
 def _stamp(text: str) -> str:

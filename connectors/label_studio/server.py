@@ -77,11 +77,24 @@ def start(
     port = port or free_port()
     log = (folder / "server.log").open("ab")
     process = subprocess.Popen(
-        [str(executable), "start", "--no-browser", "--internal-host", "127.0.0.1",
-         "--port", str(port), "--log-level", "WARNING"],
+        [
+            str(executable),
+            "start",
+            "--no-browser",
+            "--internal-host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--log-level",
+            "WARNING",
+        ],
         env=_environment(folder, password, token, document_root or folder / "files"),
-        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=folder,
-    )  # fmt: skip
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        cwd=folder,
+    )
     server = Server(f"http://127.0.0.1:{port}", token, USERNAME, password, folder, process)
     try:
         _wait(server)
@@ -111,22 +124,31 @@ def _credentials(folder: Path) -> tuple[str, str]:
 def _environment(folder: Path, password: str, token: str, root: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "LC_ALL", "TMPDIR")}
     silent = dict.fromkeys(
-        ("SENTRY_DSN", "LABEL_STUDIO_SENTRY_DSN", "FRONTEND_SENTRY_DSN",
-         "LABEL_STUDIO_FRONTEND_SENTRY_DSN"), "",
-    )  # fmt: skip
+        (
+            "SENTRY_DSN",
+            "LABEL_STUDIO_SENTRY_DSN",
+            "FRONTEND_SENTRY_DSN",
+            "LABEL_STUDIO_FRONTEND_SENTRY_DSN",
+        ),
+        "",
+    )
     return {
-        **kept, **silent,
+        **kept,
+        **silent,
         "HOME": str(folder / "home"),
         "LABEL_STUDIO_BASE_DATA_DIR": str(folder / "data"),
-        "LABEL_STUDIO_COLLECT_ANALYTICS": "false", "COLLECT_ANALYTICS": "false",
+        "LABEL_STUDIO_COLLECT_ANALYTICS": "false",
+        "COLLECT_ANALYTICS": "false",
         "LABEL_STUDIO_LATEST_VERSION_CHECK": "false",
         "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
-        "LABEL_STUDIO_USERNAME": USERNAME, "LABEL_STUDIO_PASSWORD": password,
-        "LABEL_STUDIO_USER_TOKEN": token, "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "LABEL_STUDIO_USERNAME": USERNAME,
+        "LABEL_STUDIO_PASSWORD": password,
+        "LABEL_STUDIO_USER_TOKEN": token,
+        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(root),
         "NO_PROXY": "127.0.0.1,localhost",
-    }  # fmt: skip
+    }
 
 
 def _wait(server: Server) -> None:
@@ -198,9 +220,14 @@ def annotate(
     described = client.get(f"/api/projects/{project}/")
     controls = config.read(described["label_config"])
     reader = LabelStudio(
-        server.url, server.token, title="", marker=str(described["description"]), classes=[],
-        read=lambda uri: b"", project_id=project,
-    )  # fmt: skip
+        server.url,
+        server.token,
+        title="",
+        marker=str(described["description"]),
+        classes=[],
+        read=lambda uri: b"",
+        project_id=project,
+    )
     made = 0
     open_ = [
         task
@@ -210,11 +237,17 @@ def annotate(
     for task in open_:
         label, seconds = answers[task["data"][KEY]]
         body: dict[str, Any] = {
-            "result": [{"from_name": controls.label, "to_name": controls.image, "type": "choices",
-                        "value": {"choices": [label]}}],
+            "result": [
+                {
+                    "from_name": controls.label,
+                    "to_name": controls.image,
+                    "type": "choices",
+                    "value": {"choices": [label]},
+                }
+            ],
             "lead_time": seconds,
             "unique_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{project}/{task['id']}/{person}")),
-        }  # fmt: skip
+        }
         client.write("POST", f"/api/tasks/{task['id']}/annotations/", body)
         made += 1
         on_progress(made, len(open_))

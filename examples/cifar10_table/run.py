@@ -96,9 +96,13 @@ def main() -> None:
     kept = [float(part) for part in chosen.kept.split(",")]
     params = {"preset": chosen.preset, "steps": chosen.steps}
     grid = Grid(
-        all_methods(chosen.methods.split(",")), [max(1, round(drawn * k)) for k in kept],
-        chosen.seeds, chosen.model, params, share=share,
-    )  # fmt: skip
+        all_methods(chosen.methods.split(",")),
+        [max(1, round(drawn * k)) for k in kept],
+        chosen.seeds,
+        chosen.model,
+        params,
+        share=share,
+    )
     end = time.monotonic() + chosen.minutes * 60 if chosen.minutes else float("inf")
 
     def progress(done: int, total: int) -> None:

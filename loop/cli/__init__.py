@@ -102,8 +102,9 @@ def main() -> None:
             raise
         click.echo(
             f"Error: cannot write {error.filename or 'a file'} ({error.strerror}); nothing is "
-            "lost. Free some space or check permissions, then repeat the command", err=True,
-        )  # fmt: skip
+            "lost. Free some space or check permissions, then repeat the command",
+            err=True,
+        )
         sys.exit(4)
     except Exception as error:
         code = getattr(error, "exit_code", None)

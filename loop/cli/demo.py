@@ -16,8 +16,12 @@ from loop.cli.output import bar, json_option, print_json, say
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
 @click.option("--seed", default=0, show_default=True, help="Everything random derives from it.")
-@click.option("--label-studio", "server", is_flag=True,
-              help="Label in a real Label Studio server, started for the demo.")  # fmt: skip
+@click.option(
+    "--label-studio",
+    "server",
+    is_flag=True,
+    help="Label in a real Label Studio server, started for the demo.",
+)
 @click.option("--keep", is_flag=True, help="Leave the server up so that you can label yourself.")
 @json_option
 def demo(folder: Path | None, seed: int, server: bool, keep: bool, as_json: bool) -> None:
@@ -68,8 +72,9 @@ def finish(project: Any, as_json: bool, seconds: float) -> None:
     found = compared(project)
     paths = report(project)
     if as_json:
-        print_json({"seconds": round(seconds, 1), "report": str(paths["html"]),
-                    "rows": found.to_json()})  # fmt: skip
+        print_json(
+            {"seconds": round(seconds, 1), "report": str(paths["html"]), "rows": found.to_json()}
+        )
         return
     comparison(found)
     say(f"report: {paths['html']}  ({seconds:.0f} s)")

@@ -40,9 +40,10 @@ def run_with_server(project: Project, watcher: Watcher, *, keep: bool) -> bool:
     watcher.begin("starting Label Studio (the first time takes a minute)")
     command = executable()
     server = start(
-        project.root / "label-studio", command,
+        project.root / "label-studio",
+        command,
         template=command.parent.parent.parent / ".build" / "label-studio",
-    )  # fmt: skip
+    )
     os.environ["LABEL_STUDIO_URL"] = server.url
     os.environ["LABEL_STUDIO_API_KEY"] = personal_token(server)
     kept = False

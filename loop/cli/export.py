@@ -13,8 +13,14 @@ from loop.export import FORMATS
 @click.command()
 @project_option
 @json_option
-@click.option("--format", "form", default="csv", show_default=True,
-              type=click.Choice(list(FORMATS)), help="See above.")  # fmt: skip
+@click.option(
+    "--format",
+    "form",
+    default="csv",
+    show_default=True,
+    type=click.Choice(list(FORMATS)),
+    help="See above.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Default: labels.csv and the like.")
 @click.option("--picks", is_flag=True, help="Also the picks that nobody has labelled yet.")
 def export(folder: Path, as_json: bool, form: str, out: Path | None, picks: bool) -> None:

@@ -67,10 +67,17 @@ def labels(
 
 def _overview(said: Said) -> None:
     lines = [
-        (p.name, p.pace.labels, p.skips, p.shared, percent(p.agreed), _seconds(p.pace),
-         _per_hour(p.pace))
+        (
+            p.name,
+            p.pace.labels,
+            p.skips,
+            p.shared,
+            percent(p.agreed),
+            _seconds(p.pace),
+            _per_hour(p.pace),
+        )
         for p in said.people
-    ]  # fmt: skip
+    ]
     table(("annotator", "labels", "skips", "shared", "agreed %", "s/label", "per hour"), lines)
     say(f"{said.images} images have a label, {said.several} of them from several people")
     if said.alpha is not None:
@@ -109,8 +116,10 @@ def _more(count: int, advice: str) -> None:
 
 
 def _times(said: Said) -> None:
-    lines = [("all", label, one.labels, one.timed, _seconds(one), _per_hour(one))
-             for label, one in said.by_class.items()]  # fmt: skip
+    lines = [
+        ("all", label, one.labels, one.timed, _seconds(one), _per_hour(one))
+        for label, one in said.by_class.items()
+    ]
     for person in said.people if len(said.people) > 1 else ():
         lines += [
             (person.name, label, one.labels, one.timed, _seconds(one), _per_hour(one))

@@ -26,14 +26,19 @@ def scorers(name: str | None, as_json: bool) -> None:
         cls = registry.load(one)
         found.append(
             {
-                "name": one, "needs": sorted(cls.needs), "uses": sorted(cls.uses),
-                "nested": cls.nested, "cost": cls.cost, "source": cls.source,
+                "name": one,
+                "needs": sorted(cls.needs),
+                "uses": sorted(cls.uses),
+                "nested": cls.nested,
+                "cost": cls.cost,
+                "source": cls.source,
                 "about": (cls.__doc__ or "").strip().split("\n\n")[0],
                 "parameters": {
-                    field.name: field.default for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+                    field.name: field.default
+                    for field in dataclasses.fields(cls)  # type: ignore[arg-type]
                 },
             }
-        )  # fmt: skip
+        )
     if as_json:
         print_json(found)
     elif name:

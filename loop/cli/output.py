@@ -18,15 +18,22 @@ PATIENCE = 2.0
 """Seconds before a progress bar appears."""
 
 project_option = click.option(
-    "--project", "-p", "folder", type=click.Path(path_type=Path), default=Path(),
+    "--project",
+    "-p",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path(),
     help="Project folder (default: this folder or the nearest one above it).",
-)  # fmt: skip
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 
 engine_option = click.option(
-    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
     help="ray: on the cluster that RAY_ADDRESS names.",
-)  # fmt: skip
+)
 
 
 def project_at(folder: Path) -> Project:
@@ -77,10 +84,13 @@ def bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
 
     console = Console(stderr=True, highlight=False)
     columns = (
-        TextColumn("  {task.description}", markup=False), BarColumn(bar_width=20),
+        TextColumn("  {task.description}", markup=False),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
-        TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(compact=True),
-    )  # fmt: skip
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(compact=True),
+    )
     drawn = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     began = time.monotonic()
     task: Any = None

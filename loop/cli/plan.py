@@ -24,8 +24,7 @@ VERDICTS = {
 
 
 @click.command()
-@click.argument("simulations", nargs=-1, metavar="[SIMULATION]...",
-                type=click.Path(path_type=Path))  # fmt: skip
+@click.argument("simulations", nargs=-1, metavar="[SIMULATION]...", type=click.Path(path_type=Path))
 @project_option
 @json_option
 @click.option("--target", type=float, help="Test accuracy to reach, e.g. 0.9.")
@@ -35,15 +34,29 @@ VERDICTS = {
 @click.option("--per-label", type=float, help="Price per annotation (default: [costs]).")
 @click.option("--seconds-per-label", type=float, help="Default: as measured so far.")
 @click.option("--labels-per-day", type=float, help="Default: as measured so far.")
-@click.option("--rounds", type=click.IntRange(1, 20), default=3, show_default=True,
-              help="At most so many rounds to the target.")  # fmt: skip
-@click.option("--stop-below", type=float, default=0.5, show_default=True,
-              help="Stop when 100 labels gain less than so many points.")  # fmt: skip
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 20),
+    default=3,
+    show_default=True,
+    help="At most so many rounds to the target.",
+)
+@click.option(
+    "--stop-below",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="Stop when 100 labels gain less than so many points.",
+)
 @click.option("--backtest", is_flag=True, help="How well would forecasts of SIMULATION have held?")
 def plan(
-    simulations: tuple[Path, ...], folder: Path, as_json: bool, backtest: bool, stop_below: float,
+    simulations: tuple[Path, ...],
+    folder: Path,
+    as_json: bool,
+    backtest: bool,
+    stop_below: float,
     **wishes: float | int | None,
-) -> None:  # fmt: skip
+) -> None:
     """Labels, hours, money and date to reach a target, with intervals.
 
     From the project's own curve from round 2 on; before that, name SIMULATION: a folder that
@@ -85,21 +98,29 @@ def _print(found: Outlook, currency: str, stop_below: float) -> None:
     if found.gain_per_100 is not None:
         middle, low, high = (100 * g for g in found.gain_per_100)
         said = {
-            "stop": f"stop, surely under {stop_below:g}", "go on": "go on",
+            "stop": f"stop, surely under {stop_below:g}",
+            "go on": "go on",
             "unclear": f"likely under {stop_below:g}, not surely",
-        }[found.advice or ""]  # fmt: skip
+        }[found.advice or ""]
         _say(f"the next 100 labels: {middle:+.1f} points (90 %: {low:+.1f} to {high:+.1f}): {said}")
     if found.budget is not None:
         n, value, low, high = found.budget
-        _say(f"the budget buys {n} labels: {percent(value)} % (90 %: {percent(low)} to "
-             f"{percent(high)})")  # fmt: skip
+        _say(
+            f"the budget buys {n} labels: {percent(value)} % (90 %: {percent(low)} to "
+            f"{percent(high)})"
+        )
     for n, value, low, high in found.buys:
         _say(f"with {n} labels: {percent(value)} % (90 %: {percent(low)} to {percent(high)})")
     if found.what_if:
         say("labels to the target, in simulation:")
-        table(("set", "method", "labels", "90 %"),
-              [(w.set, w.method, _number(w.labels.middle), _range(w.labels, "90%"))
-               for w in found.what_if], left=2)  # fmt: skip
+        table(
+            ("set", "method", "labels", "90 %"),
+            [
+                (w.set, w.method, _number(w.labels.middle), _range(w.labels, "90%"))
+                for w in found.what_if
+            ],
+            left=2,
+        )
     for note in found.notes:
         _say(f"note: {note}")
 
@@ -119,12 +140,16 @@ def _target(found: Plan, currency: str) -> None:
         rows = [("labels", found.labels), ("hours", found.hours), (currency, found.money)]
         lines = [
             (name, _number(s.middle), *[_range(s, level) for level in s.intervals])
-            for name, s in rows if s is not None
-        ]  # fmt: skip
+            for name, s in rows
+            if s is not None
+        ]
         if found.dates is not None:
             (middle,) = found.dates["median"]
-            ranges = [" to ".join(d or "never" for d in days)
-                      for level, days in found.dates.items() if level != "median"]  # fmt: skip
+            ranges = [
+                " to ".join(d or "never" for d in days)
+                for level, days in found.dates.items()
+                if level != "median"
+            ]
             lines.append(("date", middle or "never", *ranges))
         table(("further", "median", *[f"{v} interval" for v in found.labels.intervals]), lines)
 
@@ -145,9 +170,13 @@ def _backtest(folders: list[Path], as_json: bool) -> None:
 
     late, early, outcomes = measure(folders)
     if as_json:
-        print_json({"from_10_per_class": [asdict(x) for x in late],
-                    "below_10_per_class": [asdict(x) for x in early],
-                    "outcomes": [asdict(o) for o in outcomes]})  # fmt: skip
+        print_json(
+            {
+                "from_10_per_class": [asdict(x) for x in late],
+                "below_10_per_class": [asdict(x) for x in early],
+                "outcomes": [asdict(o) for o in outcomes],
+            }
+        )
         return
     for words, lines in (("from 10 labels per class on", late), ("below", early)):
         if lines:
@@ -161,9 +190,16 @@ def _backtest(folders: list[Path], as_json: bool) -> None:
 
 def _lines(lines: list[Line]) -> None:
     rows = [
-        (x.set, f"{x.ahead}x", x.n, f"{100 * x.error:.2f}", f"{100 * x.last_slope:.2f}",
-         f"{100 * x.power_law:.2f}", *[f"{100 * v:.0f} %" for v in x.inside.values()])
+        (
+            x.set,
+            f"{x.ahead}x",
+            x.n,
+            f"{100 * x.error:.2f}",
+            f"{100 * x.last_slope:.2f}",
+            f"{100 * x.power_law:.2f}",
+            *[f"{100 * v:.0f} %" for v in x.inside.values()],
+        )
         for x in lines
-    ]  # fmt: skip
+    ]
     levels = [f"in {v}" for v in lines[0].inside]
     table(("set", "ahead", "n", "plan", "slope", "power", *levels), rows)

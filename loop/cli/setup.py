@@ -29,21 +29,45 @@ from loop.cli.output import (
 @click.option("--labelled", is_flag=True, help="Folder names are the true labels (for rehearsal).")
 @click.option("--encoder", default="pixels", show_default=True, help="See 'coreloop encoders'.")
 @click.option("--scorer", default="auto", show_default=True, help="See 'coreloop scorers'.")
-@click.option("--labeler", type=click.Choice(["label-studio", "csv", "oracle"]), default="csv",
-              show_default=True, help="Who answers.")  # fmt: skip
+@click.option(
+    "--labeler",
+    type=click.Choice(["label-studio", "csv", "oracle"]),
+    default="csv",
+    show_default=True,
+    help="Who answers.",
+)
 @click.option("--url", default="", help="Label Studio address (or LABEL_STUDIO_URL).")
 @click.option("--budgets", default="50,50,100", show_default=True, help="Labels per round.")
-@click.option("--test", "test_size", default=200, show_default=True,
-              help="Random test images, a fifth of all at most.")  # fmt: skip
-@click.option("--test-images", default="", type=click.Path(),
-              help="Test on this folder instead; its sub-folders are the classes.")  # fmt: skip
+@click.option(
+    "--test",
+    "test_size",
+    default=200,
+    show_default=True,
+    help="Random test images, a fifth of all at most.",
+)
+@click.option(
+    "--test-images",
+    default="",
+    type=click.Path(),
+    help="Test on this folder instead; its sub-folders are the classes.",
+)
 @click.option("--seed", default=0, show_default=True, help="Everything random derives from it.")
 @json_option
 def init(
-    folder: Path, images: str, classes: str, labelled: bool, encoder: str, scorer: str,
-    labeler: str, url: str, budgets: str, test_size: int, test_images: str, seed: int,
+    folder: Path,
+    images: str,
+    classes: str,
+    labelled: bool,
+    encoder: str,
+    scorer: str,
+    labeler: str,
+    url: str,
+    budgets: str,
+    test_size: int,
+    test_images: str,
+    seed: int,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Make a project in FOLDER from images that exist; scans them at once.
 
     \b
@@ -62,15 +86,22 @@ def init(
     tests = Path(test_images).expanduser().resolve() if test_images else None
     names = [name.strip() for name in classes.split(",") if name.strip()]
     values: dict[str, Any] = {
-        "project": {"name": folder.resolve().name, "classes": names or found_classes(path),
-                    "seed": seed},
-        "pool": {"source": "parquet" if path.suffix == ".parquet" else "folder",
-                 "path": str(path), "labelled": labelled, "test": test_size,
-                 "test_path": str(tests or "")},
+        "project": {
+            "name": folder.resolve().name,
+            "classes": names or found_classes(path),
+            "seed": seed,
+        },
+        "pool": {
+            "source": "parquet" if path.suffix == ".parquet" else "folder",
+            "path": str(path),
+            "labelled": labelled,
+            "test": test_size,
+            "test_path": str(tests or ""),
+        },
         "encoder": encoder,
         "selection": {"scorer": scorer, "budgets": whole_numbers(budgets, "--budgets")},
         "labeler": {"kind": labeler, "url": url},
-    }  # fmt: skip
+    }
     config = settings.check(values, "init")
     check_names(config, folder)
     for what in filter(None, (path, tests)):
@@ -166,11 +197,15 @@ def status(folder: Path, as_json: bool) -> None:
         say(f"  {name}: {value}")
     rows = [
         (
-            "test" if line.number == 0 else line.number, line.state, line.scorer,
-            f"{line.labelled}/{line.budget}", line.skipped, percent(line.accuracy),
+            "test" if line.number == 0 else line.number,
+            line.state,
+            line.scorer,
+            f"{line.labelled}/{line.budget}",
+            line.skipped,
+            percent(line.accuracy),
         )
         for line in found.rounds
-    ]  # fmt: skip
+    ]
     if rows:
         table(("round", "state", "scorer", "labelled", "skipped", "accuracy %"), rows)
     for trouble in found.troubles:
@@ -183,8 +218,11 @@ def status(folder: Path, as_json: bool) -> None:
 @click.command()
 @project_option
 @json_option
-@click.option("--deep", is_flag=True, help="Compare every array with its digest, and the records "
-              "with each other.")  # fmt: skip
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Compare every array with its digest, and the records with each other.",
+)
 @click.option("--repair", is_flag=True, help="First compute again what can be; implies --deep.")
 def doctor(folder: Path, as_json: bool, deep: bool, repair: bool) -> None:
     """Check device, weights, server, token and records, and say what to do.

@@ -26,10 +26,16 @@ seeds and orders that know nothing (docs/auto.md); the draws overlap."""
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path), required=False)
-@click.option("--project", "-p", "folder", type=click.Path(path_type=Path), help="Project folder; "
-              "default with SOURCE: ./coreloop-simulate-NAME, made when missing.")  # fmt: skip
-@click.option("--encoder", help="See 'coreloop encoders'; default with SOURCE: pixels, else the "
-              "project's.")  # fmt: skip
+@click.option(
+    "--project",
+    "-p",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Project folder; default with SOURCE: ./coreloop-simulate-NAME, made when missing.",
+)
+@click.option(
+    "--encoder", help="See 'coreloop encoders'; default with SOURCE: pixels, else the project's."
+)
 @click.option("--methods", default="all", show_default=True, help="Scorers, comma-separated.")
 @click.option("--per-class", "per_class", default="", help="Labels per class, e.g. 1,2,5,10.")
 @click.option("--budgets", default="", help="Labels in all, e.g. 20,50,100.")
@@ -39,15 +45,29 @@ seeds and orders that know nothing (docs/auto.md); the draws overlap."""
 @click.option("--trainer", default="linear", show_default=True, help="linear, resnet18, ...")
 @click.option("--labels", default="", help="Parquet column with annotators' labels to train on.")
 @click.option("--share", default=0.8, show_default=True, help="Share of the pool each seed draws.")
-@click.option("--jobs", type=click.IntRange(0), default=0,
-              help="Worker processes; default: one per core, for networks per GPU.")  # fmt: skip
+@click.option(
+    "--jobs",
+    type=click.IntRange(0),
+    default=0,
+    help="Worker processes; default: one per core, for networks per GPU.",
+)
 @engine_option
 @json_option
 def simulate(
-    source: Path | None, folder: Path | None, encoder: str | None, methods: str, per_class: str,
-    budgets: str, seeds: int, trainer: str, labels: str, share: float, jobs: int, engine: str,
+    source: Path | None,
+    folder: Path | None,
+    encoder: str | None,
+    methods: str,
+    per_class: str,
+    budgets: str,
+    seeds: int,
+    trainer: str,
+    labels: str,
+    share: float,
+    jobs: int,
+    engine: str,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Compare selection methods on images whose labels are known.
 
     SOURCE is a folder with one sub-folder per class, or a parquet file with image and label

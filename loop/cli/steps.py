@@ -27,8 +27,11 @@ def _answer(as_json: bool, facts: Any, text: str) -> None:
 @click.command()
 @project_option
 @json_option
-@click.option("--workers", type=click.IntRange(min=0), help="Processes that decode and hash; "
-              "default: one per core.")  # fmt: skip
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Processes that decode and hash; default: one per core.",
+)
 def scan(folder: Path, as_json: bool, workers: int | None) -> None:
     """Look for new images; the test split stays as it is. Goes on where it was killed.
 
@@ -242,8 +245,11 @@ def report(folder: Path, as_json: bool) -> None:
 @click.command()
 @project_option
 @json_option
-@click.option("--budget", type=click.IntRange(min=1), help="One more round of this size, "
-              "once the planned ones are over.")  # fmt: skip
+@click.option(
+    "--budget",
+    type=click.IntRange(min=1),
+    help="One more round of this size, once the planned ones are over.",
+)
 @engine_option
 def run(folder: Path, as_json: bool, budget: int | None, engine: str) -> None:
     """Advance until people are needed; repeating it continues.

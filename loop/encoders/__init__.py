@@ -155,9 +155,10 @@ def encode(
     edges = list(shards(len(uris)))
     parts = [folder / f"{start:09d}.npy" for start, _ in edges]
     missing = [
-        i for i, part in enumerate(parts)
+        i
+        for i, part in enumerate(parts)
         if not _whole(part, (edges[i][1] - edges[i][0], encoder.dim))
-    ]  # fmt: skip
+    ]
     kept = len(uris) - sum(edges[i][1] - edges[i][0] for i in missing)
     if kept:
         on_progress(kept)

@@ -79,9 +79,7 @@ class TorchEncoder(Encoder):
 
         kind = device.split(":")[0]
         model = self.model.to(device=device, memory_format=torch.channels_last).eval()
-        with torch.inference_mode(), torch.autocast(
-            kind, torch.bfloat16, enabled=kind == "cuda"
-        ):  # fmt: skip
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
             x = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float().div_(255)
             mean = torch.tensor(self.mean, device=device).view(1, 3, 1, 1)
             std = torch.tensor(self.std, device=device).view(1, 3, 1, 1)

@@ -65,8 +65,9 @@ class ClipEncoder(TorchEncoder):
             )
         prompts = [
             t.format(name.replace("_", " ").replace("-", " "))
-            for name in class_names for t in templates
-        ]  # fmt: skip
+            for name in class_names
+            for t in templates
+        ]
         whole = self.whole.to("cpu").eval()
         with torch.inference_mode():
             text = whole.encode_text(self.tokenizer(prompts), normalize=True).double().numpy()
@@ -101,9 +102,11 @@ def make(options: str) -> ClipEncoder:
             raise FileNotFoundError(weights)
         whole = open_clip.create_model(name, pretrained=weights if weights in tags else str(place))
     except Exception as error:  # hub, file and shape errors of many kinds; all mean "no weights"
-        where = weights if weights not in tags else (
-            f"a file, e.g. open_clip:{name}:/path/to/open_clip_model.safetensors"
-        )  # fmt: skip
+        where = (
+            weights
+            if weights not in tags
+            else (f"a file, e.g. open_clip:{name}:/path/to/open_clip_model.safetensors")
+        )
         raise ConfigError(
             f"no usable weights {weights!r}{nearest(weights, tags)} for open_clip:{name} "
             f"({type(error).__name__}: {str(error)[:200]}); put them at {where}"

@@ -21,7 +21,7 @@ FOLDERS = {
     "folders": "split/label/image, torchvision's ImageFolder",
     "huggingface": "parquet per split, images inside; datasets.load_dataset(FOLDER)",
     "fiftyone": "per split a FiftyOneImageClassificationDataset",
-}  # fmt: skip
+}
 FORMATS = {**TABLES, **FOLDERS}
 
 

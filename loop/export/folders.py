@@ -77,10 +77,14 @@ def _hugging_face(
                 for row in mine[start : start + ROW_GROUP]:
                     data = read(row.uri)
                     lines.append(
-                        {"image": {"bytes": data, "path": _name(row, data)},
-                         "label": classes.index(str(row.label)),
-                         "key": row.key, "uri": row.uri, "round": row.round}
-                    )  # fmt: skip
+                        {
+                            "image": {"bytes": data, "path": _name(row, data)},
+                            "label": classes.index(str(row.label)),
+                            "key": row.key,
+                            "uri": row.uri,
+                            "round": row.round,
+                        }
+                    )
                 file.write_table(pa.Table.from_pylist(lines, schema=schema))
 
 

@@ -58,12 +58,24 @@ def _parquet(rows: Sequence[Exported], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet
 
-    vote = pa.struct([("annotator", pa.string()), ("label", pa.string()),
-                      ("seconds", pa.float64()), ("at", pa.string())])  # fmt: skip
+    vote = pa.struct(
+        [
+            ("annotator", pa.string()),
+            ("label", pa.string()),
+            ("seconds", pa.float64()),
+            ("at", pa.string()),
+        ]
+    )
     schema = pa.schema(
-        [("key", pa.string()), ("uri", pa.string()), ("split", pa.string()),
-         ("round", pa.int64()), ("rank", pa.int64()), ("label", pa.string()),
-         ("votes", pa.list_(vote))]
-    )  # fmt: skip
+        [
+            ("key", pa.string()),
+            ("uri", pa.string()),
+            ("split", pa.string()),
+            ("round", pa.int64()),
+            ("rank", pa.int64()),
+            ("label", pa.string()),
+            ("votes", pa.list_(vote)),
+        ]
+    )
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
     pyarrow.parquet.write_table(table, path)

@@ -77,9 +77,15 @@ def _outcomes(run: Run, rounds: str, rows: np.ndarray, ahead: Sequence[int]) -> 
             low, high = np.quantile(said, [0.5 - level / 2, 0.5 + level / 2])
             inside[f"{level:.0%}"] = bool(low <= truth <= high)
         yield Outcome(
-            run.set, k, rounds, float(n[-1] / run.classes), float(np.median(said)) - truth,
-            last_slope(n, y, k * n[-1]) - truth, power_law(n, y, k * n[-1]) - truth, inside,
-        )  # fmt: skip
+            run.set,
+            k,
+            rounds,
+            float(n[-1] / run.classes),
+            float(np.median(said)) - truth,
+            last_slope(n, y, k * n[-1]) - truth,
+            power_law(n, y, k * n[-1]) - truth,
+            inside,
+        )
 
 
 def last_slope(n: Floats, y: Floats, labels: float) -> float:
@@ -130,7 +136,15 @@ def summary(outcomes: Sequence[Outcome]) -> list[Line]:
             inside = {v: float(np.mean([o.inside[v] for o in mine])) for v in mine[0].inside}
             bias = float(np.mean([o.error for o in mine]))
             lines.append(
-                Line(name, ahead, len(mine), float(errors[0]), bias, float(errors[1]),
-                     float(errors[2]), inside)
-            )  # fmt: skip
+                Line(
+                    name,
+                    ahead,
+                    len(mine),
+                    float(errors[0]),
+                    bias,
+                    float(errors[1]),
+                    float(errors[2]),
+                    inside,
+                )
+            )
     return lines

@@ -133,9 +133,14 @@ class Plan:
 
 
 def plan(
-    target: float, now: float | None, have: int, more: Floats, limit: Floats, price: Price,
+    target: float,
+    now: float | None,
+    have: int,
+    more: Floats,
+    limit: Floats,
+    price: Price,
     today: date,
-) -> Plan:  # fmt: skip
+) -> Plan:
     """What ``target`` takes, from (B,) draws of further labels and of the accuracy's limit."""
     reachable = float(np.isfinite(more).mean())
     never = float((np.isinf(more) & (limit < target)).mean())
@@ -144,9 +149,17 @@ def plan(
         verdict = "reached"
     labels = Spread.of(more)
     return Plan(
-        target, now, have, verdict, reachable, never, labels, labels.times(price.hours),
-        labels.times(price.money), labels.dates(price.per_day, today),
-    )  # fmt: skip
+        target,
+        now,
+        have,
+        verdict,
+        reachable,
+        never,
+        labels,
+        labels.times(price.hours),
+        labels.times(price.money),
+        labels.dates(price.per_day, today),
+    )
 
 
 def further(curve: Curve, found: Forecast, target: float) -> Floats:
@@ -161,9 +174,7 @@ def further(curve: Curve, found: Forecast, target: float) -> Floats:
     return np.ceil(np.maximum(found.labels_for(target) - curve.have, 0))
 
 
-def needed(
-    curve: Curve, found: Forecast, target: float, rng: np.random.Generator
-) -> Floats:  # fmt: skip
+def needed(curve: Curve, found: Forecast, target: float, rng: np.random.Generator) -> Floats:
     """(B,) labels in all, for a simulated curve, which may reach the target where it was measured.
 
     There a draw is one seed's curve, moved by the luck of one run: without that a method that
@@ -178,8 +189,9 @@ def needed(
     for i, row in enumerate(rows):
         if row[-1] >= target:
             k = max(1, int(np.argmax(row >= target)))
-            crossed[i] = np.exp(np.interp(target, row[k - 1 : k + 1],
-                                          np.log(curve.labels[k - 1 : k + 1])))  # fmt: skip
+            crossed[i] = np.exp(
+                np.interp(target, row[k - 1 : k + 1], np.log(curve.labels[k - 1 : k + 1]))
+            )
     if np.isfinite(crossed).mean() > 0.5:
         return np.ceil(np.round(crossed, 6))
     return np.ceil(found.labels_for(target))

@@ -43,9 +43,12 @@ def _against_control(found: Control) -> str:
             f"control are right about the same of the {found.test_images} test images."
         )
     verdict = (
-        "Yes" if found.low > 0 else "No, it was worse" if found.high < 0
+        "Yes"
+        if found.low > 0
+        else "No, it was worse"
+        if found.high < 0
         else "Not shown: the interval contains zero"
-    )  # fmt: skip
+    )
     return (
         f"{verdict}. The first {found.labels} picks against the {found.labels} random ones of the "
         f"control: {100 * found.mean:+.1f} points, 95 % interval {100 * found.low:+.1f} to "
@@ -61,8 +64,10 @@ def _against_random(d: Difference) -> str:
             "ruled out."
         )
     verdict = {
-        "better": "Yes", "worse": "No, it is worse", "": "Not shown: the interval contains zero",
-    }[d.verdict]  # fmt: skip
+        "better": "Yes",
+        "worse": "No, it is worse",
+        "": "Not shown: the interval contains zero",
+    }[d.verdict]
     text = f"{verdict}, at {d.labels} labels ({_span(d)}; {d.n} paired seeds)."
     if d.saved is not None and d.saved > 0 and d.verdict == "better":
         text += f" Random needs about {d.saved:.0f} more labels for the same accuracy."
@@ -88,8 +93,9 @@ def _span(d: Difference) -> str:
 def _earlier(own: list[Difference]) -> str:
     said = [
         f" At {d.labels} labels it was {d.verdict} by {abs(100 * d.mean):.1f} points."
-        for d in own[:-1] if d.verdict
-    ]  # fmt: skip
+        for d in own[:-1]
+        if d.verdict
+    ]
     return "".join(said)
 
 

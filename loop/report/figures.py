@@ -10,10 +10,15 @@ from typing import Any
 from loop.report.facts import Curve, Facts
 
 COLOURS = {
-    "live": "#0b7a75", "label-free": "#2f6fde", "label-free first": "#2f6fde",
-    "active": "#b4530a", "all labels": "#8a4fbf", "random": "#6b7280", "coreset": "#0b7a75",
+    "live": "#0b7a75",
+    "label-free": "#2f6fde",
+    "label-free first": "#2f6fde",
+    "active": "#b4530a",
+    "all labels": "#8a4fbf",
+    "random": "#6b7280",
+    "coreset": "#0b7a75",
     "control": "#9d174d",
-}  # fmt: skip
+}
 STYLES = ("-", "--", "-.", ":")
 
 
@@ -35,12 +40,17 @@ def learning_curve(curves: Sequence[Curve]) -> str:
         if curve.mode == "hindsight":
             name += " (hindsight)"
         width = 2.4 if curve.kind == "live" else 1.5
-        axes.plot(x, y, style, color=COLOURS.get(place, "#444"), lw=width, marker="o", ms=4,
-                  label=name)  # fmt: skip
+        axes.plot(
+            x, y, style, color=COLOURS.get(place, "#444"), lw=width, marker="o", ms=4, label=name
+        )
         axes.fill_between(
-            x, [100 * p.low for p in curve.points], [100 * p.high for p in curve.points],
-            color=COLOURS.get(place, "#444"), alpha=0.12, lw=0,
-        )  # fmt: skip
+            x,
+            [100 * p.low for p in curve.points],
+            [100 * p.high for p in curve.points],
+            color=COLOURS.get(place, "#444"),
+            alpha=0.12,
+            lw=0,
+        )
     axes.set_xlabel("labels")
     axes.set_ylabel("test accuracy, %")
     if len(ticks) <= 8:
@@ -67,8 +77,15 @@ def confusion(facts: Facts) -> str:
         for i, row in enumerate(table):
             for j, count in enumerate(row):
                 if count:
-                    axes.text(j, i, f"{count:.0f}", ha="center", va="center", fontsize=7,
-                              color="white" if share[i, j] > 0.6 else "#222")  # fmt: skip
+                    axes.text(
+                        j,
+                        i,
+                        f"{count:.0f}",
+                        ha="center",
+                        va="center",
+                        fontsize=7,
+                        color="white" if share[i, j] > 0.6 else "#222",
+                    )
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.grid(False)
@@ -81,9 +98,14 @@ def calibration(facts: Facts) -> str:
     figure, axes = _figure(3.6, 3.2)
     bins = facts.metrics["calibration"]
     axes.plot([0, 100], [0, 100], color="#999", lw=1, ls="--")
-    axes.scatter([100 * b[0] for b in bins], [100 * b[1] for b in bins],
-                 s=[12 + 160 * b[2] / facts.metrics["n"] for b in bins],
-                 color=COLOURS["live"], alpha=0.8, lw=0)  # fmt: skip
+    axes.scatter(
+        [100 * b[0] for b in bins],
+        [100 * b[1] for b in bins],
+        s=[12 + 160 * b[2] / facts.metrics["n"] for b in bins],
+        color=COLOURS["live"],
+        alpha=0.8,
+        lw=0,
+    )
     axes.set_xlabel("confidence, %")
     axes.set_ylabel("correct, %")
     return _svg(figure)

@@ -89,13 +89,15 @@ class Auto(Scorer):
         asked = inputs.probabilities is not None and not images
         if asked and known >= max(1.0, self.trust * classes):
             return Choice(
-                "uherding", UNSURE,
+                "uherding",
+                UNSURE,
                 f"{known} labels are there: dense neighbourhoods of which their model is unsure",
-            )  # fmt: skip
+            )
         if each > (self.network if images else self.many):
             why = "a network gains most from variety" if images else "order gains little"
             return Choice("random", {}, f"{each:.1f} labels per class: {why}")
         return Choice(
-            "kmedoids", COVERAGE,
+            "kmedoids",
+            COVERAGE,
             f"{each:.1f} labels per class: each must stand for a dense neighbourhood",
-        )  # fmt: skip
+        )

@@ -85,9 +85,14 @@ class Elfs(Scorer):
         x = unit(np.array(inputs.embeddings, dtype=np.float32))
         near, _ = neighbours(x, min(self.neighbours, inputs.n - 1), engine=inputs.engine)
         labels, _ = temi.cluster(
-            x, near, inputs.n_classes, inputs.rng, count=self.heads, epochs=self.epochs,
+            x,
+            near,
+            inputs.n_classes,
+            inputs.rng,
+            count=self.heads,
+            epochs=self.epochs,
             device=resolve(inputs.device),
-        )  # fmt: skip
+        )
         return x, labels, hard(inputs.fit(labels), self.key)
 
     def explain(self, inputs: Inputs) -> dict[str, Any]:

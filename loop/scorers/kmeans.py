@@ -62,9 +62,14 @@ def cluster(
     seed = int(rng.integers(2**31))
     if len(x) > MANY_ROWS:
         model = MiniBatchKMeans(
-            k, batch_size=max(4096, 2 * k), max_iter=min(iterations, EPOCHS), n_init=1,
-            random_state=seed, init_size=max(3 * k, 3 * 4096), reassignment_ratio=0.0,
-        )  # fmt: skip
+            k,
+            batch_size=max(4096, 2 * k),
+            max_iter=min(iterations, EPOCHS),
+            n_init=1,
+            random_state=seed,
+            init_size=max(3 * k, 3 * 4096),
+            reassignment_ratio=0.0,
+        )
     else:
         model = Lloyd(k, max_iter=iterations, n_init=1, random_state=seed)
     import warnings

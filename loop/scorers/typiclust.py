@@ -55,9 +55,14 @@ class TypiClust(Scorer):
         k = min(int(inputs.covered.sum()) + budget, self.most_clusters, inputs.n)
         groups = cluster(x, k, inputs.rng)[1]
         order = visit(
-            x, groups, inputs.available, inputs.covered, budget,
-            least_members=self.least_members, most_neighbours=self.neighbours,
-        )  # fmt: skip
+            x,
+            groups,
+            inputs.available,
+            inputs.covered,
+            budget,
+            least_members=self.least_members,
+            most_neighbours=self.neighbours,
+        )
         return rank_scores(order, inputs.n)
 
 

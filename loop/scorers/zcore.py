@@ -131,8 +131,9 @@ class ZCore(Scorer):
         parts = np.split(x, np.cumsum(widths)[:-1], axis=1)
         return np.concatenate(
             [p / max(float(np.sqrt(np.mean(p.astype(np.float64) ** 2))), 1e-30) for p in parts],
-            axis=1, dtype=np.float32,
-        )  # fmt: skip
+            axis=1,
+            dtype=np.float32,
+        )
 
 
 def varying_dims(x: NDArray[np.float32]) -> Ints:
@@ -266,9 +267,19 @@ def _piece(
         starts = np.linspace(low, high, BLOCKS + 1).astype(np.int64)
         sums = np.zeros((BLOCKS, n))
         zcore_kernel.run(
-            columns, order, values, dims, points, starts, k, exponent,
-            floats, doubles, sums, winners,
-        )  # fmt: skip
+            columns,
+            order,
+            values,
+            dims,
+            points,
+            starts,
+            k,
+            exponent,
+            floats,
+            doubles,
+            sums,
+            winners,
+        )
         total[order] += sums.sum(axis=0)
     return total, winners
 

@@ -64,9 +64,10 @@ def backup(
         _own_database(draft)
         digests[settings.FILE] = file_digest(draft / settings.FILE)
         listed = {
-            "name": project.config.project.name, "made_at": datetime.now(UTC).isoformat(),
+            "name": project.config.project.name,
+            "made_at": datetime.now(UTC).isoformat(),
             "files": digests,
-        }  # fmt: skip
+        }
         (draft / LIST).write_text(json.dumps(listed, indent=1), encoding="utf-8")
         size = sum(path.stat().st_size for path in draft.rglob("*") if path.is_file())
     return Copied(target.resolve(), len(digests), size)

@@ -22,9 +22,11 @@ def begin_round(project: Project, budget: int | None = None) -> int | None:
     with writing(project) as records, records.write("begin") as session:
         pool = queries.the_pool(session)
         last = queries.newest_round(session, pool.id)
-        if last is None or (last.number and last.state != "compared") or (
-            not last.number and last.state != "labeled"
-        ):  # fmt: skip
+        if (
+            last is None
+            or (last.number and last.state != "compared")
+            or (not last.number and last.state != "labeled")
+        ):
             where = f"{last.name} is {last.state!r}" if last else "there is no test split"
             raise NotReady(f"{where}; 'coreloop run' finishes it first")
         number = last.number + 1
@@ -42,10 +44,14 @@ def begin_round(project: Project, budget: int | None = None) -> int | None:
             )
         session.add(
             Round(
-                pool_id=pool.id, number=number, seed=project.config.project.seed + number,
-                budget=budget, config=project.config.public(), versions=versions(),
+                pool_id=pool.id,
+                number=number,
+                seed=project.config.project.seed + number,
+                budget=budget,
+                config=project.config.public(),
+                versions=versions(),
             )
-        )  # fmt: skip
+        )
         log(session, "plan", f"{budget} images to label", round=number)
         return number
 

@@ -86,10 +86,20 @@ def compare(
         ids = {b: rounds[n].id for n, b in _budgets(project, records).items()}
         ids = {b: i for b, i in ids.items() if not hindsight or b < len(labels)}
         total = len(methods) * len(ids) * config.compare.seeds
-        cells = simulate(
-            task_problem.task, labels, _open(methods) if hindsight else methods, sorted(ids),
-            range(config.compare.seeds), trainer, skip=done, rules=_rules(project),
-        ) if ids else iter(())  # fmt: skip
+        cells = (
+            simulate(
+                task_problem.task,
+                labels,
+                _open(methods) if hindsight else methods,
+                sorted(ids),
+                range(config.compare.seeds),
+                trainer,
+                skip=done,
+                rules=_rules(project),
+            )
+            if ids
+            else iter(())
+        )
         for count, cell in enumerate(cells, 1 + len(done)):
             run = _run(cell, ids[cell.budget], mode, labels)
             run.notes[SETTINGS] = settings
@@ -170,10 +180,12 @@ def _forget(session: Session, run: Run) -> None:
     """Makes room for a cell computed again with other settings."""
     session.execute(
         delete(Run).where(
-            Run.round_id == run.round_id, Run.arm == run.arm, Run.method == run.method,
+            Run.round_id == run.round_id,
+            Run.arm == run.arm,
+            Run.method == run.method,
             Run.seed == run.seed,
         )
-    )  # fmt: skip
+    )
 
 
 def _labels(
@@ -206,7 +218,13 @@ def _run(cell: Cell, round_id: int, mode: str, labels: np.ndarray) -> Run:
     known = np.full(len(labels), -1, np.int64)
     known[cell.picks] = labels[cell.picks]
     return Run(
-        round_id=round_id, arm=COMPARED, method=cell.method, seed=cell.seed, mode=mode,
-        labels=cell.budget, rows_digest=rows_digest(known), metrics=cell.metrics.to_json(),
+        round_id=round_id,
+        arm=COMPARED,
+        method=cell.method,
+        seed=cell.seed,
+        mode=mode,
+        labels=cell.budget,
+        rows_digest=rows_digest(known),
+        metrics=cell.metrics.to_json(),
         notes={**cell.notes, "seconds": round(cell.seconds, 3), "among": len(labels)},
-    )  # fmt: skip
+    )

@@ -22,10 +22,16 @@ def answer_open_tasks(
         known = queries.known_labels(session, pool.id)
         people = labeler(project, session)
     oracle = Oracle(
-        project.root, known, project.config.project.classes,
-        error_rate=ERROR_RATE, seed=project.config.project.seed,
-    )  # fmt: skip
-    answers = {key: (note.label or "", note.seconds or 1.0)
-               for key in known for note in (oracle.answer(key),)}  # fmt: skip
+        project.root,
+        known,
+        project.config.project.classes,
+        error_rate=ERROR_RATE,
+        seed=project.config.project.seed,
+    )
+    answers = {
+        key: (note.label or "", note.seconds or 1.0)
+        for key in known
+        for note in (oracle.answer(key),)
+    }
     number = int(people.project["id"])  # type: ignore[attr-defined]
     return annotate(server, number, answers, on_progress=on_progress)

@@ -81,8 +81,9 @@ def _database(project: Project) -> str:
         if dialect == "sqlite":
             said = session.execute(text("PRAGMA quick_check")).scalar()
             if said != "ok":
-                raise RuntimeError(f"{said}; make a new folder of your newest backup: "
-                                   "'coreloop restore'")  # fmt: skip
+                raise RuntimeError(
+                    f"{said}; make a new folder of your newest backup: 'coreloop restore'"
+                )
         return f"{dialect} opens"
 
 

@@ -62,15 +62,25 @@ def embed(
             on_progress(done, len(uris))
 
         encoders.encode(
-            encoder, source(project).read, uris, keys, draft,
-            device=project.config.training.device, where=where, on_progress=progress,
-        )  # fmt: skip
+            encoder,
+            source(project).read,
+            uris,
+            keys,
+            draft,
+            device=project.config.training.device,
+            where=where,
+            on_progress=progress,
+        )
         path = arrays.adopt_file(draft, project.arrays)
         with records.write("embed") as session:
             arrays.record(
-                session, path, pool_id=pool.id, kind="embeddings",
-                name=encoder.digest, of=pool.digest,
-            )  # fmt: skip
+                session,
+                path,
+                pool_id=pool.id,
+                kind="embeddings",
+                name=encoder.digest,
+                of=pool.digest,
+            )
             log(session, "embed", f"{len(uris)} images with {project.config.encoder}")
         encoders.forget(draft)
         shape = np.load(path, mmap_mode="r", allow_pickle=False).shape

@@ -38,18 +38,23 @@ def export(
             votes[note.key].append(Vote(note.annotator, note.label, note.seconds, at))
         rows = [
             Exported(
-                pick.key, pick.uri, "test" if pick.arm == "test" else "train", pick.round,
-                pick.rank, names[labels[pick.row]] if pick.row in labels else None,
+                pick.key,
+                pick.uri,
+                "test" if pick.arm == "test" else "train",
+                pick.round,
+                pick.rank,
+                names[labels[pick.row]] if pick.row in labels else None,
                 tuple(votes[pick.key]),
             )
             for pick in queries.picks(session, pool.id)
             if all_picks or pick.row in labels
-        ]  # fmt: skip
+        ]
     if not rows:
         raise NotReady(
-            "nothing was picked yet; next: coreloop run" if all_picks
+            "nothing was picked yet; next: coreloop run"
+            if all_picks
             else "no image has a label yet; 'coreloop export --picks' lists those picked"
-        )  # fmt: skip
+        )
     path = out or Path(default_name(form, all_picks=all_picks))
     return write(rows, form, path, source(project).read, names), len(rows)
 

@@ -19,9 +19,17 @@ from loop.errors import ConfigError, NotReady, nearest
 from loop.project import Project, lock_seconds
 
 PACKAGES = (
-    "coreloop", "numpy", "scipy", "scikit-learn", "torch", "torchvision", "timm",
-    "open_clip_torch", "label-studio-sdk", "SQLAlchemy",
-)  # fmt: skip
+    "coreloop",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "torch",
+    "torchvision",
+    "timm",
+    "open_clip_torch",
+    "label-studio-sdk",
+    "SQLAlchemy",
+)
 
 
 @contextmanager
@@ -134,9 +142,12 @@ def labeler(project: Project, session: Session) -> Labeler:
                 f"name{nearest(strange[0], classes)}"
             )
         return Oracle(
-            project.root, labels, classes,
-            error_rate=settings.error_rate, seed=config.project.seed,
-        )  # fmt: skip
+            project.root,
+            labels,
+            classes,
+            error_rate=settings.error_rate,
+            seed=config.project.seed,
+        )
     if settings.kind == "csv":
         from connectors.csv_sheet import CsvSheet
 

@@ -45,11 +45,16 @@ def contact_sheet(
             continue  # a picture that has gone is no reason to have no report
         shown.append(
             PickShown(
-                pick.key, pick.uri, pick.round, pick.arm, pick.rank,
+                pick.key,
+                pick.uri,
+                pick.round,
+                pick.arm,
+                pick.rank,
                 names[labels[pick.row]] if pick.row in labels else None,
-                names[said[pick.row]] if pick.row in said else None, small,
+                names[said[pick.row]] if pick.row in said else None,
+                small,
             )
-        )  # fmt: skip
+        )
     return shown
 
 

@@ -109,8 +109,15 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
             more = targets.needed(curve, found, wish.target, rng) * (scale or 1.0) - have
         limit = np.resize(found.limit, len(more))
         now = curve.now if own else None
-        made = targets.plan(wish.target, now, have, np.maximum(np.ceil(more), 0), limit, price,
-                            datetime.now(UTC).date())  # fmt: skip
+        made = targets.plan(
+            wish.target,
+            now,
+            have,
+            np.maximum(np.ceil(more), 0),
+            limit,
+            price,
+            datetime.now(UTC).date(),
+        )
         rounds = cheapest(np.maximum(more, 0), wish.rounds)
     budget, count = None, None
     if wish.budget_money is not None or wish.budget_hours is not None:
@@ -118,12 +125,18 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
         budget = (count, *_bought(curve, found, have + min(count, seen.left), scale, rng))
     per_100 = targets.gain(curve, found) if own else None
     return Outlook(
-        basis, [(int(n), float(a)) for n, a in zip(curve.labels, curve.accuracy.mean(axis=0))],
-        made, rounds,
-        targets.buys(found, _ahead(curve, seen), rng) if own else [], budget, per_100,
-        targets.advice(per_100, wish.stop_below) if per_100 else None, price,
-        _what_if(simulated, wish.target, rng), _notes(seen, curve, made, price, own, count),
-    )  # fmt: skip
+        basis,
+        [(int(n), float(a)) for n, a in zip(curve.labels, curve.accuracy.mean(axis=0))],
+        made,
+        rounds,
+        targets.buys(found, _ahead(curve, seen), rng) if own else [],
+        budget,
+        per_100,
+        targets.advice(per_100, wish.stop_below) if per_100 else None,
+        price,
+        _what_if(simulated, wish.target, rng),
+        _notes(seen, curve, made, price, own, count),
+    )
 
 
 def measure(folders: Sequence[Path]) -> tuple[list[Line], list[Line], list[Outcome]]:
@@ -178,13 +191,12 @@ def _price(project: Project, wish: Wish, answers: list[Answer]) -> Price:
     images = len({a.item_id for a in answers if a.label is not None})
     votes = len(answers) / images if images else float(project.config.labeler.overlap)
     return Price(
-        upcoming(_in_order(answers)) if wish.seconds_per_label is None
-        else wish.seconds_per_label,
+        upcoming(_in_order(answers)) if wish.seconds_per_label is None else wish.seconds_per_label,
         votes,
         costs.hourly_rate if wish.hourly_rate is None else wish.hourly_rate,
         costs.per_label if wish.per_label is None else wish.per_label,
         _per_day(answers, images) if wish.labels_per_day is None else wish.labels_per_day,
-    )  # fmt: skip
+    )
 
 
 def _in_order(answers: list[Answer]) -> list[tuple[str, float | None]]:
@@ -216,8 +228,9 @@ def _basis(
         )
     first = next(iter(simulated))[0]
     methods = [method for name, method in simulated if name == first]
-    method = next((m for m in (project.config.selection.scorer, "auto", "random") if m in methods),
-                  methods[0])  # fmt: skip
+    method = next(
+        (m for m in (project.config.selection.scorer, "auto", "random") if m in methods), methods[0]
+    )
     curve, classes = simulated[first, method]
     mine = len(project.config.project.classes)
     words = f"simulation of {first!r}, {method}, {len(curve.accuracy)} seeds"
@@ -237,8 +250,9 @@ def _bought(
     """(median, 5 %, 95 %) accuracy with so many labels in all."""
     total = labels / (scale or 1.0)
     if total < curve.have:  # inside a simulated curve: what was measured
-        values = [float(np.interp(np.log(total), np.log(curve.labels), row))
-                  for row in curve.accuracy]  # fmt: skip
+        values = [
+            float(np.interp(np.log(total), np.log(curve.labels), row)) for row in curve.accuracy
+        ]
         low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
         return float(middle), float(low), float(high)
     ((_, middle, low, high),) = targets.buys(found, [min(total, found.grid[-1])], rng)

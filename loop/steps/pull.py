@@ -81,8 +81,12 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
             with records.write("pull-cursor") as session:
                 gone = _tombstones(session, people)
                 session.merge(Cursor(connector=people.name, value=people.cursor))
-                log(session, "pull", f"{new} new, {gone} deleted, {foreign} foreign",
-                    round=found.number)  # fmt: skip
+                log(
+                    session,
+                    "pull",
+                    f"{new} new, {gone} deleted, {foreign} foreign",
+                    round=found.number,
+                )
             progress = people.progress()
             noticed = _look(records, project, people, found, progress, always=full or close)
         counts = (new, foreign, unknown, noticed.gone, noticed.twice)
@@ -90,9 +94,14 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
 
 
 def _look(
-    records: Records, project: Project, people: Labeler, found: Round, progress: Progress,
-    *, always: bool,
-) -> Noticed:  # fmt: skip
+    records: Records,
+    project: Project,
+    people: Labeler,
+    found: Round,
+    progress: Progress,
+    *,
+    always: bool,
+) -> Noticed:
     """Compares tasks one by one with what was sent, when the round ends or tasks are too few."""
     with records.read() as session:
         left = outstanding(session, project, found)
@@ -130,8 +139,12 @@ def _store(
                 new += 1
         if unknown:
             with records.write("pull-warning") as session:
-                log(session, "pull", f"{unknown} answers name a class that is not in the config",
-                    level="warning")  # fmt: skip
+                log(
+                    session,
+                    "pull",
+                    f"{unknown} answers name a class that is not in the config",
+                    level="warning",
+                )
     return new, foreign, unknown
 
 
@@ -158,11 +171,15 @@ def _tombstones(session: Session, people: Labeler) -> int:
             if absent and not note.deleted and key in since and note.seen_at >= since[key]:
                 session.add(
                     models.Annotation(
-                        item_id=note.item_id, connector=note.connector,
-                        external_id=note.external_id, version=f"deleted after {note.version}",
-                        annotator=note.annotator, label=None, deleted=True,
+                        item_id=note.item_id,
+                        connector=note.connector,
+                        external_id=note.external_id,
+                        version=f"deleted after {note.version}",
+                        annotator=note.annotator,
+                        label=None,
+                        deleted=True,
                     )
-                )  # fmt: skip
+                )
                 count += 1
     return count
 
@@ -211,10 +228,17 @@ def _unused(version: str, before: Iterable[str]) -> str:
 
 def _row(note: Annotation, version: str, item_id: int, connector: str) -> models.Annotation:
     return models.Annotation(
-        item_id=item_id, connector=connector, external_id=note.id, version=version,
-        annotator=note.annotator, label=note.label, seconds=note.seconds,
-        cancelled=note.cancelled, deleted=note.deleted, at=note.at,
-    )  # fmt: skip
+        item_id=item_id,
+        connector=connector,
+        external_id=note.id,
+        version=version,
+        annotator=note.annotator,
+        label=note.label,
+        seconds=note.seconds,
+        cancelled=note.cancelled,
+        deleted=note.deleted,
+        at=note.at,
+    )
 
 
 def _settle(
@@ -242,6 +266,12 @@ def _settle(
             log(session, "pull", f"round closed with {answered} labels", round=found.number)
             complete = True
         return Pulled(
-            *counts, answered, left.picked, left.skipped, complete, progress.url, found.number,
+            *counts,
+            answered,
+            left.picked,
+            left.skipped,
+            complete,
+            progress.url,
+            found.number,
             next_command(found),
-        )  # fmt: skip
+        )

@@ -172,9 +172,13 @@ def _uncertain_first(
 
 
 def _plan(
-    records: Records, project: Project, connector: str, round_id: int,
-    there: Mapping[str, Sequence[str]] | None, guesses: Mapping[str, Prediction],
-) -> int:  # fmt: skip
+    records: Records,
+    project: Project,
+    connector: str,
+    round_id: int,
+    there: Mapping[str, Sequence[str]] | None,
+    guesses: Mapping[str, Prediction],
+) -> int:
     """Puts every unsent pick into a batch; one transaction, so that no pick is in two. Batches
     that were planned for another labeler and never sent become this one's.
 
@@ -227,8 +231,9 @@ def _settle(records: Records, people: Labeler, number: int) -> tuple[int, dict[s
     with records.read() as session:
         doubtful = [
             (b.uuid, b.updated_at)
-            for b in queries.open_batches(session, people.name) if b.state != "PLANNED"
-        ]  # fmt: skip
+            for b in queries.open_batches(session, people.name)
+            if b.state != "PLANNED"
+        ]
     for batch, asked in doubtful:
         with records.read() as session:
             items = queries.batch_items(session, batch)
@@ -238,8 +243,12 @@ def _settle(records: Records, people: Labeler, number: int) -> tuple[int, dict[s
             if not missing:
                 _mark(session, batch, "CONFIRMED", "")
                 _land(session, items, there)
-            log(session, "push", f"batch {batch[:8]}: {len(there)} of {len(items)} were there",
-                round=number)  # fmt: skip
+            log(
+                session,
+                "push",
+                f"batch {batch[:8]}: {len(there)} of {len(items)} were there",
+                round=number,
+            )
         recovered += len(items) - missing
         if missing:
             unfinished[batch] = missing

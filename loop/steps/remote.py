@@ -65,11 +65,20 @@ def notice(session: Session, connector: str, there: Mapping[str, Sequence[str]])
             update(Sent), [{"id": id_, "remote_id": task} for id_, task in changed.items()]
         )
     if new:
-        log(session, "pull", f"{len(new)} images sent are missing there (task or line deleted); "
-            "answers pulled before are kept", level="warning")  # fmt: skip
+        log(
+            session,
+            "pull",
+            f"{len(new)} images sent are missing there (task or line deleted); "
+            "answers pulled before are kept",
+            level="warning",
+        )
     if twice:
-        log(session, "pull", f"{twice} images have two labelled tasks; all answers count",
-            level="warning")  # fmt: skip
+        log(
+            session,
+            "pull",
+            f"{twice} images have two labelled tasks; all answers count",
+            level="warning",
+        )
     return Noticed(len(gone), twice)
 
 

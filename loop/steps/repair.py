@@ -80,10 +80,12 @@ def repair(project: Project, damaged: list[Damage]) -> list[str]:
             (project.arrays / f"{one.digest}.npy").unlink(missing_ok=True)
             session.execute(
                 delete(Array).where(
-                    Array.pool_id == pool.id, Array.kind == one.kind, Array.name == one.name,
+                    Array.pool_id == pool.id,
+                    Array.kind == one.kind,
+                    Array.name == one.name,
                     Array.of == one.of,
                 )
-            )  # fmt: skip
+            )
         unscored = [one.of for one in damaged if one.kind == "scores"]
         newest = queries.newest_round(session, pool.id)
         rescore = newest and newest.state == "scored" and f"round-{newest.number}" in unscored

@@ -31,9 +31,10 @@ from loop.steps.pictures import contact_sheet, embedding_map
 from loop.steps.train import CONTROL
 
 ARMS = (
-    ("all", "model", "live"), ("coreset", "first picks", "coreset"),
+    ("all", "model", "live"),
+    ("coreset", "first picks", "coreset"),
     ("control", "random control", "control"),
-)  # fmt: skip
+)
 """Arm of a run, name and kind of its curve."""
 SUSPICIOUS = 20
 DOUBT = 0.3
@@ -77,9 +78,19 @@ def facts(project: Project) -> Facts:
             rounds=[r for r in rounds if r.number],
             curves=_curves(runs, cells, rows),
             differences=[
-                Difference(r.method, r.kind, r.budget, r.difference, *r.difference_interval,
-                           r.saved, r.n, _saved_interval(project, cells, r), found.among)
-                for r in rows if r.difference is not None
+                Difference(
+                    r.method,
+                    r.kind,
+                    r.budget,
+                    r.difference,
+                    *r.difference_interval,
+                    r.saved,
+                    r.n,
+                    _saved_interval(project, cells, r),
+                    found.among,
+                )
+                for r in rows
+                if r.difference is not None
             ],
             control=_control(runs),
             metrics=live[-1].metrics if live else None,
@@ -97,16 +108,24 @@ def facts(project: Project) -> Facts:
                 "pool": {"id": pool.id, "digest": pool.digest, "name": pool.name},
                 "rounds": [vars(r) for r in rounds],
                 "runs": [
-                    {"id": run.id, "round": number, "arm": run.arm, "method": run.method,
-                     "seed": run.seed, "mode": run.mode, "labels": run.labels,
-                     "rows_digest": run.rows_digest, "accuracy": run.metrics["accuracy"]}
+                    {
+                        "id": run.id,
+                        "round": number,
+                        "arm": run.arm,
+                        "method": run.method,
+                        "seed": run.seed,
+                        "mode": run.mode,
+                        "labels": run.labels,
+                        "rows_digest": run.rows_digest,
+                        "accuracy": run.metrics["accuracy"],
+                    }
                     for number, run in runs
                 ],
                 "versions": versions(),
                 "config": config.public(),
             },
             notes=_notes(project, rows, seconds),
-        )  # fmt: skip
+        )
 
 
 def _trained(method: str, notes: dict[str, Any]) -> str:
@@ -119,10 +138,17 @@ def _round(session: Session, project: Project, found: Any) -> RoundShown:
     left = outstanding(session, project, found)
     said = found.explanation
     return RoundShown(
-        found.id, found.number, found.state,
-        str(said.get("scorer", "-")), str(said.get("reason", "")), said.get("reliability"),
-        found.budget, left.picked - left.unanswered - left.skipped, left.skipped, found.seed,
-    )  # fmt: skip
+        found.id,
+        found.number,
+        found.state,
+        str(said.get("scorer", "-")),
+        str(said.get("reason", "")),
+        said.get("reliability"),
+        found.budget,
+        left.picked - left.unanswered - left.skipped,
+        left.skipped,
+        found.seed,
+    )
 
 
 def _curves(runs: list[Any], cells: list[Run], rows: list[Row]) -> list[Curve]:
@@ -182,9 +208,13 @@ def _annotators(answers: list[Answer]) -> list[Annotator]:
     for name, mine in sorted(by_name.items()):
         times = [a.seconds for a in mine if a.seconds]
         found.append(
-            Annotator(name, sum(a.label is not None for a in mine),
-                      sum(a.label is None for a in mine), median(times) if times else None)
-        )  # fmt: skip
+            Annotator(
+                name,
+                sum(a.label is not None for a in mine),
+                sum(a.label is None for a in mine),
+                median(times) if times else None,
+            )
+        )
     return found
 
 
@@ -235,9 +265,14 @@ def _suspicious(
     said = chances.argmax(axis=1)
     doubt = chances[place, said] - chances[place, mine.given]
     return [
-        {"uri": uris[int(mine.rows[i])],
-         "split": "test" if int(mine.rows[i]) in test else "train",
-         "label": names[mine.given[i]], "predicted": names[said[i]],
-         "confidence": float(chances[i, said[i]]), "doubt": float(doubt[i])}
-        for i in np.argsort(-doubt, kind="stable")[:SUSPICIOUS] if doubt[i] > DOUBT
-    ]  # fmt: skip
+        {
+            "uri": uris[int(mine.rows[i])],
+            "split": "test" if int(mine.rows[i]) in test else "train",
+            "label": names[mine.given[i]],
+            "predicted": names[said[i]],
+            "confidence": float(chances[i, said[i]]),
+            "doubt": float(doubt[i]),
+        }
+        for i in np.argsort(-doubt, kind="stable")[:SUSPICIOUS]
+        if doubt[i] > DOUBT
+    ]

@@ -128,10 +128,16 @@ def _save(
         if image.key in known:
             copies.append(image)
             continue
-        items.append({
-            "pool_id": pool_id, "row": len(known), "key": image.key, "uri": image.uri,
-            "split": image.split, "known_label": image.label,
-        })  # fmt: skip
+        items.append(
+            {
+                "pool_id": pool_id,
+                "row": len(known),
+                "key": image.key,
+                "uri": image.uri,
+                "split": image.split,
+                "known_label": image.label,
+            }
+        )
         known.add(image.key)
     if items:
         session.execute(insert(Item.__table__), items)  # type: ignore[arg-type]
@@ -225,10 +231,14 @@ def _fix_test_split(session: Session, project: Project, pool_id: int) -> None:
         chosen = [ids[row] for row in rows]
     labelled = bool(given) and all(label is not None for _, _, label in given)
     round0 = Round(
-        pool_id=pool_id, number=0, seed=config.project.seed, budget=len(chosen),
-        config=config.public(), versions=versions(),
+        pool_id=pool_id,
+        number=0,
+        seed=config.project.seed,
+        budget=len(chosen),
+        config=config.public(),
+        versions=versions(),
         state="labeled" if labelled or not chosen else "selected",
-    )  # fmt: skip
+    )
     session.add(round0)
     session.flush()
     if chosen:
@@ -244,12 +254,16 @@ def _fix_test_split(session: Session, project: Project, pool_id: int) -> None:
             insert(Annotation),
             [
                 {
-                    "item_id": item_id, "connector": queries.SOURCE, "external_id": key,
-                    "version": "1", "annotator": queries.SOURCE, "label": label,
+                    "item_id": item_id,
+                    "connector": queries.SOURCE,
+                    "external_id": key,
+                    "version": "1",
+                    "annotator": queries.SOURCE,
+                    "label": label,
                 }
                 for item_id, key, label in given
             ],
-        )  # fmt: skip
+        )
 
 
 def _digest(session: Session, pool_id: int) -> None:
@@ -263,9 +277,12 @@ def _scanned(session: Session, pool_id: int, before: int) -> Scanned:
         select(models.Unreadable.uri, models.Unreadable.reason).order_by(models.Unreadable.uri)
     )
     return Scanned(
-        counts["images"], counts["images"] - before, counts["test"], counts["duplicates"],
+        counts["images"],
+        counts["images"] - before,
+        counts["test"],
+        counts["duplicates"],
         [(uri, reason) for uri, reason in bad],
-    )  # fmt: skip
+    )
 
 
 def _unreadable_hint(session: Session, pool_id: int) -> str:

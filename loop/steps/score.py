@@ -46,9 +46,13 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
         with records.write("score") as session:
             advance(session, found.id, before="planned", after="scored", explanation=explanation)
             arrays.record(
-                session, path, pool_id=pool.id, kind="scores",
-                name="coreset", of=f"round-{found.number}",
-            )  # fmt: skip
+                session,
+                path,
+                pool_id=pool.id,
+                kind="scores",
+                name="coreset",
+                of=f"round-{found.number}",
+            )
             log(session, "score", f"{config.scorer}, {inputs.n} images", round=found.number)
         return explanation
 

@@ -58,9 +58,13 @@ def choose(project: Project) -> Selected:
         open_ = available.copy()
         open_[control] = False
         coreset = picks(
-            project.config.selection.rule, scores, open_, found.budget - share, found.seed,
+            project.config.selection.rule,
+            scores,
+            open_,
+            found.budget - share,
+            found.seed,
             skip=project.config.selection.skip,
-        )  # fmt: skip
+        )
         with records.write("select") as session:
             advance(session, found.id, before="scored", after="selected")
             _save(session, found.id, rows, coreset, scores, "coreset")
@@ -90,9 +94,12 @@ def _save(
         insert(Pick),
         [
             {
-                "round_id": round_id, "item_id": ids[int(rows[i])], "arm": arm,
-                "rank": rank, "score": float(scores[i]),
+                "round_id": round_id,
+                "item_id": ids[int(rows[i])],
+                "arm": arm,
+                "rank": rank,
+                "score": float(scores[i]),
             }
             for rank, i in enumerate(chosen)
         ],
-    )  # fmt: skip
+    )

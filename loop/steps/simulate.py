@@ -81,14 +81,18 @@ def simulate(
         compare.check_budgets(grid.budgets, compare.drawn(len(task.pool), grid.share))
         config = {
             "coreloop": versions().get("coreloop"),  # the same names may be other methods there
-            "pool": pool.digest, "encoder": project.config.encoder, "trainer": grid.trainer,
-            "params": grid.params, "labels": grid.labels, "share": grid.share,
+            "pool": pool.digest,
+            "encoder": project.config.encoder,
+            "trainer": grid.trainer,
+            "params": grid.params,
+            "labels": grid.labels,
+            "share": grid.share,
             "test": project.config.pool.model_dump(),
             # files may be others under the same name, and labels corrected
             "embeddings": encoders.get(project.config.encoder).digest,
             "start": start_digest(grid.params),
             "answers": numbers_digest(labels, task.test_labels),
-        }  # fmt: skip
+        }
         digest = hashlib.blake2b(
             json.dumps(config, sort_keys=True).encode(), digest_size=16
         ).hexdigest()
@@ -101,8 +105,12 @@ def simulate(
             number = found.id
             cells = session.scalars(select(Cell).where(Cell.simulation_id == number))
             done = {(c.method, c.budget, c.seed) for c in cells}
-        wanted = {(_key(grid, name), b, s) for name in grid.methods for b in grid.budgets
-                  for s in range(grid.seeds)}  # fmt: skip
+        wanted = {
+            (_key(grid, name), b, s)
+            for name in grid.methods
+            for b in grid.budgets
+            for s in range(grid.seeds)
+        }
         count = len(wanted & done)
         for cell in _cells(task, labels, grid, done, where):
             with records.write("simulate-cell") as session:
@@ -190,20 +198,30 @@ def _group(
     labels = labels[rows]
     scorer, params = grid.methods[name]
     cells = compare.simulate(
-        task, labels, {name: scorers.get(scorer, **params)}, grid.budgets, [seed],
-        train.get(grid.trainer, **grid.params), skip={(name, b, seed) for b in done},
-    )  # fmt: skip
+        task,
+        labels,
+        {name: scorers.get(scorer, **params)},
+        grid.budgets,
+        [seed],
+        train.get(grid.trainer, **grid.params),
+        skip={(name, b, seed) for b in done},
+    )
     return [
         {
-            "method": _key(grid, name), "budget": cell.budget, "seed": seed,
-            "outcome": {"accuracy": cell.metrics.accuracy,
-                        "balanced_accuracy": cell.metrics.balanced_accuracy,
-                        "macro_f1": cell.metrics.macro_f1, "notes": cell.notes,
-                        "picks": [int(p) for p in rows[cell.picks]]},
+            "method": _key(grid, name),
+            "budget": cell.budget,
+            "seed": seed,
+            "outcome": {
+                "accuracy": cell.metrics.accuracy,
+                "balanced_accuracy": cell.metrics.balanced_accuracy,
+                "macro_f1": cell.metrics.macro_f1,
+                "notes": cell.notes,
+                "picks": [int(p) for p in rows[cell.picks]],
+            },
             "seconds": cell.seconds,
         }
         for cell in cells
-    ]  # fmt: skip
+    ]
 
 
 @lru_cache(maxsize=1)  # groups come seed by seed
@@ -219,8 +237,10 @@ def _table(session: Session, number: int, grid: Grid) -> list[Row]:
             accuracy[shown[cell.method], cell.budget, cell.seed] = float(cell.outcome["accuracy"])
     ordered = {
         (m, b, s): accuracy[m, b, s]
-        for m in grid.methods for b in grid.budgets for s in range(grid.seeds)
+        for m in grid.methods
+        for b in grid.budgets
+        for s in range(grid.seeds)
         if (m, b, s) in accuracy
-    }  # fmt: skip
+    }
     kinds = {name: kind(scorers.get(s, **params)) for name, (s, params) in grid.methods.items()}
     return paired(ordered, kinds, one_pool=grid.share == 1)

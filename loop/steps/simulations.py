@@ -60,10 +60,17 @@ def _runs(project: Project) -> list[Run]:
             "coreloop simulate FOLDER --methods random,auto --per-class 1,2,4,8,16"
         )
     return [
-        Run(shown, method, seed, np.array(sorted(found), dtype=np.float64),
-            np.array([found[n] for n in sorted(found)]), test_images, classes)
+        Run(
+            shown,
+            method,
+            seed,
+            np.array(sorted(found), dtype=np.float64),
+            np.array([found[n] for n in sorted(found)]),
+            test_images,
+            classes,
+        )
         for (shown, method, seed), found in sorted(points.items())
-    ]  # fmt: skip
+    ]
 
 
 def _names(name: str, simulations: Sequence[Simulation]) -> list[str]:

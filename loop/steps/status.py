@@ -57,8 +57,16 @@ def status(project: Project) -> Status:
         try:
             pool = queries.the_pool(session)
         except Missing:
-            return Status(project.config.project.name, str(project.root), {}, [],
-                          settings(project), [], [], "coreloop run")  # fmt: skip
+            return Status(
+                project.config.project.name,
+                str(project.root),
+                {},
+                [],
+                settings(project),
+                [],
+                [],
+                "coreloop run",
+            )
         live = dict(queries.runs(session, pool.id, "all"))
         standing = outstanding_by_round(session, project, pool.id)
         lines = []
@@ -66,12 +74,15 @@ def status(project: Project) -> Status:
             left = standing.get(found.number, Outstanding(0, 0, 0))
             lines.append(
                 RoundLine(
-                    found.number, found.state, found.budget,
-                    left.picked - left.unanswered - left.skipped, left.skipped,
+                    found.number,
+                    found.state,
+                    found.budget,
+                    left.picked - left.unanswered - left.skipped,
+                    left.skipped,
                     str(found.explanation.get("choice") or found.explanation.get("scorer") or "-"),
                     _accuracy(live.get(found.number)),
                 )
-            )  # fmt: skip
+            )
         changed = changed_classes(session, project, pool.id)
         troubles = [changed] if changed else []
         troubles += [
@@ -96,9 +107,15 @@ def status(project: Project) -> Status:
             more = one_more(session, project, pool.id)
             following = "; ".join(filter(None, ["coreloop report", more]))
         return Status(
-            pool.name, str(project.root), queries.counts(session, pool.id), lines,
-            settings(project), troubles, events[::-1], following,
-        )  # fmt: skip
+            pool.name,
+            str(project.root),
+            queries.counts(session, pool.id),
+            lines,
+            settings(project),
+            troubles,
+            events[::-1],
+            following,
+        )
 
 
 def settings(project: Project) -> dict[str, str]:

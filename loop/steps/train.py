@@ -63,11 +63,17 @@ def train(project: Project) -> Metrics:
                 right[arm].append(_right(kept_now, problem_.task.test_labels))
                 runs.append(
                     Run(
-                        round_id=found.id, arm=arm, method=settings.trainer, seed=seed, mode="live",
-                        labels=int((labels >= 0).sum()), rows_digest=rows_digest(labels),
-                        metrics=kept_now.metrics.to_json(), notes=kept_now.notes,
+                        round_id=found.id,
+                        arm=arm,
+                        method=settings.trainer,
+                        seed=seed,
+                        mode="live",
+                        labels=int((labels >= 0).sum()),
+                        rows_digest=rows_digest(labels),
+                        metrics=kept_now.metrics.to_json(),
+                        notes=kept_now.notes,
                     )
-                )  # fmt: skip
+                )
         assert kept is not None  # "labeled" means that there is a label
         if "control" in arms:
             gaps = np.mean(right["coreset"], axis=0) - np.mean(right["control"], axis=0)
@@ -90,8 +96,10 @@ def train(project: Project) -> Metrics:
 def _apart(found: Problem, picks: list[Picked]) -> dict[str, NDArray[np.int64]]:
     """Labels of the control, and of as many first picks of the coreset: the same number of both."""
     labelled = set(found.rows[found.labels >= 0].tolist())
-    rows = {arm: [p.row for p in picks if p.arm == arm and p.row in labelled]
-            for arm in ("coreset", "control")}  # fmt: skip
+    rows = {
+        arm: [p.row for p in picks if p.arm == arm and p.row in labelled]
+        for arm in ("coreset", "control")
+    }
     count = min(map(len, rows.values()))
     if not count:
         return {}
@@ -125,9 +133,11 @@ def probabilities_again(project: Project, of: str) -> None:
                 (r, run)
                 for number, run in queries.runs(session, pool.id)
                 for r in queries.rounds(session, pool.id)
-                if run.arm == "all" and number == r.number and of == f"round-{number}"
+                if run.arm == "all"
+                and number == r.number
+                and of == f"round-{number}"
                 and run.seed == settings.seeds - 1
-            )  # fmt: skip
+            )
             problem_ = problem(session, project, images=trainer.wants == "images")
         if run.rows_digest != rows_digest(problem_.labels) or run.method != settings.trainer:
             raise DataError("other labels have come since; the next training makes new ones")
@@ -149,9 +159,13 @@ def _write(kept: Trained, project: Project) -> dict[str, Path]:
 def _record(session: Session, paths: dict[str, Path], found: Round) -> None:
     for name, path in paths.items():
         arrays.record(
-            session, path, pool_id=found.pool_id, kind="probabilities",
-            name=name, of=f"round-{found.number}",
-        )  # fmt: skip
+            session,
+            path,
+            pool_id=found.pool_id,
+            kind="probabilities",
+            name=name,
+            of=f"round-{found.number}",
+        )
 
 
 def rows_digest(labels: NDArray[np.int64]) -> str:

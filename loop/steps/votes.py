@@ -98,7 +98,7 @@ def said(project: Project) -> Said:
             Divided(keys[row], uris[row], together[row], mine)
             for row, mine in annotators.disagreements(votes)
         ],
-    )  # fmt: skip
+    )
 
 
 def _people(answers: list[Answer], votes: list[Vote], together: dict[Any, Any]) -> list[Person]:
@@ -115,11 +115,14 @@ def _people(answers: list[Answer], votes: list[Vote], together: dict[Any, Any]) 
         shared = agreed[name]
         found.append(
             Person(
-                name, len(given) - len(labelled), len(shared),
+                name,
+                len(given) - len(labelled),
+                len(shared),
                 sum(shared) / len(shared) if shared else None,
-                pace([a.seconds for a in labelled]), _paces_by_class(labelled),
+                pace([a.seconds for a in labelled]),
+                _paces_by_class(labelled),
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -144,11 +147,14 @@ def suspects(project: Project) -> list[Suspect]:
     rows, given, chances = found.rows, found.given, found.chances
     return [
         Suspect(
-            keys[int(rows[i])], uris[int(rows[i])], names[given[i]],
-            names[int(chances[i].argmax())], float(chances[i, given[i]]),
+            keys[int(rows[i])],
+            uris[int(rows[i])],
+            names[given[i]],
+            names[int(chances[i].argmax())],
+            float(chances[i, given[i]]),
         )
         for i in probably_wrong(given, chances)
-    ]  # fmt: skip
+    ]
 
 
 def send_back(project: Project, keys: list[str]) -> int:

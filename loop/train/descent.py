@@ -193,9 +193,13 @@ def _optimiser(net: torch.nn.Module, plan: Plan, fused: bool) -> torch.optim.Opt
     if plan.muon:
         return Muon(net, plan.rate, plan.decay, fused, MOMENTUM)
     return torch.optim.SGD(
-        net.parameters(), lr=plan.rate, momentum=MOMENTUM, nesterov=True, weight_decay=plan.decay,
+        net.parameters(),
+        lr=plan.rate,
+        momentum=MOMENTUM,
+        nesterov=True,
+        weight_decay=plan.decay,
         fused=fused,
-    )  # fmt: skip
+    )
 
 
 def _state(
@@ -205,6 +209,8 @@ def _state(
 
     recorded = {} if dynamics is None else dynamics.state()
     return {
-        "epoch": epoch, "net": net.state_dict(), "optimiser": optimiser.state_dict(),
+        "epoch": epoch,
+        "net": net.state_dict(),
+        "optimiser": optimiser.state_dict(),
         "dynamics": {name: torch.from_numpy(value) for name, value in recorded.items()},
-    }  # fmt: skip
+    }

@@ -187,9 +187,13 @@ def descend(
 
 
 def _descend(
-    space: RowSpace, target: Matrix, weights: Matrix, strengths: Matrix, steps: int,
+    space: RowSpace,
+    target: Matrix,
+    weights: Matrix,
+    strengths: Matrix,
+    steps: int,
     tolerance: float,
-) -> tuple[Matrix, Matrix]:  # fmt: skip
+) -> tuple[Matrix, Matrix]:
     z, (k, c), problems = space.features, target.shape, len(weights)
     share = weights / weights.sum(axis=1, keepdims=True)
     # Boehning: Hessian <= 1/2 * second moments; a row counts at most max(share)

@@ -121,9 +121,16 @@ class Network(Trainer):
         plan = self._plan(len(rows))
         lanes = max(1, min(self.devices, plan.batch // 2))  # batch norm needs two images in each
         run = Descent(
-            plan, self.model, self.checkpoint, _images(task.pool_images)[rows],
-            labels, task.n_classes, int(rng.integers(2**31)), self.compile, record,
-        )  # fmt: skip
+            plan,
+            self.model,
+            self.checkpoint,
+            _images(task.pool_images)[rows],
+            labels,
+            task.n_classes,
+            int(rng.integers(2**31)),
+            self.compile,
+            record,
+        )
         halved = 0
         while True:
             kept = self._unfinished(task, run)
@@ -143,9 +150,12 @@ class Network(Trainer):
         net.load_state_dict({k: torch.from_numpy(v) for k, v in _under("net.", found).items()})
         net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         notes: dict[str, object] = {
-            "preset": self.preset, "epochs": run.plan.epochs, "batch": run.plan.batch,
-            "labels": len(rows), "device": device,
-        }  # fmt: skip
+            "preset": self.preset,
+            "epochs": run.plan.epochs,
+            "batch": run.plan.batch,
+            "labels": len(rows),
+            "device": device,
+        }
         if lanes > 1:
             notes["devices"] = lanes
         if halved:
@@ -173,9 +183,15 @@ class Network(Trainer):
         if self.steps:
             epochs = -(-self.steps // each)
         return Plan(
-            epochs, batch, self.rate or 0.1, epochs * each, warm=0.0 if paper else 0.2,
-            smoothing=0.0 if paper else 0.1, decay=self.decay, muon=not paper,
-        )  # fmt: skip
+            epochs,
+            batch,
+            self.rate or 0.1,
+            epochs * each,
+            warm=0.0 if paper else 0.2,
+            smoothing=0.0 if paper else 0.1,
+            decay=self.decay,
+            muon=not paper,
+        )
 
 
 def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

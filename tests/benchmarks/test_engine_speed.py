@@ -91,6 +91,10 @@ def test_a_second_node(benchmark, shared, tmp_path, monkeypatch):
     benchmark.pedantic(measure, rounds=1)
     for name in todo:
         one, two = seen[name, 1], seen[name, 2]
-        print(f"\n  {name}: {one:.1f} s on one node, {two:.1f} s on two, {one / two:.2f} times "
-              "as fast", end="", file=sys.stderr)  # fmt: skip
+        print(
+            f"\n  {name}: {one:.1f} s on one node, {two:.1f} s on two, {one / two:.2f} times "
+            "as fast",
+            end="",
+            file=sys.stderr,
+        )
         assert one / two > 1.0

@@ -30,9 +30,14 @@ TASKS, LISTED, STEPS = 10_000, 2_000, 5
 @pytest.fixture
 def people(server):  # noqa: F811
     found = LabelStudio(
-        server.url, server.token, title="speed", marker=uuid.uuid4().hex, classes=CLASSES,
-        read=lambda uri: b"", images="url",
-    )  # fmt: skip
+        server.url,
+        server.token,
+        title="speed",
+        marker=uuid.uuid4().hex,
+        classes=CLASSES,
+        read=lambda uri: b"",
+        images="url",
+    )
     found.prepare(CLASSES)
     return found
 
@@ -89,8 +94,17 @@ def test_pull(benchmark, people, raw, server):  # noqa: F811
     from label_studio_sdk import LabelStudio as Sdk
 
     project = people.project["id"]
-    answer = {"result": [{"from_name": "label", "to_name": "image", "type": "choices",
-                          "value": {"choices": ["dog"]}}], "lead_time": 2.0}  # fmt: skip
+    answer = {
+        "result": [
+            {
+                "from_name": "label",
+                "to_name": "image",
+                "type": "choices",
+                "value": {"choices": ["dog"]},
+            }
+        ],
+        "lead_time": 2.0,
+    }
     for start in range(0, TASKS, BATCH):
         tasks = [{**task(item, "b"), "annotations": [answer]} for item in items(start)]
         raw.post(f"/api/projects/{project}/import", json=tasks).raise_for_status()

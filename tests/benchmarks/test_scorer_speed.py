@@ -195,9 +195,19 @@ def test_greedy_methods_against_transcriptions(benchmark, name):
 
 @pytest.mark.parametrize(
     ("name", "limit"),
-    [("kmeans", 30), ("typiclust", 30), ("kmedoids", 60), ("kcenter", 30), ("facility", 300),
-     ("maxherding", 300), ("probcover", 300), ("d2", 300), ("herding", 30), ("norm", 30)],
-)  # fmt: skip
+    [
+        ("kmeans", 30),
+        ("typiclust", 30),
+        ("kmedoids", 60),
+        ("kcenter", 30),
+        ("facility", 300),
+        ("maxherding", 300),
+        ("probcover", 300),
+        ("d2", 300),
+        ("herding", 30),
+        ("norm", 30),
+    ],
+)
 def test_fifty_thousand_images_and_a_budget_of_500(benchmark, name, limit):
     x = pool(N)
     scored(name, x[:60], 3)
@@ -219,9 +229,12 @@ def test_elfs_end_to_end(benchmark):
     x = pool(10_000)
     task = Task(10, x, x[:10], np.zeros(10, np.int64))
     inputs = Inputs(
-        x, 1000, np.random.default_rng(0), n_classes=10,
+        x,
+        1000,
+        np.random.default_rng(0),
+        n_classes=10,
         fit=lambda y: Linear().dynamics(task, y, np.random.default_rng(0)),
-    )  # fmt: skip
+    )
     benchmark.pedantic(get("elfs").score, args=(inputs,), rounds=1)
     ours = benchmark.stats.stats.total
     say(f"elfs n=10000 d={D} k=1000: {ours:.0f} s")
@@ -245,9 +258,24 @@ def test_neighbours_against_the_matrix_product(benchmark):
 
 @pytest.mark.parametrize(
     "name",
-    ["random", "balanced", "kmeans", "typiclust", "kmedoids", "kcenter", "facility", "maxherding",
-     "probcover", "d2", "herding", "norm", "prototypical", "moderate", "zcore"],
-)  # fmt: skip
+    [
+        "random",
+        "balanced",
+        "kmeans",
+        "typiclust",
+        "kmedoids",
+        "kcenter",
+        "facility",
+        "maxherding",
+        "probcover",
+        "d2",
+        "herding",
+        "norm",
+        "prototypical",
+        "moderate",
+        "zcore",
+    ],
+)
 def test_growth(benchmark, name):
     """How seconds grow with the pool (budget 100) and the budget (8,000 images)."""
     params = {"draws": 20_000} if name == "zcore" else {}

@@ -28,8 +28,11 @@ from loop.steps.opened import writing
 from loop.steps.status import status
 from tests.conftest import ROOT, small_values
 
-SIZES = [n for n in (10_000, 100_000, 1_000_000)
-         if n <= int(os.environ.get("CORELOOP_BENCH_ITEMS", "100000"))]  # fmt: skip
+SIZES = [
+    n
+    for n in (10_000, 100_000, 1_000_000)
+    if n <= int(os.environ.get("CORELOOP_BENCH_ITEMS", "100000"))
+]
 LABELS = 10_000
 """Answered picks of the project whose status is asked, in ten rounds."""
 
@@ -82,20 +85,39 @@ def labelled(project):
         ids = session.query(Item.id).filter(Item.split == "pool").order_by(Item.row)
         ids = [item_id for (item_id,) in ids.limit(LABELS)]
         for number in range(1, 11):
-            found = Round(pool_id=pool_id, number=number, seed=0, budget=len(ids) // 10, config={},
-                          versions={}, state="compared")  # fmt: skip
+            found = Round(
+                pool_id=pool_id,
+                number=number,
+                seed=0,
+                budget=len(ids) // 10,
+                config={},
+                versions={},
+                state="compared",
+            )
             session.add(found)
             session.flush()
             mine = ids[number - 1 :: 10]
-            session.execute(insert(Pick), [
-                {"round_id": found.id, "item_id": i, "arm": "coreset", "rank": r, "score": 0.0}
-                for r, i in enumerate(mine)
-            ])  # fmt: skip
-        session.execute(insert(Annotation), [
-            {"item_id": i, "connector": "c", "external_id": str(i), "version": "1",
-             "annotator": "a", "label": "digit-0"}
-            for i in ids
-        ])  # fmt: skip
+            session.execute(
+                insert(Pick),
+                [
+                    {"round_id": found.id, "item_id": i, "arm": "coreset", "rank": r, "score": 0.0}
+                    for r, i in enumerate(mine)
+                ],
+            )
+        session.execute(
+            insert(Annotation),
+            [
+                {
+                    "item_id": i,
+                    "connector": "c",
+                    "external_id": str(i),
+                    "version": "1",
+                    "annotator": "a",
+                    "label": "digit-0",
+                }
+                for i in ids
+            ],
+        )
 
 
 @pytest.mark.timeout(3600)
@@ -120,8 +142,10 @@ def test_records(benchmark, tmp_path, monkeypatch):
         waits.append(time.perf_counter() - began)
         assert shown.counts["images"] == n
         assert sum(line.labelled for line in shown.rounds) == min(LABELS, n - shown.counts["test"])
-        say(f"{n:>9,} images: {n / wall:,.0f} a second ({n / busy:,.0f} a CPU second), "
-            f"{size:.0f} bytes each; status {waits[-1]:.2f} s")  # fmt: skip
+        say(
+            f"{n:>9,} images: {n / wall:,.0f} a second ({n / busy:,.0f} a CPU second), "
+            f"{size:.0f} bytes each; status {waits[-1]:.2f} s"
+        )
         assert size < 500
         assert n < 100_000 or n / busy > 30_000  # the first scan of a process loads libraries
     assert waits[-1] < 1 or os.getloadavg()[0] > 2, "status is slow on an idle machine"
@@ -140,10 +164,13 @@ def test_select(benchmark, name):
     def measure():
         for n in SIZES:
             done = subprocess.run(
-                [sys.executable, "-c", SELECT, name, str(n), "512", "1000"], cwd=ROOT,
-                capture_output=True, text=True, check=True,
+                [sys.executable, "-c", SELECT, name, str(n), "512", "1000"],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=True,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )  # fmt: skip
+            )
             wall, busy, peak, picks = map(float, done.stdout.split())
             seen.append((n, wall, busy, peak))
             say(f"{name:>9} {n:>9,}: {wall:.1f} s ({busy:.1f} CPU), {peak:.2f} GiB at most")

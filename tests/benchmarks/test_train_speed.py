@@ -86,15 +86,21 @@ def test_a_tenth_of_cifar10(benchmark):
     n, tested = (5_000, 10_000) if ON_GPU else (500, 1_000)
     test = np.resize(PIXELS, (tested, 32, 32, 3))
     task = Task(
-        10, np.zeros((n, 1), np.float32), np.zeros((tested, 1), np.float32),
-        np.resize(LABELS, tested), pool_images=lambda: PIXELS[:n], test_images=lambda: test,
+        10,
+        np.zeros((n, 1), np.float32),
+        np.zeros((tested, 1), np.float32),
+        np.resize(LABELS, tested),
+        pool_images=lambda: PIXELS[:n],
+        test_images=lambda: test,
         device=str(DEVICE),
-    )  # fmt: skip
+    )
     trainer = get(MODEL, **({} if ON_GPU else {"steps": 100}))
     train = lambda: trainer.train(task, LABELS[:n], np.random.default_rng(0))  # noqa: E731
     took = benchmark.pedantic(lambda: seconds(train), rounds=1)
-    print(f"\n  {MODEL}, fast: {n} pictures, {tested} of test, {device_name()}: {took:.1f} s",
-          file=sys.stderr)  # fmt: skip
+    print(
+        f"\n  {MODEL}, fast: {n} pictures, {tested} of test, {device_name()}: {took:.1f} s",
+        file=sys.stderr,
+    )
     assert took < 15 or not ON_GPU
 
 

@@ -26,9 +26,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def coreloop(*args, cwd, **env):
     command = [sys.executable, "-c", "from loop.cli import main; main()", *map(str, args)]
     return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=300,
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
         env={**os.environ, "CORELOOP_LOCK_SECONDS": "0.2", **env},
-    )  # fmt: skip
+    )
 
 
 def edit(project, before, after):
@@ -54,9 +58,23 @@ def test_every_command_is_in_the_readme(name):
 @pytest.mark.slow
 def test_whole_life_of_a_project(images, tmp_path):
     made = coreloop(
-        "init", "p", "--images", images, "--labelled", "--labeler", "oracle", "--encoder",
-        "pixels:8", "--budgets", "5,5", "--test", "10", "--scorer", "kmeans", cwd=tmp_path,
-    )  # fmt: skip
+        "init",
+        "p",
+        "--images",
+        images,
+        "--labelled",
+        "--labeler",
+        "oracle",
+        "--encoder",
+        "pixels:8",
+        "--budgets",
+        "5,5",
+        "--test",
+        "10",
+        "--scorer",
+        "kmeans",
+        cwd=tmp_path,
+    )
     assert made.returncode == 0, made.stderr
     assert "60 images, 10 of them held out" in made.stdout
     inside = tmp_path / "p" / "arrays"

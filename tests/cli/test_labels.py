@@ -68,8 +68,10 @@ def test_overview_and_disagreements(sheets):
     assert (facts["images"], facts["several"], len(facts["divided"])) == (12, 12, 4)
     assert 0 < facts["alpha"] < 1
     assert {(p["first"], p["second"]) for p in facts["pairs"]} == {
-        ("alice", "bob"), ("alice", "carol"), ("bob", "carol"),
-    }  # fmt: skip
+        ("alice", "bob"),
+        ("alice", "carol"),
+        ("bob", "carol"),
+    }
     text = labels(sheets)
     assert "Krippendorff's alpha" in text
     assert "on 4 images people differ; majority decides" in text

@@ -42,8 +42,11 @@ def test_bad_files_are_listed(tmp_path):
     (tmp_path / "notes.txt").write_text("not looked at")
     found = {one.uri: type(one) for one in Folder(tmp_path).scan()}
     assert found == {
-        "good.png": Image, "cut.png": Unreadable, "empty.jpg": Unreadable, "text.png": Unreadable,
-    }  # fmt: skip
+        "good.png": Image,
+        "cut.png": Unreadable,
+        "empty.jpg": Unreadable,
+        "text.png": Unreadable,
+    }
 
 
 def test_links_and_paths_do_not_leave_the_folder(tmp_path):

@@ -83,8 +83,14 @@ def test_several_commands_at_once(server, tmp_path, images):
     ]
 
     def start(command):
-        return subprocess.run([*MAIN, command[0]], cwd=tmp_path / command[1], env=env,
-                              capture_output=True, text=True, timeout=300)  # fmt: skip
+        return subprocess.run(
+            [*MAIN, command[0]],
+            cwd=tmp_path / command[1],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
 
     with ThreadPoolExecutor(len(commands)) as pool:
         ends = list(pool.map(start, commands))
@@ -116,9 +122,13 @@ def test_one_writer_at_a_time(server):
 
 @pytest.mark.parametrize(
     ("change", "error"),
-    [(("coreloop:", "nobody:"), Unavailable), ((PASSWORD, "wrong"), Unavailable),
-     (("psycopg:", "no_such:"), Missing), (("127.0.0.1:", "127.0.0.1:1"), Unavailable)],
-)  # fmt: skip
+    [
+        (("coreloop:", "nobody:"), Unavailable),
+        ((PASSWORD, "wrong"), Unavailable),
+        (("psycopg:", "no_such:"), Missing),
+        (("127.0.0.1:", "127.0.0.1:1"), Unavailable),
+    ],
+)
 def test_a_server_that_does_not_let_us_in(server, change, error):
     url = server.new_database()
     with pytest.raises(error) as caught:

@@ -44,8 +44,18 @@ def records(tmp_path_factory):
         session.add(Pool(id=1, name="p", source={}))
         session.flush()
         for number in (0, 1):
-            session.add(Round(id=number + 1, pool_id=1, number=number, seed=0, budget=3, config={},
-                              versions={}, state="pushed"))  # fmt: skip
+            session.add(
+                Round(
+                    id=number + 1,
+                    pool_id=1,
+                    number=number,
+                    seed=0,
+                    budget=3,
+                    config={},
+                    versions={},
+                    state="pushed",
+                )
+            )
         for i in range(1, ITEMS + 1):
             session.add(Item(id=i, pool_id=1, row=i - 1, key=f"{i:032x}", uri=f"{i}.png"))
         session.flush()
@@ -59,17 +69,26 @@ def records(tmp_path_factory):
 @given(notes=NOTES, overlap=st.integers(1, 2))
 def test_tallies_equal_counting(records, notes, overlap):
     values = {
-        "project": {"name": "p", "classes": ["cat", "dog"]}, "pool": {"path": "."},
+        "project": {"name": "p", "classes": ["cat", "dog"]},
+        "pool": {"path": "."},
         "labeler": {"kind": "csv", "overlap": overlap},
-    }  # fmt: skip
+    }
     project = Project(None, config.check(values, "test"))
     rows = [
-        {"item_id": item, "connector": "c", "external_id": f"{item}-{who}-{number}",
-         "version": str(i), "annotator": who, "label": label, "cancelled": cancelled,
-         "deleted": deleted, "at": hour if hour is None else START + timedelta(hours=hour),
-         "seen_at": START + timedelta(minutes=10 * i)}
+        {
+            "item_id": item,
+            "connector": "c",
+            "external_id": f"{item}-{who}-{number}",
+            "version": str(i),
+            "annotator": who,
+            "label": label,
+            "cancelled": cancelled,
+            "deleted": deleted,
+            "at": hour if hour is None else START + timedelta(hours=hour),
+            "seen_at": START + timedelta(minutes=10 * i),
+        }
         for i, (item, who, number, label, cancelled, deleted, hour) in enumerate(notes)
-    ]  # fmt: skip
+    ]
     with records.read() as session:
         if rows:
             session.execute(insert(Annotation), rows)
@@ -82,9 +101,15 @@ def test_tallies_equal_counting(records, notes, overlap):
 
 def note(number, who, label, at, seen):
     return Annotation(
-        item_id=1, connector="c", external_id=str(number), version="1", annotator=who, label=label,
-        at=at, seen_at=seen,
-    )  # fmt: skip
+        item_id=1,
+        connector="c",
+        external_id=str(number),
+        version="1",
+        annotator=who,
+        label=label,
+        at=at,
+        seen_at=seen,
+    )
 
 
 def test_answers_come_by_the_time_they_were_given(records):

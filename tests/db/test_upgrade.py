@@ -43,9 +43,12 @@ def test_older_files_are_upgraded(file, tmp_path):
     path = tmp_path / "old.db"
     with sqlite3.connect(path) as raw:
         raw.executescript(file.read_text(encoding="utf-8"))
-        tables = [name for (name,) in raw.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name != 'alembic_version'"
-        )]  # fmt: skip
+        tables = [
+            name
+            for (name,) in raw.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name != 'alembic_version'"
+            )
+        ]
         before = {t: raw.execute(f'SELECT count(*) FROM "{t}"').fetchone()[0] for t in tables}
     raw.close()
     assert before["annotation"] > 10
@@ -61,8 +64,10 @@ def test_older_files_are_upgraded(file, tmp_path):
         pool = queries.the_pool(session)
         assert list(contradictions(session, pool)) == []
         assert {answer.label for answer in queries.answers(session, pool.id)} == {
-            "digit-0", "digit-1", "digit-2",
-        }  # fmt: skip
+            "digit-0",
+            "digit-1",
+            "digit-2",
+        }
         assert [run.metrics["accuracy"] > 0.5 for _, run in queries.runs(session, pool.id)]
     records.close()
 

@@ -15,9 +15,15 @@ from importlib import import_module
 from pathlib import Path
 
 LIBRARIES = (
-    "matplotlib.figure", "scipy.stats", "sklearn.cluster", "sklearn.linear_model", "torch",
-    "loop.cli.steps", "loop.report.figures", "loop.steps.run",
-)  # fmt: skip
+    "matplotlib.figure",
+    "scipy.stats",
+    "sklearn.cluster",
+    "sklearn.linear_model",
+    "torch",
+    "loop.cli.steps",
+    "loop.report.figures",
+    "loop.steps.run",
+)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -26,9 +32,12 @@ class Forked:
 
     def __enter__(self) -> Forked:
         self._server = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        )
         assert self._server.stdout is not None
         self._server.stdout.readline()  # libraries are loaded
         return self

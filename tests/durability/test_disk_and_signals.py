@@ -33,9 +33,13 @@ ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 def coreloop(*args, cwd, **env):
     return subprocess.run(
-        [*MAIN, *args], cwd=cwd, capture_output=True, text=True, timeout=120,
+        [*MAIN, *args],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
         env={**ENV, **env},
-    )  # fmt: skip
+    )
 
 
 def picks(project):
@@ -145,10 +149,16 @@ def test_two_commands_at_once(tmp_path, images):
     both = init(tmp_path / "both", config.check(small_values(images), "test"))
     env = {**ENV, "CORELOOP_LOCK_SECONDS": "0.1"}
     pair = [
-        subprocess.Popen([*MAIN, "run"], cwd=both.root, env=env, text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [*MAIN, "run"],
+            cwd=both.root,
+            env=env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         for _ in range(3)
-    ]  # fmt: skip
+    ]
     ends = [(process.communicate(timeout=120), process.returncode) for process in pair]
     for (_, words), code in ends:
         assert code in (0, 5), words
@@ -160,11 +170,15 @@ def test_two_commands_at_once(tmp_path, images):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_are_followed_promptly(project, number):
     process = subprocess.Popen(
-        [*MAIN, "run"], cwd=project.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [*MAIN, "run"],
+        cwd=project.root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**ENV, "PYTHONUNBUFFERED": "1"},
         # a test run in the background of a shell is deaf to Ctrl-C, and would hand that down
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
-    )  # fmt: skip
+    )
     process.stderr.readline()  # the first step has begun
     process.send_signal(number)
     began = time.monotonic()

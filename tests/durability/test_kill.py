@@ -49,23 +49,37 @@ def facts(project: Project) -> dict[str, list[tuple]]:
     """What must not depend on how often the commands were killed."""
     return {
         "items": rows(project, 'SELECT "row", key, uri, split, known_label FROM item ORDER BY 1'),
-        "rounds": rows(project, "SELECT number, state, seed, budget, config, explanation "
-                                "FROM round ORDER BY number"),
-        "picks": rows(project, "SELECT number, arm, rank, score, key FROM pick JOIN round "
-                               "ON round.id = round_id JOIN item ON item.id = item_id "
-                               "ORDER BY number, arm, rank"),
-        "sent": rows(project, "SELECT number, key, remote_id, batch.state FROM sent JOIN batch "
-                              "ON uuid = batch_uuid JOIN round ON round.id = batch.round_id "
-                              "JOIN pick ON pick.id = pick_id JOIN item ON item.id = item_id "
-                              "ORDER BY number, key"),
-        "annotations": rows(project, "SELECT connector, external_id, version, annotator, label, "
-                                     "seconds, deleted, key FROM annotation "
-                                     "JOIN item ON item.id = item_id ORDER BY external_id"),
-        "runs": rows(project, "SELECT number, arm, method, run.seed, labels, rows_digest, "
-                              "metrics ->> 'accuracy' FROM run JOIN round "
-                              "ON round.id = round_id ORDER BY 1, 2, 3, 4, 5"),
+        "rounds": rows(
+            project,
+            "SELECT number, state, seed, budget, config, explanation FROM round ORDER BY number",
+        ),
+        "picks": rows(
+            project,
+            "SELECT number, arm, rank, score, key FROM pick JOIN round "
+            "ON round.id = round_id JOIN item ON item.id = item_id "
+            "ORDER BY number, arm, rank",
+        ),
+        "sent": rows(
+            project,
+            "SELECT number, key, remote_id, batch.state FROM sent JOIN batch "
+            "ON uuid = batch_uuid JOIN round ON round.id = batch.round_id "
+            "JOIN pick ON pick.id = pick_id JOIN item ON item.id = item_id "
+            "ORDER BY number, key",
+        ),
+        "annotations": rows(
+            project,
+            "SELECT connector, external_id, version, annotator, label, "
+            "seconds, deleted, key FROM annotation "
+            "JOIN item ON item.id = item_id ORDER BY external_id",
+        ),
+        "runs": rows(
+            project,
+            "SELECT number, arm, method, run.seed, labels, rows_digest, "
+            "metrics ->> 'accuracy' FROM run JOIN round "
+            "ON round.id = round_id ORDER BY 1, 2, 3, 4, 5",
+        ),
         "arrays": rows(project, 'SELECT kind, name, "of", digest FROM "array" ORDER BY 1, 2, 3'),
-    }  # fmt: skip
+    }
 
 
 def check_whole(project: Project) -> None:
@@ -172,9 +186,11 @@ class Soak:
         with self._said().open("wb") as said:
             process = subprocess.Popen(
                 [sys.executable, "-c", "from loop.cli import main; main()", "run"],
-                cwd=self.project.root, stdout=said, stderr=said,
+                cwd=self.project.root,
+                stdout=said,
+                stderr=said,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **env},
-            )  # fmt: skip
+            )
         if after is not None:
             time.sleep(2 * after)
             process.kill()

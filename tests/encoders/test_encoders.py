@@ -53,9 +53,12 @@ def test_resumes_at_the_shard(tmp_path, monkeypatch):
     assert not (tmp_path / "e.npy").exists()
     seen = []
     encoders.encode(
-        encoders.get("pixels:4"), lambda u: (seen.append(u), DATA[u])[1], URIS, URIS,
+        encoders.get("pixels:4"),
+        lambda u: (seen.append(u), DATA[u])[1],
+        URIS,
+        URIS,
         tmp_path / "e.npy",
-    )  # fmt: skip
+    )
     assert seen == URIS[6:]  # the first two shards were kept
     np.testing.assert_array_equal(
         np.load(tmp_path / "e.npy"), run(encoders.get("pixels:4"), tmp_path / "f.npy")
@@ -70,11 +73,14 @@ def test_joined_is_side_by_side(tmp_path):
 
 @pytest.mark.parametrize(
     ("spec", "words"),
-    [("pixel", "did you mean 'pixels'"), ("pixels:x", "whole number"),
-     ("timm:no_such_model", "no model"),
-     ("timm:mobilenetv1_100:/none.safetensors", "none.safetensors"),
-     ("timm:mobilenetv1_100?sze=3", "did you mean 'size'")],
-)  # fmt: skip
+    [
+        ("pixel", "did you mean 'pixels'"),
+        ("pixels:x", "whole number"),
+        ("timm:no_such_model", "no model"),
+        ("timm:mobilenetv1_100:/none.safetensors", "none.safetensors"),
+        ("timm:mobilenetv1_100?sze=3", "did you mean 'size'"),
+    ],
+)
 def test_bad_specs(spec, words):
     with pytest.raises(ConfigError, match=words):
         encoders.get(spec)
@@ -82,8 +88,11 @@ def test_bad_specs(spec, words):
 
 def test_unreadable_image_is_named(tmp_path):
     with pytest.raises(DataError, match=r"4\.png"):
-        run(encoders.get("pixels:4"), tmp_path / "e.npy",
-            lambda uri: b"x" if uri == "4.png" else DATA[uri])  # fmt: skip
+        run(
+            encoders.get("pixels:4"),
+            tmp_path / "e.npy",
+            lambda uri: b"x" if uri == "4.png" else DATA[uri],
+        )
 
 
 def test_tiny_timm_model_from_a_checkpoint(tmp_path):

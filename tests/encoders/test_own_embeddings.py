@@ -22,9 +22,12 @@ def test_example(images, tmp_path):
     found = [one for one in source.scan() if isinstance(one, Image)]
     encoder = encoders.get(f"file:{array}")
     encoders.encode(
-        encoder, source.read, [one.uri for one in found], [one.key for one in found],
+        encoder,
+        source.read,
+        [one.uri for one in found],
+        [one.key for one in found],
         tmp_path / "pool.npy",
-    )  # fmt: skip
+    )
     x = np.load(tmp_path / "pool.npy")
     assert x.shape == (60, 27)
     assert x.std(axis=0).max() > 0.1  # digits differ in their middle

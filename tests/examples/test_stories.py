@@ -21,8 +21,11 @@ def story(tmp_path, on_path):
     def run(name: str, *args: str, **settings: str) -> str:
         done = subprocess.run(
             ["bash", str(EXAMPLES / name / "run.sh"), str(tmp_path / "images"), *args],
-            cwd=tmp_path, env={**on_path, **settings}, capture_output=True, text=True,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env={**on_path, **settings},
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -31,8 +34,13 @@ def story(tmp_path, on_path):
 
 @pytest.mark.slow
 def test_choosing_a_method(story):
-    said = story("choosing_a_method", METHODS="random,kmeans", PER_CLASS="1,2,4,8", SEEDS="2",
-                 ENCODER="pixels:8")  # fmt: skip
+    said = story(
+        "choosing_a_method",
+        METHODS="random,kmeans",
+        PER_CLASS="1,2,4,8",
+        SEEDS="2",
+        ENCODER="pixels:8",
+    )
     assert "method \\ labels" in said
     assert "labels to the target, in simulation:" in said
 

@@ -29,12 +29,19 @@ def vote(who, label, seconds=1.5):
 
 
 ROWS = [
-    Exported("k1", "a/1.png", "train", 1, 0, "cat",
-             (vote("ann", "../dog"), vote("bob", "../dog"), vote("ann", "cat"))),
+    Exported(
+        "k1",
+        "a/1.png",
+        "train",
+        1,
+        0,
+        "cat",
+        (vote("ann", "../dog"), vote("bob", "../dog"), vote("ann", "cat")),
+    ),
     Exported("k2", "row/2", "test", 0, 1, "../dog", (vote("ann", "../dog"),)),
     Exported("k3", "a/3.png", "train", 1, 1, None, (vote("bob", None),)),
     Exported("k4", "a/4.png", "train", 1, 2, "__/dog", (vote("ann", "__/dog"),)),
-]  # fmt: skip
+]
 
 
 def read(uri):
@@ -56,7 +63,11 @@ def table(path):
 
 def test_csv_and_jsonl(tmp_path):
     assert [r["label"] for r in table(written("csv", tmp_path / "l.csv"))] == [
-        "cat", "../dog", "", "__/dog"]  # fmt: skip
+        "cat",
+        "../dog",
+        "",
+        "__/dog",
+    ]
     lines = written("jsonl", tmp_path / "l.jsonl").read_text().splitlines()
     first = json.loads(lines[0])
     assert first["key"] == "k1"
@@ -78,7 +89,10 @@ def test_parquet_keeps_its_columns_without_rows_or_labels(tmp_path):
 def test_annotations_hold_every_answer_of_a_person(tmp_path):
     rows = table(written("annotations", tmp_path / "a.csv"))
     assert [(r["annotator"], r["label"]) for r in rows if r["key"] == "k1"] == [
-        ("ann", "../dog"), ("bob", "../dog"), ("ann", "cat")]  # fmt: skip
+        ("ann", "../dog"),
+        ("bob", "../dog"),
+        ("ann", "cat"),
+    ]
     assert [r["label"] for r in rows if r["key"] == "k3"] == [""]
     assert rows[0]["seconds"] == "1.5"
 
@@ -90,7 +104,10 @@ def test_votes_are_what_cleanlab_takes(tmp_path):
     path = written("votes", tmp_path / "v.csv")
     rows = table(path)
     assert [(r["ann"], r["bob"]) for r in rows] == [
-        ("cat", "../dog"), ("../dog", ""), ("__/dog", "")]  # fmt: skip
+        ("cat", "../dog"),
+        ("../dog", ""),
+        ("__/dog", ""),
+    ]
     votes = pd.read_csv(path, index_col="key")
     numbers, names = cleanlab.format_multiannotator_labels(votes)
     assert numbers.shape == (3, 2)
@@ -123,7 +140,9 @@ def test_hugging_face_datasets_reads_labels_and_names(tmp_path, monkeypatch):
     label = found["train"].features["label"]
     assert label.names == CLASSES
     assert [(r["key"], label.int2str(r["label"])) for r in found["train"]] == [
-        ("k1", "cat"), ("k4", "__/dog")]  # fmt: skip
+        ("k1", "cat"),
+        ("k4", "__/dog"),
+    ]
     assert abs(np.asarray(found["test"][0]["image"]).mean() - 40) < 2
 
 
@@ -144,7 +163,9 @@ def test_fiftyone_layout(tmp_path):
     out = written("fiftyone", tmp_path / "set")
     said = json.loads((out / "train" / "labels.json").read_text())
     assert {k: said["classes"][i] for k, i in said["labels"].items()} == {
-        "k1": "cat", "k4": "__/dog"}  # fmt: skip
+        "k1": "cat",
+        "k4": "__/dog",
+    }
     files = {p.stem for p in (out / "train" / "data").iterdir()}
     assert files == set(said["labels"])
 
@@ -180,7 +201,12 @@ def test_folder_names_stay_inside_and_apart(labels):
 
 def test_folder_names_that_collide():
     assert list(folder_names(["a/b", "a:b", "A_B", "..", "con"]).values()) == [
-        "a_b", "a_b-2", "A_B-3", "class", "class con"]  # fmt: skip
+        "a_b",
+        "a_b-2",
+        "A_B-3",
+        "class",
+        "class con",
+    ]
 
 
 def test_picks_before_anyone_labels(tmp_path):

@@ -80,10 +80,14 @@ def second_person(server) -> httpx.Client:
     other = httpx.Client(base_url=server.url, follow_redirects=True, timeout=60, trust_env=False)
     other.get(invitation)
     other.post(
-        invitation, headers={"Referer": server.url},
-        data={"email": f"{uuid.uuid4().hex[:8]}@example.org", "password": uuid.uuid4().hex,
-              "csrfmiddlewaretoken": other.cookies["csrftoken"]},
-    )  # fmt: skip
+        invitation,
+        headers={"Referer": server.url},
+        data={
+            "email": f"{uuid.uuid4().hex[:8]}@example.org",
+            "password": uuid.uuid4().hex,
+            "csrfmiddlewaretoken": other.cookies["csrftoken"],
+        },
+    )
     return other
 
 
@@ -214,10 +218,15 @@ def labeler(server, pictures):
 
     def make(url: str = "", token: str = "", **options) -> LabelStudio:
         return LabelStudio(
-            url or server.url, token or server.token, title="test project", marker=marker,
+            url or server.url,
+            token or server.token,
+            title="test project",
+            marker=marker,
             read=lambda uri: (pictures / uri).read_bytes(),
-            image_root=pictures, local_root=str(server.folder / "files"), attempts=2,
+            image_root=pictures,
+            local_root=str(server.folder / "files"),
+            attempts=2,
             **{"images": "local", "classes": CLASSES, **options},
-        )  # fmt: skip
+        )
 
     return make

@@ -14,8 +14,14 @@ from connectors.base import Batch, Item, Rejected
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 CHROMIUM = shutil.which("chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]  # fmt: skip
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
 SHOWN = (
     "() => { const i=[...document.querySelectorAll('.lsf-image img[alt=\"image\"]')].pop();"
     " return i && i.complete && i.naturalWidth ? [i.naturalWidth, i.naturalHeight] : null }"
@@ -51,9 +57,12 @@ def page(server, image_server, tmp_path):
 
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            str(tmp_path / "profile"), executable_path=CHROMIUM, headless=True, args=FLAGS,
+            str(tmp_path / "profile"),
+            executable_path=CHROMIUM,
+            headless=True,
+            args=FLAGS,
             viewport={"width": 1280, "height": 900},
-        )  # fmt: skip
+        )
         outside = []
 
         def guard(route):
@@ -90,8 +99,10 @@ def test_click_makes_an_annotation(server, labeler, items, page, image_server, i
     page.click("[data-testid='bottombar-submit-button']")
     page.wait_for_function(
         "o=>{const e=document.querySelector('.lsf-current-task__task-id');"
-        "return e&&e.firstChild.textContent!==o}", arg=first, timeout=60_000,
-    )  # fmt: skip
+        "return e&&e.firstChild.textContent!==o}",
+        arg=first,
+        timeout=60_000,
+    )
     (note,) = people.pull(None)
     assert (note.key, note.label, note.cancelled) == (items[0].key, "dog", False)
     assert 0 < note.seconds < 120

@@ -23,7 +23,7 @@ from connectors.base import (
     Unauthorized,
     Unknown,
     Unreachable,
-)  # fmt: skip
+)
 from connectors.label_studio.labeler import OVERLAP, STAMP
 from connectors.label_studio.server import annotate, personal_token
 from connectors.testing import check_labeler
@@ -147,10 +147,15 @@ def test_copies_are_removed_unless_labelled(server, labeler, items):
     one = batch()
     first = dict(people.push(one, items))
     copies = [
-        {"data": {"image": t["data"]["image"], "coreloop_key": t["data"]["coreloop_key"],
-                  "coreloop_batch": one.uuid}}
+        {
+            "data": {
+                "image": t["data"]["image"],
+                "coreloop_key": t["data"]["coreloop_key"],
+                "coreloop_batch": one.uuid,
+            }
+        }
         for t in tasks(labeler)
-    ]  # fmt: skip
+    ]
     people.client.write("POST", f"/api/projects/{people.project['id']}/import", copies)
     assert len(tasks(labeler)) == 10
     assert dict(labeler().find(one)) == first
@@ -188,8 +193,14 @@ def test_edits_skips_deletions_and_foreign_tasks(server, labeler, items):
     assert people.counts["foreign"] == 1
     cursor = people.cursor
     edited, deleted, skipped = items[0].key, items[1].key, items[2].key
-    new = [{"from_name": "label", "to_name": "image", "type": "choices",
-            "value": {"choices": ["bird"]}}]  # fmt: skip
+    new = [
+        {
+            "from_name": "label",
+            "to_name": "image",
+            "type": "choices",
+            "value": {"choices": ["bird"]},
+        }
+    ]
     people.client.write("PATCH", f"/api/annotations/{number(first[edited])}/", {"result": new})
     people.client.write("DELETE", f"/api/annotations/{number(first[deleted])}/")
     people.client.write(
@@ -298,16 +309,25 @@ def test_uncertain_first(server, labeler, items):
     people = labeler(order="uncertain")
     people.prepare(["cat", "dog", "bird"])
     scores = [0.9, 0.1, 0.5, 0.3, 0.7]
-    people.push(batch(), [
-        replace(item, prediction=Prediction("cat", score, "round-1"))
-        for item, score in zip(items, scores)
-    ])  # fmt: skip
+    people.push(
+        batch(),
+        [
+            replace(item, prediction=Prediction("cat", score, "round-1"))
+            for item, score in zip(items, scores)
+        ],
+    )
     project, other, seen = people.project["id"], second_person(server), []
     for _ in items:
         task = other.get(f"/api/projects/{project}/next").json()
         seen.append(scores[[i.key for i in items].index(task["data"]["coreloop_key"])])
-        result = [{"from_name": "label", "to_name": "image", "type": "choices",
-                   "value": {"choices": ["cat"]}}]  # fmt: skip
+        result = [
+            {
+                "from_name": "label",
+                "to_name": "image",
+                "type": "choices",
+                "value": {"choices": ["cat"]},
+            }
+        ]
         headers = {"X-CSRFToken": other.cookies["csrftoken"], "Referer": server.url}
         path = f"/api/tasks/{task['id']}/annotations/"
         assert other.post(path, json={"result": result}, headers=headers).status_code == 201
@@ -364,8 +384,9 @@ def test_one_more_person_is_asked(server, labeler, items):
     assert people.ask_again({chosen: there[chosen], items[0].key: there[items[1].key]}) == 1
     task = other.get(f"/api/projects/{project}/next").json()
     assert task["data"]["coreloop_key"] == chosen
-    result = [{"from_name": "label", "to_name": "image", "type": "choices",
-               "value": {"choices": ["cat"]}}]  # fmt: skip
+    result = [
+        {"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": ["cat"]}}
+    ]
     headers = {"X-CSRFToken": other.cookies["csrftoken"], "Referer": server.url}
     answer = other.post(
         f"/api/tasks/{task['id']}/annotations/", json={"result": result}, headers=headers

@@ -38,8 +38,15 @@ def test_rounds_with_people(live, server):
         answer_open_tasks(live, server, lambda done, total: None)
     assert ended.why == "done"
     number = int(ended_project(live, server)["id"])
-    reader = LabelStudio(server.url, server.token, title="", marker="", classes=[],
-                         read=lambda uri: b"", project_id=number)  # fmt: skip
+    reader = LabelStudio(
+        server.url,
+        server.token,
+        title="",
+        marker="",
+        classes=[],
+        read=lambda uri: b"",
+        project_id=number,
+    )
     tasks = list(reader.tasks())
     assert len(tasks) == 12 + 6 + 6
     assert len({t["data"]["coreloop_key"] for t in tasks}) == 24
@@ -48,8 +55,9 @@ def test_rounds_with_people(live, server):
     assert [line.labelled for line in status(live).rounds] == [12, 6, 6]
     found = subprocess.run(
         ["grep", "-rlE", f"{server.token}|sessionid|{server.password}", str(live.root)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+    )
     assert found.stdout == ""
 
 

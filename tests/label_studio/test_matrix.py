@@ -83,8 +83,11 @@ class World:
             return [p.key for p in queries.picks(session, 1, 0)]
 
     def tasks(self) -> dict[str, int]:
-        return {t["data"]["coreloop_key"]: t["id"] for t in self.direct().tasks()
-                if "coreloop_key" in t["data"]}  # fmt: skip
+        return {
+            t["data"]["coreloop_key"]: t["id"]
+            for t in self.direct().tasks()
+            if "coreloop_key" in t["data"]
+        }
 
     def answer(self, keys: list[str], label: str = "digit-1") -> None:
         annotate(self.server, int(self.direct().project["id"]), dict.fromkeys(keys, (label, 2.0)))
@@ -102,8 +105,10 @@ class World:
         return subprocess.Popen(
             [sys.executable, *program, *words, "-p", str(self.project.root)],
             env={**os.environ, "LABEL_STUDIO_URL": self.proxy.url},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def says(self) -> str:
         found = status(self.project)
@@ -115,8 +120,9 @@ def picked(tmp_path_factory):
     """A project ready to be pushed, made once and copied."""
     folder = tmp_path_factory.mktemp("picked")
     write_images(folder / "images")
-    values = small_values(folder / "images", pool={"test": PICKS},
-                          labeler={"kind": "label-studio", "error_rate": 0.0})  # fmt: skip
+    values = small_values(
+        folder / "images", pool={"test": PICKS}, labeler={"kind": "label-studio", "error_rate": 0.0}
+    )
     project = init(folder / "p", config.check(values, "test"))
     scan(project)
     embed(project)
@@ -191,19 +197,25 @@ def removing_a_class(world):
 
 
 LOST = {
-    "answer-lost": "drop", "502-after-it-was-done": "502", "504-after-it-was-done": "504",
-    "page-of-a-portal": "page", "503-before": "refuse", "connection-reset-before": "reset",
-}  # fmt: skip
+    "answer-lost": "drop",
+    "502-after-it-was-done": "502",
+    "504-after-it-was-done": "504",
+    "page-of-a-portal": "page",
+    "503-before": "refuse",
+    "connection-reset-before": "reset",
+}
 PUSH = {
-    **{name: (breaking(fault, IMPORT), (Unknown, Unreachable), "UNKNOWN")
-       for name, fault in LOST.items()},
+    **{
+        name: (breaking(fault, IMPORT), (Unknown, Unreachable), "UNKNOWN")
+        for name, fault in LOST.items()
+    },
     "timeout-while-the-server-goes-on": (slow(IMPORT), Unknown, "ReadTimeout"),
     "answer-to-an-upload-lost": (breaking("drop", UPLOAD), Unknown, "UNKNOWN"),
     "gateway-repeats-the-request": (breaking("twice", IMPORT), None, "5 sent"),
     "access-token-expired": (breaking("401", IMPORT), None, "5 sent"),
     "token-revoked": (breaking("401", "/api/", 100), Unauthorized, "does not accept|answered 401"),
     "server-killed": (dying_server(IMPORT), (Unknown, Unreachable), "UNKNOWN"),
-}  # fmt: skip
+}
 PULL = {
     **{name: (breaking(fault, LIST), None, "5 new") for name, fault in LOST.items()},
     "timeout-while-the-server-goes-on": (slow(LIST), None, "5 new"),
@@ -211,7 +223,7 @@ PULL = {
     "access-token-expired": (breaking("401", LIST), None, "5 new"),
     "token-revoked": (breaking("401", "/api/", 100), Unauthorized, "does not accept|answered 401"),
     "server-killed": (dying_server(LIST), Unreachable, "no answer"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", PUSH)
@@ -366,12 +378,20 @@ def test_ids_reused(world, verb):
     for key in lost:
         world.write("DELETE", f"/api/tasks/{there[key]}/")
     foreign = world.write(
-        "POST", "/api/projects/{project}/import",
-        [{"data": {"image": "/static/x.png"}} for _ in lost], return_task_ids="true",
-    )["task_ids"]  # fmt: skip
+        "POST",
+        "/api/projects/{project}/import",
+        [{"data": {"image": "/static/x.png"}} for _ in lost],
+        return_task_ids="true",
+    )["task_ids"]
     assert set(foreign) == {there[key] for key in lost}
-    answer = [{"from_name": "label", "to_name": "image", "type": "choices",
-               "value": {"choices": ["digit-0"]}}]  # fmt: skip
+    answer = [
+        {
+            "from_name": "label",
+            "to_name": "image",
+            "type": "choices",
+            "value": {"choices": ["digit-0"]},
+        }
+    ]
     for task in foreign:
         world.write("POST", f"/api/tasks/{task}/annotations/", {"result": answer})
     if verb == "pull":

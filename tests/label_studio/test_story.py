@@ -17,18 +17,30 @@ pytestmark = pytest.mark.server
 def test_own_photos_until_round_one_is_trained(tmp_path, server, on_path):
     write_images(tmp_path / "images", count=40)
     settings = {
-        "LABEL_STUDIO_URL": server.url, "LABEL_STUDIO_API_KEY": server.token,
-        "ENCODER": "pixels:8", "BUDGETS": "6", "TEST": "6",
-    }  # fmt: skip
-    answers = {content_key(path.read_bytes()): (path.parent.name, 1.5)
-               for path in (tmp_path / "images").rglob("*.png")}  # fmt: skip
+        "LABEL_STUDIO_URL": server.url,
+        "LABEL_STUDIO_API_KEY": server.token,
+        "ENCODER": "pixels:8",
+        "BUDGETS": "6",
+        "TEST": "6",
+    }
+    answers = {
+        content_key(path.read_bytes()): (path.parent.name, 1.5)
+        for path in (tmp_path / "images").rglob("*.png")
+    }
     said = ""
     for _ in range(3):
         done = subprocess.run(
-            ["bash", str(ROOT / "examples" / "own_photos" / "run.sh"), str(tmp_path / "images"),
-             "digit-0,digit-1,digit-2"],
-            cwd=tmp_path, env={**on_path, **settings}, capture_output=True, text=True,
-        )  # fmt: skip
+            [
+                "bash",
+                str(ROOT / "examples" / "own_photos" / "run.sh"),
+                str(tmp_path / "images"),
+                "digit-0,digit-1,digit-2",
+            ],
+            cwd=tmp_path,
+            env={**on_path, **settings},
+            capture_output=True,
+            text=True,
+        )
         said = done.stdout
         assert done.returncode == 0, said + done.stderr
         link = re.search(r"label here: \S+/projects/(\d+)", said)

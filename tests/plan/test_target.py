@@ -52,8 +52,9 @@ def low50(found):
 def test_never_and_too_far_are_told_apart():
     levelled = Curve(
         np.array([100.0, 200, 400, 800, 1600, 3200]),
-        np.array([[0.6, 0.65, 0.68, 0.69, 0.692, 0.692]]), 10_000,
-    )  # fmt: skip
+        np.array([[0.6, 0.65, 0.68, 0.69, 0.692, 0.692]]),
+        10_000,
+    )
     assert planned(levelled, 0.95).verdict == "never"
     no_end = np.full(100, np.inf)
     for limit, verdict in ((0.96, "far"), (0.94, "never")):
@@ -129,8 +130,11 @@ def test_spread_of_draws_that_never_end():
 
 
 def test_stopping_rule():
-    flat = Curve(np.array([100.0, 200, 400, 800, 1600]),
-                 np.array([[0.90, 0.905, 0.906, 0.906, 0.907]]), 20_000)  # fmt: skip
+    flat = Curve(
+        np.array([100.0, 200, 400, 800, 1600]),
+        np.array([[0.90, 0.905, 0.906, 0.906, 0.907]]),
+        20_000,
+    )
     assert advice(gain(flat, forecast_of(flat)), 0.005) == "stop"
     steep = curve(power)
     assert advice(gain(steep, forecast_of(steep)), 0.005) == "go on"

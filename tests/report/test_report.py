@@ -73,8 +73,11 @@ def test_hostile_names_are_text(tmp_path):
 
 def test_wrong_labels_are_found_by_a_model_that_has_not_seen_them(tmp_path):
     write_images(tmp_path / "images", count=90)
-    values = small_values(tmp_path / "images", labeler={"kind": "oracle", "error_rate": 0.0},
-                          selection={"scorer": "random", "budgets": [40]})  # fmt: skip
+    values = small_values(
+        tmp_path / "images",
+        labeler={"kind": "oracle", "error_rate": 0.0},
+        selection={"scorer": "random", "budgets": [40]},
+    )
     project = init(tmp_path / "p", config.check(values, "test"))
     run(project)
     assert facts(project).suspicious == []

@@ -69,8 +69,13 @@ def test_later_rounds_go_by_the_labels_collected():
 def test_few_labels_make_no_model_to_go_by():
     x, y = pool()
     covered = np.arange(len(x)) < 14
-    given = inputs(x, 12, covered=covered, labels=np.where(covered, y, -1),
-                   probabilities=np.full((len(x), 3), 1 / 3))  # fmt: skip
+    given = inputs(
+        x,
+        12,
+        covered=covered,
+        labels=np.where(covered, y, -1),
+        probabilities=np.full((len(x), 3), 1 / 3),
+    )
     assert scorers.get("auto").explain(given)["choice"] == "kmedoids"
     assert scorers.get("auto", trust=0.0).explain(given)["choice"] == "uherding"
 

@@ -46,10 +46,15 @@ def test_d2(key):
     x, index = z["features"], z["knn_index"]
     distance = np.linalg.norm(x[:, None] - x[index], axis=2)
     picks, start = Graph.of(index, distance, symmetric=path == "dense").pick(
-        z["scores"].astype(np.float64), int(z["k"]), available=np.ones(len(x), bool),
-        covered=np.empty(0, np.int64), gamma=float(z["gammas"][int(which[1])]), mode=mode,
-        update=update, clamp=False,
-    )  # fmt: skip
+        z["scores"].astype(np.float64),
+        int(z["k"]),
+        available=np.ones(len(x), bool),
+        covered=np.empty(0, np.int64),
+        gamma=float(z["gammas"][int(which[1])]),
+        mode=mode,
+        update=update,
+        clamp=False,
+    )
     assert picks.tolist() == z[key].tolist()
     np.testing.assert_allclose(start, z[f"start_density_{path}_{mode}"], atol=1e-10)
 
@@ -67,9 +72,14 @@ def test_typiclust(start):
     z = golden("typiclust")
     covered = covered_rows(z, start, 420)
     picks = visit(
-        z["features"], z["cluster_labels"], ~covered, covered, int(z["budget"]),
-        least_members=int(z["min_cluster_size"]), most_neighbours=int(z["k_nn"]),
-    )  # fmt: skip
+        z["features"],
+        z["cluster_labels"],
+        ~covered,
+        covered,
+        int(z["budget"]),
+        least_members=int(z["min_cluster_size"]),
+        most_neighbours=int(z["k_nn"]),
+    )
     assert picks == z[f"{start}_picks"].tolist()
     first = z["cluster_labels"] == z[f"{start}_cluster_order"][0]
     largest = Open(z["features"], np.flatnonzero(first & ~covered), int(z["k_nn"]))

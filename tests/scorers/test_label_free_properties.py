@@ -23,9 +23,22 @@ DETERMINISTIC = {
     "probcover": {"delta": 0.8},
 }
 LABEL_FREE = [
-    "balanced", "d2", "facility", "herding", "kcenter", "kmeans", "kmedoids", "maxherding",
-    "moderate", "norm", "probcover", "prototypical", "random", "typiclust", "zcore",
-]  # fmt: skip
+    "balanced",
+    "d2",
+    "facility",
+    "herding",
+    "kcenter",
+    "kmeans",
+    "kmedoids",
+    "maxherding",
+    "moderate",
+    "norm",
+    "probcover",
+    "prototypical",
+    "random",
+    "typiclust",
+    "zcore",
+]
 
 
 def score(name, x, budget, seed=0, **params):
@@ -55,9 +68,12 @@ def covered_by(x, picks):
 
 @settings(max_examples=15, deadline=None)
 @given(
-    n=st.integers(1, 40), d=st.integers(1, 6), seed=st.integers(0, 10**6),
-    decimals=st.sampled_from([0, 4]), part=st.floats(0, 1.2),
-)  # fmt: skip
+    n=st.integers(1, 40),
+    d=st.integers(1, 6),
+    seed=st.integers(0, 10**6),
+    decimals=st.sampled_from([0, 4]),
+    part=st.floats(0, 1.2),
+)
 @pytest.mark.parametrize("name", LABEL_FREE)
 def test_any_pool_gets_finite_scores_and_an_exact_selection(name, n, d, seed, decimals, part):
     x = np.round(np.random.default_rng(seed).standard_normal((n, d)), decimals)

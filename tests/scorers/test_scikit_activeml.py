@@ -67,9 +67,12 @@ def test_probcover(seed):
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("entropy", "entropy"), ("least_confidence", "least_confident"),
-     ("margin", "margin_sampling")],
-)  # fmt: skip
+    [
+        ("entropy", "entropy"),
+        ("least_confidence", "least_confident"),
+        ("margin", "margin_sampling"),
+    ],
+)
 def test_uncertainty(name, method):
     p = np.random.default_rng(0).dirichlet(np.ones(5), size=200)
     expected = theirs.uncertainty_scores(p, method=method)

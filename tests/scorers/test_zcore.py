@@ -76,10 +76,14 @@ def test_scores_vary_between_runs_as_the_published_ones_do(draws):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    n=st.integers(2, 60), d=st.integers(1, 5), m=st.integers(1, 3), k=st.integers(1, 70),
-    grid=st.sampled_from([0, 1, 2, 6]), exponent=st.sampled_from([4.0, 1.0, 2.5]),
+    n=st.integers(2, 60),
+    d=st.integers(1, 5),
+    m=st.integers(1, 3),
+    k=st.integers(1, 70),
+    grid=st.sampled_from([0, 1, 2, 6]),
+    exponent=st.sampled_from([4.0, 1.0, 2.5]),
     seed=st.integers(0, 10**6),
-)  # fmt: skip
+)
 def test_any_pool_agrees_with_the_transcription(n, d, m, k, grid, exponent, seed):
     """``grid`` = decimals kept: few of them make ties, copies and constant dimensions."""
     rng = np.random.default_rng(seed)
@@ -147,9 +151,12 @@ def test_the_number_of_threads_changes_nothing():
     for threads, name in (("1", "OMP_NUM_THREADS"), ("2", "NUMBA_NUM_THREADS")):
         env = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
         done = subprocess.run(
-            [sys.executable, "-c", THREADS], env={**env, name: threads, "PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            [sys.executable, "-c", THREADS],
+            env={**env, name: threads, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         seen, said[threads] = done.stdout.split()
         assert seen == threads
     assert said["1"] == said["2"]
@@ -174,10 +181,12 @@ def test_compiled_code_rounds_as_the_interpreter_does():
     said = set()
     for interpreted in "01":
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", DIGEST], capture_output=True, text=True,
-            check=True, env={**os.environ, "NUMBA_DISABLE_JIT": interpreted,
-                             "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+            [sys.executable, "-W", "ignore", "-c", DIGEST],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "NUMBA_DISABLE_JIT": interpreted, "PYTHONPATH": str(ROOT)},
+        )
         said.add(done.stdout)
     assert len(said) == 1
 

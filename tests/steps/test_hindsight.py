@@ -70,10 +70,10 @@ def test_auto_stays_itself_in_hindsight(finished):
     digests = {
         (method, seed): digest
         for method, seed, digest in rows(
-            finished, "SELECT method, seed, rows_digest FROM run WHERE mode = 'hindsight' "
-            "AND labels = 12"
+            finished,
+            "SELECT method, seed, rows_digest FROM run WHERE mode = 'hindsight' AND labels = 12",
         )
-    }  # fmt: skip
+    }
     assert len(digests) == 4
     assert all(digests["auto", seed] != digests["random", seed] for seed in (0, 1))
 
@@ -84,8 +84,11 @@ def test_a_random_control_answers_what_hindsight_cannot(tmp_path, images):
     )
     query = "SELECT arm, labels FROM run WHERE arm IN ('coreset', 'control') ORDER BY id"
     assert set(rows(project, query)) == {
-        ("coreset", 3), ("control", 3), ("coreset", 6), ("control", 6),
-    }  # fmt: skip
+        ("coreset", 3),
+        ("control", 3),
+        ("coreset", 6),
+        ("control", 6),
+    }
     found = facts(project)
     by_arm = {c.kind: c.points[-1].accuracy for c in found.curves}
     gap = by_arm["coreset"] - by_arm["control"]
@@ -102,9 +105,10 @@ def test_a_random_control_answers_what_hindsight_cannot(tmp_path, images):
 
 def test_a_network_can_be_compared_too(tmp_path, images):
     project = labelled_by_people(
-        tmp_path / "p", images,
+        tmp_path / "p",
+        images,
         training={"trainer": "timm:test_resnet", "params": {"steps": 2, "side": 8}},
-    )  # fmt: skip
+    )
     assert rows(project, "SELECT state FROM round ORDER BY number")[-1] == ("compared",)
     assert {row.budget for row in compared(project).rows} == {6}
 
@@ -156,9 +160,11 @@ def test_the_own_method_picks_by_the_projects_rule(tmp_path, images):
 def test_labels_that_came_with_test_images_cost_nothing(tmp_path, images):
     write_images(tmp_path / "test", count=30)
     values = small_values(
-        images, pool={"test_path": str(tmp_path / "test"), "labelled": False},
-        labeler={"kind": "csv", "error_rate": 0.0}, costs={"per_label": 1.0},
-    )  # fmt: skip
+        images,
+        pool={"test_path": str(tmp_path / "test"), "labelled": False},
+        labeler={"kind": "csv", "error_rate": 0.0},
+        costs={"per_label": 1.0},
+    )
     for path in sorted(images.rglob("*.png"))[::2]:  # else every image would be one of the test
         path.write_bytes(path.read_bytes() + b"another")
     project = init(tmp_path / "p", config.check(values, "test"))
@@ -207,8 +213,14 @@ def test_network_cells_are_stored_one_by_one(tmp_path, images, monkeypatch):
     project = init(tmp_path / "p", config.check(small_values(images), "test"))
     scan(project)
     embed(project)
-    grid = Grid(all_methods(["random"]), [6, 9, 12], 1, "timm:test_resnet",
-                {"steps": 2, "side": 8}, share=1.0)  # fmt: skip
+    grid = Grid(
+        all_methods(["random"]),
+        [6, 9, 12],
+        1,
+        "timm:test_resnet",
+        {"steps": 2, "side": 8},
+        share=1.0,
+    )
 
     def stop(done, total):
         if done == 2:

@@ -44,8 +44,11 @@ def simulated(tmp_path_factory):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     write_images(folder / "images")
-    values = small_values(folder / "images", selection={"scorer": "random", "budgets": [4, 6]},
-                          labeler={"kind": "oracle", "error_rate": 0.0})  # fmt: skip
+    values = small_values(
+        folder / "images",
+        selection={"scorer": "random", "budgets": [4, 6]},
+        labeler={"kind": "oracle", "error_rate": 0.0},
+    )
     project = init(folder / "p", config.check(values, "test"))
     run(project)
     return project
@@ -112,11 +115,16 @@ def test_what_a_budget_buys(finished):
 
 @pytest.mark.parametrize(
     ("wish", "words"),
-    [({"target": 0.0}, "between 0 and 1"), ({"target": 95}, "between 0 and 1"),
-     ({"hourly_rate": -3}, "negative"), ({"labels_per_day": -3}, "negative"),
-     ({"budget_money": 10.0}, "--per-label"), ({"budget_money": -1.0}, "above 0"),
-     ({"stop_below": -0.1}, "--stop-below")],
-)  # fmt: skip
+    [
+        ({"target": 0.0}, "between 0 and 1"),
+        ({"target": 95}, "between 0 and 1"),
+        ({"hourly_rate": -3}, "negative"),
+        ({"labels_per_day": -3}, "negative"),
+        ({"budget_money": 10.0}, "--per-label"),
+        ({"budget_money": -1.0}, "above 0"),
+        ({"stop_below": -0.1}, "--stop-below"),
+    ],
+)
 def test_bad_numbers(finished, wish, words):
     with pytest.raises(ConfigError, match=words):
         plan(finished, Wish(**wish))
@@ -171,9 +179,10 @@ def test_simulations_that_differ_are_not_seeds_of_one_another(tmp_path):
     runs = simulations.own(project)
     assert len(runs) == 6  # three simulations of two seeds, none overwritten
     assert {run.set for run in runs} == {
-        "small, trainer linear, share 1.0", "small, trainer linear, share 0.8",
+        "small, trainer linear, share 1.0",
+        "small, trainer linear, share 0.8",
         "small, trainer propagate, share 0.8",
-    }  # fmt: skip
+    }
 
 
 def test_cells_of_another_version_of_the_methods_are_not_mixed_in(tmp_path, monkeypatch):
@@ -192,8 +201,9 @@ def test_cells_of_another_version_of_the_methods_are_not_mixed_in(tmp_path, monk
         counts.append(version)
     assert counts == [1, 2, 3, 4, "0.1.0", "0.1.0", 1, 2, 3, 4, "0.2.0"]
     assert {run.set for run in simulations.own(project)} == {
-        "small, coreloop 0.1.0", "small, coreloop 0.2.0"
-    }  # fmt: skip
+        "small, coreloop 0.1.0",
+        "small, coreloop 0.2.0",
+    }
 
 
 def test_labels_that_are_there_are_not_bought_again(tmp_path, images):

@@ -69,10 +69,13 @@ def test_workers_end_with_a_killed_scan(project, images):
         "from loop.cli import main; main()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=project.root, start_new_session=True,
+        [sys.executable, "-c", code],
+        cwd=project.root,
+        start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while not items(project) and process.poll() is None:
         time.sleep(0.02)
     assert process.poll() is None, "the scan was over before it could be killed"

@@ -35,11 +35,26 @@ def digits(path: Path) -> Path:
 @pytest.mark.slow
 def test_table_in_pieces(tmp_path):
     command = [
-        sys.executable, str(EXAMPLE), str(digits(tmp_path / "digits.parquet")),
-        "--encoder", "pixels",
-        "--folder", str(tmp_path / "cells"), "--methods", "el2n", "--kept", "0.2,0.5",
-        "--seeds", "1", "--model", "timm:test_resnet", "--steps", "20", "--pool", "60",
-    ]  # fmt: skip
+        sys.executable,
+        str(EXAMPLE),
+        str(digits(tmp_path / "digits.parquet")),
+        "--encoder",
+        "pixels",
+        "--folder",
+        str(tmp_path / "cells"),
+        "--methods",
+        "el2n",
+        "--kept",
+        "0.2,0.5",
+        "--seeds",
+        "1",
+        "--model",
+        "timm:test_resnet",
+        "--steps",
+        "20",
+        "--pool",
+        "60",
+    ]
     first = subprocess.run([*command, "--minutes", "0.0001"], capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
     assert "again to go on" in first.stdout

@@ -12,9 +12,13 @@ from loop.train.muon import COEFFICIENTS, STEPS, Muon, orthogonal
 def small():
     torch.manual_seed(0)
     return torch.nn.Sequential(
-        torch.nn.Conv2d(3, 6, 3, bias=False), torch.nn.BatchNorm2d(6), torch.nn.Conv2d(6, 6, 3),
-        torch.nn.Conv2d(6, 6, 3, groups=6), torch.nn.Flatten(), torch.nn.Linear(24, 2),
-    )  # fmt: skip
+        torch.nn.Conv2d(3, 6, 3, bias=False),
+        torch.nn.BatchNorm2d(6),
+        torch.nn.Conv2d(6, 6, 3),
+        torch.nn.Conv2d(6, 6, 3, groups=6),
+        torch.nn.Flatten(),
+        torch.nn.Linear(24, 2),
+    )
 
 
 def learn(net, optimiser, steps):

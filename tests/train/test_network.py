@@ -27,8 +27,7 @@ def stripes(n=96, seed=0):
 IMAGES, Y = stripes()
 TEST, TEST_Y = stripes(64, seed=1)
 FLAT = IMAGES.reshape(len(IMAGES), -1).astype(np.float32)
-TASK = Task(2, FLAT, TEST.reshape(64, -1).astype(np.float32), TEST_Y,
-            lambda: IMAGES, lambda: TEST)  # fmt: skip
+TASK = Task(2, FLAT, TEST.reshape(64, -1).astype(np.float32), TEST_Y, lambda: IMAGES, lambda: TEST)
 
 
 @pytest.mark.slow
