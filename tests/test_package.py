@@ -35,7 +35,7 @@ def test_wheel_is_complete(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     for needed in (
         "loop/cli/__init__.py",
-        "loop/report/templates/report.html.j2",
+        "loop/reports/templates/report.html.j2",
         "connectors/base.py",
         "db/migrations/env.py",
         "db/migrations/versions/0001_the_first_schema.py",

@@ -12,8 +12,8 @@ import click
 from loop.cli.output import json_option, percent, print_json, project_at, project_option, say, table
 
 if TYPE_CHECKING:
-    from loop.plan.backtest import Line
-    from loop.plan.target import Plan, Spread
+    from loop.planning.backtest import Line
+    from loop.planning.target import Plan, Spread
     from loop.steps.plan import Outlook
 
 VERDICTS = {

@@ -13,7 +13,7 @@ from db import queries
 from db.queries import Picked
 from loop.errors import DataError, NotReady
 from loop.project import Project
-from loop.report.facts import MapPoint, PickShown
+from loop.reports.facts import MapPoint, PickShown
 from loop.select import strata_budgets
 from loop.steps.embed import embeddings
 from loop.steps.opened import source

@@ -13,11 +13,11 @@ from db import queries
 from db.queries import Answer
 from loop.costs import upcoming
 from loop.errors import NotReady
-from loop.plan import target as targets
-from loop.plan.backtest import Line, Outcome, backtest, summary
-from loop.plan.curves import Curve, Forecast, forecast
-from loop.plan.rounds import Rounds, cheapest
-from loop.plan.target import Plan, Price, Spread
+from loop.planning import target as targets
+from loop.planning.backtest import Line, Outcome, backtest, summary
+from loop.planning.curves import Curve, Forecast, forecast
+from loop.planning.rounds import Rounds, cheapest
+from loop.planning.target import Plan, Price, Spread
 from loop.project import Project
 from loop.seeds import generator
 from loop.steps import simulations

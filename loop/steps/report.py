@@ -19,8 +19,8 @@ from loop.costs import hours
 from loop.encoders import short
 from loop.errors import NotReady
 from loop.project import Project
-from loop.report import write
-from loop.report.facts import Annotator, Control, Curve, Difference, Facts, Point, RoundShown
+from loop.reports import write
+from loop.reports.facts import Annotator, Control, Curve, Difference, Facts, Point, RoundShown
 from loop.saved import saved_interval
 from loop.seeds import generator
 from loop.steps.compare import compared, compared_runs

@@ -13,8 +13,8 @@ from db import queries
 from db.models import Cell, Simulation
 from loop.encoders import short
 from loop.errors import NotReady
-from loop.plan.backtest import Run
-from loop.plan.curves import Curve
+from loop.planning.backtest import Run
+from loop.planning.curves import Curve
 from loop.project import Project, find
 from loop.steps.opened import reading
 

@@ -21,7 +21,7 @@ LIBRARIES = (
     "sklearn.linear_model",
     "torch",
     "loop.cli.steps",
-    "loop.report.figures",
+    "loop.reports.figures",
     "loop.steps.run",
 )
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from loop import config
-from loop.report.answers import beats_random
-from loop.report.facts import Control
+from loop.reports.answers import beats_random
+from loop.reports.facts import Control
 from loop.steps.compare import compared
 from loop.steps.init import init
 from loop.steps.plan import Wish, plan

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from loop.errors import NotReady
-from loop.plan.curves import FARTHEST, Curve, forecast
-from loop.plan.target import buys
+from loop.planning.curves import FARTHEST, Curve, forecast
+from loop.planning.target import buys
 
 
 def curve(f, labels=(20, 40, 80, 160), test=2000, seeds=5, noise=0.01, seed=0):

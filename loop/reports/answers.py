@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loop.report.facts import Control, Difference, Facts
+from loop.reports.facts import Control, Difference, Facts
 
 
 def how_good(facts: Facts) -> str:

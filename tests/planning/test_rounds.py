@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from loop.plan.rounds import cheapest
+from loop.planning.rounds import cheapest
 
 
 def expected(needed, ends):

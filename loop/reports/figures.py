@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from loop.report.facts import Curve, Facts
+from loop.reports.facts import Curve, Facts
 
 COLOURS = {
     "live": "#0b7a75",

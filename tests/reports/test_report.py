@@ -175,7 +175,7 @@ def test_names_with_dollars_are_no_formulas():
     import warnings
     from types import SimpleNamespace
 
-    from loop.report.figures import confusion
+    from loop.reports.figures import confusion
 
     names = ["5$_a^^b$", "\u732b $10_to_$20", "ok"]
     given = SimpleNamespace(metrics={"confusion": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}, classes=names)

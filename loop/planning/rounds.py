@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loop.plan.curves import Floats
+from loop.planning.curves import Floats
 
 POINTS = 60
 """Candidates for where a round may end: quantiles of the labels needed."""

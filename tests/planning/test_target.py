@@ -6,10 +6,11 @@ from datetime import date
 
 import numpy as np
 import pytest
+from tests.plan.test_curves import curve, forecast_of, power
 
 from loop.errors import ConfigError
-from loop.plan.curves import Curve
-from loop.plan.target import (
+from loop.planning.curves import Curve
+from loop.planning.target import (
     Price,
     Spread,
     advice,
@@ -19,7 +20,6 @@ from loop.plan.target import (
     needed,
     plan,
 )
-from tests.plan.test_curves import curve, forecast_of, power
 
 TODAY = date(2026, 1, 1)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from loop.report.facts import Facts
+    from loop.reports.facts import Facts
 
 __all__ = ["write"]
 
@@ -34,10 +34,10 @@ def _render(facts: Facts, template: str) -> str:
     from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
 
-    from loop.report import answers, figures
+    from loop.reports import answers, figures
 
     html = template.endswith(".html.j2")
-    environment = Environment(loader=PackageLoader("loop.report"), autoescape=html)
+    environment = Environment(loader=PackageLoader("loop.reports"), autoescape=html)
     own = [d for d in facts.differences if d.method == answers.own_method(facts)]
     drawn = {}
     if html:  # figures are our own drawing, their texts escaped by matplotlib

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from loop.errors import ConfigError
-from loop.plan.curves import Curve, Floats, Forecast, noise
+from loop.planning.curves import Curve, Floats, Forecast, noise
 
 LEVELS = (0.5, 0.8, 0.9)
 LONGEST = 36525

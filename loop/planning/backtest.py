@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loop.plan.curves import Curve, Floats, forecast
-from loop.plan.target import LEVELS
+from loop.planning.curves import Curve, Floats, forecast
+from loop.planning.target import LEVELS
 from loop.seeds import generator
 
 AHEAD = (2, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loop.plan.backtest import Run, backtest, last_slope, power_law, summary
+from loop.planning.backtest import Run, backtest, last_slope, power_law, summary
 
 
 def runs(count=12, test=1000):
