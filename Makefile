@@ -20,7 +20,7 @@ INSTALL = $(1)/bin/python -m pip install --quiet
 CHECK_INSTALLED = $(BIN)/python -m pip check
 endif
 
-.PHONY: demo demo-label-studio test test-oldest-sdk test-postgresql check soak bench clean
+.PHONY: demo demo-label-studio test test-oldest-sdk test-postgresql check docs soak bench clean
 
 demo: .venv/installed
 	$(BIN)/coreloop demo $(ARGS)
@@ -29,7 +29,7 @@ demo-label-studio: .venv/installed .venv-label-studio/installed
 	$(BIN)/coreloop demo --label-studio $(ARGS)
 
 test: .venv/installed-test .venv-label-studio/installed
-	$(MAKE) check
+	$(MAKE) check docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED) $(ARGS)
 	$(MAKE) test-oldest-sdk
 
@@ -45,6 +45,10 @@ check: .venv/installed-test
 	$(BIN)/mypy
 	$(BIN)/deptry . --extend-exclude "tests|examples|.*build"
 	$(CHECK_INSTALLED)
+
+# A link that leads nowhere is an error; the site is .build/site/index.html.
+docs: .venv/installed-test
+	$(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/installed-test
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -s $(ARGS)
@@ -64,7 +68,7 @@ clean:
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(call INSTALL,.venv) -c constraints.txt -e ".[test,annotators,postgresql,ray,fabric]"
+	$(call INSTALL,.venv) -c constraints.txt -e ".[test,docs,annotators,postgresql,ray,fabric]"
 	touch $@
 
 # Label Studio pins its own SDK, so it lives apart and is never a dependency.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -43,3 +45,15 @@ def test_wheel_is_complete(tmp_path):
     ):
         assert needed in names
     assert not [n for n in names if n.startswith(("tests", "examples"))]
+
+
+def test_every_dependency_says_what_uses_it():
+    """One dependency a line, a comment behind it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    comments = {}
+    for line in (ROOT / "pyproject.toml").read_text().splitlines():
+        if entry := re.fullmatch(r'    "(.+)", +# (.+)', line):
+            comments[entry[1]] = entry[2]
+    for requirement in [*project["dependencies"], *(r for extra in extras for r in extra)]:
+        assert comments.get(requirement), f"{requirement}: what uses it?"
