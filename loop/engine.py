@@ -11,11 +11,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from loop.errors import ConfigError, NotReady, nearest
+from loop.errors import ConfigError, NotReady
+from loop.registry import Registry
 
-NAMES = ("local", "ray")
+REGISTRY = Registry(
+    noun="engine", built_in={"local": "loop.engine:Local", "ray": "loop.engine:Ray"}
+)
 RETRIES = 5
 """How often Ray starts a piece again whose worker or node died."""
 AHEAD = 4
@@ -44,15 +47,14 @@ def get(name: str, workers: int = 1) -> Engine:
     Raises:
         ConfigError: unknown name, or Ray is not installed.
     """
+    REGISTRY.check(name)
     if name == "local":
-        return Local(workers)
-    if name != "ray":
-        raise ConfigError(f"unknown engine {name!r}{nearest(name, NAMES)}; one of {NAMES}")
+        return cast(Engine, REGISTRY.get(name, workers=workers))
     try:
         import ray  # noqa: F401
     except ImportError:
         raise ConfigError("--engine ray needs: pip install 'coreloop[ray]'") from None
-    return Ray(os.environ.get("RAY_ADDRESS", ""))
+    return cast(Engine, REGISTRY.get(name, address=os.environ.get("RAY_ADDRESS", "")))
 
 
 @dataclass(frozen=True)

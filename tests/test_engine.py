@@ -14,6 +14,7 @@ import torch
 from connectors.parquet import Parquet
 from db import arrays
 from loop import config, encoders
+from loop.encoders import shards
 from loop.engine import Local, get, in_order
 from loop.errors import ConfigError, DataError, NotReady
 from loop.geometry import neighbours
@@ -149,7 +150,7 @@ def test_a_cluster_that_loses_work_is_an_error_of_ours(cluster, monkeypatch):
 @pytest.mark.slow
 def test_embeddings_and_cells_are_the_same(cluster, here, tmp_path, images, monkeypatch):
     project = new_project(tmp_path / "project", images)
-    monkeypatch.setattr("loop.encoders.base.SHARD", 7)
+    monkeypatch.setattr("loop.encoders.shards.SHARD", 7)
     embed(project, where=get("ray"))
     simulate(project, grid(), where=get("ray"))
     assert rows(project, 'SELECT digest FROM "array"') == here[0]
@@ -249,7 +250,7 @@ def test_digest_is_of_the_file(tmp_path):
     """Shards from an engine end up in the file that one process writes."""
     data = {f"{i}.png": p.read_bytes() for i, p in enumerate(_pictures(tmp_path))}
     for name, where in (("a", Local(1)), ("b", Local(2))):
-        encoders.encode(
+        shards.encode(
             encoders.get("pixels:4"),
             data.__getitem__,
             list(data),

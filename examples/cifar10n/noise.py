@@ -17,6 +17,7 @@ from sklearn.linear_model import RidgeCV
 
 from connectors.parquet import Parquet
 from loop import encoders
+from loop.encoders import shards
 
 KINDS = ["label", "dawid_skene", "majority", "human1", "human2", "human3"]
 SIZES, SEEDS = [200, 600, 1800], 5
@@ -48,7 +49,7 @@ def embed(source: str, spec: str, count: int) -> np.ndarray:
     uris = [f"row/{i}" for i in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "e.npy"
-        encoders.encode(encoders.get(spec), Parquet(Path(source)).read, uris, [""] * count, out)
+        shards.encode(encoders.get(spec), Parquet(Path(source)).read, uris, [""] * count, out)
         return np.load(out)
 
 

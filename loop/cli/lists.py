@@ -63,10 +63,10 @@ def encoders(as_json: bool) -> None:
     \b
     Example: coreloop encoders
     """
-    from loop.encoders import KINDS
+    from loop.encoders import FORMS
 
     if as_json:
-        print_json([{"name": name, "form": form} for name, (_, form) in KINDS.items()])
+        print_json([{"name": name, "form": form} for name, form in FORMS.items()])
         return
-    for _, form in KINDS.values():
+    for form in FORMS.values():
         say(form)

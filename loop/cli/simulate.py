@@ -77,7 +77,7 @@ def simulate(
     \b
     Example: coreloop simulate photos-labelled --per-class 1,2,5,10 --seeds 10
     """
-    from loop.encoders import short
+    from loop.encoders.spec import short
     from loop.engine import get
     from loop.steps.embed import embed
     from loop.steps.scan import scan
@@ -144,7 +144,7 @@ def _project(source: Path | None, folder: Path | None, encoder: str | None) -> A
 def _encoded_by(project: Any, encoder: str | None) -> Any:
     """The project with another encoder, for this command only."""
     from loop import config as settings
-    from loop.encoders import located
+    from loop.encoders.spec import located
 
     if encoder is None or located(encoder) == project.config.encoder:
         return project

@@ -70,7 +70,7 @@ def embed(folder: Path, as_json: bool, engine: str) -> None:
     \b
     Example: coreloop embed
     """
-    from loop.encoders import short
+    from loop.encoders.spec import short
     from loop.engine import get
     from loop.steps.embed import embed as step
 

@@ -14,6 +14,7 @@ from db.faults import reached
 from db.models import Item
 from db.state import log
 from loop import encoders
+from loop.encoders import shards
 from loop.engine import LOCAL, Engine
 from loop.errors import NotReady
 from loop.project import Project
@@ -45,7 +46,7 @@ def embed(
             draft = drafts / f"{pool.digest}-{encoder.digest}.npy"
             if row is not None:
                 shape = arrays.load(row, project.arrays).shape
-                encoders.forget(draft)
+                shards.forget(draft)
                 return shape[0], shape[1]
             items = session.execute(
                 select(Item.uri, Item.key).where(Item.pool_id == pool.id).order_by(Item.row)
@@ -61,7 +62,7 @@ def embed(
             reached("after-shard")
             on_progress(done, len(uris))
 
-        encoders.encode(
+        shards.encode(
             encoder,
             source(project).read,
             uris,
@@ -82,7 +83,7 @@ def embed(
                 of=pool.digest,
             )
             log(session, "embed", f"{len(uris)} images with {project.config.encoder}")
-        encoders.forget(draft)
+        shards.forget(draft)
         shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
         return shape[0], shape[1]
 

@@ -54,7 +54,7 @@ def init(root: Path, config: Config) -> Project:
         ConfigError: there is one already.
         Full: the folder cannot be written.
     """
-    from loop.encoders import located
+    from loop.encoders.spec import located
 
     config = config.model_copy(update={"encoder": located(config.encoder)})
     project = prepare(root, config)

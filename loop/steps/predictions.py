@@ -12,6 +12,7 @@ from db.models import Pool
 from db.queries import Picked
 from db.state import Records
 from loop import encoders
+from loop.encoders import zero_shot
 from loop.project import Project
 from loop.steps.embed import embeddings
 
@@ -52,7 +53,7 @@ def _zero_shot(session: Session, project: Project, picks: list[Picked]) -> Guess
         return [], np.zeros((0, len(names)))
     encoder = encoders.get(project.config.encoder)
     rows = np.asarray(embeddings(session, project)[[pick.row for pick in picks]], np.float32)
-    return picks, encoders.zero_shot(encoder, rows, names)
+    return picks, zero_shot.probabilities(encoder, rows, names)
 
 
 def _model(

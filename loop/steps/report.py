@@ -16,7 +16,7 @@ from db.models import Run
 from db.queries import Answer
 from loop.compare import Row
 from loop.costs import hours
-from loop.encoders import short
+from loop.encoders.spec import short
 from loop.errors import NotReady
 from loop.project import Project
 from loop.reports import write

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from db import queries
 from db.errors import Missing, StaleRound
 from db.models import round_name
-from loop.encoders import short
+from loop.encoders.spec import short
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
 from loop.project import Project

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from db import queries
 from db.models import Cell, Simulation
-from loop.encoders import short
+from loop.encoders.spec import short
 from loop.errors import NotReady
 from loop.planning.backtest import Run
 from loop.planning.curves import Curve

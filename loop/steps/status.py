@@ -11,7 +11,7 @@ from sqlalchemy import make_url, select
 from db import queries
 from db.errors import Missing
 from db.models import Batch, Event, Run, round_name
-from loop.encoders import short
+from loop.encoders.spec import short
 from loop.project import Project
 from loop.secrets import origin
 from loop.steps.begin import one_more

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
-from loop.errors import ConfigError, nearest
+from loop.registry import Registry
 from loop.train.base import Task, Trained, Trainer
 
-__all__ = ["BUILT_IN", "Task", "Trained", "Trainer", "get", "names"]
+__all__ = ["REGISTRY", "Task", "Trained", "Trainer", "get", "names"]
 
-BUILT_IN: dict[str, str] = {
-    "auto": "loop.train.propagate:Propagate",
-    "linear": "loop.train.linear:Linear",
-    "propagate": "loop.train.propagate:Propagate",
-    "resnet18": "loop.train.network:Network",
-}
+REGISTRY = Registry(
+    noun="trainer",
+    built_in={
+        "auto": "loop.train.propagate:Propagate",
+        "linear": "loop.train.linear:Linear",
+        "propagate": "loop.train.propagate:Propagate",
+        "resnet18": "loop.train.network:Network",
+    },
+)
 
 
 def names() -> list[str]:
     """All trainer names, sorted."""
-    return sorted(BUILT_IN)
+    return REGISTRY.names()
 
 
 def get(name: str, **params: Any) -> Trainer:
@@ -33,15 +34,4 @@ def get(name: str, **params: Any) -> Trainer:
     """
     if name.startswith(("timm:", "torchvision:")):
         name, params = "resnet18", {"model": name, **params}
-    if name not in BUILT_IN:
-        raise ConfigError(f"unknown trainer {name!r}{nearest(name, BUILT_IN)}; one of {names()}")
-    module, _, attribute = BUILT_IN[name].partition(":")
-    cls = getattr(import_module(module), attribute)
-    known = [field.name for field in fields(cls)]
-    for key in params:
-        if key not in known:
-            raise ConfigError(f"trainer {name!r} has no parameter {key!r}{nearest(key, known)}")
-    try:
-        return cls(**params)  # type: ignore[no-any-return]
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"trainer {name!r}: {error}") from error
+    return cast(Trainer, REGISTRY.get(name, **params))

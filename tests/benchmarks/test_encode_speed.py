@@ -14,6 +14,7 @@ import numpy as np
 
 from connectors.parquet import Parquet
 from loop import encoders
+from loop.encoders import shards
 from loop.images import decode
 
 N, BATCH, ROUNDS = 256, 64, 3
@@ -35,7 +36,7 @@ def test_decoding_hides_behind_the_forward_pass(benchmark, shared, tmp_path):
     fresh = (tmp_path / f"{i}.npy" for i in count())  # shards that are there are not made again
 
     def whole():
-        encoders.encode(encoder, source.read, uris, uris, next(fresh))
+        shards.encode(encoder, source.read, uris, uris, next(fresh))
 
     def seconds(work):
         start = time.perf_counter()

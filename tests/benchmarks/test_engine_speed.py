@@ -15,6 +15,7 @@ import pytest
 
 from connectors.parquet import Parquet
 from loop import encoders
+from loop.encoders import shards
 from loop.engine import get
 from loop.geometry import neighbours
 from loop.scorers.zcore import replay, sample_draws
@@ -46,7 +47,7 @@ def work(shared, tmp_path):
 
     def embed(engine):
         out = tmp_path / f"{time.perf_counter_ns()}.npy"
-        encoders.encode(encoder, source.read, uris, uris, out, where=engine)
+        shards.encode(encoder, source.read, uris, uris, out, where=engine)
 
     return {
         "embedding, 512 JPEGs, shards of 64": embed,
@@ -70,7 +71,7 @@ def test_a_second_node(benchmark, shared, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setattr("loop.encoders.base.SHARD", 64)
+    monkeypatch.setattr("loop.encoders.shards.SHARD", 64)
     todo, seen = work(shared, tmp_path), {}
 
     def measure():

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from loop import encoders
-from loop.encoders import base
+from loop.encoders import shards
+from loop.encoders.spec import located, short
 from loop.errors import ConfigError, DataError
 
 
@@ -25,7 +26,7 @@ URIS = list(DATA)
 
 
 def run(encoder, out, read=DATA.__getitem__):
-    encoders.encode(encoder, read, URIS, URIS, out)
+    shards.encode(encoder, read, URIS, URIS, out)
     return np.load(out)
 
 
@@ -34,12 +35,12 @@ def test_pixels(tmp_path):
     grey = Image.open(io.BytesIO(DATA["3.png"])).convert("L").resize((8, 8), Image.Resampling.BOX)
     np.testing.assert_allclose(found[3], np.asarray(grey).ravel() / 255, atol=1e-6)
     assert found.dtype == np.float32
-    encoders.forget(tmp_path / "e.npy")
+    shards.forget(tmp_path / "e.npy")
     assert [p.name for p in tmp_path.iterdir()] == ["e.npy"]
 
 
 def test_resumes_at_the_shard(tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "SHARD", 3)
+    monkeypatch.setattr(shards, "SHARD", 3)
     reads = []
 
     def failing(uri):
@@ -52,7 +53,7 @@ def test_resumes_at_the_shard(tmp_path, monkeypatch):
         run(encoders.get("pixels:4"), tmp_path / "e.npy", failing)
     assert not (tmp_path / "e.npy").exists()
     seen = []
-    encoders.encode(
+    shards.encode(
         encoders.get("pixels:4"),
         lambda u: (seen.append(u), DATA[u])[1],
         URIS,
@@ -132,7 +133,7 @@ def test_real_mobilenet_on_real_images(shared, tmp_path):
     labels = source.labels("label")
     rng = np.random.default_rng(0)
     uris = [list(labels)[i] for i in sorted(rng.permutation(len(labels))[:400])]
-    encoders.encode(encoder, source.read, uris, uris, tmp_path / "e.npy")
+    shards.encode(encoder, source.read, uris, uris, tmp_path / "e.npy")
     x = np.load(tmp_path / "e.npy")
     names = sorted(set(labels.values()))
     y = np.array([names.index(labels[u]) for u in uris])
@@ -156,21 +157,21 @@ def test_real_mobilenet_on_real_images(shared, tmp_path):
     ],
 )
 def test_short_names_are_for_people(name, shown):
-    assert encoders.short(name) == shown
+    assert short(name) == shown
 
 
 def test_files_are_named_in_full(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.safetensors").touch()
-    assert encoders.located("file:a/e.npy+pixels:8") == f"file:{tmp_path}/a/e.npy+pixels:8"
+    assert located("file:a/e.npy+pixels:8") == f"file:{tmp_path}/a/e.npy+pixels:8"
     spec = "timm:m:w.safetensors?size=9&pad=same"
-    assert encoders.located(spec) == spec.replace("w.", f"{tmp_path}/w.")
+    assert located(spec) == spec.replace("w.", f"{tmp_path}/w.")
     for spec in ("pixels", "pixels:16", "timm:m", "timm:m?size=9", "open_clip:ViT-B-32:openai"):
-        assert encoders.located(spec) == spec
+        assert located(spec) == spec
 
 
 def test_a_shard_that_a_power_cut_left_in_half_is_made_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "SHARD", 3)
+    monkeypatch.setattr(shards, "SHARD", 3)
     whole = run(encoders.get("pixels:4"), tmp_path / "e.npy")
     (shard, *_) = sorted((tmp_path / "e.parts").iterdir())
     shard.write_bytes(shard.read_bytes()[:100])

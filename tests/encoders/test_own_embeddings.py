@@ -11,6 +11,7 @@ import numpy as np
 from connectors.base import Image
 from connectors.folder import Folder
 from loop import encoders
+from loop.encoders import shards
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "own_embeddings" / "make.py"
 
@@ -21,7 +22,7 @@ def test_example(images, tmp_path):
     source = Folder(images)
     found = [one for one in source.scan() if isinstance(one, Image)]
     encoder = encoders.get(f"file:{array}")
-    encoders.encode(
+    shards.encode(
         encoder,
         source.read,
         [one.uri for one in found],

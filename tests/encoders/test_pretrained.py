@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from loop import encoders
+from loop.encoders import shards, zero_shot
 from loop.encoders.open_clip import TEMPLATES
 from loop.errors import ConfigError, DataError
 
@@ -39,7 +40,7 @@ def read(uri):
 
 
 def run(encoder, folder):
-    encoders.encode(encoder, read, URIS, KEYS, folder / "e.npy")
+    shards.encode(encoder, read, URIS, KEYS, folder / "e.npy")
     return np.load(folder / "e.npy")
 
 
@@ -77,17 +78,17 @@ def test_zero_shot(clip, tmp_path):
     model, _, spec = clip
     names = ["daisy", "red_rose", "tulip"]
     encoder = encoders.get(spec)
-    found = encoders.zero_shot(encoder, run(encoder, tmp_path), names)
+    found = zero_shot.probabilities(encoder, run(encoder, tmp_path), names)
     assert found.shape == (5, 3)
     np.testing.assert_allclose(found.sum(axis=1), 1)
-    again = encoders.zero_shot(encoder, run(encoder, tmp_path), names[::-1])
+    again = zero_shot.probabilities(encoder, run(encoder, tmp_path), names[::-1])
     np.testing.assert_allclose(found, again[:, ::-1], rtol=1e-5)
 
     # An image whose embedding is a class's own text embedding belongs to that class.
     tokens = open_clip.get_tokenizer("tiny-test")([t.format("red rose") for t in TEMPLATES])
     with torch.no_grad():
         rose = model.encode_text(tokens, normalize=True).mean(0, keepdim=True).numpy()
-    assert encoders.zero_shot(encoder, 5 * rose, names).argmax() == 1
+    assert zero_shot.probabilities(encoder, 5 * rose, names).argmax() == 1
 
 
 def test_zero_shot_finds_the_clip_columns_of_joined_encoders(clip, tmp_path):
@@ -96,7 +97,8 @@ def test_zero_shot_finds_the_clip_columns_of_joined_encoders(clip, tmp_path):
     x = run(joined, tmp_path)
     assert x.shape == (5, 16 + 16)
     np.testing.assert_allclose(
-        encoders.zero_shot(joined, x, ["a", "b"]), encoders.zero_shot(alone, x[:, 16:], ["a", "b"])
+        zero_shot.probabilities(joined, x, ["a", "b"]),
+        zero_shot.probabilities(alone, x[:, 16:], ["a", "b"]),
     )
 
 
@@ -104,11 +106,11 @@ def test_zero_shot_errors(clip, tmp_path):
     _, _, spec = clip
     encoder = encoders.get(spec)
     with pytest.raises(DataError, match="class names"):
-        encoders.zero_shot(encoder, np.ones((2, 16), np.float32), [])
+        zero_shot.probabilities(encoder, np.ones((2, 16), np.float32), [])
     with pytest.raises(DataError, match=r"\(2, 7\)"):
-        encoders.zero_shot(encoder, np.ones((2, 7), np.float32), ["a"])
+        zero_shot.probabilities(encoder, np.ones((2, 7), np.float32), ["a"])
     with pytest.raises(ConfigError, match="CLIP encoder"):
-        encoders.zero_shot(encoders.get("pixels"), np.ones((2, 256), np.float32), ["a"])
+        zero_shot.probabilities(encoders.get("pixels"), np.ones((2, 256), np.float32), ["a"])
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
@@ -159,10 +161,10 @@ def test_own_embeddings_are_found_by_path_or_key(tmp_path):
     def never(uri):
         raise AssertionError(f"{uri} was read")
 
-    encoders.encode(encoder, never, URIS, KEYS, tmp_path / "e.npy")
+    shards.encode(encoder, never, URIS, KEYS, tmp_path / "e.npy")
     found = np.load(tmp_path / "e.npy")
     np.testing.assert_array_equal(found, values[:0:-1].astype(np.float32))
-    encoders.forget(tmp_path / "e.npy")
+    shards.forget(tmp_path / "e.npy")
     joined = run(encoders.get(f"file:{tmp_path / 'own.npy'}+pixels:4"), tmp_path)
     np.testing.assert_array_equal(joined[:, :3], found)
 

@@ -7,6 +7,7 @@ import pytest
 
 from db import queries
 from loop import config, encoders
+from loop.encoders import zero_shot
 from loop.steps.embed import embeddings
 from loop.steps.init import init
 from loop.steps.opened import reading
@@ -39,7 +40,7 @@ def test_first_zero_shot_then_the_model(prompted):
     with reading(prompted) as records, records.read() as session:
         picks = queries.picks(session, 1, 1)
         rows = np.array(embeddings(session, prompted)[[p.row for p in picks]])
-    expected = encoders.zero_shot(encoders.get(prompted.config.encoder), rows, names)
+    expected = zero_shot.probabilities(encoders.get(prompted.config.encoder), rows, names)
     assert set(first) == {p.key for p in picks}
     for pick, p in zip(picks, expected):
         assert (first[pick.key].label, first[pick.key].score) == (names[p.argmax()], p.max())
