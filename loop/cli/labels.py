@@ -12,6 +12,7 @@ from loop.cli.output import json_option, percent, print_json, project_at, projec
 
 if TYPE_CHECKING:
     from loop.costs import Pace
+    from loop.label_issues import LabelIssue
     from loop.steps.votes import Said
 
 SHOWN = 20
@@ -21,30 +22,41 @@ SHOWN = 20
 @project_option
 @json_option
 @click.option("--disagreements", is_flag=True, help="List the images on which people differ.")
-@click.option("--suspects", is_flag=True, help="List labels that are probably wrong (cleanlab).")
+@click.option(
+    "--label-issues",
+    "--suspects",
+    "label_issues",
+    is_flag=True,
+    help="List labels that the others contradict.",
+)
 @click.option("--times", is_flag=True, help="Seconds per label by annotator and class.")
 @click.option("--send-back", is_flag=True, help="Ask one more person about the listed images.")
 def labels(
-    folder: Path, as_json: bool, disagreements: bool, suspects: bool, times: bool, send_back: bool
+    folder: Path,
+    as_json: bool,
+    disagreements: bool,
+    label_issues: bool,
+    times: bool,
+    send_back: bool,
 ) -> None:
-    """Show what people said: agreement, pace, disagreements, probable mistakes.
+    """Show what people said: agreement, pace, disagreements, label issues.
 
     \b
     Example: coreloop labels --disagreements --send-back
     """
     from loop.steps import votes
 
-    if send_back and not (disagreements or suspects):
-        raise click.UsageError("--send-back needs --disagreements or --suspects")
+    if send_back and not (disagreements or label_issues):
+        raise click.UsageError("--send-back needs --disagreements or --label-issues")
     project = project_at(folder)
     facts: dict[str, Any] = {}
     listed: list[str] = []
-    if suspects:
-        found = votes.suspects(project)
-        facts["suspects"] = [asdict(one) for one in found]
-        listed += [one.key for one in found]
+    if label_issues:
+        issues = votes.label_issues(project)
+        facts["label_issues"] = [asdict(issue) for issue in issues]
+        listed += [issue.key for issue in issues]
     said = votes.said(project)
-    if disagreements or times or not suspects:
+    if disagreements or times or not label_issues:
         facts |= asdict(said)
     if disagreements:
         listed += [one.key for one in said.divided]
@@ -53,13 +65,13 @@ def labels(
     if as_json:
         print_json(facts)
         return
-    if suspects:
-        _suspects(facts["suspects"])
+    if label_issues:
+        _label_issues(issues)
     if disagreements:
         _divided(said)
     if times:
         _times(said)
-    if not (suspects or disagreements or times):
+    if not (label_issues or disagreements or times):
         _overview(said)
     if send_back:
         say(f"{facts['sent_back']} images are open again; later: coreloop pull")
@@ -99,13 +111,13 @@ def _divided(said: Said) -> None:
     _more(len(said.divided), "coreloop labels --disagreements --send-back asks one more person")
 
 
-def _suspects(found: list[dict[str, Any]]) -> None:
+def _label_issues(issues: list[LabelIssue]) -> None:
     lines = [
-        (one["uri"], one["label"], one["predicted"], percent(one["credible"]))
-        for one in found[:SHOWN]
+        (issue.uri, issue.label, issue.predicted, percent(issue.self_confidence))
+        for issue in issues[:SHOWN]
     ]
-    table(("image", "label", "model says", "label is right %"), lines, left=3)
-    _more(len(found), "coreloop labels --suspects --send-back asks one more person")
+    table(("image", "label", "predicted", "label is right %"), lines, left=3)
+    _more(len(issues), "coreloop labels --label-issues --send-back asks one more person")
 
 
 def _more(count: int, advice: str) -> None:

@@ -6,6 +6,8 @@ import base64
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from loop.label_issues import LabelIssue
+
 
 @dataclass(frozen=True)
 class Point:
@@ -161,7 +163,7 @@ class Facts:
     currency: str
     picks: list[PickShown]
     points: list[MapPoint]
-    suspicious: list[dict[str, Any]]
+    label_issues: list[LabelIssue]
     provenance: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     """What to know before trusting the numbers."""

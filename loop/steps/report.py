@@ -24,7 +24,7 @@ from loop.reports.facts import Annotator, Control, Curve, Difference, Facts, Poi
 from loop.saved import saved_interval
 from loop.seeds import generator
 from loop.steps.compare import compared, compared_runs
-from loop.steps.judged import Judged, judged, none_judged
+from loop.steps.judged import Judged, issues_among, judged, none_judged
 from loop.steps.labels import collected, outstanding
 from loop.steps.opened import reading, versions
 from loop.steps.pictures import contact_sheet, embedding_map
@@ -36,9 +36,8 @@ ARMS = (
     ("control", "random control", "control"),
 )
 """Arm of a run, name and kind of its curve."""
-SUSPICIOUS = 20
-DOUBT = 0.3
-"""By how much a model of all other labels must prefer another class for a label to be listed."""
+LABEL_ISSUES = 20
+"""The report lists no more."""
 
 
 def report(project: Project) -> dict[str, Path]:
@@ -101,9 +100,9 @@ def facts(project: Project) -> Facts:
             hours=seconds,
             money=_money(project, seconds, len(answers)),
             currency=config.costs.currency,
-            picks=contact_sheet(project, picks, labels, by_others.said),
-            points=embedding_map(session, project, picks, labels, by_others.said),
-            suspicious=_suspicious(session, project, pool.id, by_others),
+            picks=contact_sheet(project, picks, labels, by_others.predicted),
+            points=embedding_map(session, project, picks, labels, by_others.predicted),
+            label_issues=issues_among(session, project, pool.id, by_others)[:LABEL_ISSUES],
             provenance={
                 "pool": {"id": pool.id, "digest": pool.digest, "name": pool.name},
                 "rounds": [vars(r) for r in rounds],
@@ -253,26 +252,3 @@ def _judged(session: Session, project: Project, labels: dict[int, int]) -> Judge
         return judged(session, project, labels)
     except NotReady:
         return none_judged(project)
-
-
-def _suspicious(
-    session: Session, project: Project, pool_id: int, mine: Judged
-) -> list[dict[str, Any]]:
-    """Labels, test images' too, contradicted by a model of all other labels; surest first."""
-    names, uris = project.config.project.classes, queries.row_uris(session, pool_id)
-    test = set(queries.split_rows(session, pool_id, "test").tolist())
-    chances, place = mine.chances, np.arange(len(mine.rows))
-    said = chances.argmax(axis=1)
-    doubt = chances[place, said] - chances[place, mine.given]
-    return [
-        {
-            "uri": uris[int(mine.rows[i])],
-            "split": "test" if int(mine.rows[i]) in test else "train",
-            "label": names[mine.given[i]],
-            "predicted": names[said[i]],
-            "confidence": float(chances[i, said[i]]),
-            "doubt": float(doubt[i]),
-        }
-        for i in np.argsort(-doubt, kind="stable")[:SUSPICIOUS]
-        if doubt[i] > DOUBT
-    ]

@@ -14,11 +14,11 @@ from loop import annotators
 from loop.annotators import Pair, Vote
 from loop.costs import Pace, pace, paces
 from loop.errors import ConfigError, NotReady
+from loop.label_issues import LabelIssue
 from loop.project import Project
-from loop.steps.judged import judged
+from loop.steps.judged import issues_among, judged
 from loop.steps.labels import cast_votes, collected
 from loop.steps.opened import labeler, reading, writing
-from loop.suspicious import probably_wrong
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,6 @@ class Said:
     people: list[Person]
     by_class: dict[str, Pace]
     divided: list[Divided]
-
-
-@dataclass(frozen=True)
-class Suspect:
-    """A label that a model without it contradicts; ``credible`` is its probability there."""
-
-    key: str
-    uri: str
-    label: str
-    predicted: str
-    credible: float
 
 
 def said(project: Project) -> Said:
@@ -131,30 +120,16 @@ def _paces_by_class(answers: list[Answer]) -> dict[str, Pace]:
     return {str(label): one for label, one in sorted(paces(timed).items(), key=lambda x: str(x[0]))}
 
 
-def suspects(project: Project) -> list[Suspect]:
-    """Labels that are probably wrong, test images' too, the least credible first.
+def label_issues(project: Project) -> list[LabelIssue]:
+    """Label issues, test images' too, the largest label margin first.
 
     Raises:
         NotReady: the images are not embedded, or too few are labelled.
-        ConfigError: cleanlab is not installed.
     """
     with reading(project) as records, records.read() as session:
         pool = queries.the_pool(session)
         labels = collected(session, project, pool.id)
-        uris, keys = queries.row_uris(session, pool.id), queries.row_keys(session, pool.id)
-        found = judged(session, project, labels)
-    names = project.config.project.classes
-    rows, given, chances = found.rows, found.given, found.chances
-    return [
-        Suspect(
-            keys[int(rows[i])],
-            uris[int(rows[i])],
-            names[given[i]],
-            names[int(chances[i].argmax())],
-            float(chances[i, given[i]]),
-        )
-        for i in probably_wrong(given, chances)
-    ]
+        return issues_among(session, project, pool.id, judged(session, project, labels))
 
 
 def send_back(project: Project, keys: list[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import asdict
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +15,7 @@ from loop.cli import cli
 from loop.errors import ConfigError
 from loop.steps.init import init
 from loop.steps.pull import pull
+from loop.steps.report import facts
 from loop.steps.run import run
 from loop.steps.votes import said, send_back
 from tests.conftest import small_values
@@ -106,15 +108,17 @@ def test_dawid_skene_by_config(sheets):
     assert {p.name: p.agreed for p in found.people}["alice"] == 1
 
 
-def test_suspects_are_labels_of_the_pool(sheets):
-    pytest.importorskip("cleanlab", reason="extra 'annotators' not installed")
+def test_label_issues_are_those_of_the_report(sheets):
     for _ in range(2):
         assert run(sheets).why == "waiting"
         fill(sheets)
     pull(sheets)
-    found = json.loads(labels(sheets, "--suspects", "--json"))["suspects"]
-    assert all(0 <= one["credible"] < 1 and one["label"] != one["predicted"] for one in found)
-    assert "images" in labels(sheets, "--suspects")
+    issues = json.loads(labels(sheets, "--label-issues", "--json"))["label_issues"]
+    for issue in issues:
+        assert 0 <= issue["self_confidence"] < issue["confidence"] <= 1
+        assert issue["label"] != issue["predicted"]
+    assert issues == [asdict(issue) for issue in facts(sheets).label_issues]
+    assert "images" in labels(sheets, "--label-issues")
 
 
 def test_nothing_labelled_yet(project):

@@ -80,7 +80,7 @@ def test_wrong_labels_are_found_by_a_model_that_has_not_seen_them(tmp_path):
     )
     project = init(tmp_path / "p", config.check(values, "test"))
     run(project)
-    assert facts(project).suspicious == []
+    assert facts(project).label_issues == []
     with sqlite3.connect(project.root / "coreloop.db") as raw:
         item, label = raw.execute(
             "SELECT annotation.item_id, label FROM annotation JOIN pick USING (item_id) "
@@ -88,8 +88,8 @@ def test_wrong_labels_are_found_by_a_model_that_has_not_seen_them(tmp_path):
         ).fetchone()
         other = "digit-1" if label == "digit-0" else "digit-0"
         raw.execute("UPDATE annotation SET label = ? WHERE item_id = ?", (other, item))
-    (first, *_) = facts(project).suspicious
-    assert (first["label"], first["predicted"], first["split"]) == (other, label, "train")
+    (first, *_) = facts(project).label_issues
+    assert (first.label, first.predicted, first.split) == (other, label, "train")
 
 
 def test_half_a_price_is_no_price(finished):
