@@ -12,7 +12,7 @@ import click
 from loop.cli.output import json_option, percent, print_json, project_at, project_option, say, table
 
 if TYPE_CHECKING:
-    from loop.planning.backtest import Line
+    from loop.planning.backtest import BacktestSummary
     from loop.planning.target import Plan, Spread
     from loop.steps.plan import Outlook
 
@@ -188,7 +188,7 @@ def _backtest(folders: list[Path], as_json: bool) -> None:
     say("with offset, by least squares")
 
 
-def _lines(lines: list[Line]) -> None:
+def _lines(lines: list[BacktestSummary]) -> None:
     rows = [
         (
             x.set,

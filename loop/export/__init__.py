@@ -8,7 +8,7 @@ from pathlib import Path
 
 from loop.errors import ConfigError
 
-__all__ = ["FOLDERS", "FORMATS", "TABLES", "Exported", "Vote", "export"]
+__all__ = ["FOLDERS", "FORMATS", "TABLES", "Exported", "ExportedVote", "export"]
 
 TABLES = {
     "csv": "one row per image",
@@ -26,7 +26,7 @@ FORMATS = {**TABLES, **FOLDERS}
 
 
 @dataclass(frozen=True)
-class Vote:
+class ExportedVote:
     """One annotation. ``label`` None: skipped; ``at``: ISO 8601 time."""
 
     annotator: str
@@ -45,7 +45,7 @@ class Exported:
     round: int
     rank: int
     label: str | None
-    votes: tuple[Vote, ...] = ()
+    votes: tuple[ExportedVote, ...] = ()
 
 
 def export(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loop.planning.curves import Curve, Floats, forecast
+from loop.planning.curves import Floats, LearningCurve, forecast
 from loop.planning.target import LEVELS
 from loop.seeds import generator
 
@@ -23,7 +23,7 @@ LEAST = 3
 
 
 @dataclass(frozen=True)
-class Run:
+class SimulatedRun:
     """A measured run: (P,) ascending labels and accuracies, and the size of its test split."""
 
     set: str
@@ -52,7 +52,7 @@ class Outcome:
     inside: dict[str, bool]
 
 
-def backtest(runs: Iterable[Run]) -> Iterator[Outcome]:
+def backtest(runs: Iterable[SimulatedRun]) -> Iterator[Outcome]:
     """Every forecast that the runs' points allow."""
     for run in runs:
         for last in range(LEAST, len(run.labels)):
@@ -65,10 +65,12 @@ def backtest(runs: Iterable[Run]) -> Iterator[Outcome]:
                     yield from _outcomes(run, rounds, rows, ahead)
 
 
-def _outcomes(run: Run, rounds: str, rows: np.ndarray, ahead: Sequence[int]) -> Iterator[Outcome]:
+def _outcomes(
+    run: SimulatedRun, rounds: str, rows: np.ndarray, ahead: Sequence[int]
+) -> Iterator[Outcome]:
     n, y = run.labels[rows], run.accuracy[rows]
     rng = generator(run.seed, "backtest", run.set, run.method, rounds, n[-1])
-    found = forecast(Curve(n, y[None], run.test_images), rng)
+    found = forecast(LearningCurve(n, y[None], run.test_images), rng)
     for k in ahead:
         truth = float(run.accuracy[np.flatnonzero(run.labels == k * n[-1])[0]])
         said = found.measured(k * n[-1], rng)
@@ -108,7 +110,7 @@ def power_law(n: Floats, y: Floats, labels: float) -> float:
 
 
 @dataclass(frozen=True)
-class Line:
+class BacktestSummary:
     """Forecasts of one set (or ``all sets``) so many times ahead.
 
     Mean absolute errors in accuracy; ``inside``: share of outcomes in the interval, by level.
@@ -124,7 +126,7 @@ class Line:
     inside: dict[str, float]
 
 
-def summary(outcomes: Sequence[Outcome]) -> list[Line]:
+def summary(outcomes: Sequence[Outcome]) -> list[BacktestSummary]:
     """One line per set and distance, then over all sets."""
     lines = []
     for ahead in AHEAD:
@@ -136,7 +138,7 @@ def summary(outcomes: Sequence[Outcome]) -> list[Line]:
             inside = {v: float(np.mean([o.inside[v] for o in mine])) for v in mine[0].inside}
             bias = float(np.mean([o.error for o in mine]))
             lines.append(
-                Line(
+                BacktestSummary(
                     name,
                     ahead,
                     len(mine),

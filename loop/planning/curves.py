@@ -48,7 +48,7 @@ FLOORS = np.linspace(0.0, 0.95, 20).astype(np.float64)
 
 
 @dataclass(frozen=True)
-class Curve:
+class LearningCurve:
     """A measured learning curve.
 
     Attributes:
@@ -105,7 +105,7 @@ class Forecast:
         return np.where(reached.any(axis=1), self.grid[first], np.inf)
 
 
-def forecast(curve: Curve, rng: np.random.Generator, *, draws: int = DRAWS) -> Forecast:
+def forecast(curve: LearningCurve, rng: np.random.Generator, *, draws: int = DRAWS) -> Forecast:
     """Raises NotReady with fewer than two points."""
     if len(curve.labels) < 2:
         raise NotReady(

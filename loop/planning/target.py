@@ -10,7 +10,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from loop.errors import ConfigError
-from loop.planning.curves import Curve, Floats, Forecast, noise
+from loop.planning.curves import Floats, Forecast, LearningCurve, noise
 
 LEVELS = (0.5, 0.8, 0.9)
 LONGEST = 36525
@@ -162,7 +162,7 @@ def plan(
     )
 
 
-def further(curve: Curve, found: Forecast, target: float) -> Floats:
+def further(curve: LearningCurve, found: Forecast, target: float) -> Floats:
     """(B,) labels needed beyond those of the last point; all zero if that reached the target.
 
     Raises:
@@ -174,7 +174,9 @@ def further(curve: Curve, found: Forecast, target: float) -> Floats:
     return np.ceil(np.maximum(found.labels_for(target) - curve.have, 0))
 
 
-def needed(curve: Curve, found: Forecast, target: float, rng: np.random.Generator) -> Floats:
+def needed(
+    curve: LearningCurve, found: Forecast, target: float, rng: np.random.Generator
+) -> Floats:
     """(B,) labels in all, for a simulated curve, which may reach the target where it was measured.
 
     There a draw is one seed's curve, moved by the luck of one run: without that a method that
@@ -235,7 +237,7 @@ def affordable(price: Price, *, money: float | None, hours: float | None) -> int
     return min(counts)
 
 
-def gain(curve: Curve, found: Forecast, labels: int = 100) -> tuple[float, float, float]:
+def gain(curve: LearningCurve, found: Forecast, labels: int = 100) -> tuple[float, float, float]:
     """(median, 5 %, 95 %) expected gain in accuracy of ``labels`` more."""
     gains = found.at(min(curve.have + labels, found.grid[-1])) - found.at(curve.have)
     low, middle, high = np.quantile(gains, [0.05, 0.5, 0.95])

@@ -22,7 +22,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class MethodCurve:
     """One method. ``kind``: live, coreset, control or those of ``loop.compare.kind``; ``mode``:
     live, simulated or hindsight."""
 
@@ -150,7 +150,7 @@ class Facts:
     labeler: str
     written_at: str
     rounds: list[RoundShown]
-    curves: list[Curve]
+    curves: list[MethodCurve]
     differences: list[Difference]
     control: Control | None
     metrics: dict[str, Any] | None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from loop.reports.facts import Curve, Facts
+from loop.reports.facts import Facts, MethodCurve
 
 COLOURS = {
     "live": "#0b7a75",
@@ -22,7 +22,7 @@ COLOURS = {
 STYLES = ("-", "--", "-.", ":")
 
 
-def learning_curve(curves: Sequence[Curve]) -> str:
+def learning_curve(curves: Sequence[MethodCurve]) -> str:
     """Accuracy against labels, one line per method with a band of its 95 % interval."""
     figure, axes = _figure(5.2, 3.5)
     drawn: dict[str, int] = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from db import queries
 from loop.errors import ConfigError, NotReady
-from loop.export import FOLDERS, Exported, Vote
+from loop.export import FOLDERS, Exported, ExportedVote
 from loop.export import export as write
 from loop.project import Project
 from loop.steps.labels import collected
@@ -32,10 +32,10 @@ def export(
     with reading(project) as records, records.read() as session:
         pool = queries.the_pool(session)
         labels = collected(session, project, pool.id)
-        votes: dict[str, list[Vote]] = defaultdict(list)
+        votes: dict[str, list[ExportedVote]] = defaultdict(list)
         for note in queries.standing(session, pool.id):
             at = note.at.isoformat() if note.at else None
-            votes[note.key].append(Vote(note.annotator, note.label, note.seconds, at))
+            votes[note.key].append(ExportedVote(note.annotator, note.label, note.seconds, at))
         rows = [
             Exported(
                 pick.key,

@@ -14,8 +14,8 @@ from db.queries import Answer
 from loop.costs import upcoming
 from loop.errors import NotReady
 from loop.planning import target as targets
-from loop.planning.backtest import Line, Outcome, backtest, summary
-from loop.planning.curves import Curve, Forecast, forecast
+from loop.planning.backtest import BacktestSummary, Outcome, backtest, summary
+from loop.planning.curves import Forecast, LearningCurve, forecast
 from loop.planning.rounds import Rounds, cheapest
 from loop.planning.target import Plan, Price, Spread
 from loop.project import Project
@@ -139,7 +139,9 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
     )
 
 
-def measure(folders: Sequence[Path]) -> tuple[list[Line], list[Line], list[Outcome]]:
+def measure(
+    folders: Sequence[Path],
+) -> tuple[list[BacktestSummary], list[BacktestSummary], list[Outcome]]:
     """Backtest of stored simulations: lines from 10 labels per class on, lines below, all outcomes.
 
     Raises:
@@ -212,14 +214,14 @@ def _per_day(answers: list[Answer], images: int) -> float | None:
 
 
 def _basis(
-    project: Project, seen: _Seen, simulated: dict[tuple[str, str], tuple[Curve, int]]
-) -> tuple[Curve, str, float | None, int]:
+    project: Project, seen: _Seen, simulated: dict[tuple[str, str], tuple[LearningCurve, int]]
+) -> tuple[LearningCurve, str, float | None, int]:
     """(curve, words, factor on its labels or None for the project's own, labels there are)."""
     if len(seen.by_labels) >= 2:
         labels = sorted(seen.by_labels)
         seeds = min(len(values) for values in seen.by_labels.values())
         table = np.array([seen.by_labels[n][:seeds] for n in labels]).T
-        curve = Curve(np.array(labels, dtype=np.float64), table, seen.test_images)
+        curve = LearningCurve(np.array(labels, dtype=np.float64), table, seen.test_images)
         return curve, f"this project, {len(labels)} rounds", None, seen.have
     if not simulated:
         raise NotReady(
@@ -239,13 +241,17 @@ def _basis(
     return curve, words, mine / classes, seen.have
 
 
-def _ahead(curve: Curve, seen: _Seen) -> list[int]:
+def _ahead(curve: LearningCurve, seen: _Seen) -> list[int]:
     """Two, four and eight times the labels measured, as far as the pool goes."""
     return [k * curve.have for k in (2, 4, 8) if k * curve.have <= seen.have + seen.left]
 
 
 def _bought(
-    curve: Curve, found: Forecast, labels: int, scale: float | None, rng: np.random.Generator
+    curve: LearningCurve,
+    found: Forecast,
+    labels: int,
+    scale: float | None,
+    rng: np.random.Generator,
 ) -> tuple[float, float, float]:
     """(median, 5 %, 95 %) accuracy with so many labels in all."""
     total = labels / (scale or 1.0)
@@ -260,7 +266,7 @@ def _bought(
 
 
 def _what_if(
-    simulated: dict[tuple[str, str], tuple[Curve, int]],
+    simulated: dict[tuple[str, str], tuple[LearningCurve, int]],
     target: float | None,
     rng: np.random.Generator,
 ) -> list[WhatIf]:
@@ -274,7 +280,12 @@ def _what_if(
 
 
 def _notes(
-    seen: _Seen, curve: Curve, made: Plan | None, price: Price, own: bool, bought: int | None
+    seen: _Seen,
+    curve: LearningCurve,
+    made: Plan | None,
+    price: Price,
+    own: bool,
+    bought: int | None,
 ) -> list[str]:
     notes = []
     if curve.test_images < SMALL_TEST:

@@ -20,7 +20,7 @@ from loop.encoders.spec import short
 from loop.errors import NotReady
 from loop.project import Project
 from loop.reports import write
-from loop.reports.facts import Annotator, Control, Curve, Difference, Facts, Point, RoundShown
+from loop.reports.facts import Annotator, Control, Difference, Facts, MethodCurve, Point, RoundShown
 from loop.saved import saved_interval
 from loop.seeds import generator
 from loop.steps.compare import compared, compared_runs
@@ -150,7 +150,7 @@ def _round(session: Session, project: Project, found: Any) -> RoundShown:
     )
 
 
-def _curves(runs: list[Any], cells: list[Run], rows: list[Row]) -> list[Curve]:
+def _curves(runs: list[Any], cells: list[Run], rows: list[Row]) -> list[MethodCurve]:
     """This project's own curve first, then each compared method."""
     curves = []
     for arm, name, kind in ARMS:
@@ -166,7 +166,7 @@ def _curves(runs: list[Any], cells: list[Run], rows: list[Row]) -> list[Curve]:
                 Point(labels, accuracy, float(low), float(high), len(mine), [m.id for m in mine])
             )
         if points:
-            curves.append(Curve(name, kind, "live", points))
+            curves.append(MethodCurve(name, kind, "live", points))
     ids: dict[tuple[str, int], list[int]] = defaultdict(list)
     for run in cells:
         ids[run.method, run.labels].append(run.id)
@@ -176,7 +176,7 @@ def _curves(runs: list[Any], cells: list[Run], rows: list[Row]) -> list[Curve]:
             Point(r.budget, r.mean, r.interval[0], r.interval[1], r.n, ids[method, r.budget])
             for r in mine
         ]
-        curves.append(Curve(method, mine[0].kind, cells[-1].mode, points))
+        curves.append(MethodCurve(method, mine[0].kind, cells[-1].mode, points))
     return curves
 
 

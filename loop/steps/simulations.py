@@ -13,8 +13,8 @@ from db import queries
 from db.models import Cell, Simulation
 from loop.encoders.spec import short
 from loop.errors import NotReady
-from loop.planning.backtest import Run
-from loop.planning.curves import Curve
+from loop.planning.backtest import SimulatedRun
+from loop.planning.curves import LearningCurve
 from loop.project import Project, find
 from loop.steps.opened import reading
 
@@ -22,7 +22,7 @@ TOLD = ("encoder", "trainer", "params", "labels", "share", "coreloop")
 """What tells simulations of one project apart, in words."""
 
 
-def stored(folders: Sequence[Path]) -> list[Run]:
+def stored(folders: Sequence[Path]) -> list[SimulatedRun]:
     """Every (simulation, method, seed) of these project folders, as a run.
 
     Raises:
@@ -32,7 +32,7 @@ def stored(folders: Sequence[Path]) -> list[Run]:
     return [run for folder in folders for run in _runs(find(folder))]
 
 
-def own(project: Project) -> list[Run]:
+def own(project: Project) -> list[SimulatedRun]:
     """The runs of a project's own simulation; none if there is none."""
     try:
         return _runs(project)
@@ -40,7 +40,7 @@ def own(project: Project) -> list[Run]:
         return []
 
 
-def _runs(project: Project) -> list[Run]:
+def _runs(project: Project) -> list[SimulatedRun]:
     classes, name = len(project.config.project.classes), project.config.project.name
     with reading(project) as records, records.read() as session:
         pool = queries.the_pool(session)
@@ -60,7 +60,7 @@ def _runs(project: Project) -> list[Run]:
             "coreloop simulate FOLDER --methods random,auto --per-class 1,2,4,8,16"
         )
     return [
-        Run(
+        SimulatedRun(
             shown,
             method,
             seed,
@@ -86,12 +86,12 @@ def _names(name: str, simulations: Sequence[Simulation]) -> list[str]:
     ]
 
 
-def curves(runs: Sequence[Run]) -> dict[tuple[str, str], tuple[Curve, int]]:
+def curves(runs: Sequence[SimulatedRun]) -> dict[tuple[str, str], tuple[LearningCurve, int]]:
     """(set, method) -> (curve over the seeds, classes), at the budgets that all its seeds have.
 
     Methods with fewer than two such budgets are left out.
     """
-    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[SimulatedRun]] = defaultdict(list)
     for run in runs:
         groups[run.set, run.method].append(run)
     out = {}
@@ -99,6 +99,6 @@ def curves(runs: Sequence[Run]) -> dict[tuple[str, str], tuple[Curve, int]]:
         shared = sorted(set.intersection(*[set(run.labels) for run in mine]))
         if len(shared) > 1:
             table = np.array([run.accuracy[np.isin(run.labels, shared)] for run in mine])
-            curve = Curve(np.array(shared), table, mine[0].test_images)
+            curve = LearningCurve(np.array(shared), table, mine[0].test_images)
             out[key] = curve, mine[0].classes
     return out

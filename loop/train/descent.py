@@ -27,7 +27,7 @@ MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
-class Plan:
+class Recipe:
     """Length, schedule and optimiser of one run: SGD, or Muon where ``muon``. ``warm`` is the share
     of steps that the rate rises."""
 
@@ -49,7 +49,7 @@ class Plan:
         return 0.5 * (1 + float(np.cos(np.pi * rest))) if self.warm == 0 else max(1 - rest, 0.0)
 
 
-def batches(drawn: torch.Tensor, plan: Plan, lanes: int = 1) -> list[torch.Tensor]:
+def batches(drawn: torch.Tensor, plan: Recipe, lanes: int = 1) -> list[torch.Tensor]:
     """The images of an epoch in the order drawn, at least two for each lane in a batch, as batch
     norm needs (of too few, each comes more than once).
 
@@ -85,7 +85,7 @@ class Descent:
         unfinished: file that keeps the state between epochs, or None.
     """
 
-    plan: Plan
+    plan: Recipe
     model: str
     checkpoint: str
     pixels: NDArray[np.uint8]
@@ -185,7 +185,7 @@ class Descent:
         return whole
 
 
-def _optimiser(net: torch.nn.Module, plan: Plan, fused: bool) -> torch.optim.Optimizer:
+def _optimiser(net: torch.nn.Module, plan: Recipe, fused: bool) -> torch.optim.Optimizer:
     import torch
 
     from loop.train.muon import Muon

@@ -25,7 +25,7 @@ from loop.errors import DataError, TrainingFailed
 from loop.train.backbone import build, predict
 from loop.train.base import Task, Trained, Trainer
 from loop.train.checkpoint import Checkpoint
-from loop.train.descent import Descent, Plan
+from loop.train.descent import Descent, Recipe
 from loop.train.lanes import launch
 from loop.train.linear import labelled_rows
 from loop.train.metrics import measure
@@ -174,7 +174,7 @@ class Network(Trainer):
         name = hashlib.blake2b(repr(what).encode() + run.labels.tobytes(), digest_size=16)
         return task.unfinished / f"{name.hexdigest()}.pt"
 
-    def _plan(self, n: int, batch: int = 0) -> Plan:
+    def _plan(self, n: int, batch: int = 0) -> Recipe:
         paper = self.preset == "paper"
         usual = min(128, max(16, n // 8))  # few images, still many steps
         batch = min(batch or self.batch or usual, n)
@@ -182,7 +182,7 @@ class Network(Trainer):
         epochs = self.epochs or (200 if paper else max(FAST_EPOCHS, -(-FAST_STEPS // each)))
         if self.steps:
             epochs = -(-self.steps // each)
-        return Plan(
+        return Recipe(
             epochs,
             batch,
             self.rate or 0.1,

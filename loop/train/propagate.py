@@ -95,7 +95,9 @@ class Propagate(Trainer):
         if len(y) > self.per_class * task.n_classes:
             return alone, {"used": "linear", "why": f"over {self.per_class} labels per class"}
         key = ("graph", self.neighbours, self.images, self.dims)
-        graph = task.once(key, lambda: Graph.of(task, self.neighbours, self.images, self.dims))
+        graph = task.once(
+            key, lambda: NeighbourGraph.of(task, self.neighbours, self.images, self.dims)
+        )
         seeds = graph.attach(task.standardised(task.pool[rows]), rows)
         spread = graph.spread(seeds, self.alpha)
         share, why = choose_share(_left_out(seeds, spread, y, task.n_classes), linear.held_out, y)
@@ -108,7 +110,7 @@ class Propagate(Trainer):
 
 
 @dataclass(frozen=True)
-class Graph:
+class NeighbourGraph:
     """Neighbour graph of M pool images.
 
     Attributes:
@@ -127,7 +129,7 @@ class Graph:
     neighbours: int
 
     @classmethod
-    def of(cls, task: Task, neighbours: int, images: int, dims: int) -> Graph:
+    def of(cls, task: Task, neighbours: int, images: int, dims: int) -> NeighbourGraph:
         from scipy import sparse
 
         from loop import geometry

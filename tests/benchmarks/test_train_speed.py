@@ -17,7 +17,7 @@ import torch
 from loop.device import resolve
 from loop.train import Task, get
 from loop.train.backbone import build, normalise
-from loop.train.descent import Descent, Plan
+from loop.train.descent import Descent, Recipe
 from loop.train.lanes import Alone
 
 DEVICE = torch.device(resolve("auto"))
@@ -58,7 +58,7 @@ def bare():
 
 
 def epochs(count, muon):
-    plan = Plan(count, BATCH, 0.1, count * N // BATCH, 0.2, 0.1, 5e-4, muon)
+    plan = Recipe(count, BATCH, 0.1, count * N // BATCH, 0.2, 0.1, 5e-4, muon)
     Descent(plan, MODEL, "", PIXELS, LABELS, 10, 0)(Alone(DEVICE))
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from loop import config
 from loop.errors import ConfigError, NotReady
-from loop.export import FORMATS, Exported, Vote, export
+from loop.export import FORMATS, Exported, ExportedVote, export
 from loop.export.folders import folder_names
 from loop.steps.export import export as export_project
 from loop.steps.init import init
@@ -25,7 +25,7 @@ CLASSES = ["cat", "../dog", "__/dog", "yak"]
 
 
 def vote(who, label, seconds=1.5):
-    return Vote(who, label, seconds, "2026-01-02T03:04:05+00:00")
+    return ExportedVote(who, label, seconds, "2026-01-02T03:04:05+00:00")
 
 
 ROWS = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loop.planning.backtest import Run, backtest, last_slope, power_law, summary
+from loop.planning.backtest import SimulatedRun, backtest, last_slope, power_law, summary
 
 
 def runs(count=12, test=1000):
@@ -18,7 +18,7 @@ def runs(count=12, test=1000):
         error = floor + 1.5 * labels**-rate
         noise = np.sqrt(error * (1 - error) * (0.1 / labels + 0.2 / test))
         accuracy = 1 - error + noise * rng.standard_normal(len(labels))
-        out.append(Run("made", "random", seed, labels, accuracy, test, 2))
+        out.append(SimulatedRun("made", "random", seed, labels, accuracy, test, 2))
     return out
 
 
@@ -40,7 +40,7 @@ def test_only_prefixes_with_a_future_are_forecast():
     assert sum(o.ahead == 2 for o in outcomes) == 2 * 4
     assert sum(o.ahead == 4 for o in outcomes) == 2 * 3
     assert {o.per_class for o in outcomes} == {20, 40, 80, 160}
-    short = Run("s", "random", 0, run.labels[:3], run.accuracy[:3], 100, 2)
+    short = SimulatedRun("s", "random", 0, run.labels[:3], run.accuracy[:3], 100, 2)
     assert list(backtest([short])) == []
 
 
@@ -48,7 +48,7 @@ def test_the_future_does_not_reach_the_forecast():
     (run,) = runs(1)
     changed = run.accuracy.copy()
     changed[4:] = 0.5
-    other = Run(run.set, run.method, run.seed, run.labels, changed, run.test_images, 2)
+    other = SimulatedRun(run.set, run.method, run.seed, run.labels, changed, run.test_images, 2)
     first, second = next(backtest([run])), next(backtest([other]))
     assert first.error + run.accuracy[3] == pytest.approx(second.error + changed[3])
 

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from loop.errors import NotReady
-from loop.planning.curves import FARTHEST, Curve, forecast
+from loop.planning.curves import FARTHEST, LearningCurve, forecast
 from loop.planning.target import buys
 
 
 def curve(f, labels=(20, 40, 80, 160), test=2000, seeds=5, noise=0.01, seed=0):
     rng = np.random.default_rng(seed)
     labels = np.array(labels, dtype=float)
-    return Curve(labels, f(labels) + noise * rng.standard_normal((seeds, len(labels))), test)
+    return LearningCurve(
+        labels, f(labels) + noise * rng.standard_normal((seeds, len(labels))), test
+    )
 
 
 def power(n):
@@ -48,7 +50,9 @@ def test_the_interval_holds_a_curve_outside_the_family():
 
 def test_draws_agree_with_the_posterior_of_a_straight_case():
     """With everything measured exactly, all draws pass through the last point."""
-    exact = Curve(np.array([100.0, 200.0, 400.0, 800.0]), power([100, 200, 400, 800])[None], 10**7)
+    exact = LearningCurve(
+        np.array([100.0, 200.0, 400.0, 800.0]), power([100, 200, 400, 800])[None], 10**7
+    )
     found = forecast_of(exact)
     assert np.abs(found.at(800) - power(800)).std() < 0.01
     assert found.grid[0] == 800
@@ -74,16 +78,16 @@ def test_the_same_seed_gives_the_same_forecast():
 
 @pytest.mark.parametrize("accuracy", [[0.0, 0.0], [1.0, 1.0], [0.9, 0.2]])
 def test_strange_curves_stay_in_bounds(accuracy):
-    found = forecast_of(Curve(np.array([5.0, 10.0]), np.array([accuracy]), 5))
+    found = forecast_of(LearningCurve(np.array([5.0, 10.0]), np.array([accuracy]), 5))
     assert np.isfinite(found.values).all()
     assert ((found.values >= 0) & (found.values <= 1)).all()
 
 
 def test_falling_accuracy_promises_little():
-    falling = Curve(np.array([20.0, 40.0, 80.0]), np.array([[0.7, 0.69, 0.66]]), 500)
+    falling = LearningCurve(np.array([20.0, 40.0, 80.0]), np.array([[0.7, 0.69, 0.66]]), 500)
     assert np.median(forecast_of(falling).at(180)) < 0.72
 
 
 def test_one_point_is_not_enough():
     with pytest.raises(NotReady, match="simulate"):
-        forecast_of(Curve(np.array([20.0]), np.array([[0.5]]), 100))
+        forecast_of(LearningCurve(np.array([20.0]), np.array([[0.5]]), 100))

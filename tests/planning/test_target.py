@@ -9,7 +9,7 @@ import pytest
 from tests.plan.test_curves import curve, forecast_of, power
 
 from loop.errors import ConfigError
-from loop.planning.curves import Curve
+from loop.planning.curves import LearningCurve
 from loop.planning.target import (
     Price,
     Spread,
@@ -50,7 +50,7 @@ def low50(found):
 
 
 def test_never_and_too_far_are_told_apart():
-    levelled = Curve(
+    levelled = LearningCurve(
         np.array([100.0, 200, 400, 800, 1600, 3200]),
         np.array([[0.6, 0.65, 0.68, 0.69, 0.692, 0.692]]),
         10_000,
@@ -71,7 +71,7 @@ def test_reached_already_needs_nothing():
 
 def test_a_simulated_curve_is_read_where_the_target_was_crossed():
     n = np.array([10.0, 20.0, 40.0, 80.0])
-    crossing = Curve(n, np.array([[0.5, 0.6, 0.7, 0.8], [0.5, 0.6, 0.8, 0.9]]), 10**9)
+    crossing = LearningCurve(n, np.array([[0.5, 0.6, 0.7, 0.8], [0.5, 0.6, 0.8, 0.9]]), 10**9)
     found, rng = forecast_of(crossing), np.random.default_rng(0)
     wide = needed(crossing, found, 0.7, rng)
     assert 25 < np.median(wide) < 45
@@ -81,7 +81,7 @@ def test_a_simulated_curve_is_read_where_the_target_was_crossed():
 
 def test_a_method_without_chance_is_not_certain():
     n = np.array([10.0, 20.0, 40.0, 80.0])
-    same = Curve(n, np.array([[0.5, 0.6, 0.7, 0.8]] * 5), 400)
+    same = LearningCurve(n, np.array([[0.5, 0.6, 0.7, 0.8]] * 5), 400)
     low, middle, high = np.quantile(
         needed(same, forecast_of(same), 0.65, np.random.default_rng(0)), [0.05, 0.5, 0.95]
     )
@@ -130,7 +130,7 @@ def test_spread_of_draws_that_never_end():
 
 
 def test_stopping_rule():
-    flat = Curve(
+    flat = LearningCurve(
         np.array([100.0, 200, 400, 800, 1600]),
         np.array([[0.90, 0.905, 0.906, 0.906, 0.907]]),
         20_000,

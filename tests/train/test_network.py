@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from loop.errors import ConfigError, DataError, TrainingFailed
 from loop.train import Task, checkpoint, get
 from loop.train.backbone import augment, build, normalise, predict, views
-from loop.train.descent import Descent, Plan, batches
+from loop.train.descent import Descent, Recipe, batches
 
 
 def stripes(n=96, seed=0):
@@ -75,7 +75,7 @@ def test_batches_hold_each_image_once(n, batch, lanes, muon):
     import torch
 
     batch = max(batch, 2 * lanes)
-    parts = batches(torch.arange(n), Plan(1, batch, 0.1, 1, 0, 0, 0, muon), lanes)
+    parts = batches(torch.arange(n), Recipe(1, batch, 0.1, 1, 0, 0, 0, muon), lanes)
     sizes = [len(part) for part in parts]
     if n < 2 * lanes:  # batch norm needs two images in each lane: they come more than once
         assert sizes[0] >= 2 * lanes

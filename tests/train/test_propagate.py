@@ -11,7 +11,7 @@ from loop import train
 from loop.errors import ConfigError
 from loop.train import Task
 from loop.train.linear import Linear
-from loop.train.propagate import Graph, Propagate, _left_out, _shares, blend, choose_share
+from loop.train.propagate import NeighbourGraph, Propagate, _left_out, _shares, blend, choose_share
 
 
 def digits() -> tuple[Task, NDArray[np.int64]]:
@@ -50,7 +50,7 @@ def test_the_left_out_prediction_is_what_the_other_labels_give() -> None:
     task, y = digits()
     known = some(y, 3, 0)
     rows = np.flatnonzero(known >= 0)
-    graph = Graph.of(task, 10, 10_000, 32)
+    graph = NeighbourGraph.of(task, 10, 10_000, 32)
     seeds = graph.attach(task.standardised(task.pool[rows]), rows)
     fast = _left_out(seeds, graph.spread(seeds, 0.8), known[rows], 10)
     for i in (0, 7, 29):
@@ -63,7 +63,7 @@ def test_the_left_out_prediction_is_what_the_other_labels_give() -> None:
 
 def test_spread_is_the_closed_form() -> None:
     task, _ = digits()
-    graph = Graph.of(task, 10, 200, 16)
+    graph = NeighbourGraph.of(task, 10, 200, 16)
     seeds = graph.attach(task.standardised(task.pool[graph.rows[:5]]), graph.rows[:5])
     exact = 0.2 * np.linalg.solve(np.eye(200) - 0.8 * graph.step.toarray(), seeds.toarray())
     np.testing.assert_allclose(graph.spread(seeds, 0.8), exact, atol=5e-4)
