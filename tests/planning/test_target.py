@@ -6,7 +6,7 @@ from datetime import date
 
 import numpy as np
 import pytest
-from tests.plan.test_curves import curve, forecast_of, power
+from tests.planning.test_curves import curve, forecast_of, power
 
 from loop.errors import ConfigError
 from loop.planning.curves import LearningCurve
