@@ -1,4 +1,4 @@
-"""Which torch device ``auto`` means on this machine, and what to do when its memory is full."""
+"""Torch devices: which one ``auto`` means on this machine, and batches that outgrow its memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from loop.errors import ConfigError
 
 
 def resolve(name: str) -> str:
-    """``auto`` -> cuda if there is one, else cpu; other names are checked.
+    """``auto`` -> ``cuda`` if torch sees a GPU, else ``cpu``; other names are checked.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: unknown device name, or torch does not see that device.
     """
     if name == "cpu":
         return name
@@ -37,18 +37,19 @@ def resolve(name: str) -> str:
 
 
 def gpus() -> int:
-    """How many torch sees."""
+    """Number of GPUs that torch sees."""
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def halving(work: Callable[[NDArray[Any]], NDArray[Any]], rows: NDArray[Any]) -> NDArray[Any]:
-    """``work(rows)``, in halves where the device's memory is too small for all at once."""
+    """``work(rows)``; where the device runs out of memory, its two halves joined along axis 0."""
     try:
         return work(rows)
-    except RuntimeError as error:  # torch's class by its name: not all work here loads torch
+    except RuntimeError as error:  # torch's class by name, so that torch need not be loaded
         if type(error).__name__ != "OutOfMemoryError" or len(rows) < 2:
             raise
-    middle = len(rows) // 2  # outside the handler, which holds on to what it failed with
+    # outside the handler: while it runs, the traceback keeps the failed tensors alive
+    middle = len(rows) // 2
     return np.concatenate([halving(work, rows[:middle]), halving(work, rows[middle:])])

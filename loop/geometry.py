@@ -1,10 +1,10 @@
-"""The space in which distances between embeddings are measured, and exact neighbours in it.
+"""The space in which distances between embeddings are measured, and exact nearest neighbours in it.
 
 ``raw`` leaves the embeddings alone; ``unit`` scales rows to length 1 (zero rows stay zero);
-``centred`` takes the mean of these away and scales again; ``standard`` gives each dimension mean 0
-and standard deviation 1 over the pool, then scales rows to length 1. Standardising lifted k-means
-medoids from about 60 to 64 % on TrashNet at 30 labels (MobileNet embeddings, linear probe), so it
-is the default of the methods that leave it open.
+``centred`` subtracts the mean of the unit rows and scales again; ``standard`` gives each dimension
+mean 0 and standard deviation 1 over the pool, then scales rows to length 1. Standardising lifted
+k-means medoids from about 60 to 64 % on TrashNet at 30 labels (MobileNet embeddings, linear probe),
+so it is the default where the method's paper names no geometry.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from loop.errors import ConfigError
 Geometry = Literal["raw", "unit", "centred", "standard"]
 Matrix = NDArray[np.float32]
 Block = tuple[int, int]
-"""First row, and the one behind the last."""
+"""(start, stop) of consecutive rows, ``stop`` excluded."""
 TILE = 2048
 """Rows and columns of a tile of products: 16 MB, a product large enough for full speed."""
 SLACK = 8
-"""Candidates beyond k: near-ties that rounding may bring into another order."""
+"""Candidates kept beyond k: rounding may change the order of near-ties."""
 EVERY_PAIR = 1000
 """Pools up to this size have their median distance measured on all pairs."""
 
 
-def place(embeddings: Matrix, geometry: str) -> Matrix:
+def transform(embeddings: Matrix, geometry: str) -> Matrix:
     """(N, D) float32 in the named geometry; a new array unless ``raw``.
 
     Raises:
@@ -59,17 +59,17 @@ def unit(x: Matrix) -> Matrix:
 
 
 def squared_norms(x: Matrix) -> NDArray[np.float64]:
-    """(N,) float64."""
+    """Squared Euclidean length of each row, (N,) float64."""
     return np.einsum("ij,ij->i", x, x, dtype=np.float64)
 
 
 def squared_distances(a: Matrix, b: Matrix) -> NDArray[np.float32]:
-    """(A, B) squared Euclidean distances, never negative; one matrix product."""
-    out = (a @ b.T).astype(np.float32, copy=False)
-    out *= -2
-    out += squared_norms(a).astype(np.float32)[:, None]
-    out += squared_norms(b).astype(np.float32)[None, :]
-    return np.maximum(out, 0, out=out)
+    """(A, B) float32 squared Euclidean distances, never negative; one matrix product."""
+    distances = (a @ b.T).astype(np.float32, copy=False)
+    distances *= -2
+    distances += squared_norms(a).astype(np.float32)[:, None]
+    distances += squared_norms(b).astype(np.float32)[None, :]
+    return np.maximum(distances, 0, out=distances)
 
 
 def neighbours(
@@ -77,72 +77,88 @@ def neighbours(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Exact k nearest neighbours of each row among the others, nearest first, lowest row on ties.
 
-    The row itself is left out by its index, not by its distance, so that exact duplicates count as
-    neighbours. Memory: one tile of products besides the answer. Here, each pair of rows is
-    multiplied once; on another engine each block of rows is a piece of its own, and pairs are
-    multiplied twice. How a product is rounded depends on tile and threads, so ``SLACK`` more rows
-    than asked for are kept and measured exactly: the answer depends on neither.
+    A row is excluded from its own neighbours by its index, not by its distance, so exact duplicates
+    count as neighbours. Memory: one tile of products besides the result. The local engine
+    multiplies each pair of rows once; on another engine each block of rows is a piece of its own,
+    and pairs are multiplied twice. How a product is rounded depends on tile and threads, so
+    ``SLACK`` more candidates than asked for are kept and measured exactly: the result depends on
+    neither.
+
+    Args:
+        x: (N, D) float32.
+        k: neighbours per row; more than N - 1 means N - 1.
+        tile: rows and columns of a tile of products.
+        engine: where blocks of rows are computed.
 
     Returns:
-        (N, k) indices and (N, k) Euclidean distances; k is at most N - 1.
+        (N, k) int64 row indices and (N, k) float32 Euclidean distances.
     """
     n = len(x)
     k = max(0, min(k, n - 1))
-    more = min(k + SLACK, n - 1) if k else 0
-    index = np.full((n, more), -1, np.int64)
-    distance = np.full((n, more), np.inf, np.float32)
+    candidates = min(k + SLACK, n - 1) if k else 0
+    index = np.full((n, candidates), -1, np.int64)
+    distances = np.full((n, candidates), np.inf, np.float32)
     if k == 0:
-        return index, distance
+        return index, distances
     x = np.ascontiguousarray(x, dtype=np.float32)
     norms = squared_norms(x).astype(np.float32)
     blocks = [(start, min(start + tile, n)) for start in range(0, n, tile)]
     if engine == LOCAL:
-        _every_pair_once(x, norms, blocks, index, distance)
+        _each_pair_once(x, norms, blocks, index, distances)
     else:
-        found = engine.map(_neighbours_of, (x, norms, more, blocks), range(len(blocks)))
-        for number, (rows, far) in found:
-            index[slice(*blocks[number])], distance[slice(*blocks[number])] = rows, far
-    return np.ascontiguousarray(index[:, :k]), np.ascontiguousarray(distance[:, :k])
+        shared = (x, norms, candidates, blocks)
+        for number, result in engine.map(_neighbours_of_block, shared, range(len(blocks))):
+            rows = slice(*blocks[number])
+            index[rows], distances[rows] = result
+    return np.ascontiguousarray(index[:, :k]), np.ascontiguousarray(distances[:, :k])
 
 
-def _every_pair_once(
-    x: Matrix, norms: Matrix, blocks: list[Block], index: NDArray[np.int64], distance: Matrix
+def _each_pair_once(
+    x: Matrix, norms: Matrix, blocks: list[Block], index: NDArray[np.int64], distances: Matrix
 ) -> None:
+    """Fills ``index`` and ``distances``; a tile serves its rows and its columns."""
     from loop import neighbour_kernel as kernel
 
-    for i, (a, b) in enumerate(blocks):
-        for c, d in blocks[i:]:
-            dots = x[a:b] @ x[c:d].T
-            kernel.along_rows(dots, norms, a, c, distance[a:b], index[a:b])
-            if c > a:
-                kernel.along_columns(dots, norms, a, distance[c:d], index[c:d])
-    kernel.measure(x, 0, index, distance)
+    for number, (start, stop) in enumerate(blocks):
+        rows = slice(start, stop)
+        for other_start, other_stop in blocks[number:]:
+            columns = slice(other_start, other_stop)
+            products = x[rows] @ x[columns].T
+            kernel.along_rows(products, norms, start, other_start, distances[rows], index[rows])
+            if other_start > start:
+                kernel.along_columns(products, norms, start, distances[columns], index[columns])
+    kernel.measure(x, 0, index, distances)
 
 
-def _neighbours_of(
+def _neighbours_of_block(
     shared: tuple[Matrix, Matrix, int, list[Block]], number: int
 ) -> tuple[NDArray[np.int64], Matrix]:
-    """Those of one block of rows."""
+    """Indices and distances of one block of rows; a piece of work for an engine."""
     from loop import neighbour_kernel as kernel
 
-    x, norms, k, blocks = shared
-    a, b = blocks[number]
-    index = np.full((b - a, k), -1, np.int64)
-    distance = np.full((b - a, k), np.inf, np.float32)
-    for c, d in blocks:
-        kernel.along_rows(x[a:b] @ x[c:d].T, norms, a, c, distance, index)
-    kernel.measure(x, a, index, distance)
-    return index, distance
+    x, norms, candidates, blocks = shared
+    start, stop = blocks[number]
+    rows = x[start:stop]
+    index = np.full((len(rows), candidates), -1, np.int64)
+    distances = np.full((len(rows), candidates), np.inf, np.float32)
+    for other_start, other_stop in blocks:
+        products = rows @ x[other_start:other_stop].T
+        kernel.along_rows(products, norms, start, other_start, distances, index)
+    kernel.measure(x, start, index, distances)
+    return index, distances
 
 
 def median_distance(x: Matrix, rng: np.random.Generator, *, pairs: int = 20_000) -> float:
-    """Median Euclidean distance between two rows: of all pairs in a small pool, of ``pairs`` random
-    ones in a larger. 0 for a single row."""
+    """Median Euclidean distance between two rows; 0 for a single row.
+
+    Pools of at most ``EVERY_PAIR`` rows are measured on all pairs, larger ones on ``pairs`` random
+    pairs of distinct rows.
+    """
     n = len(x)
     if n < 2:
         return 0.0
     if n <= EVERY_PAIR:
         return float(np.median(np.sqrt(squared_distances(x, x)[np.triu_indices(n, 1)])))
-    a = rng.integers(n, size=pairs)
-    b = (a + 1 + rng.integers(n - 1, size=pairs)) % n
-    return float(np.median(np.linalg.norm(x[a] - x[b], axis=1)))
+    first = rng.integers(n, size=pairs)
+    second = (first + 1 + rng.integers(n - 1, size=pairs)) % n
+    return float(np.median(np.linalg.norm(x[first] - x[second], axis=1)))

@@ -1,5 +1,7 @@
-"""Scores and a budget -> picks. The budget is an exact integer; equal scores are ordered by a
-second key, so that the order is stable and never favours the order of files.
+"""Selection rules: scores and a budget -> picks, as rows of the pool.
+
+The budget is an exact number of picks. Equal scores are ordered by a second, random sort key, so
+the order is reproducible and does not follow the order of files.
 """
 
 from __future__ import annotations
@@ -22,7 +24,21 @@ def picks(
     *,
     skip: float = 0.1,
 ) -> Rows:
-    """The picks of the rule that ``[selection] rule`` names: top, middle, window or strata."""
+    """The picks of a rule: top, middle, window or strata (``rule`` under ``[selection]``).
+
+    Args:
+        scores: (N,) finite, larger = label sooner.
+        available: (N,) rows that may be picked.
+        seed: of the order of equal scores and of the draw inside strata.
+        skip: share of the highest scores that ``window`` passes over.
+
+    Returns:
+        (budget,) int64 rows.
+
+    Raises:
+        ConfigError: unknown rule.
+        DataError: the budget exceeds the available rows, or ``skip`` lies outside [0, 1).
+    """
     ties = tiebreak(len(scores), seed)
     if rule == "top":
         return top(scores, available, budget, ties)
@@ -41,33 +57,38 @@ def tiebreak(n: int, seed: int) -> Rows:
 
 
 def ordered(scores: NDArray[np.float64], available: NDArray[np.bool_], ties: Rows) -> Rows:
-    """Available rows, highest score first."""
+    """Available rows, highest score first, lowest ``ties`` first among equal scores."""
     rows = np.flatnonzero(available)
     return rows[np.lexsort((ties[rows], -scores[rows]))]
 
 
 def top(scores: NDArray[np.float64], available: NDArray[np.bool_], budget: int, ties: Rows) -> Rows:
-    """The ``budget`` highest scores, best first. A prefix is the selection for a smaller budget.
+    """The ``budget`` highest scores, best first; nested: a prefix serves a smaller budget.
 
     Raises:
         DataError: fewer rows are available.
     """
-    _check(available, budget)
+    _check_budget(available, budget)
     rows = np.flatnonzero(available)
     if budget == 0:
         return rows[:0]
     if budget < len(rows):  # sort only what can win
-        edge = np.partition(scores[rows], len(rows) - budget)[len(rows) - budget]
-        rows = rows[scores[rows] >= edge]
+        lowest = np.partition(scores[rows], len(rows) - budget)[len(rows) - budget]
+        rows = rows[scores[rows] >= lowest]
     return rows[np.lexsort((ties[rows], -scores[rows]))][:budget]
 
 
 def middle_band(
     scores: NDArray[np.float64], available: NDArray[np.bool_], budget: int, ties: Rows
 ) -> Rows:
-    """The band around the median score, from the middle outwards (nested). Moderate's rule:
-    positions round(m/2 - k/2) .. of the ascending order."""
-    _check(available, budget)
+    """The band around the median score, from the middle outwards; nested.
+
+    The k positions from round(m/2 - k/2) on in the order of m scores, as in Moderate.
+
+    Raises:
+        DataError: fewer rows are available.
+    """
+    _check_budget(available, budget)
     order = ordered(scores, available, ties)
     start = round(len(order) / 2 - budget / 2)
     middle = len(order) / 2 - 0.5
@@ -83,12 +104,15 @@ def double_end_window(
     *,
     skip: float,
 ) -> Rows:
-    """Skips the ``skip`` fraction with the highest scores, then takes the next ``budget``.
+    """Double-end pruning: skips the share ``skip`` of highest scores, takes the next ``budget``.
 
-    With scores that are high for hard images this is ELFS' double-end pruning (its beta); the
-    easy end is whatever is left. A window that would run over the end is moved back inside.
+    With scores that are high for hard images, ``skip`` is the beta of ELFS; the easy end is what
+    is left. A window that would reach beyond the end is moved back inside.
+
+    Raises:
+        DataError: fewer rows are available, or ``skip`` lies outside [0, 1).
     """
-    _check(available, budget)
+    _check_budget(available, budget)
     if not 0 <= skip < 1:
         raise DataError(f"skip must be in [0, 1), got {skip}")
     order = ordered(scores, available, ties)
@@ -104,40 +128,56 @@ def stratified(
     *,
     strata: int = 50,
 ) -> Rows:
-    """Equal-width strata of the score range; the smallest are emptied first, the rest is shared
-    evenly, and inside a stratum the draw is uniform (CCS). Equal scores form one stratum."""
-    _check(available, budget)
+    """Stratified sampling over the score range, as in CCS; random order.
+
+    Strata have equal width. The budget is shared by ``strata_budgets``, and inside a stratum the
+    draw is uniform. Equal scores form one stratum.
+
+    Raises:
+        DataError: fewer rows are available.
+    """
+    _check_budget(available, budget)
     rows = np.flatnonzero(available)
-    place = strata_of(scores[rows], strata)
-    sizes = np.bincount(place, minlength=strata)
-    share = strata_budgets(sizes, budget)
-    chosen = [
-        rng.choice(rows[place == s], size=int(share[s]), replace=False)
-        for s in range(strata)
-        if share[s]
+    drawn = draw_from_strata(rows, strata_of(scores[rows], strata), strata, budget, rng)
+    return rng.permutation(drawn)
+
+
+def draw_from_strata(
+    rows: Rows, stratum: Rows, strata: int, budget: int, rng: np.random.Generator
+) -> Rows:
+    """``budget`` of the ``rows``, whose strata are ``stratum``, by the shares of each stratum."""
+    shares = strata_budgets(np.bincount(stratum, minlength=strata), budget)
+    drawn = [
+        rng.choice(rows[stratum == number], size=int(share), replace=False)
+        for number, share in enumerate(shares)
+        if share
     ]
-    return rng.permutation(np.concatenate(chosen)) if chosen else rows[:0]
+    return np.concatenate(drawn) if drawn else rows[:0]
 
 
 def strata_of(values: NDArray[np.float64], strata: int) -> Rows:
-    """(m,) stratum of each value: equal widths from the lowest to the highest value."""
+    """(m,) int64 stratum of each value; strata of equal width from the least to the largest."""
     if not len(values):
         return np.empty(0, np.int64)
-    low, high = float(values.min()), float(values.max())
-    if high <= low:
+    least, largest = float(values.min()), float(values.max())
+    if largest <= least:
         return np.zeros(len(values), np.int64)
-    return np.minimum((values - low) / (high - low) * strata, strata - 1).astype(np.int64)
+    relative = (values - least) / (largest - least)
+    return np.minimum(relative * strata, strata - 1).astype(np.int64)
 
 
 def strata_budgets(sizes: NDArray[np.int64], budget: int) -> Rows:
-    """How many to take from each stratum: ascending by size, each gets
-    min(size, floor(rest / strata left)). All of the budget is used while there are rows."""
-    share = np.zeros(len(sizes), np.int64)
-    rest = budget
-    for i, s in enumerate(np.argsort(sizes, kind="stable")):
-        share[s] = min(int(sizes[s]), rest // (len(sizes) - i))
-        rest -= int(share[s])
-    return share
+    """How many rows to take from each stratum, smallest stratum first.
+
+    Each gets min(size, floor(budget left / strata left)), so the whole budget is used while there
+    are rows.
+    """
+    shares = np.zeros(len(sizes), np.int64)
+    left = budget
+    for visited, stratum in enumerate(np.argsort(sizes, kind="stable")):
+        shares[stratum] = min(int(sizes[stratum]), left // (len(sizes) - visited))
+        left -= int(shares[stratum])
+    return shares
 
 
 def balanced(
@@ -147,20 +187,24 @@ def balanced(
     ties: Rows,
     groups: Rows,
 ) -> Rows:
-    """The best of each group in turn, so that groups (classes, clusters) get equal shares until
-    they run out. A prefix of any length is balanced too."""
-    _check(available, budget)
+    """The best row of each group in turn: groups (classes, clusters) get equal shares until they
+    run out. Nested: a prefix of any length is balanced.
+
+    Raises:
+        DataError: fewer rows are available.
+    """
+    _check_budget(available, budget)
     order = ordered(scores, available, ties)
-    labels = groups[order]
+    ordered_groups = groups[order]
     turn = np.empty(len(order), np.int64)
-    for group in np.unique(labels):
-        mine = labels == group
-        turn[mine] = np.arange(mine.sum())
+    for group in np.unique(ordered_groups):
+        members = ordered_groups == group
+        turn[members] = np.arange(members.sum())
     # inside one turn the order of scores decides, so that the last, partial turn is not biased
     return order[np.lexsort((np.arange(len(order)), turn))][:budget]
 
 
-def _check(available: NDArray[np.bool_], budget: int) -> None:
+def _check_budget(available: NDArray[np.bool_], budget: int) -> None:
     count = int(available.sum())
     if budget < 0 or budget > count:
         raise DataError(f"the budget is {budget}, but {count} images are available")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.errors import DataError
-from loop.geometry import place
+from loop.geometry import transform
 from loop.scorers.base import Inputs, Scorer
 from loop.scorers.kmeans import cluster
 
@@ -40,7 +40,7 @@ class Balanced(Scorer):
         k = min(self.clusters or inputs.n_classes or 10, inputs.n)
         if k == 0:
             return np.zeros(0)
-        groups = cluster(place(inputs.embeddings, self.geometry), k, inputs.rng)[1]
+        groups = cluster(transform(inputs.embeddings, self.geometry), k, inputs.rng)[1]
         return in_turn(groups, inputs.available, inputs.rng)
 
 

@@ -22,7 +22,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import neighbours, place
+from loop.geometry import neighbours, transform
 from loop.scorers.base import Inputs, Scorer, rank_scores
 
 Floats = NDArray[np.float64]
@@ -54,7 +54,7 @@ class D2(Scorer):
             raise ValueError(f"gamma must be at least 0, got {self.gamma}")
 
     def score(self, inputs: Inputs) -> Floats:
-        x = place(inputs.embeddings, self.geometry)
+        x = transform(inputs.embeddings, self.geometry)
         index, distance = neighbours(x, self.neighbours, engine=inputs.engine)
         scale = float(distance.mean()) if distance.size else 1.0
         graph = Graph.of(index, distance / (scale or 1.0), symmetric=True)

@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import place
+from loop.geometry import transform
 from loop.scorers.base import Inputs, Scorer, rank_scores
 from loop.scorers.coverage import Coverage, Floats, greedy, references
 
@@ -41,7 +41,7 @@ class Facility(Scorer):
             raise ValueError(f"geometry must be unit or standard, got {self.geometry!r}")
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        x = place(inputs.embeddings, self.geometry)
+        x = transform(inputs.embeddings, self.geometry)
         refs = references(inputs.n, self.references, inputs.rng)
         state = Coverage(x, half_cosine, refs=refs)
         state.add(np.flatnonzero(inputs.covered))

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import place, squared_distances
+from loop.geometry import squared_distances, transform
 from loop.scorers.base import Inputs, Scorer, rank_scores
 
 Matrix = NDArray[np.float32]
@@ -41,7 +41,7 @@ class KMeans(Scorer):
     source: ClassVar[str] = "k-means medoids; Coleman et al. 2020, arXiv 1906.11829"
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        x = place(inputs.embeddings, self.geometry)
+        x = transform(inputs.embeddings, self.geometry)
         open_ = np.flatnonzero(inputs.available)
         budget = min(inputs.budget, len(open_))
         if budget == 0:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import median_distance, place
+from loop.geometry import median_distance, transform
 from loop.scorers.base import Inputs, Scorer, rank_scores
 from loop.scorers.coverage import Coverage, Floats, Kernel, greedy, references
 
@@ -59,14 +59,16 @@ class MaxHerding(Scorer):
 
     def coverage(self, inputs: Inputs) -> Coverage:
         """What earlier rounds cover."""
-        x = place(inputs.embeddings, self.geometry)
+        x = transform(inputs.embeddings, self.geometry)
         refs = references(inputs.n, self.references, inputs.rng)
         state = Coverage(x, similarity(self.kernel, self._radius(x, inputs)), refs=refs)
         state.add(np.flatnonzero(inputs.covered))
         return state
 
     def explain(self, inputs: Inputs) -> dict[str, Any]:
-        return {"radius": round(self._radius(place(inputs.embeddings, self.geometry), inputs), 4)}
+        return {
+            "radius": round(self._radius(transform(inputs.embeddings, self.geometry), inputs), 4)
+        }
 
     def _radius(self, x: NDArray[np.float32], inputs: Inputs) -> float:
         return self.radius * (median_distance(x, inputs.rng) or 1.0)

@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import place, squared_norms
+from loop.geometry import squared_norms, transform
 from loop.scorers.base import Inputs, Scorer, rank_scores
 
 MODES = ("rank", "sample", "gram_schmidt", "greedy")
@@ -48,7 +48,7 @@ class Norm(Scorer):
             raise ValueError(f"mode must be one of {', '.join(MODES)}, got {self.mode!r}")
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        x = place(inputs.embeddings, self.geometry)
+        x = transform(inputs.embeddings, self.geometry)
         if self.mode in ("rank", "sample"):
             return self._in_one_pass(x, inputs)
         budget = min(inputs.budget, int(inputs.available.sum()))

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import place
+from loop.geometry import transform
 from loop.scorers.base import Inputs, Scorer
 from loop.scorers.kmeans import cluster
 
@@ -44,7 +44,7 @@ class Prototypical(Scorer):
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
         if inputs.n == 0:
             return np.zeros(0)
-        x = place(inputs.embeddings, self.geometry)
+        x = transform(inputs.embeddings, self.geometry)
         k = min(self.clusters or inputs.n_classes or 10, inputs.n)
         centres, labels = cluster(x, k, inputs.rng)
         distances = np.linalg.norm(x - centres[labels], axis=1).astype(np.float64)

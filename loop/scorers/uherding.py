@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import median_distance, place, squared_distances
+from loop.geometry import median_distance, squared_distances, transform
 from loop.scorers.base import Inputs, Scorer, rank_scores
 from loop.scorers.coverage import Coverage, exchanged, greedy, references
 from loop.scorers.maxherding import checked_geometry, similarity
@@ -60,7 +60,7 @@ class UHerding(Scorer):
         checked_geometry(self.geometry)
 
     def score(self, inputs: Inputs) -> Floats:
-        x = place(inputs.embeddings, self.geometry)
+        x = transform(inputs.embeddings, self.geometry)
         p = probabilities_of(inputs)
         known = inputs.labels >= 0
         t = self.temperature or fitted_temperature(p[known], inputs.labels[known])
@@ -77,7 +77,9 @@ class UHerding(Scorer):
         return rank_scores(order, inputs.n)
 
     def explain(self, inputs: Inputs) -> dict[str, Any]:
-        return {"radius": round(self._radius(place(inputs.embeddings, self.geometry), inputs), 4)}
+        return {
+            "radius": round(self._radius(transform(inputs.embeddings, self.geometry), inputs), 4)
+        }
 
     def _radius(self, x: NDArray[np.float32], inputs: Inputs) -> float:
         """Fixed, or the smallest positive distance between covered rows, or MaxHerding's."""

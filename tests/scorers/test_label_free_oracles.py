@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.linalg import qr
 
-from loop.geometry import neighbours, place, unit
+from loop.geometry import neighbours, transform, unit
 from loop.scorers import Inputs, coverage, get
 from loop.scorers.coverage import Coverage, exchanged, greedy
 from loop.scorers.d2 import Graph
@@ -112,7 +112,7 @@ def test_exchanges_find_the_best_set_of_a_small_pool():
     hits = {"kmedoids": 0, "maxherding": 0}
     for seed in range(40):
         x = np.random.default_rng(seed).standard_normal((12, 3)).astype(np.float32)
-        rows = place(x, "centred")
+        rows = transform(x, "centred")
         for name in hits:
             scorer = get(name, geometry="centred", radius=0.7)
             inputs = Inputs(x, 3, np.random.default_rng(0))
@@ -134,7 +134,7 @@ def test_in_a_pool_too_large_to_store_only_a_part_are_candidates(monkeypatch):
     assert len(set(picks)) == 12
     assert available[picks].all()
     whole = Coverage(
-        place(x, "centred"), similarity("rbf", get("kmedoids").explain(inputs)["radius"])
+        transform(x, "centred"), similarity("rbf", get("kmedoids").explain(inputs)["radius"])
     )
 
     def worth(chosen):
@@ -344,7 +344,7 @@ def test_covered_rows_change_what_is_picked_as_if_they_were_picks(name):
 def test_typiclust_and_kmeans_medoids_lie_in_the_middle_of_their_clusters():
     x, _, _ = pool(0)
     inputs = Inputs(x, 9, np.random.default_rng(0))
-    rows = place(x, "standard")
+    rows = transform(x, "standard")
     picks = np.argsort(-get("kmeans").score(inputs))[:9]
     to_pick = np.linalg.norm(rows[:, None] - rows[picks][None], axis=2).min(axis=1).mean()
     rng = np.random.default_rng(1)

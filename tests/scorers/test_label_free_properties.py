@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loop.errors import ConfigError, DataError
-from loop.geometry import median_distance, neighbours, place
+from loop.geometry import median_distance, neighbours, transform
 from loop.scorers import Inputs, get
 from loop.scorers.balanced import in_turn
 from loop.select import tiebreak, top
@@ -141,7 +141,7 @@ def test_a_value_that_is_refused_is_named(name, params, said):
 
 def test_an_unknown_geometry_is_named():
     with pytest.raises(ConfigError, match=r"'round'.*raw, unit, centred, standard"):
-        place(np.ones((2, 2), np.float32), "round")
+        transform(np.ones((2, 2), np.float32), "round")
 
 
 def test_balanced_deals_groups_in_turn():
@@ -163,11 +163,13 @@ def test_balanced_by_labels_needs_them():
 def test_standard_geometry_forgets_shift_and_scale_of_a_dimension():
     x = np.random.default_rng(0).standard_normal((60, 4)).astype(np.float32)
     moved = x * np.float32([1, 8, 0.5, 2]) + np.float32([0, 16, -4, 1])
-    np.testing.assert_allclose(place(x, "standard"), place(moved, "standard"), atol=1e-5)
+    np.testing.assert_allclose(transform(x, "standard"), transform(moved, "standard"), atol=1e-5)
     constant = np.hstack([x, np.full((60, 1), 1e6, np.float32)])
-    np.testing.assert_allclose(place(constant, "standard")[:, :4], place(x, "standard"), atol=1e-6)
-    assert not place(np.zeros((3, 2), np.float32), "unit").any()
-    assert place(x, "raw") is x
+    np.testing.assert_allclose(
+        transform(constant, "standard")[:, :4], transform(x, "standard"), atol=1e-6
+    )
+    assert not transform(np.zeros((3, 2), np.float32), "unit").any()
+    assert transform(x, "raw") is x
 
 
 @settings(max_examples=25, deadline=None)
