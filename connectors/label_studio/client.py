@@ -1,8 +1,8 @@
-"""Requests to one server. The SDK knows tokens; this file owns retries and errors.
+"""Requests to one server: retries and errors.
 
 Reads are repeated with growing pauses; writes never are (the SDK would, and so doubles tasks).
 An answer that was lost on the way back from a write is ``Unknown``, a refusal is ``Rejected``. No
-message carries headers or tokens: the text of the SDK's own errors does, so it is never used.
+message carries headers or tokens, and no redirect is followed.
 """
 
 from __future__ import annotations
@@ -14,17 +14,13 @@ import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from connectors.base import Mismatch, Rejected, Unauthorized, Unknown, Unreachable
+from connectors.label_studio.access import LATER, TOKEN_HELP, Authorization, moved, no_answer
 
 READ_TIMEOUT = 120.0
 WRITE_TIMEOUT = 600.0
 PAUSE = 0.5
 """Seconds before a read is repeated; doubled each time."""
-LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 RETRY = frozenset({408, 425, 429, 502, 503, 504})
-TOKEN_HELP = (
-    "make a new personal access token in Label Studio (Account & Settings) and set it in "
-    "LABEL_STUDIO_API_KEY; legacy tokens work only where the organization allows them"
-)
 
 
 class Client:
@@ -32,9 +28,9 @@ class Client:
 
     def __init__(self, url: str, token: str, *, attempts: int = 5) -> None:
         self.url = url.rstrip("/")
-        self._token, self._attempts = token, attempts
+        self._attempts = attempts
         self._http = httpx.Client(timeout=httpx.Timeout(READ_TIMEOUT, connect=10.0))
-        self._sdk: Any = None
+        self._authorization = Authorization(self._http, self.url, token)
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         """JSON answer of a read.
@@ -57,7 +53,7 @@ class Client:
         try:
             response = self._send("GET", path, params=params)
         except httpx.HTTPError as error:
-            raise Unreachable(self._no_answer(error)) from None
+            raise no_answer(self.url, error) from None
         if response.status_code in RETRY:
             raise Unreachable(f"{self.url} answered {response.status_code} to GET {path}")
         return self._json(response, f"GET {path}")
@@ -83,7 +79,7 @@ class Client:
                 method, path, params=params, json=json, files=files, timeout=WRITE_TIMEOUT
             )
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise Unreachable(self._no_answer(error)) from None
+            raise no_answer(self.url, error) from None
         except httpx.HTTPError as error:
             raise Unknown(
                 f"no answer to {method} {path} ({type(error).__name__}); it may have been done. "
@@ -102,64 +98,40 @@ class Client:
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         """One request; a 401 is tried once more with a newly made access token."""
-        for fresh in (False, True):
+        for renew in (False, True):
             response = self._http.request(
-                method, f"{self.url}{path}", headers=self._headers(fresh), **options
+                method,
+                f"{self.url}{path}",
+                headers=self._authorization.header(renew=renew),
+                **options,
             )
             if response.status_code != 401:
                 break
         return response
 
-    def _headers(self, fresh: bool) -> dict[str, str]:
-        from label_studio_sdk import LabelStudio
-        from label_studio_sdk.core.api_error import ApiError
-
-        try:
-            if fresh or self._sdk is None:
-                self._sdk = LabelStudio(
-                    base_url=self.url + "/", api_key=self._token, timeout=READ_TIMEOUT
-                )
-            sent = self._sdk._client_wrapper.get_headers()
-        except ApiError as error:
-            if error.status_code in LATER:
-                raise httpx.ConnectError("the token could not be refreshed") from None
-            raise Unauthorized(f"{self.url} does not accept the token; {TOKEN_HELP}") from None
-        except ValueError:  # a proxy answered the refresh with a page of its own
-            raise httpx.ConnectError("the token could not be refreshed") from None
-        return {"Authorization": sent["Authorization"]}
-
-    def _json(self, response: httpx.Response, what: str) -> Any:
+    def _json(self, response: httpx.Response, request: str) -> Any:
         code = response.status_code
         if code in (401, 403):
-            raise Unauthorized(f"{self.url} answered {code} to {what}; {TOKEN_HELP}")
+            raise Unauthorized(f"{self.url} answered {code} to {request}; {TOKEN_HELP}")
         if 300 <= code < 400:
-            raise Rejected(
-                f"{self.url} sends {what} on to {response.headers.get('Location', 'elsewhere')}; "
-                "set url under [labeler] to the address behind the redirect"
-            )
+            raise moved(self.url, request, response.headers.get("Location"))
         if code == 404:
             raise Mismatch(
-                f"{self.url} knows nothing at {what}: the project was deleted, or this token may "
-                "not see it"
+                f"{self.url} knows nothing at {request}: the project was deleted, or this token "
+                "may not see it"
             )
         if code == 500 or code >= 502:
-            raise Unreachable(f"{self.url} failed with {code} at {what}; look at its log")
+            raise Unreachable(f"{self.url} failed with {code} at {request}; look at its log")
         if code >= 400:
-            raise Rejected(f"{self.url} refused {what} ({code}): {_detail(response)}")
+            raise Rejected(f"{self.url} refused {request} ({code}): {_detail(response)}")
         if not response.content:
             return None
         try:
             return response.json()
         except ValueError:
             raise Unreachable(
-                f"{self.url} answered {what} with something that is no JSON; is it Label Studio?"
+                f"{self.url} answered {request} with something that is no JSON; is it Label Studio?"
             ) from None
-
-    def _no_answer(self, error: Exception) -> str:
-        return (
-            f"no answer from Label Studio at {self.url} ({type(error).__name__}); is it running? "
-            "Nothing is lost, repeat the command later"
-        )
 
 
 def _detail(response: httpx.Response) -> str:
@@ -169,6 +141,5 @@ def _detail(response: httpx.Response) -> str:
     except ValueError:
         return response.reason_phrase
     if isinstance(body, dict):
-        found = body.get("validation_errors") or body.get("detail") or body
-        return str(found)[:400]
+        return str(body.get("validation_errors") or body.get("detail") or body)[:400]
     return str(body)[:400]

@@ -35,7 +35,7 @@ def demo(folder: Path | None, seed: int, server: bool, keep: bool, as_json: bool
     Example: coreloop demo
     """
     from loop import config
-    from loop.demo import settings, write_digits
+    from loop.demo.digits import settings, write_digits
     from loop.project import Project, find
     from loop.steps.init import init
     from loop.steps.run import Watcher, run

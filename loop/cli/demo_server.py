@@ -35,7 +35,7 @@ def executable() -> Path:
 
 def run_with_server(project: Project, watcher: Watcher, *, keep: bool) -> bool:
     """Runs the project against a server started for it; False if a person shall go on."""
-    from connectors.label_studio.server import personal_token, start
+    from loop.demo.server import personal_token, start
 
     watcher.begin("starting Label Studio (the first time takes a minute)")
     command = executable()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from connectors.label_studio.server import Server, annotate
 from connectors.oracle import Oracle
 from db import queries
+from loop.demo.server import Server, annotate
 from loop.project import Project
 from loop.steps.opened import labeler, reading
 
@@ -33,5 +33,5 @@ def answer_open_tasks(
         for key in known
         for note in (oracle.answer(key),)
     }
-    number = int(people.project["id"])  # type: ignore[attr-defined]
+    number = people.project.id  # type: ignore[attr-defined]
     return annotate(server, number, answers, on_progress=on_progress)

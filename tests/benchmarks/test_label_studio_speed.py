@@ -28,8 +28,8 @@ TASKS, LISTED, STEPS = 10_000, 2_000, 5
 
 
 @pytest.fixture
-def people(server):  # noqa: F811
-    found = LabelStudio(
+def labeler(server):  # noqa: F811
+    labeler = LabelStudio(
         server.url,
         server.token,
         title="speed",
@@ -38,8 +38,8 @@ def people(server):  # noqa: F811
         read=lambda uri: b"",
         images="url",
     )
-    found.prepare(CLASSES)
-    return found
+    labeler.prepare(CLASSES)
+    return labeler
 
 
 @pytest.fixture
@@ -67,12 +67,12 @@ def task(item: Item, batch: str) -> dict:
     return {"data": {"image": item.uri, "coreloop_key": item.key, "coreloop_batch": batch}}
 
 
-def test_push(benchmark, people, raw):
+def test_push(benchmark, labeler, raw):
     body = {"title": "raw", "label_config": config.build(CLASSES)}
     project = raw.post("/api/projects/", json=body).json()["id"]
 
     def ours(n: int) -> None:
-        people.push(Batch(uuid.uuid4().hex, 1, fresh=True), items(n * BATCH))
+        labeler.push(Batch(uuid.uuid4().hex, 1, fresh=True), items(n * BATCH))
 
     def theirs(n: int) -> None:
         tasks = [task(item, uuid.uuid4().hex) for item in items(n * BATCH)]
@@ -90,10 +90,10 @@ def test_push(benchmark, people, raw):
     assert mine / best > 0.6
 
 
-def test_pull(benchmark, people, raw, server):  # noqa: F811
+def test_pull(benchmark, labeler, raw, server):  # noqa: F811
     from label_studio_sdk import LabelStudio as Sdk
 
-    project = people.project["id"]
+    project = labeler.project.id
     answer = {
         "result": [
             {
@@ -109,20 +109,20 @@ def test_pull(benchmark, people, raw, server):  # noqa: F811
         tasks = [{**task(item, "b"), "annotations": [answer]} for item in items(start)]
         raw.post(f"/api/projects/{project}/import", json=tasks).raise_for_status()
     sdk = Sdk(base_url=server.url, api_key=server.token)
-    listed, pulled = iter(sdk.tasks.list(project=project)), people.pull(None)
+    listed, pulled = iter(sdk.tasks.list(project=project)), labeler.pull(None)
     theirs = mine = 0.0
     for _ in range(STEPS):  # in turns, so that both meet the same machine
         theirs += seconds(lambda: list(islice(listed, LISTED // STEPS)))
         mine += seconds(lambda: sum(1 for _ in islice(pulled, TASKS // STEPS)))
     assert next(pulled, None) is None
-    assert len(people.present) == TASKS
-    peaks, again = [], people.pull(None)  # once more, since tracing takes its time
+    assert len(labeler.present) == TASKS
+    peaks, again = [], labeler.pull(None)  # once more, since tracing takes its time
     for _ in range(2):
         tracemalloc.start()
         sum(1 for _ in islice(again, TASKS // STEPS))
         peaks.append(tracemalloc.get_traced_memory()[1] / 1e6)
         tracemalloc.stop()
-    benchmark.pedantic(lambda: list(islice(people.pull(None), 500)), rounds=1)
+    benchmark.pedantic(lambda: list(islice(labeler.pull(None), 500)), rounds=1)
     ours, sdks = TASKS / mine, LISTED / theirs
     say(
         f"pull {ours:.0f} answers/s, SDK listing {sdks:.0f}, ratio {ours / sdks:.1f} (aim 3); "

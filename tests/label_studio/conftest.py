@@ -21,7 +21,7 @@ from PIL import Image
 from connectors.base import Item
 from connectors.folder import content_key
 from connectors.label_studio import LabelStudio
-from connectors.label_studio.server import start
+from loop.demo.server import start
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ["cat", "dog", "bird"]
@@ -68,9 +68,9 @@ def start_again(server) -> None:
 def alive(request):
     """A test that failed while the server was down takes no other test with it."""
     if "server" in request.fixturenames:
-        found = request.getfixturevalue("server")
-        if found.process.poll() is not None:
-            start_again(found)
+        server = request.getfixturevalue("server")
+        if server.process.poll() is not None:
+            start_again(server)
 
 
 def second_person(server) -> httpx.Client:
@@ -206,13 +206,13 @@ class Proxy:
 
 @pytest.fixture
 def proxy(server):
-    found = Proxy(server.url)
-    yield found
-    found.http.shutdown()
+    running = Proxy(server.url)
+    yield running
+    running.http.shutdown()
 
 
 @pytest.fixture
-def labeler(server, pictures):
+def new_labeler(server, pictures):
     """Makes labelers of one new project, as after a restart; ``url`` may go through a proxy."""
     marker = uuid.uuid4().hex
 

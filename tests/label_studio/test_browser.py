@@ -85,11 +85,13 @@ def page(server, image_server, tmp_path):
 
 
 @pytest.mark.parametrize("images", ["upload", "local", "url"])
-def test_click_makes_an_annotation(server, labeler, items, page, image_server, images, tmp_path):
-    people = labeler(images=images, url_base=image_server.url)
-    people.prepare(["cat", "dog", "bird"])
-    people.push(Batch(uuid.uuid4().hex, 1), items)
-    page.goto(people.url + "?labeling=1", wait_until="domcontentloaded")
+def test_click_makes_an_annotation(
+    server, new_labeler, items, page, image_server, images, tmp_path
+):
+    labeler = new_labeler(images=images, url_base=image_server.url)
+    labeler.prepare(["cat", "dog", "bird"])
+    labeler.push(Batch(uuid.uuid4().hex, 1), items)
+    page.goto(labeler.url + "?labeling=1", wait_until="domcontentloaded")
     page.wait_for_function(SHOWN, timeout=60_000)
     assert page.evaluate(SHOWN) == [64, 48]
     assert items[0].key not in page.content()
@@ -103,36 +105,36 @@ def test_click_makes_an_annotation(server, labeler, items, page, image_server, i
         arg=first,
         timeout=60_000,
     )
-    (note,) = people.pull(None)
+    (note,) = labeler.pull(None)
     assert (note.key, note.label, note.cancelled) == (items[0].key, "dog", False)
     assert 0 < note.seconds < 120
 
 
-def test_image_servers_that_would_show_nothing(labeler, items, image_server):
-    people = labeler(images="url", url_base=image_server.url)
-    people.prepare(["cat", "dog", "bird"])
+def test_image_servers_that_would_show_nothing(new_labeler, items, image_server):
+    labeler = new_labeler(images="url", url_base=image_server.url)
+    labeler.prepare(["cat", "dog", "bird"])
     image_server.cors = False
     with pytest.raises(Rejected, match="Access-Control-Allow-Origin"):
-        people.push(Batch(uuid.uuid4().hex, 1), items)
+        labeler.push(Batch(uuid.uuid4().hex, 1), items)
     image_server.cors = True
-    people = labeler(images="url", url_base=image_server.url)
+    labeler = new_labeler(images="url", url_base=image_server.url)
     with pytest.raises(Rejected, match="answers 404"):
-        people.push(Batch(uuid.uuid4().hex, 1), [Item("0" * 32, "no such.png")])
+        labeler.push(Batch(uuid.uuid4().hex, 1), [Item("0" * 32, "no such.png")])
     with pytest.raises(Rejected, match="url_base"):
-        labeler(images="url").push(Batch(uuid.uuid4().hex, 1), items)
-    assert people.progress().tasks == 0
+        new_labeler(images="url").push(Batch(uuid.uuid4().hex, 1), items)
+    assert labeler.progress().tasks == 0
 
 
-def test_prediction_is_preselected(server, labeler, items, page):
+def test_prediction_is_preselected(server, new_labeler, items, page):
     from dataclasses import replace
 
     from connectors.base import Prediction
 
-    people = labeler()
-    people.prepare(["cat", "dog", "bird"])
+    labeler = new_labeler()
+    labeler.prepare(["cat", "dog", "bird"])
     guess = Prediction("bird", 0.9, "round-1")
-    people.push(Batch(uuid.uuid4().hex, 2), [replace(items[0], prediction=guess)])
-    page.goto(people.url + "?labeling=1", wait_until="domcontentloaded")
+    labeler.push(Batch(uuid.uuid4().hex, 2), [replace(items[0], prediction=guess)])
+    page.goto(labeler.url + "?labeling=1", wait_until="domcontentloaded")
     page.wait_for_function(SHOWN, timeout=60_000)
     chosen = page.locator(".lsf-choices input:checked")
     assert [chosen.nth(i).get_attribute("name") for i in range(chosen.count())] == ["bird"]

@@ -29,6 +29,7 @@ def live(tmp_path, images, server, monkeypatch):
 
 def test_rounds_with_people(live, server):
     from connectors.label_studio import LabelStudio
+    from connectors.label_studio.tasks import list_tasks
 
     for _ in range(6):
         ended = run(live)
@@ -37,7 +38,7 @@ def test_rounds_with_people(live, server):
         assert ended.url.startswith(server.url)
         answer_open_tasks(live, server, lambda done, total: None)
     assert ended.why == "done"
-    number = int(ended_project(live, server)["id"])
+    number = ended_project(live, server).id
     reader = LabelStudio(
         server.url,
         server.token,
@@ -47,18 +48,18 @@ def test_rounds_with_people(live, server):
         read=lambda uri: b"",
         project_id=number,
     )
-    tasks = list(reader.tasks())
+    tasks = list(list_tasks(reader.project))
     assert len(tasks) == 12 + 6 + 6
     assert len({t["data"]["coreloop_key"] for t in tasks}) == 24
     assert all(t["total_annotations"] == 1 for t in tasks)
     assert reader.client.get(f"/api/projects/{number}/")["model_version"] == "round-1"
     assert [line.labelled for line in status(live).rounds] == [12, 6, 6]
-    found = subprocess.run(
+    leaks = subprocess.run(
         ["grep", "-rlE", f"{server.token}|sessionid|{server.password}", str(live.root)],
         capture_output=True,
         text=True,
     )
-    assert found.stdout == ""
+    assert leaks.stdout == ""
 
 
 def ended_project(project, server):
@@ -95,7 +96,7 @@ def test_server_away_keeps_everything(live, monkeypatch):
 
 def test_restored_backup_finds_the_answers_of_its_lost_rounds(live, server, tmp_path, monkeypatch):
     """The tasks of the later rounds are there, answered, and unknown to the restored records."""
-    import connectors.label_studio.labeler as module
+    import connectors.label_studio.pull as module
     from loop.project import find
     from loop.steps.backup import backup, restore
 

@@ -19,10 +19,11 @@ from sqlalchemy import update
 
 from connectors.base import Mismatch, Unauthorized, Unknown, Unreachable
 from connectors.label_studio import config as label_config
-from connectors.label_studio.server import annotate
+from connectors.label_studio.tasks import list_tasks
 from db import queries
 from db.models import Pool
 from loop import config
+from loop.demo.server import annotate
 from loop.project import Project, find
 from loop.steps.embed import embed
 from loop.steps.init import init
@@ -73,9 +74,9 @@ class World:
         """A labeler that goes around the proxy."""
         self.monkeypatch.setenv("LABEL_STUDIO_URL", self.server.url)
         with reading(self.project) as records, records.read() as session:
-            found = labeler(self.project, session)
+            direct = labeler(self.project, session)
         self.monkeypatch.setenv("LABEL_STUDIO_URL", self.proxy.url)
-        return found
+        return direct
 
     @property
     def picks(self) -> list[str]:
@@ -85,18 +86,18 @@ class World:
     def tasks(self) -> dict[str, int]:
         return {
             t["data"]["coreloop_key"]: t["id"]
-            for t in self.direct().tasks()
+            for t in list_tasks(self.direct().project)
             if "coreloop_key" in t["data"]
         }
 
     def answer(self, keys: list[str], label: str = "digit-1") -> None:
-        annotate(self.server, int(self.direct().project["id"]), dict.fromkeys(keys, (label, 2.0)))
+        annotate(self.server, self.direct().project.id, dict.fromkeys(keys, (label, 2.0)))
         self.given |= dict.fromkeys(keys, label)
 
     def write(self, method: str, path: str, body=None, **params):
-        people = self.direct()
-        return people.client.write(
-            method, path.format(project=people.project["id"]), body, params=params
+        direct = self.direct()
+        return direct.client.write(
+            method, path.format(project=direct.project.id), body, params=params
         )
 
     def command(self, *words: str, code: tuple[str, ...] = ()) -> subprocess.Popen:
@@ -111,8 +112,8 @@ class World:
         )
 
     def says(self) -> str:
-        found = status(self.project)
-        return "\n".join([*found.troubles, *found.events])
+        shown = status(self.project)
+        return "\n".join([*shown.troubles, *shown.events])
 
 
 @pytest.fixture(scope="session")
@@ -144,7 +145,7 @@ def world(picked, tmp_path, server, proxy, monkeypatch):
 def settled(world) -> None:
     """People finish what is open; then everything is there exactly once."""
     world.proxy.times = 0
-    tasks = [t["data"].get("coreloop_key") for t in world.direct().tasks()]
+    tasks = [t["data"].get("coreloop_key") for t in list_tasks(world.direct().project)]
     counts = Counter(key for key in tasks if key)
     assert set(counts) == set(world.picks), "an image is missing, or one too many"
     assert set(counts.values()) == {1}, "an image is there twice"
@@ -284,8 +285,8 @@ def test_two_at_once(world, verb):
         world.answer(world.picks)
     world.proxy.breaks("slow", IMPORT if verb == "push" else LIST)
     both = [world.command(verb) for _ in range(2)]
-    said = [(one.communicate(timeout=120)[0], one.returncode) for one in both]
-    assert min(code for _, code in said) == 0, said
+    ended = [(process.communicate(timeout=120)[0], process.returncode) for process in both]
+    assert min(code for _, code in ended) == 0, ended
     settled(world)
 
 
@@ -293,17 +294,17 @@ def test_push_after_tasks_were_deleted(world):
     push(world.project)
     world.answer(world.picks[:2])
     pull(world.project)
-    there = world.tasks()
+    task_ids = world.tasks()
     for key in world.picks[1:4]:  # one answered, two not
-        world.write("DELETE", f"/api/tasks/{there[key]}/")
-    found = pull(world.project)
-    assert (found.gone, found.answered, found.complete) == (3, 2, False)
+        world.write("DELETE", f"/api/tasks/{task_ids[key]}/")
+    pulled = pull(world.project)
+    assert (pulled.gone, pulled.answered, pulled.complete) == (3, 2, False)
     assert "3 images sent are missing there" in world.says()
     assert push(world.project).again == 2
     assert set(world.tasks()) == set(world.picks) - {world.picks[1]}
     world.answer(world.picks[2:], "digit-0")
-    found = pull(world.project)
-    assert (found.answered, found.complete, found.gone) == (PICKS, True, 1)
+    pulled = pull(world.project)
+    assert (pulled.answered, pulled.complete, pulled.gone) == (PICKS, True, 1)
 
 
 @pytest.mark.parametrize("verb", ["push", "pull"])
@@ -357,7 +358,7 @@ def offer(world, classes) -> None:
 def test_names_in_the_config_changed(world, verb):
     """Answers under another name of the control would be read as empty ones."""
     push(world.project)
-    whole = world.direct().project["label_config"]
+    whole = world.direct().project.description["label_config"]
     renamed = whole.replace('name="label"', 'name="kind"')
     assert renamed != whole
     world.write("PATCH", "/api/projects/{project}/", {"label_config": renamed})
@@ -373,17 +374,17 @@ def test_names_in_the_config_changed(world, verb):
 def test_ids_reused(world, verb):
     """The server gives the ids of deleted tasks to tasks that are not ours."""
     push(world.project)
-    there = world.tasks()
+    task_ids = world.tasks()
     lost = world.picks[-2:]
     for key in lost:
-        world.write("DELETE", f"/api/tasks/{there[key]}/")
+        world.write("DELETE", f"/api/tasks/{task_ids[key]}/")
     foreign = world.write(
         "POST",
         "/api/projects/{project}/import",
         [{"data": {"image": "/static/x.png"}} for _ in lost],
         return_task_ids="true",
     )["task_ids"]
-    assert set(foreign) == {there[key] for key in lost}
+    assert set(foreign) == {task_ids[key] for key in lost}
     answer = [
         {
             "from_name": "label",
@@ -396,8 +397,8 @@ def test_ids_reused(world, verb):
         world.write("POST", f"/api/tasks/{task}/annotations/", {"result": answer})
     if verb == "pull":
         world.answer(world.picks[:-2])
-        found = pull(world.project, full=True)
-        assert (found.answered, found.gone, found.complete) == (PICKS - 2, 2, False)
+        pulled = pull(world.project, full=True)
+        assert (pulled.answered, pulled.gone, pulled.complete) == (PICKS - 2, 2, False)
         assert "2 images sent are missing there" in world.says()
     assert push(world.project).again == 2
     settled(world)
@@ -407,7 +408,7 @@ def test_ids_reused(world, verb):
 def test_copies(world, verb):
     """Somebody imports our tasks a second time: blank copies go, answers given on both stay."""
     push(world.project)
-    copies = [{"data": t["data"]} for t in world.direct().tasks()]
+    copies = [{"data": t["data"]} for t in list_tasks(world.direct().project)]
     world.write("POST", "/api/projects/{project}/import", copies)
     if verb == "push":
         push(world.project)
@@ -422,7 +423,7 @@ def test_copies(world, verb):
 
 def test_pages_that_shift_while_people_work(world, monkeypatch):
     push(world.project)
-    monkeypatch.setattr("connectors.label_studio.labeler.PAGE", 2)
+    monkeypatch.setattr("connectors.label_studio.tasks.PAGE", 2)
     world.answer(world.picks[:2])
     pull(world.project)
     edits = iter([world.picks[2:3], world.picks[3:]])

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from connectors.folder import content_key
-from connectors.label_studio.server import annotate
+from loop.demo.server import annotate
 from tests.conftest import ROOT, write_images
 
 pytestmark = pytest.mark.server
@@ -27,7 +27,7 @@ def test_own_photos_until_round_one_is_trained(tmp_path, server, on_path):
         content_key(path.read_bytes()): (path.parent.name, 1.5)
         for path in (tmp_path / "images").rglob("*.png")
     }
-    said = ""
+    output = ""
     for _ in range(3):
         done = subprocess.run(
             [
@@ -41,11 +41,11 @@ def test_own_photos_until_round_one_is_trained(tmp_path, server, on_path):
             capture_output=True,
             text=True,
         )
-        said = done.stdout
-        assert done.returncode == 0, said + done.stderr
-        link = re.search(r"label here: \S+/projects/(\d+)", said)
+        output = done.stdout
+        assert done.returncode == 0, output + done.stderr
+        link = re.search(r"label here: \S+/projects/(\d+)", output)
         if link is None:
             break
         annotate(server, int(link[1]), answers)
-    assert "the one round is done" in said
+    assert "the one round is done" in output
     assert (tmp_path / "photos" / "reports" / "report.html").exists()

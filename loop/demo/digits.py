@@ -1,4 +1,4 @@
-"""The images of the demo: scikit-learn's 1,797 handwritten digits, written out as PNG files."""
+"""Images and settings of the demo: scikit-learn's 1,797 handwritten digits as PNG files."""
 
 from __future__ import annotations
 

@@ -6,20 +6,22 @@ first start of a data folder runs a minute of migrations; a template folder, mad
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from connectors.base import Unreachable
+from loop.errors import NotReady
 
 USERNAME = "people@coreloop.example"
 START_SECONDS = 300.0
@@ -63,7 +65,7 @@ def start(
         document_root: what local-file serving may hand out; default ``folder``/files.
 
     Raises:
-        Unreachable: it does not start; the message ends with its log.
+        NotReady: it does not start; the message ends with its log.
     """
     if template is not None and not (folder / "data").exists():
         if not (template / "ready").exists():
@@ -164,7 +166,7 @@ def _wait(server: Server) -> None:
             pass
         time.sleep(0.3)
     tail = (server.folder / "server.log").read_text(errors="replace")[-600:]
-    raise Unreachable(f"Label Studio did not start at {server.url}:\n{tail}")
+    raise NotReady(f"Label Studio did not start at {server.url}:\n{tail}")
 
 
 def personal_token(server: Server) -> str:
@@ -200,56 +202,71 @@ def _csrf(http: httpx.Client) -> dict[str, str]:
 def annotate(
     server: Server,
     project: int,
-    answers: dict[str, tuple[str, float]],
+    answers: Mapping[str, tuple[str, float]],
     *,
+    key: str = "coreloop_key",
     person: str = "demo",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Simulated people: answers the open tasks whose key is in ``answers`` with (label, seconds).
+    """A simulated annotator: answers the open tasks of a project that ``answers`` knows.
 
     Repeating it adds nothing: each annotation has an identity made of person and task.
-    Returns the number of annotations made now.
+
+    Args:
+        answers: what the task's data has under ``key`` -> (label, seconds).
+
+    Returns:
+        The number of annotations made now.
     """
-    import uuid
+    with httpx.Client(
+        base_url=server.url,
+        headers={"Authorization": f"Token {server.token}"},
+        trust_env=False,
+        timeout=120,
+    ) as http:
+        control, image = _names(http, project)
+        tasks = [task for task in _open_tasks(http, project) if task["data"].get(key) in answers]
+        for done, task in enumerate(tasks, 1):
+            label, seconds = answers[task["data"][key]]
+            name = f"{project}/{task['id']}/{person}"
+            region = {
+                "from_name": control,
+                "to_name": image,
+                "type": "choices",
+                "value": {"choices": [label]},
+            }
+            body = {
+                "result": [region],
+                "lead_time": seconds,
+                "unique_id": str(uuid.uuid5(uuid.NAMESPACE_URL, name)),
+            }
+            http.post(f"/api/tasks/{task['id']}/annotations/", json=body).raise_for_status()
+            on_progress(done, len(tasks))
+    return len(tasks)
 
-    from connectors.label_studio import config
-    from connectors.label_studio.client import Client
-    from connectors.label_studio.labeler import KEY, LabelStudio
 
-    client = Client(server.url, server.token)
-    described = client.get(f"/api/projects/{project}/")
-    controls = config.read(described["label_config"])
-    reader = LabelStudio(
-        server.url,
-        server.token,
-        title="",
-        marker=str(described["description"]),
-        classes=[],
-        read=lambda uri: b"",
-        project_id=project,
-    )
-    made = 0
-    open_ = [
-        task
-        for task in reader.tasks()
-        if task["data"].get(KEY) in answers and not int(task.get("total_annotations") or 0)
-    ]
-    for task in open_:
-        label, seconds = answers[task["data"][KEY]]
-        body: dict[str, Any] = {
-            "result": [
-                {
-                    "from_name": controls.label,
-                    "to_name": controls.image,
-                    "type": "choices",
-                    "value": {"choices": [label]},
-                }
-            ],
-            "lead_time": seconds,
-            "unique_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{project}/{task['id']}/{person}")),
-        }
-        client.write("POST", f"/api/tasks/{task['id']}/annotations/", body)
-        made += 1
-        on_progress(made, len(open_))
-    client.close()
-    return made
+def _names(http: httpx.Client, project: int) -> tuple[str, str]:
+    """Names of the label config's first Choices and of the image it is for."""
+    answer = http.get(f"/api/projects/{project}/").raise_for_status().json()
+    for name, control in answer["parsed_label_config"].items():
+        if control["type"] == "Choices":
+            return str(name), str(control["to_name"][0])
+    raise NotReady(f"project {project} has no Choices in its label config")
+
+
+def _open_tasks(http: httpx.Client, project: int) -> list[dict[str, Any]]:
+    """Tasks that nobody has answered."""
+    tasks: list[dict[str, Any]] = []
+    params: dict[str, str | int] = {
+        "project": project,
+        "page_size": 1000,
+        "fields": "task_only",
+        "include": "id,data,total_annotations",
+    }
+    for page in itertools.count(1):
+        answer = http.get("/api/tasks/", params={**params, "page": page})
+        listed = answer.raise_for_status().json()
+        tasks += listed["tasks"]
+        if not listed["tasks"] or len(tasks) >= listed["total"]:
+            break
+    return [task for task in tasks if not task["total_annotations"]]

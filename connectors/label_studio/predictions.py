@@ -1,0 +1,66 @@
+"""Guesses on tasks: the server checks neither class nor score, and knows no duplicates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from connectors.base import Mismatch, Prediction, Unknown
+from connectors.label_studio.config import Controls
+from connectors.label_studio.project import RemoteProject
+
+
+def predict(
+    project: RemoteProject,
+    tasks: Mapping[str, str],
+    guesses: Mapping[str, Prediction],
+    order: str,
+) -> None:
+    """Shows these guesses (by item key) on tasks that are there, and no others of their
+    versions: what the server has of them is replaced, so that repeating it adds nothing.
+
+    Raises:
+        Mismatch: a guess names no class of the label config.
+        Unknown: the server stored fewer; the same call puts it right.
+    """
+    controls = project.controls()
+    wanted = [
+        {"task": int(tasks[key]), **prediction(guess, controls)}
+        for key, guess in guesses.items()
+        if key in tasks
+    ]
+    versions = {guess.version for guess in guesses.values()}
+    for version in versions:
+        project.client.write("DELETE", f"{project.path}model-versions/", {"model_version": version})
+    answer = project.client.write("POST", f"{project.path}import/predictions", wanted)
+    if int((answer or {}).get("created", 0)) != len(wanted):
+        raise Unknown(f"the server kept {answer} of {len(wanted)} predictions; repeat it")
+    show_newest(project, versions, order)
+
+
+def show_newest(project: RemoteProject, versions: set[str], order: str) -> None:
+    """The server keeps showing the first version it ever got; this names the newest."""
+    values = {"model_version": max(versions), "show_collab_predictions": True}
+    if order == "uncertain":
+        values["sampling"] = "Uncertainty sampling"
+    project.change(values)
+
+
+def prediction(guess: Prediction, controls: Controls) -> dict[str, Any]:
+    """A guess as the server takes it. Raises Mismatch if it fits no choice."""
+    if guess.label not in controls.classes or not 0 <= guess.score <= 1:
+        raise Mismatch(
+            f"the guess {guess.label!r} with score {guess.score} fits no choice of the label config"
+        )
+    return {
+        "model_version": guess.version,
+        "score": guess.score,
+        "result": [
+            {
+                "from_name": controls.label,
+                "to_name": controls.image,
+                "type": "choices",
+                "value": {"choices": [guess.label]},
+            }
+        ],
+    }

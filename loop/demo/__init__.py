@@ -1,0 +1,1 @@
+"""The demo: handwritten digits, and a Label Studio server of its own."""
