@@ -21,12 +21,12 @@ from connectors.base import Annotation, Batch, Item, Progress, Rejected
 
 COLUMNS = ("key", "image", "label")
 SKIP = "skip"
-SHOWN = 10
+MOST_NAMED = 10
 """Wrong lines that one message names."""
 
 
-class Said(NamedTuple):
-    """What a sheet says of one image: the first line that answers, or the first without answer."""
+class Entry(NamedTuple):
+    """The line of a sheet that counts for one image: the first with a label, or just the first."""
 
     label: str
     line: int
@@ -62,12 +62,12 @@ class CsvSheet:
         self.folder.mkdir(parents=True, exist_ok=True)
         sheet = self._sheet(batch)
         if not sheet.exists():
-            out = io.StringIO()
-            table = csv.writer(out)
+            text = io.StringIO()
+            table = csv.writer(text)
             table.writerow(COLUMNS)
             table.writerows((item.key, self.shown(item.uri), "") for item in items)
             draft = sheet.with_suffix(".draft")
-            draft.write_text(out.getvalue(), encoding="utf-8")
+            draft.write_text(text.getvalue(), encoding="utf-8")
             draft.replace(sheet)
         return self.find(batch)
 
@@ -80,12 +80,12 @@ class CsvSheet:
 
     def inventory(self) -> Mapping[str, Sequence[str]]:
         """Sheets and lines by item key; a line copied within its sheet is no second task."""
-        found: dict[str, list[str]] = {}
+        lines: dict[str, list[str]] = {}
         for sheet in self._originals():
-            lines = {row["key"]: f"{sheet.name}:{line}" for line, row in self._rows(sheet)}
-            for key, where in lines.items():
-                found.setdefault(key, []).append(where)
-        return found
+            in_sheet = {row["key"]: f"{sheet.name}:{line}" for line, row in self._rows(sheet)}
+            for key, line in in_sheet.items():
+                lines.setdefault(key, []).append(line)
+        return lines
 
     def pull(self, since: str | None) -> Iterator[Annotation]:
         """Every image with an answer in every sheet.
@@ -96,78 +96,66 @@ class CsvSheet:
                 Nothing of that sheet is yielded.
         """
         self.present = {}
-        given: dict[str, tuple[Path, Said]] = {}
+        earlier: dict[str, tuple[Path, Entry]] = {}
         for sheet in sorted(self.folder.glob("[!.]*.csv")):
-            who = sheet.stem.partition(".")[2] or "sheet"
-            saved = sheet.stat().st_mtime_ns
-            at = datetime.fromtimestamp(saved / 1e9, UTC)
-            found = {
-                key if who == "sheet" else f"{key} {who}": (key, said)
-                for key, said in self._answers(sheet).items()
-            }
-            _check_agree(sheet, {name: said for name, (_, said) in found.items()}, given)
-            for name, (key, said) in found.items():
-                label = said.label
-                self.present.setdefault(key, set()).update([name] if label else [])
-                if not label or name in given:
-                    continue
-                given[name] = sheet, said
-                yield Annotation(
-                    id=name,
-                    version=str(saved),
-                    key=key,
-                    annotator=who,
-                    label=None if label == SKIP else label,
-                    cancelled=label == SKIP,
-                    at=at,
-                )
+            entries = self._entries(sheet)
+            person = sheet.stem.partition(".")[2]
+            ids = {key: f"{key} {person}" if person else key for key in entries}
+            _check_agree(sheet, {ids[key]: entry for key, entry in entries.items()}, earlier)
+            for key, entry in entries.items():
+                self.present.setdefault(key, set()).update([ids[key]] if entry.label else [])
+                if entry.label and ids[key] not in earlier:
+                    earlier[ids[key]] = sheet, entry
+                    yield _annotation(ids[key], key, person or "sheet", entry, sheet)
         self.cursor = None
 
     def progress(self) -> Progress:
         """Images, those with a label by anyone, and those that were only skipped."""
-        said: dict[str, set[str]] = {}
+        labels: dict[str, set[str]] = {}
         for sheet in self.folder.glob("[!.]*.csv"):
             for _, row in self._rows(sheet):
-                said.setdefault(row["key"], set()).add((row["label"] or "").strip())
-        done = sum(bool(words - {"", SKIP}) for words in said.values())
-        skipped = sum(SKIP in words and words <= {"", SKIP} for words in said.values())
-        return Progress(len(said), done, skipped, url=str(self.folder))
+                labels.setdefault(row["key"], set()).add((row["label"] or "").strip())
+        labelled = sum(bool(of_image - {"", SKIP}) for of_image in labels.values())
+        skipped = sum(SKIP in of_image and of_image <= {"", SKIP} for of_image in labels.values())
+        return Progress(len(labels), labelled, skipped, url=str(self.folder))
 
-    def _answers(self, sheet: Path) -> dict[str, Said]:
-        """Item key -> what its line says, or nothing. Raises Rejected with all that is wrong."""
-        found: dict[str, Said] = {}
+    def _entries(self, sheet: Path) -> dict[str, Entry]:
+        """Item key -> the line that counts. Raises Rejected with all that is wrong."""
+        entries: dict[str, Entry] = {}
         wrong: list[str] = []
         for line, row in self._rows(sheet):
-            label = self._named((row["label"] or "").strip())
-            before, where, _ = found.get(row["key"], ("", 0, ""))
+            label = self._as_class((row["label"] or "").strip())
+            entry = entries.get(row["key"])
             if label and label != SKIP and label not in self.classes:
-                wrong.append(f"line {line}: {label!r} is no class{self._meant(label)}")
-            elif label and before and label != before:
-                wrong.append(f"lines {where} and {line}: one image, {before!r} and {label!r}")
-            if not before:
-                found[row["key"]] = Said(label, line, row["image"] or row["key"])
+                wrong.append(f"line {line}: {label!r} is no class{self._hint(label)}")
+            elif label and entry and entry.label and label != entry.label:
+                wrong.append(
+                    f"lines {entry.line} and {line}: one image, {entry.label!r} and {label!r}"
+                )
+            if entry is None or not entry.label:
+                entries[row["key"]] = Entry(label, line, row["image"] or row["key"])
         if wrong:
             raise Rejected(
                 "\n".join(
                     [
                         f"{sheet.name}: nothing was read from this sheet; mend and pull again",
-                        *_shown(wrong),
+                        *_first_of(wrong),
                         f"  classes: {', '.join(self.classes)}, or {SKIP!r}",
                     ]
                 )
             )
-        return found
+        return entries
 
-    def _named(self, label: str) -> str:
+    def _as_class(self, label: str) -> str:
         """The class as the config spells it: an é is one character or two, and looks the same."""
         plain = unicodedata.normalize("NFC", label)
         same = [name for name in self.classes if unicodedata.normalize("NFC", name) == plain]
         return same[0] if same else label
 
-    def _meant(self, label: str) -> str:
+    def _hint(self, label: str) -> str:
         """A hint where only capital letters differ."""
-        found = [name for name in self.classes if name.casefold() == label.casefold()]
-        return f" (did you mean {found[0]!r}?)" if found else ""
+        meant = [name for name in self.classes if name.casefold() == label.casefold()]
+        return f" (did you mean {meant[0]!r}?)" if meant else ""
 
     def _originals(self) -> list[Path]:
         """The sheets that ``push`` wrote."""
@@ -196,15 +184,31 @@ class CsvSheet:
             raise Rejected(f"{sheet.name} line {table.line_num}: {error}") from None
 
 
-def _check_agree(sheet: Path, found: dict[str, Said], given: dict[str, tuple[Path, Said]]) -> None:
+def _annotation(id_: str, key: str, annotator: str, entry: Entry, sheet: Path) -> Annotation:
+    saved = sheet.stat().st_mtime_ns
+    skipped = entry.label == SKIP
+    return Annotation(
+        id=id_,
+        version=str(saved),
+        key=key,
+        annotator=annotator,
+        label=None if skipped else entry.label,
+        cancelled=skipped,
+        at=datetime.fromtimestamp(saved / 1e9, UTC),
+    )
+
+
+def _check_agree(
+    sheet: Path, entries: dict[str, Entry], earlier: dict[str, tuple[Path, Entry]]
+) -> None:
     """Raises Rejected if an earlier sheet of the same person has another answer."""
     wrong = []
-    for name in found.keys() & given.keys():
-        now, (first, before) = found[name], given[name]
-        if now.label and now.label != before.label:
+    for id_ in entries.keys() & earlier.keys():
+        entry, (other_sheet, other) = entries[id_], earlier[id_]
+        if entry.label and entry.label != other.label:
             wrong.append(
-                f"{now.image}: {before.label!r} in {first.name} (line {before.line}), "
-                f"{now.label!r} in {sheet.name} (line {now.line})"
+                f"{entry.image}: {other.label!r} in {other_sheet.name} (line {other.line}), "
+                f"{entry.label!r} in {sheet.name} (line {entry.line})"
             )
     if wrong:
         person = f"{sheet.stem.partition('.')[0]}.NAME.csv"
@@ -213,13 +217,13 @@ def _check_agree(sheet: Path, found: dict[str, Said], given: dict[str, tuple[Pat
                 [
                     f"{sheet.name}: nothing was read from this sheet; another of the same person "
                     "answers differently",
-                    *_shown(sorted(wrong)),
+                    *_first_of(sorted(wrong)),
                     f"  take one away, or call it {person} if somebody else filled it in",
                 ]
             )
         )
 
 
-def _shown(wrong: list[str]) -> list[str]:
-    more = [f"and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
-    return [f"  {text}" for text in [*wrong[:SHOWN], *more]]
+def _first_of(wrong: list[str]) -> list[str]:
+    more = [f"and {len(wrong) - MOST_NAMED} more"] if len(wrong) > MOST_NAMED else []
+    return [f"  {text}" for text in [*wrong[:MOST_NAMED], *more]]

@@ -23,7 +23,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_BYTES = 500_000_000
 CHUNK = 64
 """Files that a worker process takes at once."""
-ALONE = 500
+IN_PROCESS = 500
 """Files that are looked at before worker processes are started."""
 TEST = "test:"
 """Prefix of uris below the test folder."""
@@ -86,7 +86,7 @@ class Folder:
         Raises:
             SourceError: a folder is missing or cannot be listed.
         """
-        yield from in_order(_examine, self._places(skip), workers)
+        yield from in_order(_examine, self._image_files(skip), workers)
 
     def read(self, uri: str) -> bytes:
         """Encoded bytes of one image.
@@ -94,7 +94,7 @@ class Folder:
         Raises:
             SourceError: it is gone, or its path leaves the folder.
         """
-        root, path = self._place(uri)
+        root, path = self._locate(uri)
         if not path.resolve().is_relative_to(root.resolve()):
             raise SourceError(f"{uri} leads out of {root}; it is not read")
         try:
@@ -106,15 +106,15 @@ class Folder:
 
     def shown(self, uri: str) -> str:
         """Path of the file."""
-        return str(self._place(uri)[1])
+        return str(self._locate(uri)[1])
 
-    def _place(self, uri: str) -> tuple[Path, Path]:
+    def _locate(self, uri: str) -> tuple[Path, Path]:
         """(folder, file in it)"""
         if uri.startswith(TEST) and self.test is not None:
             return self.test, self.test / uri.removeprefix(TEST)
         return self.root, self.root / uri
 
-    def _places(self, skip: Container[str]) -> Iterator[Place]:
+    def _image_files(self, skip: Container[str]) -> Iterator[ImageFile]:
         folders = [(self.root, "", self.labelled, "pool")]
         if self.test is not None:
             folders.append((self.test, TEST, True, "test"))
@@ -127,12 +127,12 @@ class Folder:
                 if prefix + relative in skip:
                     continue
                 label = relative.split("/")[0] if labelled and "/" in relative else None
-                yield Place(path, inside, prefix + relative, label, split)
+                yield ImageFile(path, inside, prefix + relative, label, split)
 
 
 @dataclass(frozen=True)
-class Place:
-    """A file to look at, and what its place in the tree says of it."""
+class ImageFile:
+    """A file to look at, and what its folder says of it."""
 
     path: Path
     inside: Path
@@ -141,33 +141,33 @@ class Place:
     split: str
 
 
-def _examine(place: Place) -> Image | Unreadable:
+def _examine(file: ImageFile) -> Image | Unreadable:
     try:
-        place.uri.encode()
+        file.uri.encode()
     except UnicodeEncodeError:  # no database or labeler could take such a name
-        shown = place.uri.encode(errors="backslashreplace").decode()
+        shown = file.uri.encode(errors="backslashreplace").decode()
         return Unreadable(shown, "file name is not UTF-8")
     try:
-        if not place.path.resolve().is_relative_to(place.inside):
-            return Unreadable(place.uri, "symbolic link that leaves the folder")
-        if not place.path.is_file():
-            return Unreadable(place.uri, "no ordinary file")
-        if place.path.stat().st_size > MAX_BYTES:
-            return Unreadable(place.uri, f"larger than {MAX_BYTES // 1_000_000} MB")
-        data = place.path.read_bytes()
+        if not file.path.resolve().is_relative_to(file.inside):
+            return Unreadable(file.uri, "symbolic link that leaves the folder")
+        if not file.path.is_file():
+            return Unreadable(file.uri, "no ordinary file")
+        if file.path.stat().st_size > MAX_BYTES:
+            return Unreadable(file.uri, f"larger than {MAX_BYTES // 1_000_000} MB")
+        data = file.path.read_bytes()
     except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
-        return Unreadable(place.uri, getattr(error, "strerror", None) or str(error))
+        return Unreadable(file.uri, getattr(error, "strerror", None) or str(error))
     reason = check_image(data)
     if reason is not None:
-        return Unreadable(place.uri, reason)
-    return Image(content_key(data), place.uri, place.label, place.split)
+        return Unreadable(file.uri, reason)
+    return Image(content_key(data), file.uri, file.label, file.split)
 
 
 def in_order(work: Callable[[In], Out], inputs: Iterable[In], workers: int) -> Iterator[Out]:
     """``map`` over ``workers`` processes (0: in this one), reading only a little ahead. The first
-    ``ALONE`` are done in this process: for few, others would not start in time."""
+    ``IN_PROCESS`` are done in this process: for few, others would not start in time."""
     rest = iter(inputs)
-    yield from map(work, islice(rest, ALONE) if workers else rest)
+    yield from map(work, islice(rest, IN_PROCESS) if workers else rest)
     first = list(islice(rest, CHUNK))
     if not first:
         return
@@ -199,14 +199,14 @@ def _end_with_parent() -> None:
 
 
 def _each(work: Callable[[In], Out], chunk: list[In]) -> list[Out]:
-    return [work(one) for one in chunk]
+    return [work(item) for item in chunk]
 
 
 def first_level(root: Path) -> tuple[list[str], list[str]]:
     """(folders that hold images at any depth, images beside these folders), sorted."""
-    places = [path.relative_to(root).parts for path in _files(root)]
-    folders = sorted({parts[0] for parts in places if len(parts) > 1})
-    return folders, sorted(parts[0] for parts in places if len(parts) == 1)
+    paths = [path.relative_to(root).parts for path in _files(root)]
+    folders = sorted({parts[0] for parts in paths if len(parts) > 1})
+    return folders, sorted(parts[0] for parts in paths if len(parts) == 1)
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -54,14 +54,14 @@ class Oracle:
         Raises:
             Rejected: an item's label is not known; nothing was written.
         """
-        strange = [item.key for item in items if item.key not in self.labels]
-        if strange:
-            raise Rejected(f"the oracle knows no label of {strange[0]} ({len(strange)} such items)")
-        there = {task["key"] for task in self._tasks() if task["batch"] == batch.uuid}
+        unknown = [item.key for item in items if item.key not in self.labels]
+        if unknown:
+            raise Rejected(f"the oracle knows no label of {unknown[0]} ({len(unknown)} such items)")
+        pushed = {task["key"] for task in self._tasks() if task["batch"] == batch.uuid}
         lines = [
             json.dumps({"batch": batch.uuid, "key": item.key})
             for item in items
-            if item.key not in there
+            if item.key not in pushed
         ]
         self._append(lines)
         return self.find(batch)
@@ -76,10 +76,10 @@ class Oracle:
 
     def inventory(self) -> Mapping[str, Sequence[str]]:
         """Task ids by item key."""
-        found: dict[str, list[str]] = {}
+        task_ids: dict[str, list[str]] = {}
         for number, task in enumerate(self._tasks()):
-            found.setdefault(task["key"], []).append(str(number))
-        return found
+            task_ids.setdefault(task["key"], []).append(str(number))
+        return task_ids
 
     def pull(self, since: str | None) -> Iterator[Annotation]:
         """One answer for each task, in the order of the pushes."""
@@ -111,7 +111,7 @@ class Oracle:
         return true
 
     def answer(self, key: str, number: int = 0) -> Annotation:
-        """What it says of one item, and how long it took."""
+        """The label of one item, and the seconds it took."""
         rng = self._rng(key)
         label = self._label(key, rng)
         # log-normal, as human reaction times are: a tenth of the answers takes 2.3 times as long

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -78,18 +79,16 @@ class Parquet:
         names = self._file.schema_arrow.names
         columns = [c for c in ("image", self.label, "split") if c in names]
         classes = _stated(self._file)
-        numbered = enumerate(
-            one
-            for batch in self._file.iter_batches(batch_size=256, columns=columns)
-            for one in batch.to_pylist()
-        )
-        for row, one in numbered:
-            if f"row/{row}" in skip:
+        batches = self._file.iter_batches(batch_size=256, columns=columns)
+        records = chain.from_iterable(batch.to_pylist() for batch in batches)
+        for number, record in enumerate(records):
+            uri = f"row/{number}"
+            if uri in skip:
                 continue
-            split = "test" if one.get("split") == "test" else "pool"
-            known = self.labelled or split == "test"
-            label = _name(one.get(self.label), classes) if known else None
-            yield Row(f"row/{row}", one["image"] or b"", label, split)
+            split = "test" if record.get("split") == "test" else "pool"
+            labelled = self.labelled or split == "test"
+            label = _class_name(record.get(self.label), classes) if labelled else None
+            yield Row(uri, record["image"] or b"", label, split)
 
     def read(self, uri: str) -> bytes:
         """Encoded bytes of one row; safe from several threads. The row groups read last are kept
@@ -134,7 +133,7 @@ class Parquet:
             raise SourceError(f"{self.path} has no column {column!r}")
         classes = _stated(self._file)
         values = self._file.read(columns=[column]).column(column).to_pylist()
-        return {f"row/{row}": _name(value, classes) for row, value in enumerate(values)}
+        return {f"row/{row}": _class_name(value, classes) for row, value in enumerate(values)}
 
     @cached_property
     def _file(self) -> Any:
@@ -186,7 +185,7 @@ def _stated(file: Any) -> list[str]:
     return [str(name) for name in json.loads(stated)] if stated else []
 
 
-def _name(value: Any, stated: list[str]) -> str | None:
+def _class_name(value: Any, stated: list[str]) -> str | None:
     value = _plain(value)
     if value is None:
         return None

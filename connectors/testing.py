@@ -22,40 +22,40 @@ def check_labeler(
         answer: lets a person answer (labeler, item key, class name); None if the labeler answers
             by itself.
     """
-    people, batch = make(), Batch(uuid.uuid4().hex, 1)
-    people.prepare(classes)
-    people.prepare(classes)
-    assert dict(people.find(batch)) == {}, "find must know nothing of a batch never pushed"
-    first = dict(people.push(batch, items[:2]))
-    assert set(first) == {i.key for i in items[:2]}, "push must answer with every key"
+    labeler, batch = make(), Batch(uuid.uuid4().hex, 1)
+    labeler.prepare(classes)
+    labeler.prepare(classes)
+    assert dict(labeler.find(batch)) == {}, "find must know nothing of a batch never pushed"
+    first_ids = dict(labeler.push(batch, items[:2]))
+    assert set(first_ids) == {i.key for i in items[:2]}, "push must answer with every key"
     again = dict(make().push(batch, items[:2]))
-    assert again == first, "a repeated push must add nothing"
-    whole = dict(make().push(batch, items))
-    assert {k: whole[k] for k in first} == first, "a push of more items must keep those there"
-    assert dict(make().find(batch)) == whole, "find must tell what push told"
-    assert len(set(whole.values())) == len(items), "remote ids must differ"
-    assert {key: list(ids) for key, ids in make().inventory().items()} == {
-        key: [id_] for key, id_ in whole.items()
-    }, "inventory must list the tasks"
+    assert again == first_ids, "a repeated push must add nothing"
+    all_ids = dict(make().push(batch, items))
+    kept = {key: all_ids[key] for key in first_ids}
+    assert kept == first_ids, "a push of more items must keep those there"
+    assert dict(make().find(batch)) == all_ids, "find must tell what push told"
+    assert len(set(all_ids.values())) == len(items), "remote ids must differ"
+    listed = {key: list(ids) for key, ids in make().inventory().items()}
+    assert listed == {key: [id_] for key, id_ in all_ids.items()}, "inventory must list the tasks"
     if answer is not None:
         assert list(make().pull(None)) == [], "nobody has answered yet"
         for item in items:
             answer(make(), item.key, classes[0])
-    notes = _pull(make(), None)
-    assert {n.key for n in notes} == {i.key for i in items}, "pull must bring every answer"
-    assert all(n.label in classes for n in notes), "labels must be class names"
-    assert all(n.annotator and n.version for n in notes)
-    ids = [(n.id, n.version) for n in notes]
-    assert len(set(ids)) == len(ids), "an answer must not come twice in one pull"
-    assert [(n.id, n.version) for n in _pull(make(), None)] == ids, "pull must be repeatable"
-    counts = make().progress()
-    assert counts.tasks >= len(items), "progress must count the tasks"
-    assert counts.annotated >= len(items), "progress must count the answers"
+    answers = _pull(make())
+    assert {a.key for a in answers} == {i.key for i in items}, "pull must bring every answer"
+    assert all(a.label in classes for a in answers), "labels must be class names"
+    assert all(a.annotator and a.version for a in answers)
+    versions = [(a.id, a.version) for a in answers]
+    assert len(set(versions)) == len(versions), "an answer must not come twice in one pull"
+    assert [(a.id, a.version) for a in _pull(make())] == versions, "pull must be repeatable"
+    progress = make().progress()
+    assert progress.tasks >= len(items), "progress must count the tasks"
+    assert progress.annotated >= len(items), "progress must count the answers"
 
 
-def _pull(people: Labeler, since: str | None) -> list[Annotation]:
-    notes = list(people.pull(since))
-    later = list(people.pull(people.cursor)) if people.cursor else []
-    known = {(n.id, n.version) for n in notes}
-    assert {(n.id, n.version) for n in later} <= known, "the cursor must not invent answers"
-    return notes
+def _pull(labeler: Labeler) -> list[Annotation]:
+    answers = list(labeler.pull(None))
+    later = list(labeler.pull(labeler.cursor)) if labeler.cursor else []
+    known = {(a.id, a.version) for a in answers}
+    assert {(a.id, a.version) for a in later} <= known, "the cursor must not invent answers"
+    return answers

@@ -22,7 +22,7 @@ TOKEN_HELP = (
     "LABEL_STUDIO_API_KEY; legacy tokens work only where the organization allows them"
 )
 UNSIGNED = "none"
-"""The SDK wants a key for each client; the exchange of a token is not signed with one."""
+"""Stands where the SDK wants a key: the exchange of a token is not signed with any."""
 
 
 class Authorization:

@@ -37,7 +37,7 @@ class Client:
 
         Raises:
             Unreachable: no useful answer after several tries.
-            Unauthorized, Mismatch (404), Rejected: said by the server.
+            Unauthorized, Mismatch (404), Rejected: the server refused.
         """
         retrying = Retrying(
             retry=retry_if_exception_type(Unreachable),

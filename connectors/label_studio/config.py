@@ -51,7 +51,7 @@ def add(xml: str, classes: Sequence[str]) -> str:
         Mismatch: see ``read``.
     """
     label, root = read(xml).label, ElementTree.fromstring(xml)
-    control = next(c for c in root.iter("Choices") if c.get("name") == label)
+    control = next(tag for tag in root.iter("Choices") if tag.get("name") == label)
     for name in classes:
         ElementTree.SubElement(control, "Choice", value=name)
     return ElementTree.tostring(root, encoding="unicode")
@@ -71,7 +71,7 @@ def read(xml: str) -> Controls:
     for control in root.iter("Choices"):
         image = images.get(control.get("toName"))
         if image is not None:
-            classes = tuple(str(c.get("value")) for c in control.iter("Choice"))
+            classes = tuple(str(choice.get("value")) for choice in control.iter("Choice"))
             data = str(image.get("value", "")).removeprefix("$")
             return Controls(str(control.get("name")), str(image.get("name")), data, classes)
     raise Mismatch("the project's label config has no <Choices> on an <Image>; adopt another one")
@@ -80,5 +80,6 @@ def read(xml: str) -> Controls:
 def digest(xml: str) -> str:
     """Tells apart configs under which answers and tasks of the other cannot be read: the names of
     control, image and data field. Looks and further classes make no difference."""
-    text = "\x1f".join([(c := read(xml)).label, c.image, c.data])
+    controls = read(xml)
+    text = "\x1f".join([controls.label, controls.image, controls.data])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -37,21 +37,21 @@ class Uploaded:
         self.read = read
 
     def addresses(self, client: Client, project: int, items: Sequence[Item]) -> list[str]:
-        found: dict[str, str] = {}
+        addresses: dict[str, str] = {}
         waiting: list[File] = []
         for item in items:
             file = f"{item.key}{_suffix(item.uri)}", self.read(item.uri)
             size = len(file[1]) + sum(len(data) for _, data in waiting)
             if waiting and (len(waiting) == UPLOADS or size > UPLOAD_BYTES):
-                found |= self._upload(client, project, waiting)
+                addresses |= self._upload(client, project, waiting)
                 waiting = []
             waiting.append(file)
         if waiting:
-            found |= self._upload(client, project, waiting)
-        missing = [item.uri for item in items if item.key not in found]
+            addresses |= self._upload(client, project, waiting)
+        missing = [item.uri for item in items if item.key not in addresses]
         if missing:
             raise Rejected(f"the server did not keep {len(missing)} uploads, e.g. {missing[0]}")
-        return [found[item.key] for item in items]
+        return [addresses[item.key] for item in items]
 
     def _upload(self, client: Client, project: int, files: list[File]) -> dict[str, str]:
         """One request; item key -> address."""
@@ -67,7 +67,9 @@ class Uploaded:
             f"/api/projects/{project}/file-uploads", {"ids": str(ids).replace(" ", "")}
         )
         return {
-            _key_in(str(one["file"])): f"/data/{one['file']}" for one in listed if one["id"] in ids
+            _key_in(str(upload["file"])): f"/data/{upload['file']}"
+            for upload in listed
+            if upload["id"] in ids
         }
 
 
@@ -123,11 +125,11 @@ class ByUrl:
 
     def addresses(self, client: Client, project: int, items: Sequence[Item]) -> list[str]:
         _check_formats(items)
-        found = [self._address(item.uri) for item in items]
-        if found and found[0].startswith("http") and not self._tried:
-            _check_shows(found[0], client.url)
+        addresses = [self._address(item.uri) for item in items]
+        if addresses and addresses[0].startswith("http") and not self._tried:
+            _check_shows(addresses[0], client.url)
             self._tried = True
-        return found
+        return addresses
 
     def _address(self, uri: str) -> str:
         if "://" in uri:

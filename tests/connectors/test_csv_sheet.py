@@ -37,10 +37,10 @@ def test_all_wrong_lines_are_named_at_once(labeler):
     sheet = write(labeler, f"{KEYS[0]},a,Glas", f"{KEYS[1]},b,papier", f"{KEYS[2]},c,Holz")
     with pytest.raises(Rejected) as refused:
         pulled(labeler)
-    said = str(refused.value)
-    assert sheet.name in said
-    assert "line 3: 'papier' is no class (did you mean 'Papier'?)" in said
-    assert "line 4: 'Holz' is no class" in said
+    message = str(refused.value)
+    assert sheet.name in message
+    assert "line 3: 'papier' is no class (did you mean 'Papier'?)" in message
+    assert "line 4: 'Holz' is no class" in message
 
 
 def test_one_image_with_two_answers(labeler):

@@ -20,9 +20,9 @@ def save(path, seed=0, size=(8, 8)):
 def test_scan_is_sorted_and_labelled(tmp_path):
     for i, name in enumerate(["b/2.png", "a/1.png", "a/0.jpg"]):
         save(tmp_path / name, i)
-    found = list(Folder(tmp_path, labelled=True).scan())
-    assert [one.uri for one in found] == ["a/0.jpg", "a/1.png", "b/2.png"]
-    assert [one.label for one in found] == ["a", "a", "b"]
+    images = list(Folder(tmp_path, labelled=True).scan())
+    assert [image.uri for image in images] == ["a/0.jpg", "a/1.png", "b/2.png"]
+    assert [image.label for image in images] == ["a", "a", "b"]
     assert Folder(tmp_path).read("a/1.png") == (tmp_path / "a/1.png").read_bytes()
 
 
@@ -40,8 +40,8 @@ def test_bad_files_are_listed(tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.png").write_text("hello")
     (tmp_path / "notes.txt").write_text("not looked at")
-    found = {one.uri: type(one) for one in Folder(tmp_path).scan()}
-    assert found == {
+    images = {image.uri: type(image) for image in Folder(tmp_path).scan()}
+    assert images == {
         "good.png": Image,
         "cut.png": Unreadable,
         "empty.jpg": Unreadable,
@@ -55,8 +55,8 @@ def test_links_and_paths_do_not_leave_the_folder(tmp_path):
     inside = tmp_path / "pool"
     save(inside / "a.png", 1)
     (inside / "link.png").symlink_to(outside)
-    found = {one.uri: one for one in Folder(inside).scan()}
-    assert isinstance(found["link.png"], Unreadable)
+    images = {image.uri: image for image in Folder(inside).scan()}
+    assert isinstance(images["link.png"], Unreadable)
     with pytest.raises(SourceError, match="leads out"):
         Folder(inside).read("../secret.png")
 
@@ -71,9 +71,9 @@ def test_test_folder_is_the_test_split(tmp_path):
     save(tmp_path / "pool" / "a.png", 1)
     save(tmp_path / "test" / "cat" / "b.png", 2)
     source = Folder(tmp_path / "pool", test=tmp_path / "test")
-    found = list(source.scan())
-    assert [(one.split, one.label) for one in found] == [("pool", None), ("test", "cat")]
-    assert source.read(found[1].uri) == (tmp_path / "test/cat/b.png").read_bytes()
+    images = list(source.scan())
+    assert [(image.split, image.label) for image in images] == [("pool", None), ("test", "cat")]
+    assert source.read(images[1].uri) == (tmp_path / "test/cat/b.png").read_bytes()
 
 
 def test_missing_folder(tmp_path):
@@ -83,25 +83,25 @@ def test_missing_folder(tmp_path):
 
 def test_decompression_bomb_is_refused(tmp_path):
     Pillow.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
-    (found,) = Folder(tmp_path).scan()
-    assert isinstance(found, Unreadable)
-    assert "Decompression" in found.reason
+    (image,) = Folder(tmp_path).scan()
+    assert isinstance(image, Unreadable)
+    assert "Decompression" in image.reason
 
 
 def test_workers_and_skip_change_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "ALONE", 7)
+    monkeypatch.setattr(folder, "IN_PROCESS", 7)
     for i in range(150):
         save(tmp_path / f"{i % 3}" / f"{i:03d}.png", i)
     (tmp_path / "1" / "bad.jpg").write_text("no")
     source = Folder(tmp_path, labelled=True)
-    found = list(source.scan())
-    assert len(found) == 151
-    assert list(source.scan(workers=2)) == found
-    assert list(source.scan(skip={one.uri for one in found[:-1]})) == found[-1:]
+    images = list(source.scan())
+    assert len(images) == 151
+    assert list(source.scan(workers=2)) == images
+    assert list(source.scan(skip={image.uri for image in images[:-1]})) == images[-1:]
 
 
 def test_a_scan_with_workers_can_be_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "ALONE", 0)
+    monkeypatch.setattr(folder, "IN_PROCESS", 0)
     for i in range(5):
         save(tmp_path / f"{i}.png", i)
     scan = Folder(tmp_path).scan(workers=1)
@@ -112,8 +112,8 @@ def test_a_scan_with_workers_can_be_left(tmp_path, monkeypatch):
 def test_other_formats_under_an_image_name_are_refused(tmp_path):
     Pillow.new("RGB", (4, 4)).save(tmp_path / "page.eps")
     (tmp_path / "page.eps").rename(tmp_path / "page.png")  # would start an interpreter if opened
-    (found,) = Folder(tmp_path).scan()
-    assert isinstance(found, Unreadable)
+    (image,) = Folder(tmp_path).scan()
+    assert isinstance(image, Unreadable)
 
 
 def test_circular_links_and_pipes_are_listed(tmp_path):
@@ -122,5 +122,5 @@ def test_circular_links_and_pipes_are_listed(tmp_path):
     (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
     (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
     os.mkfifo(tmp_path / "c.png")
-    found = list(Folder(tmp_path).scan())
-    assert [type(one) for one in found] == [Unreadable] * 3
+    images = list(Folder(tmp_path).scan())
+    assert [type(image) for image in images] == [Unreadable] * 3

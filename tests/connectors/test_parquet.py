@@ -49,22 +49,22 @@ def path(tmp_path):
 
 
 def test_scan(path):
-    found = list(Parquet(path).scan())
-    assert [one.uri for one in found] == [f"row/{i}" for i in range(11)]
-    assert isinstance(found[4], Unreadable)
-    assert found[0] == Image(content_key(PICTURES[0]), "row/0", "cat", "pool")
-    assert found[5].label is None
-    assert found[10] == Image(content_key(PICTURES[10]), "row/10", "dog", "test")
+    images = list(Parquet(path).scan())
+    assert [image.uri for image in images] == [f"row/{i}" for i in range(11)]
+    assert isinstance(images[4], Unreadable)
+    assert images[0] == Image(content_key(PICTURES[0]), "row/0", "cat", "pool")
+    assert images[5].label is None
+    assert images[10] == Image(content_key(PICTURES[10]), "row/10", "dog", "test")
 
 
 def test_unlabelled_pool_keeps_test_labels(path):
-    found = [one for one in Parquet(path, labelled=False).scan() if isinstance(one, Image)]
-    assert {one.label for one in found if one.split == "pool"} == {None}
-    assert [one.label for one in found if one.split == "test"] == ["cat", "dog"]
+    images = [image for image in Parquet(path, labelled=False).scan() if isinstance(image, Image)]
+    assert {image.label for image in images if image.split == "pool"} == {None}
+    assert [image.label for image in images if image.split == "test"] == ["cat", "dog"]
 
 
 def test_workers_and_skip_change_nothing_else(path, monkeypatch):
-    monkeypatch.setattr(folder, "ALONE", 3)
+    monkeypatch.setattr(folder, "IN_PROCESS", 3)
     all_ = list(Parquet(path).scan())
     assert list(Parquet(path).scan(workers=2)) == all_
     assert list(Parquet(path).scan(skip={"row/0", "row/9"})) == all_[1:9] + all_[10:]
@@ -74,8 +74,8 @@ def test_rows_are_read_in_any_order_by_threads(path):
     source = Parquet(path)
     rows = [i for i in np.random.default_rng(0).integers(0, 11, 200).tolist() if i != 4]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(source.read, [f"row/{i}" for i in rows]))
-    assert found == [PICTURES[i] for i in rows]
+        images = list(pool.map(source.read, [f"row/{i}" for i in rows]))
+    assert images == [PICTURES[i] for i in rows]
 
 
 @pytest.mark.parametrize("uri", ["row/11", "row/-1", "row/x", "../a.png"])
@@ -106,7 +106,7 @@ def test_numbers_without_metadata_are_the_names(tmp_path, labels):
     path = tmp_path / "s.parquet"
     pq.write_table(pa.table({"image": PICTURES[:5], "label": labels}), path)
     assert class_names(path) == ["2", "3", "10"]
-    assert [one.label for one in Parquet(path).scan()] == ["10", "2", None, "3", None]
+    assert [image.label for image in Parquet(path).scan()] == ["10", "2", None, "3", None]
     assert list(Parquet(path).labels("label").values()) == ["10", "2", None, "3", None]
 
 

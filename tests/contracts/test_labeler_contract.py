@@ -36,60 +36,60 @@ def fill(labeler, key, label):
 
 
 def sheets(folder):
-    found = CsvSheet(folder / "sheets", CLASSES)
-    found.prepare(CLASSES)
-    return found
+    labeler = CsvSheet(folder / "sheets", CLASSES)
+    labeler.prepare(CLASSES)
+    return labeler
 
 
 def test_csv(tmp_path):
-    people = sheets(tmp_path)
+    labeler = sheets(tmp_path)
     batch = Batch("a" * 32, 1)
-    people.push(batch, ITEMS)
-    assert list(people.pull(None)) == []
+    labeler.push(batch, ITEMS)
+    assert list(labeler.pull(None)) == []
     for item in ITEMS:
-        fill(people, item.key, LABELS[item.key])
-    assert {n.key: n.label for n in people.pull(None)} == LABELS
-    people.push(batch, ITEMS)  # again: what people wrote stays
-    assert people.progress().annotated == 5
+        fill(labeler, item.key, LABELS[item.key])
+    assert {n.key: n.label for n in labeler.pull(None)} == LABELS
+    labeler.push(batch, ITEMS)  # again: what people wrote stays
+    assert labeler.progress().annotated == 5
 
 
 def test_csv_skip_and_bad_class(tmp_path):
-    people = sheets(tmp_path)
-    people.push(Batch("a" * 32, 1), ITEMS)
-    fill(people, ITEMS[0].key, "skip")
-    (note,) = people.pull(None)
-    assert (note.label, note.cancelled) == (None, True)
-    fill(people, ITEMS[1].key, "bird")
+    labeler = sheets(tmp_path)
+    labeler.push(Batch("a" * 32, 1), ITEMS)
+    fill(labeler, ITEMS[0].key, "skip")
+    (answer,) = labeler.pull(None)
+    assert (answer.label, answer.cancelled) == (None, True)
+    fill(labeler, ITEMS[1].key, "bird")
     with pytest.raises(Rejected, match="line 3: 'bird' is no class"):
-        list(people.pull(None))
+        list(labeler.pull(None))
 
 
 def test_csv_of_several_people(tmp_path):
-    people = sheets(tmp_path)
+    labeler = sheets(tmp_path)
     batch = Batch("a" * 32, 1)
-    people.push(batch, ITEMS[:2])
+    labeler.push(batch, ITEMS[:2])
     (sheet,) = (tmp_path / "sheets").glob("*.csv")
     for name in ("alice", "bob"):
         shutil.copy(sheet, sheet.with_suffix(f".{name}.csv"))
     for path, label in zip(sorted((tmp_path / "sheets").glob("*.*.csv")), ("cat", "dog")):
         path.write_text(f"key,image,label\n{ITEMS[0].key},x.png,{label}\n")
-    notes = list(people.pull(None))
-    assert {(n.annotator, n.label) for n in notes} == {("alice", "cat"), ("bob", "dog")}
-    assert len({n.id for n in notes}) == 2
-    assert people.present[ITEMS[0].key] == {n.id for n in notes}
-    assert {key: len(ids) for key, ids in people.inventory().items()} == {
+    answers = list(labeler.pull(None))
+    assert {(n.annotator, n.label) for n in answers} == {("alice", "cat"), ("bob", "dog")}
+    assert len({n.id for n in answers}) == 2
+    assert labeler.present[ITEMS[0].key] == {n.id for n in answers}
+    assert {key: len(ids) for key, ids in labeler.inventory().items()} == {
         i.key: 1 for i in ITEMS[:2]
     }
-    assert (people.progress().tasks, people.progress().annotated) == (2, 1)
-    assert set(people.find(batch)) == {i.key for i in ITEMS[:2]}
+    assert (labeler.progress().tasks, labeler.progress().annotated) == (2, 1)
+    assert set(labeler.find(batch)) == {i.key for i in ITEMS[:2]}
 
 
 def test_csv_semicolons(tmp_path):
-    people = sheets(tmp_path)
-    people.push(Batch("a" * 32, 1), ITEMS[:1])
+    labeler = sheets(tmp_path)
+    labeler.push(Batch("a" * 32, 1), ITEMS[:1])
     (sheet,) = (tmp_path / "sheets").glob("*.csv")
     sheet.write_text(f"key;image;label\n{ITEMS[0].key};x.png;cat\n", encoding="utf-8-sig")
-    assert [n.label for n in people.pull(None)] == ["cat"]
+    assert [n.label for n in labeler.pull(None)] == ["cat"]
 
 
 def test_oracle_errs_at_its_rate_and_repeats(tmp_path):
@@ -102,20 +102,20 @@ def test_oracle_errs_at_its_rate_and_repeats(tmp_path):
 
 
 def test_oracle_survives_a_torn_line(tmp_path):
-    one = Oracle(tmp_path, LABELS, CLASSES)
+    oracle = Oracle(tmp_path, LABELS, CLASSES)
     batch = Batch("a" * 32, 1)
-    one.push(batch, ITEMS[:3])
+    oracle.push(batch, ITEMS[:3])
     with (tmp_path / "oracle.jsonl").open("a") as file:
         file.write('{"batch": "aaaa", "ke')
     assert len(Oracle(tmp_path, LABELS, CLASSES).find(batch)) == 3
     Oracle(tmp_path, LABELS, CLASSES).push(batch, ITEMS)
-    assert [n.key for n in one.pull(None)] == [i.key for i in ITEMS]
+    assert [n.key for n in oracle.pull(None)] == [i.key for i in ITEMS]
 
 
 def test_oracle_lead_times_are_human(tmp_path):
     labels = {f"{i:032x}": "cat" for i in range(500)}
-    one = Oracle(tmp_path, labels, CLASSES)
-    times = sorted(one.answer(k).seconds for k in labels)
+    oracle = Oracle(tmp_path, labels, CLASSES)
+    times = sorted(oracle.answer(k).seconds for k in labels)
     assert 2.5 < times[250] < 3.5
     assert times[-1] < 60
 

@@ -48,9 +48,9 @@ def tasks(new_labeler):
     return list(list_tasks(new_labeler().project))
 
 
-def number(note):
+def number(annotation):
     """The server's own id of an annotation."""
-    return note.id.partition("@")[0]
+    return annotation.id.partition("@")[0]
 
 
 def answer_all(server, new_labeler, items, label="dog"):
@@ -210,9 +210,9 @@ def test_edits_skips_deletions_and_foreign_tasks(server, new_labeler, items):
         {"result": [], "was_cancelled": True},
     )
     later = new_labeler()
-    notes = list(later.pull(cursor))
-    assert ("bird", first[edited].id) in {(n.label, n.id) for n in notes if n.key == edited}
-    assert any(n.cancelled and n.label is None for n in notes if n.key == skipped)
+    answers = list(later.pull(cursor))
+    assert ("bird", first[edited].id) in {(n.label, n.id) for n in answers if n.key == edited}
+    assert any(n.cancelled and n.label is None for n in answers if n.key == skipped)
     assert later.present[deleted] == set()
 
 
@@ -397,9 +397,9 @@ def test_one_more_person_is_asked(server, new_labeler, items):
         f"/api/tasks/{task['id']}/annotations/", json={"result": result}, headers=headers
     )
     assert answer.status_code == 201
-    notes = [n for n in new_labeler().pull(None) if n.key == chosen]
-    assert {n.label for n in notes} == {"dog", "cat"}
-    assert len({n.annotator for n in notes}) == 2
+    answers = [n for n in new_labeler().pull(None) if n.key == chosen]
+    assert {n.label for n in answers} == {"dog", "cat"}
+    assert len({n.annotator for n in answers}) == 2
 
 
 def test_nothing_telling_is_sent(new_labeler, items):
