@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loop.errors import ConfigError
+from loop.files import draft_of
 
 __all__ = ["FOLDERS", "FORMATS", "TABLES", "Exported", "ExportedVote", "export"]
 
@@ -62,15 +63,12 @@ def export(
     Raises:
         ConfigError: unknown format, or ``out`` exists.
     """
-    import shutil
-
     if form not in FORMATS:
         raise ConfigError(f"format {form!r} is unknown; one of {', '.join(FORMATS)}")
     if out.exists():
         raise ConfigError(f"{out} exists; choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.draft")
-    try:
+    with draft_of(out) as draft:
         if form in TABLES:
             from loop.export.tables import write_table
 
@@ -78,11 +76,6 @@ def export(
         else:
             from loop.export.folders import write_folder
 
-            shutil.rmtree(draft, ignore_errors=True)
-            write_folder([r for r in rows if r.label is not None], form, draft, read, classes)
-        draft.replace(out)
-    finally:
-        if draft.is_dir():
-            shutil.rmtree(draft)
-        draft.unlink(missing_ok=True)
+            labelled = [row for row in rows if row.label is not None]
+            write_folder(labelled, form, draft, read, classes)
     return out

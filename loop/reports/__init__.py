@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loop.files import draft_of
+
 if TYPE_CHECKING:
     from loop.reports.facts import Facts
 
@@ -23,9 +25,8 @@ def write(facts: Facts, folder: Path) -> dict[str, Path]:
     paths = {}
     for suffix, text in texts.items():
         path = folder / f"report.{suffix}"
-        draft = folder / f".report.{suffix}.draft"
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
+        with draft_of(path) as draft:
+            draft.write_text(text, encoding="utf-8")
         paths[suffix] = path
     return paths
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from loop.files import draft_of
 
 EVERY = 60.0
 """Seconds between two writes: shorter runs write nothing, longer ones lose a minute."""
@@ -42,12 +43,8 @@ class Checkpoint:
         import torch
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(f".{os.getpid()}.draft")  # another may train the same
-        with draft.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path)
+        with draft_of(self.path) as draft:
+            torch.save(state, draft)
         self._written = time.monotonic()
 
     def forget(self) -> None:

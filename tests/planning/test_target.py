@@ -6,7 +6,6 @@ from datetime import date
 
 import numpy as np
 import pytest
-from tests.planning.test_curves import curve, forecast_of, power
 
 from loop.errors import ConfigError
 from loop.planning.curves import LearningCurve
@@ -20,6 +19,7 @@ from loop.planning.target import (
     needed,
     plan,
 )
+from tests.planning.test_curves import curve, forecast_of, power
 
 TODAY = date(2026, 1, 1)
 

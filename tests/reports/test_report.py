@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
+import multiprocessing
 import re
 import shutil
 import sqlite3
@@ -11,12 +14,14 @@ import subprocess
 import pytest
 
 from loop import config
+from loop.reports import write
 from loop.steps.init import init
 from loop.steps.report import facts, report
 from loop.steps.run import run
 from tests.conftest import small_values, write_images
 
 HOSTILE = "<script>alert(1)</script>"
+WRITES = 60
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +188,33 @@ def test_names_with_dollars_are_no_formulas():
         warnings.simplefilter("error")
         drawn = confusion(given)
     assert "5$_a^^b$" in drawn
+
+
+def write_often(shown, folder, barrier, failed):
+    """In a process of its own: ``WRITES`` reports, as fast as they can be written."""
+    barrier.wait()
+    for _ in range(WRITES):
+        try:
+            write(shown, folder)
+        except OSError as error:
+            failed.put(repr(error))
+            return
+
+
+def test_two_reports_at_once_are_both_written(finished, tmp_path):
+    shown = dataclasses.replace(facts(finished), curves=[], metrics=None)  # no figures: fast
+    spawn = multiprocessing.get_context("spawn")
+    barrier, failed = spawn.Barrier(2), spawn.Queue()
+    arguments = (shown, tmp_path, barrier, failed)
+    writers = [spawn.Process(target=write_often, args=arguments) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        with contextlib.suppress(FileNotFoundError):  # the first is still to come
+            assert json.loads((tmp_path / "report.json").read_text())["project"] == shown.project
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert failed.empty(), failed.get()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["report.html", "report.json", "report.md"]
