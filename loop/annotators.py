@@ -1,4 +1,4 @@
-"""Several people on the same images: how far they agree, and what they say together.
+"""Several annotators of the same images: inter-annotator agreement and consensus labels.
 
 Votes are (item, annotator, label) triples of any hashable values, oldest first; a person has at
 most one vote on an item.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any
 
 from loop.errors import ConfigError
@@ -20,28 +20,35 @@ EXTRA = "needs the extra 'annotators'; type: pip install 'coreloop[annotators]'"
 
 
 def krippendorff_alpha(votes: Sequence[Vote]) -> float | None:
-    """Nominal alpha over items with at least two votes; None if there are none or no disagreement
-    is possible.
+    """Krippendorff's alpha for nominal labels over the items with at least two votes.
 
-    Source: Krippendorff, Computing Krippendorff's Alpha-Reliability, 2011.
+    1: all agree; 0: as by chance. None where no item has two votes, or all votes are one label.
+
+    Source: Krippendorff, Computing Krippendorff's Alpha-Reliability, 2011. The package
+    ``krippendorff``, against which this is tested, holds items x classes x classes numbers in
+    memory: 4 GB and 20 s for 2,000 images of 300 classes.
     """
-    paired = [list(mine.values()) for mine in by_item(votes).values() if len(mine) > 1]
-    totals: Counter[Any] = Counter(label for labels in paired for label in labels)
+    shared = [list(labels.values()) for labels in by_item(votes).values() if len(labels) > 1]
+    totals = Counter(label for labels in shared for label in labels)
     n = sum(totals.values())
-    expected = n * n - sum(count * count for count in totals.values())
-    if n < 2 or expected == 0:
+    expected_pairs = n * n - sum(count * count for count in totals.values())
+    if expected_pairs == 0:
         return None
-    observed = 0.0
-    for labels in paired:
-        m = len(labels)
-        observed += (m * m - sum(c * c for c in Counter(labels).values())) / (m - 1)
-    return 1 - (n - 1) * observed / expected
+    differing_pairs = 0.0
+    for labels in shared:
+        alike = sum(count * count for count in Counter(labels).values())
+        differing_pairs += (len(labels) ** 2 - alike) / (len(labels) - 1)
+    return 1 - (n - 1) * differing_pairs / expected_pairs
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two annotators on the images that both labelled. ``kappa`` is None where both only ever said
-    one and the same class."""
+    """Agreement of two annotators on the images that both labelled.
+
+    Attributes:
+        agreed: share of ``images`` with the same label.
+        kappa: Cohen's, in [-1, 1]; None where all their labels are one class.
+    """
 
     first: Any
     second: Any
@@ -53,37 +60,42 @@ class Pair:
 def cohen_kappa(votes: Sequence[Vote]) -> list[Pair]:
     """Cohen's kappa of every two annotators that share an image, most shared images first.
 
-    Source: Cohen, A Coefficient of Agreement for Nominal Scales, 1960.
+    Source: Cohen, A Coefficient of Agreement for Nominal Scales, 1960; scikit-learn's.
     """
     shared: dict[tuple[Any, Any], list[tuple[Any, Any]]] = defaultdict(list)
-    for mine in by_item(votes).values():
-        for first, second in combinations(sorted(mine, key=str), 2):
-            shared[first, second].append((mine[first], mine[second]))
-    pairs = []
-    for (first, second), said in shared.items():
-        n = len(said)
-        agreed = sum(a == b for a, b in said) / n
-        left, right = Counter(a for a, _ in said), Counter(b for _, b in said)
-        chance = sum(left[label] * right[label] for label in left) / n**2
-        kappa = None if chance == 1 else (agreed - chance) / (1 - chance)
-        pairs.append(Pair(first, second, n, agreed, kappa))
+    for labels in by_item(votes).values():
+        for first, second in combinations(sorted(labels, key=str), 2):
+            shared[first, second].append((labels[first], labels[second]))
+    pairs = [_pair(*names, labels) for names, labels in shared.items()]
     return sorted(pairs, key=lambda pair: -pair.images)
 
 
+def _pair(first: Any, second: Any, labels: list[tuple[Any, Any]]) -> Pair:
+    from sklearn.metrics import cohen_kappa_score
+
+    agreed = sum(ours == theirs for ours, theirs in labels) / len(labels)
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(chain(*labels)))}
+    kappa = None
+    if len(numbers) > 1:  # of one class alone kappa is 0 / 0
+        ratings = [[numbers[label] for label in pair] for pair in labels]
+        kappa = float(cohen_kappa_score(*zip(*ratings, strict=True)))
+    return Pair(first, second, len(labels), agreed, kappa)
+
+
 def majority(votes: Sequence[Vote]) -> dict[Any, Any]:
-    """Item -> the label most people gave; of labels with equally many the one voted last."""
-    said = {}
-    for item, mine in by_item(votes).items():
-        counts = Counter(mine.values())
-        top = max(counts.values())
-        said[item] = next(label for label in reversed(mine.values()) if counts[label] == top)
-    return said
+    """Item -> the label most annotators gave; of labels with equally many the one voted last."""
+    chosen = {}
+    for item, labels in by_item(votes).items():
+        counts = Counter(labels.values())
+        most = max(counts.values())
+        chosen[item] = next(label for label in reversed(labels.values()) if counts[label] == most)
+    return chosen
 
 
 def dawid_skene(votes: Sequence[Vote]) -> dict[Any, Any]:
-    """Item -> the likeliest label when each annotator's own confusions are estimated as well.
+    """Item -> the likeliest label when each annotator's confusion matrix is estimated as well.
 
-    An item with one vote keeps it: nothing there tells the annotator's mistake from the image.
+    An item with one vote keeps it: nothing tells the annotator's mistake from the image.
 
     Source: Dawid and Skene, Maximum Likelihood Estimation of Observer Error-Rates Using the EM
     Algorithm, 1979; crowd-kit's implementation.
@@ -96,18 +108,18 @@ def dawid_skene(votes: Sequence[Vote]) -> dict[Any, Any]:
         from crowdkit.aggregation import DawidSkene
     except ImportError:
         raise ConfigError(f"consensus 'dawid-skene' {EXTRA}") from None
-    single = {item for item, mine in by_item(votes).items() if len(mine) == 1}
-    said = {item: label for item, _, label in votes if item in single}
+    single = {item for item, labels in by_item(votes).items() if len(labels) == 1}
+    chosen = {item: label for item, _, label in votes if item in single}
     several = [vote for vote in votes if vote[0] not in single]
     if several:
         table = pandas.DataFrame(several, columns=["task", "worker", "label"])
-        found = DawidSkene(n_iter=100).fit_predict(table)
-        said |= dict(zip(found.index.tolist(), found.tolist(), strict=True))
-    return said
+        estimated = DawidSkene(n_iter=100).fit_predict(table)
+        chosen |= dict(zip(estimated.index.tolist(), estimated.tolist(), strict=True))
+    return chosen
 
 
 def consensus(votes: Sequence[Vote], method: str) -> dict[Any, Any]:
-    """Item -> what the annotators say together.
+    """Item -> the consensus label of its annotators.
 
     Raises:
         ConfigError: ``method`` is not in ``CONSENSUS``, or its package is not installed.
@@ -119,19 +131,21 @@ def consensus(votes: Sequence[Vote], method: str) -> dict[Any, Any]:
 
 def disagreements(votes: Sequence[Vote]) -> list[tuple[Any, dict[Any, Any]]]:
     """(item, annotator -> label) wherever two people differ, the most divided first."""
-    divided = [(item, mine) for item, mine in by_item(votes).items() if len({*mine.values()}) > 1]
+    divided = [
+        (item, labels) for item, labels in by_item(votes).items() if len(set(labels.values())) > 1
+    ]
 
     def agreed(entry: tuple[Any, dict[Any, Any]]) -> float:
-        counts = Counter(entry[1].values())
-        return max(counts.values()) / len(entry[1])
+        _, labels = entry
+        return max(Counter(labels.values()).values()) / len(labels)
 
     return sorted(divided, key=agreed)
 
 
 def by_item(votes: Sequence[Vote]) -> dict[Any, dict[Any, Any]]:
     """Item -> annotator -> label, oldest vote first."""
-    found: dict[Any, dict[Any, Any]] = defaultdict(dict)
+    items: dict[Any, dict[Any, Any]] = defaultdict(dict)
     for item, annotator, label in votes:
-        found[item].pop(annotator, None)
-        found[item][annotator] = label
-    return found
+        items[item].pop(annotator, None)  # a changed vote counts as the newest
+        items[item][annotator] = label
+    return items

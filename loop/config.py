@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from loop.errors import ConfigError, nearest
@@ -196,27 +197,12 @@ def _model_of(annotation: Any) -> Any:
 
 
 def dump(config: Config) -> str:
-    """The config as TOML text, section by section, every key written out."""
-    values = config.model_dump()
-    lines = [f"encoder = {_toml(values.pop('encoder'))}", ""]
-    for section, keys in values.items():
-        lines.append(f"[{section}]")
-        lines += [f"{key} = {_toml(value)}" for key, value in keys.items()]
-        lines.append("")
-    return "\n".join(lines)
+    """The config as TOML text, section by section, every key written out.
 
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        escaped = "".join(
-            f"\\u{ord(c):04x}" if ord(c) < 32 or ord(c) == 127 else c
-            for c in value.replace("\\", "\\\\").replace('"', '\\"')
-        )
-        return f'"{escaped}"'
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items()) + "}"
-    return repr(value)
+    Raises:
+        ConfigError: a value under ``params`` that TOML has no type for.
+    """
+    try:
+        return tomli_w.dumps(config.model_dump())
+    except TypeError as error:
+        raise ConfigError(f"{FILE} cannot hold a value under 'params': {error}") from None

@@ -228,7 +228,7 @@ def test_second_writer_leaves_with_code_5(project):
 
 
 def test_budget_beyond_the_pool(project):
-    edit(project, "budgets = [6, 6]", "budgets = [6, 500]")
+    edit(project, "    6,\n]", "    500,\n]")
     found = coreloop("run", cwd=project.root)
     assert found.returncode == 3
     assert "500" in found.stderr
