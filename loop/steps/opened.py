@@ -183,13 +183,16 @@ def label_studio_url(project: Project) -> str:
     """Environment before file, as ``status`` prints.
 
     Raises:
-        ConfigError: neither is set, or it is no address.
+        ConfigError: neither is set, it is no address, or it holds a password.
     """
     import os
 
     import httpx
 
+    from loop.secrets import check_address
+
     url = os.environ.get("LABEL_STUDIO_URL") or project.config.labeler.url
+    check_address(url, "the address in LABEL_STUDIO_URL")
     if not url:
         raise ConfigError(
             "no Label Studio address; set url under [labeler] or LABEL_STUDIO_URL in the "

@@ -13,7 +13,7 @@ from db.errors import Missing
 from db.models import Batch, Event, Run, round_name
 from loop.encoders.spec import short
 from loop.project import Project
-from loop.secrets import origin
+from loop.secrets import origin, shown_address
 from loop.steps.begin import one_more
 from loop.steps.labels import Outstanding, changed_classes, outstanding_by_round
 from loop.steps.opened import next_command, reading
@@ -124,7 +124,7 @@ def settings(project: Project) -> dict[str, str]:
     labeler: str = config.labeler.kind
     if labeler == "label-studio":
         url = os.environ.get("LABEL_STUDIO_URL") or config.labeler.url or "no address"
-        labeler = f"label-studio at {url} ({origin(project.root)})"
+        labeler = f"label-studio at {shown_address(url)} ({origin(project.root)})"
     return {
         "scorer": config.selection.scorer,
         "encoder": short(config.encoder),
