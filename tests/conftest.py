@@ -16,8 +16,7 @@ from sklearn.datasets import load_digits
 from sqlalchemy import create_engine
 
 from loop import config
-from loop.project import Project
-from loop.steps.init import init
+from loop.project import Project, create
 from tests import postgresql
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -175,4 +174,4 @@ def images(tmp_path: Path) -> Path:
 @pytest.fixture
 def project(tmp_path: Path, images: Path) -> Project:
     """A new project on 60 digits of three classes, answered by the oracle."""
-    return init(tmp_path / "project", config.check(small_values(images), "test"))
+    return create(tmp_path / "project", config.check(small_values(images), "test"))

@@ -18,9 +18,9 @@ from loop.encoders import shards
 from loop.engine import Local, get, in_order
 from loop.errors import ConfigError, DataError, NotReady
 from loop.geometry import neighbours
+from loop.project import create
 from loop.scorers.zcore import replay, sample_draws
 from loop.steps.embed import embed
-from loop.steps.init import init
 from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.simulate import Grid, simulate
@@ -61,7 +61,7 @@ def images(tmp_path_factory):
 
 
 def new_project(folder, images):
-    project = init(folder, config.check(small_values(images), "test"))
+    project = create(folder, config.check(small_values(images), "test"))
     scan(project)
     return project
 
@@ -198,7 +198,7 @@ def test_a_round_is_the_same(cluster, tmp_path, images, scorer):
     seen = []
     for engine in ("local", "ray"):
         values = small_values(images, selection={"scorer": scorer})
-        project = init(tmp_path / engine, config.check(values, "test"))
+        project = create(tmp_path / engine, config.check(values, "test"))
         scan(project)
         run(project, where=get(engine))
         picked = rows(project, "SELECT item_id, rank, score FROM pick ORDER BY item_id")

@@ -39,7 +39,9 @@ def forbidden(path: Path) -> tuple[str, ...]:
         return ("db",)
     if place.startswith("loop/steps/"):
         return ("loop.cli",)
-    return ("db", "connectors", "loop.steps", "loop.cli")
+    if place.startswith("loop/project/"):
+        return ("loop.cli", "loop.steps")
+    return ("db", "connectors", "loop.project", "loop.steps", "loop.cli")
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)

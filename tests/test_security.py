@@ -16,9 +16,9 @@ from connectors.base import SourceError, Unreadable
 from connectors.folder import Folder
 from loop import config, encoders
 from loop.errors import ConfigError, DataError
+from loop.project import create
 from loop.secrets import FILE, VARIABLE, label_studio_token
 from loop.steps.export import export
-from loop.steps.init import init
 from loop.steps.report import report
 from loop.steps.run import run
 from tests.conftest import ROOT, rows, small_values, write_images
@@ -124,7 +124,7 @@ def test_names_that_are_no_text_are_reported(tmp_path):
     one = next((tmp_path / "pool").rglob("*.png"))
     Image.new("L", (8, 8), 9).save(tmp_path / "x.png")
     os.rename(tmp_path / "x.png", os.fsencode(one.parent) + b"/odd-\xff.png")
-    project = init(tmp_path / "project", config.check(small_values(tmp_path / "pool"), "test"))
+    project = create(tmp_path / "project", config.check(small_values(tmp_path / "pool"), "test"))
     from loop.steps.scan import scan
 
     found = scan(project)
@@ -143,7 +143,7 @@ def test_names_are_text_and_nothing_else(tmp_path):
         shutil.copy(path, folder / str(i % 3) / name.replace("/", ""))
     named = {"project": {"name": SCRIPT, "classes": classes}, "pool": {"labelled": False}}
     labeler = {"labeler": {"kind": "csv"}}
-    project = init(
+    project = create(
         tmp_path / "project", config.check(small_values(folder, **named, **labeler), "test")
     )
     answer_all(project, classes)
@@ -164,7 +164,7 @@ def test_the_records_stay_in_a_folder_of_any_name(tmp_path, images, name):
     from loop.steps.backup import backup
 
     values = small_values(images, project={"database": ""})
-    project = init(tmp_path / name, config.check(values, "test"))
+    project = create(tmp_path / name, config.check(values, "test"))
     assert (tmp_path / name / "coreloop.db").is_file()
     backup(project, tmp_path / f"{name} again")
     assert (tmp_path / f"{name} again" / "coreloop.db").is_file()

@@ -27,8 +27,6 @@ class Client:
     """One server and one token, of either kind (personal access or legacy)."""
 
     def __init__(self, url: str, token: str, *, attempts: int = 5) -> None:
-        if "@" in url:  # it would stand in every message
-            raise Rejected("the server's address holds a user name or password; take it out")
         self.url = url.rstrip("/")
         self._attempts = attempts
         self._http = httpx.Client(timeout=httpx.Timeout(READ_TIMEOUT, connect=10.0))

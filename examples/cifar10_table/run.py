@@ -18,10 +18,9 @@ from pathlib import Path
 from loop import config
 from loop.device import resolve
 from loop.engine import Local
-from loop.project import Project, find
+from loop.project import Project, create, find
+from loop.project.versions import versions
 from loop.steps.embed import embed
-from loop.steps.init import init
-from loop.steps.opened import versions
 from loop.steps.scan import scan
 from loop.steps.simulate import Grid, all_methods, simulate
 
@@ -61,7 +60,7 @@ def project_for(images: Path, folder: Path, encoder: str, classes: list[str], te
         "encoder": encoder,
         "labeler": {"kind": "oracle"},
     }
-    return init(folder, config.check(values, "run.py"))
+    return create(folder, config.check(values, "run.py"))
 
 
 class OutOfTime(Exception):
@@ -84,9 +83,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes; on a CPU one per core")
     chosen = parser.parse_args()
 
-    from loop.cli.setup import found_classes
+    from loop.project.classes import stated_classes
 
-    classes = found_classes(chosen.images)
+    classes = stated_classes(chosen.images)
     project = project_for(chosen.images, chosen.folder, chosen.encoder, classes, 10_000)
     scan(project)
     embed(project)
@@ -130,9 +129,8 @@ def main() -> None:
 
 def pool_size(project: Project) -> int:
     from db import queries
-    from loop.steps.opened import reading
 
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         return len(queries.split_rows(session, queries.the_pool(session).id, "pool"))
 
 

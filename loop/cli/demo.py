@@ -36,8 +36,7 @@ def demo(folder: Path | None, seed: int, server: bool, keep: bool, as_json: bool
     """
     from loop import config
     from loop.demo.digits import settings, write_digits
-    from loop.project import Project, find
-    from loop.steps.init import init
+    from loop.project import create, find
     from loop.steps.run import Watcher, run
 
     began = time.monotonic()
@@ -47,7 +46,7 @@ def demo(folder: Path | None, seed: int, server: bool, keep: bool, as_json: bool
         images.mkdir(parents=True, exist_ok=True)
         write_digits(images)
         values = settings(Path("images"), seed, server=server)
-        project: Project = init(root, config.check(values, "demo"))
+        project = create(root, config.check(values, "demo"))
     else:
         project = find(root)
         write_digits(images)

@@ -13,7 +13,7 @@ from loop.cli.output import json_option, percent, print_json, project_at, projec
 if TYPE_CHECKING:
     from loop.costs import Pace
     from loop.label_issues import LabelIssue
-    from loop.steps.votes import Said
+    from loop.steps.labels import Opinions
 
 SHOWN = 20
 
@@ -44,7 +44,7 @@ def labels(
     \b
     Example: coreloop labels --disagreements --send-back
     """
-    from loop.steps import votes
+    from loop.steps import labels as step
 
     if send_back and not (disagreements or label_issues):
         raise click.UsageError("--send-back needs --disagreements or --label-issues")
@@ -52,32 +52,32 @@ def labels(
     facts: dict[str, Any] = {}
     listed: list[str] = []
     if label_issues:
-        issues = votes.label_issues(project)
+        issues = step.label_issues(project)
         facts["label_issues"] = [asdict(issue) for issue in issues]
         listed += [issue.key for issue in issues]
-    said = votes.said(project)
+    opinions = step.labels(project)
     if disagreements or times or not label_issues:
-        facts |= asdict(said)
+        facts |= asdict(opinions)
     if disagreements:
-        listed += [one.key for one in said.divided]
+        listed += [one.key for one in opinions.divided]
     if send_back:
-        facts["sent_back"] = votes.send_back(project, list(dict.fromkeys(listed)))
+        facts["sent_back"] = step.send_back(project, list(dict.fromkeys(listed)))
     if as_json:
         print_json(facts)
         return
     if label_issues:
         _label_issues(issues)
     if disagreements:
-        _divided(said)
+        _divided(opinions)
     if times:
-        _times(said)
+        _times(opinions)
     if not (label_issues or disagreements or times):
-        _overview(said)
+        _overview(opinions)
     if send_back:
         say(f"{facts['sent_back']} images are open again; later: coreloop pull")
 
 
-def _overview(said: Said) -> None:
+def _overview(opinions: Opinions) -> None:
     lines = [
         (
             p.name,
@@ -88,27 +88,27 @@ def _overview(said: Said) -> None:
             _seconds(p.pace),
             _per_hour(p.pace),
         )
-        for p in said.people
+        for p in opinions.people
     ]
     table(("annotator", "labels", "skips", "shared", "agreed %", "s/label", "per hour"), lines)
-    say(f"{said.images} images have a label, {said.several} of them from several people")
-    if said.alpha is not None:
-        say(f"Krippendorff's alpha {said.alpha:.3f} (1: all agree, 0: as by chance)")
-    for pair in said.pairs[:10]:
+    say(f"{opinions.images} images have a label, {opinions.several} of them from several people")
+    if opinions.alpha is not None:
+        say(f"Krippendorff's alpha {opinions.alpha:.3f} (1: all agree, 0: as by chance)")
+    for pair in opinions.pairs[:10]:
         kappa = "undefined" if pair.kappa is None else f"{pair.kappa:.3f}"
         say(f"Cohen's kappa of {pair.first} and {pair.second}: {kappa} on {pair.images} images")
-    if said.divided:
-        say(f"on {len(said.divided)} images people differ; {said.consensus} decides")
+    if opinions.divided:
+        say(f"on {len(opinions.divided)} images people differ; {opinions.consensus} decides")
         say("see them: coreloop labels --disagreements")
 
 
-def _divided(said: Said) -> None:
+def _divided(opinions: Opinions) -> None:
     lines = [
         (one.uri, one.consensus, ", ".join(f"{who}: {what}" for who, what in one.votes.items()))
-        for one in said.divided[:SHOWN]
+        for one in opinions.divided[:SHOWN]
     ]
-    table(("image", said.consensus, "votes"), lines, left=3)
-    _more(len(said.divided), "coreloop labels --disagreements --send-back asks one more person")
+    table(("image", opinions.consensus, "votes"), lines, left=3)
+    _more(len(opinions.divided), "coreloop labels --disagreements --send-back asks one more person")
 
 
 def _label_issues(issues: list[LabelIssue]) -> None:
@@ -127,12 +127,12 @@ def _more(count: int, advice: str) -> None:
         say(advice)
 
 
-def _times(said: Said) -> None:
+def _times(opinions: Opinions) -> None:
     lines = [
         ("all", label, one.labels, one.timed, _seconds(one), _per_hour(one))
-        for label, one in said.by_class.items()
+        for label, one in opinions.by_class.items()
     ]
-    for person in said.people if len(said.people) > 1 else ():
+    for person in opinions.people if len(opinions.people) > 1 else ():
         lines += [
             (person.name, label, one.labels, one.timed, _seconds(one), _per_hour(one))
             for label, one in person.by_class.items()

@@ -37,10 +37,12 @@ engine_option = click.option(
 
 
 def project_at(folder: Path) -> Project:
-    """The project in or above a folder. Raises ConfigError."""
+    """The project in or above a folder, closed when the command ends. Raises ConfigError."""
     from loop.project import find
 
-    return find(folder)
+    project = find(folder)
+    click.get_current_context().call_on_close(project.close)
+    return project
 
 
 def say(text: str = "") -> None:
@@ -112,6 +114,24 @@ def bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
 
     with drawn:
         yield begin, progress
+
+
+def names_in(text: str) -> list[str]:
+    """``cat, dog`` -> ["cat", "dog"]."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def whole_numbers(text: str, option: str) -> list[int]:
+    """``20,40`` -> [20, 40]. Raises ConfigError."""
+    from loop.errors import ConfigError
+
+    try:
+        numbers = [int(part) for part in text.replace(" ", "").split(",") if part]
+    except ValueError:
+        numbers = []
+    if not numbers:
+        raise ConfigError(f"{option} wants whole numbers like 20,40,80, got {text!r}")
+    return numbers
 
 
 def percent(value: float | None) -> str:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
 from loop.cli.output import (
     bar,
     json_option,
+    names_in,
     percent,
     print_json,
     project_at,
     project_option,
     say,
     table,
+    whole_numbers,
 )
 
 
@@ -74,106 +74,31 @@ def init(
     Example: coreloop init photos --images ~/photos --classes cat,dog \\
                  --labeler label-studio --url http://127.0.0.1:8080
     """
-    from connectors.base import SourceError
-    from loop import config as settings
-    from loop.errors import ConfigError, DataError
-    from loop.project import withdraw
-    from loop.steps.init import check_names
     from loop.steps.init import init as step
-    from loop.steps.scan import scan
 
-    path = Path(images).expanduser().resolve()
-    tests = Path(test_images).expanduser().resolve() if test_images else None
-    names = [name.strip() for name in classes.split(",") if name.strip()]
-    values: dict[str, Any] = {
-        "project": {
-            "name": folder.resolve().name,
-            "classes": names or found_classes(path),
-            "seed": seed,
-        },
-        "pool": {
-            "source": "parquet" if path.suffix == ".parquet" else "folder",
-            "path": str(path),
-            "labelled": labelled,
-            "test": test_size,
-            "test_path": str(tests or ""),
-        },
-        "encoder": encoder,
-        "selection": {"scorer": scorer, "budgets": whole_numbers(budgets, "--budgets")},
-        "labeler": {"kind": labeler, "url": url},
-    }
-    config = settings.check(values, "init")
-    check_names(config, folder)
-    for what in filter(None, (path, tests)):
-        if not what.exists():
-            raise SourceError(f"there is no {what}; say where the images are")
-    if labelled and names and (unnamed := sorted(set(found_classes(path)) - set(names))):
-        raise ConfigError(f"images are labelled {', '.join(unnamed)} too; add that to --classes")
-    project = step(folder, config)
     with bar() as (begin, progress):
         begin("scanning images")
-        seen = 0
-
-        def count(n: int) -> None:
-            nonlocal seen
-            seen += n
-            progress(seen, 0)
-
-        try:
-            found = scan(project, count)
-        except (SourceError, DataError):
-            withdraw(project)
-            raise
+        project, scanned = step(
+            folder,
+            images,
+            on_progress=progress,
+            project={"classes": names_in(classes), "seed": seed},
+            pool={"labelled": labelled, "test": test_size, "test_path": test_images},
+            encoder=encoder,
+            selection={"scorer": scorer, "budgets": whole_numbers(budgets, "--budgets")},
+            labeler={"kind": labeler, "url": url},
+        )
     if as_json:
-        print_json({"root": str(project.root), **asdict(found)})
+        print_json({"root": str(project.root), **asdict(scanned)})
         return
-    most = found.test == found.images // 5 < test_size
+    most = scanned.test == scanned.images // 5 < test_size
     fifth = " (a fifth, the most there may be)" if most else ""
-    say(f"{found.images} images, {found.test} of them held out for testing{fifth}")
-    if found.duplicates or found.unreadable:
-        say(f"{found.duplicates} further copies, {len(found.unreadable)} unreadable (skipped)")
-    for uri, reason in found.unreadable[:10]:
+    say(f"{scanned.images} images, {scanned.test} of them held out for testing{fifth}")
+    if scanned.duplicates or scanned.unreadable:
+        say(f"{scanned.duplicates} further copies, {len(scanned.unreadable)} unreadable (skipped)")
+    for uri, reason in scanned.unreadable[:10]:
         say(f"  {uri}: {reason}")
     say(f"next: cd {shlex.quote(str(folder))} && coreloop run")
-
-
-def found_classes(path: Path) -> list[str]:
-    """Class names that the source states: sub-folders with files, or those of the parquet file."""
-    from loop.errors import ConfigError
-
-    if path.suffix == ".parquet":
-        from connectors.parquet import class_names
-
-        return class_names(path)
-    inside = path.iterdir() if path.is_dir() else ()
-    names = sorted(p.name for p in inside if not p.name.startswith(".") and _holds_files(p))
-    if len(names) < 2:
-        raise ConfigError(
-            f"say what the classes are, e.g. --classes cat,dog ({path} has no class sub-folders)"
-        )
-    return names
-
-
-def _holds_files(folder: Path) -> bool:
-    """At any depth; hidden files and folders do not count."""
-    for _, names, files in os.walk(folder):
-        names[:] = [name for name in names if not name.startswith(".")]
-        if not all(name.startswith(".") for name in files):
-            return True
-    return False
-
-
-def whole_numbers(text: str, option: str) -> list[int]:
-    """``20,40`` -> [20, 40]. Raises ConfigError."""
-    from loop.errors import ConfigError
-
-    try:
-        found = [int(part) for part in text.replace(" ", "").split(",") if part]
-    except ValueError:
-        found = []
-    if not found:
-        raise ConfigError(f"{option} wants whole numbers like 20,40,80, got {text!r}")
-    return found
 
 
 @click.command()

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loop.cli.output import bar, engine_option, json_option, percent, print_json, say, table
+from loop.cli.output import (
+    bar,
+    engine_option,
+    json_option,
+    names_in,
+    percent,
+    print_json,
+    say,
+    table,
+    whole_numbers,
+)
 
 if TYPE_CHECKING:
     from loop.compare import Row
@@ -81,13 +91,14 @@ def simulate(
     from loop.engine import get
     from loop.steps.embed import embed
     from loop.steps.scan import scan
-    from loop.steps.simulate import Grid, all_methods
+    from loop.steps.simulate import Grid, all_methods, project_for
     from loop.steps.simulate import simulate as step
 
-    names = [] if methods == "all" else [m.strip() for m in methods.split(",") if m.strip()]
+    names = [] if methods == "all" else names_in(methods)
     chosen = all_methods(names)
     where = get(engine, jobs or _workers(trainer))
-    project = _project(source, folder, encoder)
+    project = project_for(source, folder, encoder)
+    click.get_current_context().call_on_close(project.close)
     grid = Grid(
         chosen, _budgets(project, per_class, budgets), seeds, trainer, labels=labels, share=share
     )
@@ -128,61 +139,7 @@ def _workers(trainer: str) -> int:
     return on_gpus or os.cpu_count() or 1
 
 
-def _project(source: Path | None, folder: Path | None, encoder: str | None) -> Any:
-    from loop import config as settings
-    from loop.project import find
-
-    if source is None:
-        return _encoded_by(find(folder or Path()), encoder)
-    path = source.expanduser().resolve()
-    root = folder or Path(f"coreloop-simulate-{path.stem}")
-    if (root / settings.FILE).exists():
-        return _encoded_by(_made_from(path, root), encoder or "pixels")
-    return _new(root, path, path.stem, encoder or "pixels")
-
-
-def _encoded_by(project: Any, encoder: str | None) -> Any:
-    """The project with another encoder, for this command only."""
-    from loop import config as settings
-    from loop.encoders.spec import located
-
-    if encoder is None or located(encoder) == project.config.encoder:
-        return project
-    values = {**project.config.model_dump(), "encoder": located(encoder)}
-    return type(project)(project.root, settings.check(values, "simulate"))
-
-
-def _made_from(path: Path, root: Path) -> Any:
-    """The project in ``root``. Raises ConfigError if its images are others than ``path``."""
-    from loop.errors import ConfigError
-    from loop.project import find
-
-    project = find(root)
-    before = project.path(project.config.pool.path)
-    if before != path:
-        raise ConfigError(
-            f"{root} was made from {before}, not from {path}; name another folder with --project"
-        )
-    return project
-
-
-def _new(root: Path, path: Path, name: str, encoder: str) -> Any:
-    from loop import config as settings
-    from loop.cli.setup import found_classes
-    from loop.steps.init import init
-
-    kind = "parquet" if path.suffix == ".parquet" else "folder"
-    values = {
-        "project": {"name": name, "classes": found_classes(path)},
-        "pool": {"source": kind, "path": str(path), "labelled": True, "test": 10_000},
-        "encoder": encoder,
-        "labeler": {"kind": "oracle"},
-    }
-    return init(root, settings.check(values, "simulate"))
-
-
 def _budgets(project: Any, per_class: str, budgets: str) -> list[int]:
-    from loop.cli.setup import whole_numbers
     from loop.errors import ConfigError
 
     if per_class and budgets:

@@ -42,14 +42,7 @@ def scan(folder: Path, as_json: bool, workers: int | None) -> None:
 
     with bar() as (begin, progress):
         begin("scanning images")
-        seen = 0
-
-        def count(n: int) -> None:
-            nonlocal seen
-            seen += n
-            progress(seen, 0)
-
-        found = step(project_at(folder), count, workers)
+        found = step(project_at(folder), progress, workers)
     text = (
         f"{found.images} images ({found.added} new), {found.test} of them held out for testing; "
         f"{found.duplicates} further copies, {len(found.unreadable)} unreadable"
@@ -110,9 +103,9 @@ def select(folder: Path, as_json: bool) -> None:
     \b
     Example: coreloop select
     """
-    from loop.steps.select import choose
+    from loop.steps.select import select as step
 
-    chosen = choose(project_at(folder))
+    chosen = step(project_at(folder))
     text = f"{chosen.coreset} picks, {chosen.control} random controls; next: coreloop push"
     _answer(as_json, asdict(chosen), text)
 

@@ -1,4 +1,4 @@
-"""Uniform random sampling: the baseline of every other method."""
+"""Uniform random order: what every other method has to beat."""
 
 from __future__ import annotations
 

@@ -24,7 +24,6 @@ from db.errors import Damaged, Missing
 from loop import config as settings
 from loop.errors import ConfigError
 from loop.project import Project, find
-from loop.steps.opened import reading
 
 LIST = "backup.json"
 DATABASE = "coreloop.db"
@@ -53,8 +52,7 @@ def backup(
         Damaged, Missing: an array is not what its row says.
     """
     with _draft(target, "choose another name") as draft:
-        with reading(project) as records:
-            named = copy_database(records, draft / DATABASE)
+        named = copy_database(project.records, draft / DATABASE)
         names = [settings.FILE, *_labeler_files(project), *(f"arrays/{one}.npy" for one in named)]
         digests = {DATABASE: file_digest(draft / DATABASE)}
         for done, name in enumerate(names, 1):

@@ -26,12 +26,14 @@ from loop import encoders, scorers, train
 from loop.compare import Cell, Row, Rule, kind, paired, part, simulate
 from loop.errors import ConfigError, DataError
 from loop.project import Project
+from loop.project.digests import numbers_digest, rows_digest, start_digest
+from loop.project.labeler import connect_labeler
+from loop.project.problem import Problem, problem
+from loop.project.rounds import current_round
+from loop.project.versions import versions
 from loop.scorers import Scorer
 from loop.scorers.auto import Auto
 from loop.select import picks
-from loop.steps.opened import current_round, labeler, reading, versions, writing
-from loop.steps.task import Problem, numbers_digest, problem, start_digest
-from loop.steps.train import rows_digest
 
 COMPARED = "compared"
 """Arm of the runs that this step stores."""
@@ -66,16 +68,16 @@ def compare(
     config = project.config
     methods = _methods(project)
     trainer = train.get(config.training.trainer, **config.training.params)
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         newest = queries.newest_round(session, queries.the_pool(session).id)
     if newest is not None and newest.state == "compared":
         return compared(project)
-    with writing(project) as records:
+    with project.writing() as records:
         with records.read() as session:
             pool = queries.the_pool(session)
             found = current_round(session, pool, after="trained")
             problem_ = problem(session, project, images=trainer.wants == "images")
-            people = labeler(project, session) if config.labeler.kind == "oracle" else None
+            people = connect_labeler(session, project) if config.labeler.kind == "oracle" else None
             keys = queries.row_keys(session, pool.id)
             rounds = {r.number: r for r in queries.rounds(session, pool.id) if r.number}
             runs = [run for _, run in queries.runs(session, pool.id) if run.arm == COMPARED]
@@ -115,7 +117,7 @@ def compare(
 
 def compared(project: Project) -> Compared:
     """What has been compared so far, by method and budget."""
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         runs = compared_runs(session, queries.the_pool(session).id)
     accuracy = {(run.method, run.labels, run.seed): float(run.metrics["accuracy"]) for run in runs}
     kinds = {name: kind(scorer) for name, scorer in _methods(project).items()}

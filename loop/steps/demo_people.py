@@ -8,7 +8,7 @@ from connectors.oracle import Oracle
 from db import queries
 from loop.demo.server import Server, annotate
 from loop.project import Project
-from loop.steps.opened import labeler, reading
+from loop.project.labeler import connect_labeler
 
 ERROR_RATE = 0.03
 
@@ -17,10 +17,10 @@ def answer_open_tasks(
     project: Project, server: Server, on_progress: Callable[[int, int], None]
 ) -> int:
     """Answers every open task in the server; returns how many."""
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         pool = queries.the_pool(session)
         known = queries.known_labels(session, pool.id)
-        people = labeler(project, session)
+        people = connect_labeler(session, project)
     oracle = Oracle(
         project.root,
         known,

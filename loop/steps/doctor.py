@@ -1,4 +1,5 @@
-"""doctor: is everything there that the next command needs? Says what to do if not."""
+"""doctor: is everything there that the next command needs? Says what to do if not, and computes
+again what can be."""
 
 from __future__ import annotations
 
@@ -7,16 +8,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import select, text
+from sqlalchemy import delete, select, text, update
+from sqlalchemy.orm import Session
 
 from connectors.base import Image
-from db import arrays
-from db.models import Array
+from db import arrays, queries
+from db.models import Array, Pool, Round
+from db.soundness import pool_digest
+from db.state import log
 from loop import encoders
 from loop.device import resolve
+from loop.errors import LoopError
 from loop.project import Project, find
+from loop.project.damage import Damage, verify
+from loop.project.labeler import label_studio_url
+from loop.steps.embed import embed
 from loop.steps.init import check_names
-from loop.steps.opened import reading, source
+from loop.steps.score import score
+from loop.steps.train import probabilities_again
 
 
 @dataclass(frozen=True)
@@ -41,18 +50,19 @@ def doctor(folder: Path, *, deep: bool = False, mend: bool = False) -> list[Chec
     except Exception as error:  # whatever is wrong with it, the person is told
         return [*checks, Check("project", False, str(error))]
     checks.append(_check("project", lambda: str(project.root)))
-    if mend:
-        checks.append(_check("repair", lambda: _repair(project)))
-    checks += [
-        _check("names", lambda: _names(project)),
-        _check("training", lambda: f"on {resolve(project.config.training.device)}"),
-        _check("database", lambda: _database(project)),
-        _check("images", lambda: _images(project)),
-        _check("encoder", lambda: _encoder(project)),
-        _check("labeler", lambda: _labeler(project)),
-        _check("arrays", lambda: _arrays(project)),
-    ]
-    return checks + _deep(project) if deep or mend else checks
+    with project:
+        if mend:
+            checks.append(_check("repair", lambda: _repair(project)))
+        checks += [
+            _check("names", lambda: _names(project)),
+            _check("training", lambda: f"on {resolve(project.config.training.device)}"),
+            _check("database", lambda: _database(project)),
+            _check("images", lambda: _images(project)),
+            _check("encoder", lambda: _encoder(project)),
+            _check("labeler", lambda: _labeler(project)),
+            _check("arrays", lambda: _arrays(project)),
+        ]
+        return checks + _deep(project) if deep or mend else checks
 
 
 def _check(name: str, look: Callable[[], str]) -> Check:
@@ -76,24 +86,24 @@ def _device() -> str:
 
 
 def _database(project: Project) -> str:
-    with reading(project) as records, records.read() as session:
-        dialect = records.engine.dialect.name
+    with project.records.read() as session:
+        dialect = session.get_bind().dialect.name
         if dialect == "sqlite":
-            said = session.execute(text("PRAGMA quick_check")).scalar()
-            if said != "ok":
+            answer = session.execute(text("PRAGMA quick_check")).scalar()
+            if answer != "ok":
                 raise RuntimeError(
-                    f"{said}; make a new folder of your newest backup: 'coreloop restore'"
+                    f"{answer}; make a new folder of your newest backup: 'coreloop restore'"
                 )
         return f"{dialect} opens"
 
 
 def _images(project: Project) -> str:
-    images = source(project)
-    first = next((one for one in images.scan() if isinstance(one, Image)), None)
-    if first is None:
-        raise RuntimeError(f"no usable image at {project.config.pool.path}")
-    images.read(first.uri)
-    return f"readable at {project.config.pool.path}"
+    source, path = project.source, project.config.pool.path
+    for file in source.scan():
+        if isinstance(file, Image):
+            source.read(file.uri)
+            return f"readable at {path}"
+    raise RuntimeError(f"no usable image at {path}")
 
 
 def _encoder(project: Project) -> str:
@@ -107,17 +117,16 @@ def _labeler(project: Project) -> str:
         return config.kind
     from connectors.label_studio.client import Client
     from loop.secrets import label_studio_token
-    from loop.steps.opened import label_studio_url
 
-    url = label_studio_url(project)
+    url = label_studio_url(config.url)
     client = Client(url, label_studio_token(project.root), attempts=1)
-    who = client.get("/api/current-user/whoami")
-    return f"{url} accepts the token of {who.get('email')}"
+    user = client.get("/api/current-user/whoami")
+    return f"{url} accepts the token of {user.get('email')}"
 
 
 def _arrays(project: Project) -> str:
     """Every recorded array is there."""
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         rows = session.scalars(select(Array)).all()
         for row in rows:
             arrays.load(row, project.arrays)
@@ -125,22 +134,80 @@ def _arrays(project: Project) -> str:
 
 
 def _repair(project: Project) -> str:
-    from loop.steps.repair import repair, verify
-
     return "; ".join(repair(project, verify(project)[1])) or "not needed"
 
 
 def _deep(project: Project) -> list[Check]:
     """Contents and constraints."""
-    from loop.steps.repair import verify
-
     try:
         wrong, damaged = verify(project)
     except Exception as error:  # a failing check is a finding, of whatever kind
         return [Check("records", False, str(error))]
-    lost = ", ".join(f"{one.kind} {one.name} of {one.of}" for one in damaged)
-    text = f"damaged: {lost}; 'coreloop doctor --repair' computes them again"
+    lost = ", ".join(map(str, damaged))
+    advice = f"damaged: {lost}; 'coreloop doctor --repair' computes them again"
     return [
         Check("records", not wrong, "; ".join(wrong) or "agree with each other"),
-        Check("contents", not damaged, text if damaged else "every digest is right"),
+        Check("contents", not damaged, advice if damaged else "every digest is right"),
     ]
+
+
+def repair(project: Project, damaged: list[Damage]) -> list[str]:
+    """Computes damaged arrays and the pool's digest again; what was done, in words.
+
+    The annotations, picks and states of rounds are never touched, save that a round whose scores
+    are gone is scored again before anything is picked.
+    """
+    with project.writing() as records, records.write("repair") as session:
+        pool = queries.the_pool(session)
+        done = _restate_digest(session, pool)
+        for damage in damaged:
+            (project.arrays / f"{damage.digest}.npy").unlink(missing_ok=True)
+            session.execute(
+                delete(Array).where(
+                    Array.pool_id == pool.id,
+                    Array.kind == damage.kind,
+                    Array.name == damage.name,
+                    Array.of == damage.of,
+                )
+            )
+        unscored = [damage.of for damage in damaged if damage.kind == "scores"]
+        newest = queries.newest_round(session, pool.id)
+        rescore = newest and newest.state == "scored" and f"round-{newest.number}" in unscored
+        if newest and rescore:
+            session.execute(update(Round).where(Round.id == newest.id).values(state="planned"))
+        for action in done + [f"removed {damage}" for damage in damaged]:
+            log(session, "doctor", action, level="warning")
+    encoder = encoders.get(project.config.encoder).digest
+    if any(damage.kind == "embeddings" and damage.name == encoder for damage in damaged):
+        embed(project)
+    if rescore:
+        score(project)
+    return done + [f"{damage}: {_again(project, damage)}" for damage in damaged]
+
+
+def _restate_digest(session: Session, pool: Pool) -> list[str]:
+    """States the pool's digest anew where it is not that of its images; what was done."""
+    digest = pool_digest(session, pool.id)
+    if not pool.digest or pool.digest == digest:
+        return []
+    session.execute(update(Pool).where(Pool.id == pool.id).values(digest=digest))
+    return ["the pool's digest was stated anew"]
+
+
+def _again(project: Project, damage: Damage) -> str:
+    """What became of a damaged array."""
+    if damage.kind == "probabilities":
+        try:
+            probabilities_again(project, damage.of)
+        except LoopError as error:
+            return f"removed ({error})"
+    with project.records.read() as session:
+        pool_id = queries.the_pool(session).id
+        array = arrays.find(
+            session, pool_id=pool_id, kind=damage.kind, name=damage.name, of=damage.of
+        )
+    if array is None:
+        return "removed; nothing needs it any more"
+    return "computed again" + (
+        "" if array.digest == damage.digest else ", not bit for bit as before"
+    )

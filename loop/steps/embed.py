@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from db import arrays, queries
 from db.faults import reached
@@ -16,9 +14,7 @@ from db.state import log
 from loop import encoders
 from loop.encoders import shards
 from loop.engine import LOCAL, Engine
-from loop.errors import NotReady
 from loop.project import Project
-from loop.steps.opened import source, writing
 
 
 def embed(
@@ -36,23 +32,27 @@ def embed(
         ConfigError: unknown encoder or missing weights.
     """
     encoder = encoders.get(project.config.encoder)
-    with writing(project) as records:
+    with project.writing() as records:
         with records.read() as session:
             pool = queries.the_pool(session)
             row = arrays.find(
                 session, pool_id=pool.id, kind="embeddings", name=encoder.digest, of=pool.digest
             )
-            drafts = project.arrays / "drafts"
-            draft = drafts / f"{pool.digest}-{encoder.digest}.npy"
-            if row is not None:
-                shape = arrays.load(row, project.arrays).shape
-                shards.forget(draft)
-                return shape[0], shape[1]
-            items = session.execute(
-                select(Item.uri, Item.key).where(Item.pool_id == pool.id).order_by(Item.row)
-            ).all()
+            images = (
+                session.execute(
+                    select(Item.uri, Item.key).where(Item.pool_id == pool.id).order_by(Item.row)
+                ).all()
+                if row is None
+                else []
+            )
+        drafts = project.arrays / "drafts"
+        draft = drafts / f"{pool.digest}-{encoder.digest}.npy"
+        if row is not None:
+            rows, dims = arrays.load(row, project.arrays).shape
+            shards.forget(draft)
+            return rows, dims
         on_begin()
-        uris, keys = [uri for uri, _ in items], [key for _, key in items]
+        uris, keys = [uri for uri, _ in images], [key for _, key in images]
         drafts.mkdir(parents=True, exist_ok=True)
         done = 0
 
@@ -62,13 +62,14 @@ def embed(
             reached("after-shard")
             on_progress(done, len(uris))
 
+        device = project.config.training.device
         shards.encode(
             encoder,
-            source(project).read,
+            project.source.read,
             uris,
             keys,
             draft,
-            device=project.config.training.device,
+            device=device,
             where=where,
             on_progress=progress,
         )
@@ -84,23 +85,5 @@ def embed(
             )
             log(session, "embed", f"{len(uris)} images with {project.config.encoder}")
         shards.forget(draft)
-        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
-        return shape[0], shape[1]
-
-
-def embeddings(session: Session, project: Project) -> NDArray[np.float32]:
-    """(all items, D) float32, memory-mapped, in row order.
-
-    Raises:
-        NotReady: nothing has been embedded with the config's encoder.
-    """
-    pool = queries.the_pool(session)
-    encoder = encoders.get(project.config.encoder)
-    row = arrays.find(
-        session, pool_id=pool.id, kind="embeddings", name=encoder.digest, of=pool.digest
-    )
-    if row is None:
-        raise NotReady(
-            f"the images are not embedded with {project.config.encoder!r}; run 'coreloop embed'"
-        )
-    return arrays.load(row, project.arrays)  # type: ignore[return-value]
+        rows, dims = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        return rows, dims

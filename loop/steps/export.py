@@ -10,8 +10,7 @@ from loop.errors import ConfigError, NotReady
 from loop.export import FOLDERS, Exported, ExportedVote
 from loop.export import export as write
 from loop.project import Project
-from loop.steps.labels import collected
-from loop.steps.opened import reading, source
+from loop.project.labels import collect
 
 
 def export(
@@ -29,26 +28,28 @@ def export(
             f"--picks lists images nobody has labelled yet, and {form!r} sorts images by label; "
             "use --format csv, jsonl or parquet"
         )
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         pool = queries.the_pool(session)
-        labels = collected(session, project, pool.id)
-        votes: dict[str, list[ExportedVote]] = defaultdict(list)
-        for note in queries.standing(session, pool.id):
-            at = note.at.isoformat() if note.at else None
-            votes[note.key].append(ExportedVote(note.annotator, note.label, note.seconds, at))
-        rows = [
-            Exported(
-                pick.key,
-                pick.uri,
-                "test" if pick.arm == "test" else "train",
-                pick.round,
-                pick.rank,
-                names[labels[pick.row]] if pick.row in labels else None,
-                tuple(votes[pick.key]),
-            )
-            for pick in queries.picks(session, pool.id)
-            if all_picks or pick.row in labels
-        ]
+        labels = collect(session, pool, project.config)
+        picks = queries.picks(session, pool.id)
+        standing = queries.standing(session, pool.id)
+    votes: dict[str, list[ExportedVote]] = defaultdict(list)
+    for answer in standing:
+        at = answer.at.isoformat() if answer.at else None
+        votes[answer.key].append(ExportedVote(answer.annotator, answer.label, answer.seconds, at))
+    rows = [
+        Exported(
+            pick.key,
+            pick.uri,
+            "test" if pick.arm == "test" else "train",
+            pick.round,
+            pick.rank,
+            names[labels.by_row[pick.row]] if pick.row in labels.by_row else None,
+            tuple(votes[pick.key]),
+        )
+        for pick in picks
+        if all_picks or pick.row in labels.by_row
+    ]
     if not rows:
         raise NotReady(
             "nothing was picked yet; next: coreloop run"
@@ -56,7 +57,7 @@ def export(
             else "no image has a label yet; 'coreloop export --picks' lists those picked"
         )
     path = out or Path(default_name(form, all_picks=all_picks))
-    return write(rows, form, path, source(project).read, names), len(rows)
+    return write(rows, form, path, project.source.read, names), len(rows)
 
 
 def default_name(form: str, *, all_picks: bool) -> str:

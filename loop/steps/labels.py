@@ -1,126 +1,164 @@
-"""From human answers to the one label per image that training uses."""
+"""What the people who label have said: agreement, pace, and which labels to look at again."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy.orm import Session
-
+from connectors.base import AsksAgain
 from db import queries
-from db.models import Round
 from db.queries import Answer
-from loop.annotators import Vote, consensus
-from loop.errors import ConfigError
+from db.state import log
+from loop import annotators
+from loop.annotators import Pair, Vote
+from loop.costs import Pace, pace, paces
+from loop.errors import ConfigError, NotReady
+from loop.label_issues import LabelIssue
 from loop.project import Project
-
-CLASSES = "classes"
-"""Key in a trained round's versions: the class names, in the order of the model's outputs."""
+from loop.project.embeddings import embeddings
+from loop.project.labeler import connect_labeler
+from loop.project.labels import collect
+from loop.project.left_out import issues_among, predict_left_out
 
 
 @dataclass(frozen=True)
-class Outstanding:
-    """How much of a round is answered. A pick with skips only counts as skipped."""
+class Person:
+    """One annotator. ``agreed``: share of their votes that the consensus shares, on images with
+    votes of others; None without such images."""
 
-    picked: int
-    unanswered: int
-    skipped: int
-
-
-def outstanding(session: Session, project: Project, found: Round) -> Outstanding:
-    """Counts over the picks of one round; ``overlap`` different people must have answered."""
-    standing = _standing(session, project, found)
-    states = Counter(standing.values())
-    return Outstanding(len(standing), states["waiting"], states["skipped"])
+    name: str
+    skips: int
+    shared: int
+    agreed: float | None
+    pace: Pace
+    by_class: dict[str, Pace]
 
 
-def waiting(session: Session, project: Project, found: Round) -> list[int]:
-    """Pick ids of a round that still wait for people, in labelling order."""
-    standing = _standing(session, project, found)
-    return [pick for pick, state in standing.items() if state == "waiting"]
+@dataclass(frozen=True)
+class Divided:
+    """An image on which people differ."""
+
+    key: str
+    uri: str
+    consensus: str
+    votes: dict[str, str]
 
 
-def _standing(session: Session, project: Project, found: Round) -> dict[int, str]:
-    """Pick id -> answered, skipped or waiting."""
-    by_item = _by_item(session, found.pool_id)
-    # a labelled test folder and the oracle answer once, whatever the overlap
-    overlap = project.config.labeler.overlap if project.config.labeler.kind != "oracle" else 1
-    standing = {}
-    for pick in queries.picks(session, found.pool_id, found.number):
-        given = by_item.get(pick.item_id, [])
-        labels = [a for a in given if a.label in project.config.project.classes]
-        if len(labels) >= overlap or (labels and len(given) >= overlap):
-            standing[pick.pick_id] = "answered"
-        elif not labels and len([a for a in given if a.cancelled or a.label is None]) >= overlap:
-            standing[pick.pick_id] = "skipped"
-        else:
-            standing[pick.pick_id] = "waiting"
-    return standing
+@dataclass(frozen=True)
+class Opinions:
+    """What people said, and how far they agree.
+
+    Attributes:
+        images: how many have a label; ``several``: of them, those with votes of two people or more.
+        consensus: how votes become one label.
+        alpha: Krippendorff's, None where nobody could disagree.
+        divided: images on which people differ.
+    """
+
+    images: int
+    several: int
+    consensus: str
+    alpha: float | None
+    pairs: list[Pair]
+    people: list[Person]
+    by_class: dict[str, Pace]
+    divided: list[Divided]
 
 
-def outstanding_by_round(
-    session: Session, project: Project, pool_id: int
-) -> dict[int, Outstanding]:
-    """Round number -> the same counts, made by the database without loading an answer."""
-    labeler = project.config.labeler
-    overlap = labeler.overlap if labeler.kind != "oracle" else 1
-    found = queries.tallies(session, pool_id, project.config.project.classes, overlap)
-    return {number: Outstanding(*counts) for number, counts in found.items()}
-
-
-def collected(session: Session, project: Project, pool_id: int) -> dict[int, int]:
-    """Array row -> class index of every image with a label now (pool and test split)."""
-    index = {name: i for i, name in enumerate(project.config.project.classes)}
-    votes = cast_votes(session, project, pool_id)
-    said = consensus(votes, project.config.labeler.consensus)
-    return {int(row): index[label] for row, label in said.items()}
-
-
-def cast_votes(session: Session, project: Project, pool_id: int) -> list[Vote]:
-    """(array row, annotator, class name) of every label that names a class, oldest first.
+def labels(project: Project) -> Opinions:
+    """Reads only.
 
     Raises:
-        ConfigError: see ``changed_classes``.
+        NotReady: nobody has labelled anything.
+        ConfigError: the consensus needs a package that is not installed.
     """
-    if changed := changed_classes(session, project, pool_id):
-        raise ConfigError(changed)
-    classes = set(project.config.project.classes)
-    found = queries.answers(session, pool_id)
-    return [(a.row, a.annotator, a.label) for a in found if a.label in classes]
+    with project.records.read() as session:
+        pool = queries.the_pool(session)
+        collected = collect(session, pool, project.config)
+        uris = queries.row_uris(session, pool.id)
+    by_people, votes = queries.by_people(collected.answers), collected.votes
+    if not by_people or not votes:
+        raise NotReady("nobody has labelled anything yet; 'coreloop pull' brings what there is")
+    classes, keys = project.config.project.classes, {a.row: a.key for a in collected.answers}
+    agreed = {row: classes[index] for row, index in collected.by_row.items()}
+    return Opinions(
+        images=len(agreed),
+        several=sum(len(cast) > 1 for cast in annotators.by_item(votes).values()),
+        consensus=project.config.labeler.consensus,
+        alpha=annotators.krippendorff_alpha(votes),
+        pairs=annotators.cohen_kappa(votes),
+        people=_people(by_people, votes, agreed),
+        by_class=_paces_by_class(by_people),
+        divided=[
+            Divided(keys[row], uris[row], agreed[row], cast)
+            for row, cast in annotators.disagreements(votes)
+        ],
+    )
 
 
-def changed_classes(session: Session, project: Project, pool_id: int) -> str:
-    """What to do about classes that were renamed, taken out or put in another order after people or
-    models used them; empty if none was. Classes may be added at the end."""
-    now = project.config.project.classes
-    rounds = queries.rounds(session, pool_id)
-    gone = {name for r in rounds for name in r.config["project"]["classes"]} - set(now)
-    answers = queries.answers(session, pool_id) if gone else []
-    used = Counter(answer.label for answer in answers if answer.label in gone)
-    if used:
-        name, count = used.most_common(1)[0]
-        return (
-            f"{count} answers say {name!r}, which is no more among the 'classes' under "
-            "[project]; put it back under its old name"
-        )
-    for before in (r.versions[CLASSES] for r in rounds if CLASSES in r.versions):
-        if now[: len(before)] != before:
-            return (
-                f"a model was trained with the classes {', '.join(before)}; put them back under "
-                "[project] in that order (new ones may follow)"
+def _people(answers: list[Answer], votes: list[Vote], agreed: dict[int, str]) -> list[Person]:
+    by_name: dict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        by_name[answer.annotator].append(answer)
+    agrees: dict[str, list[bool]] = defaultdict(list)
+    for row, cast in annotators.by_item(votes).items():
+        if len(cast) > 1:
+            for name, label in cast.items():
+                agrees[name].append(label == agreed[row])
+    people = []
+    for name, own in sorted(by_name.items()):
+        labelled = [answer for answer in own if answer.label is not None]
+        shared = agrees[name]
+        people.append(
+            Person(
+                name=name,
+                skips=len(own) - len(labelled),
+                shared=len(shared),
+                agreed=sum(shared) / len(shared) if shared else None,
+                pace=pace([answer.seconds for answer in labelled]),
+                by_class=_paces_by_class(labelled),
             )
-    return ""
+        )
+    return people
 
 
-def as_array(labels: dict[int, int], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Labels of the given array rows, -1 where there is none."""
-    return np.array([labels.get(int(row), -1) for row in rows], dtype=np.int64)
+def _paces_by_class(answers: list[Answer]) -> dict[str, Pace]:
+    timed = [(a.label, a.seconds) for a in answers if a.label is not None]
+    return {str(label): one for label, one in sorted(paces(timed).items(), key=lambda x: str(x[0]))}
 
 
-def _by_item(session: Session, pool_id: int) -> dict[int, list[Answer]]:
-    by_item: dict[int, list[Answer]] = defaultdict(list)
-    for answer in queries.answers(session, pool_id):
-        by_item[answer.item_id].append(answer)
-    return by_item
+def label_issues(project: Project) -> list[LabelIssue]:
+    """Label issues, test images' too, the largest label margin first.
+
+    Raises:
+        NotReady: the images are not embedded, or too few are labelled.
+    """
+    with project.records.read() as session:
+        by_row = collect(session, queries.the_pool(session), project.config).by_row
+        embedded = embeddings(session, project)
+    classes = project.config.project.classes
+    left_out = predict_left_out(embedded, by_row, len(classes))
+    with project.records.read() as session:
+        return issues_among(session, classes, left_out)
+
+
+def send_back(project: Project, keys: list[str]) -> int:
+    """Asks one more person about each of these images; returns how many tasks are open again.
+
+    Raises:
+        ConfigError: this labeler cannot ask again.
+        Unreachable, Unauthorized, Mismatch: see connectors.base.
+    """
+    with project.writing() as records:
+        with records.read() as session:
+            labeler = connect_labeler(session, project)
+            tasks = queries.remote_ids(session, labeler.name)
+        if not isinstance(labeler, AsksAgain):
+            raise ConfigError(
+                f"the labeler {project.config.labeler.kind!r} cannot ask again; "
+                "Label Studio can (kind = 'label-studio' under [labeler])"
+            )
+        count = labeler.ask_again({key: tasks[key] for key in keys if key in tasks})
+        with records.write("labels-sent-back") as session:
+            log(session, "labels", f"{count} images sent back for one more opinion")
+        return count

@@ -18,11 +18,9 @@ from loop.planning.backtest import BacktestSummary, Outcome, backtest, summary
 from loop.planning.curves import Forecast, LearningCurve, forecast
 from loop.planning.rounds import Rounds, cheapest
 from loop.planning.target import Plan, Price, Spread
-from loop.project import Project
+from loop.project import Project, curves
+from loop.project.labels import collect
 from loop.seeds import generator
-from loop.steps import simulations
-from loop.steps.labels import collected
-from loop.steps.opened import reading
 from loop.train.metrics import wilson
 
 SMALL_TEST = 50
@@ -94,9 +92,7 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
         targets.check_target(wish.target)
     seen = _seen(project)
     price = _price(project, wish, seen.answers)
-    simulated = simulations.curves(
-        simulations.stored(folders) if folders else simulations.own(project)
-    )
+    simulated = curves.curves(curves.stored(folders) if folders else curves.own(project))
     rng = generator(project.config.project.seed, "plan")
     curve, basis, scale, have = _basis(project, seen, simulated)
     found = forecast(curve, rng)
@@ -147,7 +143,7 @@ def measure(
     Raises:
         NotReady: no cells, or no run with points at twice the labels of a prefix.
     """
-    outcomes = list(backtest(simulations.stored(folders)))
+    outcomes = list(backtest(curves.stored(folders)))
     if not outcomes:
         raise NotReady(
             "no run has three points and one at twice the labels of the last; simulate a ladder, "
@@ -171,11 +167,11 @@ class _Seen:
 
 
 def _seen(project: Project) -> _Seen:
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         pool = queries.the_pool(session)
         runs = [run for _, run in queries.runs(session, pool.id) if run.arm == "all"]
         answers = queries.by_people(queries.standing(session, pool.id))
-        labels = collected(session, project, pool.id)
+        labels = collect(session, pool, project.config).by_row
         picked = queries.picked_rows(session, pool.id)
         left = queries.item_count(session, pool.id, "pool") - len(picked)
     by_labels: dict[int, list[float]] = {}

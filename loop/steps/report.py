@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from db import queries
-from db.models import Run
-from db.queries import Answer
+from db.models import Pool, Round, Run
+from db.queries import Answer, Picked
 from loop.compare import Row
+from loop.config import Config
 from loop.costs import hours
 from loop.encoders.spec import short
 from loop.errors import NotReady
 from loop.project import Project
+from loop.project.embeddings import embeddings
+from loop.project.labels import Labels, Outstanding, collect, tally
+from loop.project.left_out import LeftOut, issues_among, nothing_left_out, predict_left_out
+from loop.project.pictures import contact_sheet, embedding_map
+from loop.project.runs import newest_control
+from loop.project.versions import versions
 from loop.reports import write
-from loop.reports.facts import Annotator, Control, Difference, Facts, MethodCurve, Point, RoundShown
+from loop.reports.facts import (
+    Annotator,
+    Difference,
+    Facts,
+    MapPoint,
+    MethodCurve,
+    Point,
+    RoundShown,
+)
 from loop.saved import saved_interval
 from loop.seeds import generator
-from loop.steps.compare import compared, compared_runs
-from loop.steps.judged import Judged, issues_among, judged, none_judged
-from loop.steps.labels import collected, outstanding
-from loop.steps.opened import reading, versions
-from loop.steps.pictures import contact_sheet, embedding_map
-from loop.steps.train import CONTROL
+from loop.steps.compare import Compared, compared, compared_runs
 
 ARMS = (
     ("all", "model", "live"),
@@ -49,82 +61,151 @@ def report(project: Project) -> dict[str, Path]:
     return write(facts(project), project.reports)
 
 
+@dataclass(frozen=True)
+class _Recorded:
+    """What the records hold, read in one session."""
+
+    pool: Pool
+    counts: dict[str, Any]
+    labels: Labels
+    picks: list[Picked]
+    rounds: list[RoundShown]
+    runs: list[tuple[int, Run]]
+    cells: list[Run]
+    pool_rows: NDArray[np.int64]
+    embedded: NDArray[np.float32] | None
+
+
+def _read(session: Session, project: Project) -> _Recorded:
+    pool, config = queries.the_pool(session), project.config
+    labels = collect(session, pool, config)
+    picks = queries.picks(session, pool.id)
+    open_ = tally(picks, labels.answers, config)
+    try:
+        embedded = embeddings(session, project)
+    except NotReady:
+        embedded = None
+    return _Recorded(
+        pool=pool,
+        counts=queries.counts(session, pool.id),
+        labels=labels,
+        picks=[pick for pick in picks if pick.arm != "test"],
+        rounds=[
+            _round(round_, open_.get(round_.number, Outstanding(0, 0, 0)))
+            for round_ in queries.rounds(session, pool.id)
+        ],
+        runs=queries.runs(session, pool.id),
+        cells=compared_runs(session, pool.id),
+        pool_rows=queries.split_rows(session, pool.id, "pool"),
+        embedded=embedded,
+    )
+
+
 def facts(project: Project) -> Facts:
     """Everything the report shows, from the records."""
     config = project.config
-    found = compared(project)
-    rows = found.rows
-    with reading(project) as records, records.read() as session:
-        pool = queries.the_pool(session)
-        answers = queries.by_people(queries.answers(session, pool.id))
-        labels = collected(session, project, pool.id)
-        picks = [p for p in queries.picks(session, pool.id) if p.arm != "test"]
-        rounds = [_round(session, project, r) for r in queries.rounds(session, pool.id)]
-        by_others = _judged(session, project, labels)
-        runs = queries.runs(session, pool.id)
-        cells = compared_runs(session, pool.id)
-        live = [run for _, run in runs if run.arm == "all"]
-        names = config.project.classes
-        seconds = hours([a.seconds for a in answers])
-        per_class = Counter(names[labels[p.row]] for p in picks if p.row in labels)
-        return Facts(
-            project=config.project.name,
-            classes=names,
-            counts=queries.counts(session, pool.id),
-            encoder=short(config.encoder),
-            labeler=config.labeler.kind,
-            written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            rounds=[r for r in rounds if r.number],
-            curves=_curves(runs, cells, rows),
-            differences=[
-                Difference(
-                    r.method,
-                    r.kind,
-                    r.budget,
-                    r.difference,
-                    *r.difference_interval,
-                    r.saved,
-                    r.n,
-                    _saved_interval(project, cells, r),
-                    found.among,
-                )
-                for r in rows
-                if r.difference is not None
-            ],
-            control=_control(runs),
-            metrics=live[-1].metrics if live else None,
-            trained=_trained(live[-1].method, live[-1].notes) if live else "",
-            labels_per_class=dict(per_class),
-            annotators=_annotators(answers),
-            agreement=_agreement(answers),
-            hours=seconds,
-            money=_money(project, seconds, len(answers)),
-            currency=config.costs.currency,
-            picks=contact_sheet(project, picks, labels, by_others.predicted),
-            points=embedding_map(session, project, picks, labels, by_others.predicted),
-            label_issues=issues_among(session, project, pool.id, by_others)[:LABEL_ISSUES],
-            provenance={
-                "pool": {"id": pool.id, "digest": pool.digest, "name": pool.name},
-                "rounds": [vars(r) for r in rounds],
-                "runs": [
-                    {
-                        "id": run.id,
-                        "round": number,
-                        "arm": run.arm,
-                        "method": run.method,
-                        "seed": run.seed,
-                        "mode": run.mode,
-                        "labels": run.labels,
-                        "rows_digest": run.rows_digest,
-                        "accuracy": run.metrics["accuracy"],
-                    }
-                    for number, run in runs
-                ],
-                "versions": versions(),
-                "config": config.public(),
-            },
-            notes=_notes(project, rows, seconds),
+    names = config.project.classes
+    comparison = compared(project)
+    with project.records.read() as session:
+        recorded = _read(session, project)
+    labels, picks = recorded.labels.by_row, recorded.picks
+    answers = queries.by_people(recorded.labels.answers)
+    left_out = _left_out(recorded, len(names))
+    with project.records.read() as session:
+        issues = issues_among(session, names, left_out)
+    live = [run for _, run in recorded.runs if run.arm == "all"]
+    seconds = hours([answer.seconds for answer in answers])
+    return Facts(
+        project=config.project.name,
+        classes=names,
+        counts=recorded.counts,
+        encoder=short(config.encoder),
+        labeler=config.labeler.kind,
+        written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        rounds=[round_ for round_ in recorded.rounds if round_.number],
+        curves=_curves(recorded.runs, recorded.cells, comparison.rows),
+        differences=_differences(project, recorded.cells, comparison),
+        control=newest_control([run for _, run in recorded.runs]),
+        metrics=live[-1].metrics if live else None,
+        trained=_trained(live[-1].method, live[-1].notes) if live else "",
+        labels_per_class=dict(
+            Counter(names[labels[pick.row]] for pick in picks if pick.row in labels)
+        ),
+        annotators=_annotators(answers),
+        agreement=_agreement(answers),
+        hours=seconds,
+        money=_money(project, seconds, len(answers)),
+        currency=config.costs.currency,
+        picks=contact_sheet(project.source, names, picks, labels, left_out.predicted),
+        points=_points(recorded, names, left_out),
+        label_issues=issues[:LABEL_ISSUES],
+        provenance=_provenance(recorded, config),
+        notes=_notes(project, comparison.rows, seconds),
+    )
+
+
+def _left_out(recorded: _Recorded, n_classes: int) -> LeftOut:
+    if recorded.embedded is not None:
+        try:
+            return predict_left_out(recorded.embedded, recorded.labels.by_row, n_classes)
+        except NotReady:
+            pass
+    return nothing_left_out(n_classes)
+
+
+def _points(recorded: _Recorded, names: list[str], left_out: LeftOut) -> list[MapPoint]:
+    if recorded.embedded is None:
+        return []
+    return embedding_map(
+        recorded.embedded,
+        recorded.pool_rows,
+        names,
+        recorded.picks,
+        recorded.labels.by_row,
+        left_out.predicted,
+    )
+
+
+def _differences(project: Project, cells: list[Run], comparison: Compared) -> list[Difference]:
+    return [
+        Difference(
+            row.method,
+            row.kind,
+            row.budget,
+            row.difference,
+            *row.difference_interval,
+            row.saved,
+            row.n,
+            _saved_interval(project, cells, row),
+            comparison.among,
         )
+        for row in comparison.rows
+        if row.difference is not None
+    ]
+
+
+def _provenance(recorded: _Recorded, config: Config) -> dict[str, Any]:
+    pool = recorded.pool
+    return {
+        "pool": {"id": pool.id, "digest": pool.digest, "name": pool.name},
+        "rounds": [vars(round_) for round_ in recorded.rounds],
+        "runs": [
+            {
+                "id": run.id,
+                "round": number,
+                "arm": run.arm,
+                "method": run.method,
+                "seed": run.seed,
+                "mode": run.mode,
+                "labels": run.labels,
+                "rows_digest": run.rows_digest,
+                "accuracy": run.metrics["accuracy"],
+            }
+            for number, run in recorded.runs
+        ],
+        "versions": versions(),
+        "config": config.public(),
+    }
 
 
 def _trained(method: str, notes: dict[str, Any]) -> str:
@@ -133,20 +214,19 @@ def _trained(method: str, notes: dict[str, Any]) -> str:
     return f"{used} ({why})" if why else used
 
 
-def _round(session: Session, project: Project, found: Any) -> RoundShown:
-    left = outstanding(session, project, found)
-    said = found.explanation
+def _round(round_: Round, open_: Outstanding) -> RoundShown:
+    explained = round_.explanation
     return RoundShown(
-        found.id,
-        found.number,
-        found.state,
-        str(said.get("scorer", "-")),
-        str(said.get("reason", "")),
-        said.get("reliability"),
-        found.budget,
-        left.picked - left.unanswered - left.skipped,
-        left.skipped,
-        found.seed,
+        round_.id,
+        round_.number,
+        round_.state,
+        str(explained.get("scorer", "-")),
+        str(explained.get("reason", "")),
+        explained.get("reliability"),
+        round_.budget,
+        open_.answered,
+        open_.skipped,
+        round_.seed,
     )
 
 
@@ -188,15 +268,6 @@ def _saved_interval(
     accuracy = {(r.method, r.labels, r.seed): float(r.metrics["accuracy"]) for r in cells}
     rng = generator(project.config.project.seed, "labels saved", row.method, row.budget)
     return saved_interval(accuracy, row.method, row.budget, rng)
-
-
-def _control(runs: list[Any]) -> Control | None:
-    """The newest."""
-    found = [run for _, run in runs if run.arm == "control" and CONTROL in run.notes]
-    if not found:
-        return None
-    mean, low, high = found[-1].notes[CONTROL]
-    return Control(found[-1].labels, mean, low, high, int(found[-1].metrics["n"]))
 
 
 def _annotators(answers: list[Answer]) -> list[Annotator]:
@@ -245,10 +316,3 @@ def _notes(project: Project, rows: list[Row], hours_: float | None) -> list[str]
     if project.config.costs.hourly_rate and hours_ is None:
         notes.append("No labelling times are known, so pay by the hour gives no cost.")
     return notes
-
-
-def _judged(session: Session, project: Project, labels: dict[int, int]) -> Judged:
-    try:
-        return judged(session, project, labels)
-    except NotReady:
-        return none_judged(project)

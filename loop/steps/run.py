@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from db import queries
 from db.errors import Missing, StaleRound
-from db.models import round_name
+from db.models import Round, round_name
 from loop.encoders.spec import short
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
 from loop.project import Project
-from loop.steps.begin import begin_round, one_more
+from loop.project.rounds import begin_round, edited_since, one_more, settings_of
 from loop.steps.compare import compare
 from loop.steps.embed import embed
-from loop.steps.opened import reading
 from loop.steps.pull import pull
 from loop.steps.push import push
 from loop.steps.report import report
 from loop.steps.scan import scan
 from loop.steps.score import score
-from loop.steps.select import choose
+from loop.steps.select import select
 from loop.steps.train import train
 
 
@@ -41,7 +40,6 @@ class Ended:
     message: str
     next: str
     url: str | None = None
-    rounds: list[int] = field(default_factory=list)
 
 
 def run(
@@ -65,22 +63,24 @@ def run(
     if budget is not None:
         _check_over(project, budget)
     _prepare(project, watcher, where)
+    planned = len(project.config.selection.budgets)
     while True:
-        number, state = _where(project)
+        round_ = _newest_round(project)
         try:
-            if (state == "labeled" and number == 0) or state == "compared":
-                if number:
+            if round_.state == ("compared" if round_.number else "labeled"):
+                if round_.number:
                     report(project)
-                started = begin_round(project, budget if number >= _planned(project) else None)
-                budget = None if started and started > _planned(project) else budget
-                ended = None if started else _done(project, number)
+                begun = begin_round(project, budget if round_.number >= planned else None)
+                if begun and begun > planned:
+                    budget = None  # one more round was asked for, and this is it
+                ended = None if begun else _done(project, round_.number)
             else:
-                ended = _step(project, watcher, round_name(number), state, where)
+                ended = _step(project, watcher, round_, where)
         except NotReady:
-            if _where(project) == (number, state):
+            if _newest_round(project).state == round_.state:
                 raise
             raise StaleRound(
-                f"{round_name(number)} was {state!r} a moment ago: another command works on this "
+                f"{round_.name} was {round_.state!r} a moment ago: another command works on this "
                 "project. Nothing is lost; 'coreloop status' shows where it is"
             ) from None
         if ended is not None:
@@ -89,12 +89,14 @@ def run(
 
 def _check_over(project: Project, budget: int) -> None:
     """Raises ConfigError while planned rounds remain: another one would have to wait for them."""
-    with reading(project) as records, records.read() as session:
+    over = 0
+    with project.records.read() as session:
         try:
             newest = queries.newest_round(session, queries.the_pool(session).id)
         except Missing:
             newest = None
-    over = (newest.number if newest.state == "compared" else newest.number - 1) if newest else 0
+        if newest is not None:
+            over = newest.number if newest.state == "compared" else newest.number - 1
     remaining = [
         f"{round_name(number)} ({size} images)"
         for number, size in enumerate(project.config.selection.budgets, 1)
@@ -109,63 +111,68 @@ def _check_over(project: Project, budget: int) -> None:
 
 
 def _prepare(project: Project, watcher: Watcher, where: Engine) -> None:
-    with reading(project) as records, records.read() as session:
+    """Scans where no scan was finished, and embeds what is not embedded."""
+    with project.records.read() as session:
         try:
             scanned = bool(queries.the_pool(session).digest)
         except Missing:
             scanned = False
-    encoder = short(project.config.encoder)
     if not scanned:
         watcher.begin("scanning images")
-        scan(project, lambda n: watcher.progress(n, 0))
+        scan(project, watcher.progress)
+    encoder = short(project.config.encoder)
     embed(project, watcher.progress, lambda: watcher.begin(f"embedding with {encoder}"), where)
 
 
-def _step(project: Project, watcher: Watcher, name: str, state: str, where: Engine) -> Ended | None:
+def _step(project: Project, watcher: Watcher, round_: Round, where: Engine) -> Ended | None:
     """One step of one round; Ended if only people can do the next."""
+    config, name, state = project.config, round_.name, round_.state
     if state == "planned":
-        watcher.begin(f"{name}: scoring with {project.config.selection.scorer}")
+        watcher.begin(f"{name}: scoring with {settings_of(round_, config).selection.scorer}")
+        if edited := edited_since(round_, config):
+            watcher.begin(edited)
         score(project, where)
     elif state == "scored":
         watcher.begin(f"{name}: selecting")
-        choose(project)
+        select(project)
     elif state == "selected":
-        watcher.begin(f"{name}: pushing to {project.config.labeler.kind}")
+        watcher.begin(f"{name}: pushing to {config.labeler.kind}")
         push(project, on_progress=watcher.progress)
     elif state == "pushed":
         watcher.begin(f"{name}: pulling annotations")
-        pulled = pull(project)
-        if not pulled.complete:
-            done = pulled.answered + pulled.skipped
-            text = f"{name}: {done} of {pulled.picked} images answered"
-            if pulled.gone:
-                text += f"; {pulled.gone} are missing there, 'coreloop push' sends them again"
-            return Ended("waiting", text, "coreloop run, when people have labelled", pulled.url)
+        return _pull(project, name)
     elif state == "labeled":
         watcher.begin(f"{name}: training")
         train(project)
     else:
-        watcher.begin(f"{name}: comparing with {', '.join(project.config.compare.baselines)}")
+        watcher.begin(f"{name}: comparing with {', '.join(config.compare.baselines)}")
         compare(project, on_progress=watcher.progress)
     return None
 
 
+def _pull(project: Project, name: str) -> Ended | None:
+    """Ended while people have not answered everything."""
+    pulled = pull(project)
+    if pulled.complete:
+        return None
+    done = pulled.answered + pulled.skipped
+    text = f"{name}: {done} of {pulled.picked} images answered"
+    if pulled.gone:
+        text += f"; {pulled.gone} are missing there, 'coreloop push' sends them again"
+    return Ended("waiting", text, "coreloop run, when people have labelled", pulled.url)
+
+
 def _done(project: Project, number: int) -> Ended:
-    with reading(project) as records, records.read() as session:
-        more = one_more(session, project, queries.the_pool(session).id)
-    following = "; ".join(filter(None, ["coreloop status", more]))
+    with project.records.read() as session:
+        more = one_more(session, project.config, queries.the_pool(session).id)
     rounds = "the one round is" if number == 1 else f"all {number} rounds are"
+    following = f"coreloop status; {more}" if more else "coreloop status"
     return Ended("done", f"{rounds} done", following)
 
 
-def _where(project: Project) -> tuple[int, str]:
-    with reading(project) as records, records.read() as session:
-        pool = queries.the_pool(session)
-        newest = queries.newest_round(session, pool.id)
-        if newest is None:
-            raise NotReady("the scan did not finish; run 'coreloop scan'")
-        return newest.number, newest.state
-
-
-def _planned(project: Project) -> int:
-    return len(project.config.selection.budgets)
+def _newest_round(project: Project) -> Round:
+    with project.records.read() as session:
+        newest = queries.newest_round(session, queries.the_pool(session).id)
+    if newest is None:
+        raise NotReady("the scan did not finish; run 'coreloop scan'")
+    return newest

@@ -14,10 +14,10 @@ from loop import scorers, train
 from loop.engine import LOCAL, Engine
 from loop.errors import DataError, NotReady
 from loop.project import Project
+from loop.project.problem import Problem, problem
+from loop.project.rounds import current_round, edited_since, settings_of, stated
 from loop.scorers import Inputs, Scorer
 from loop.seeds import generator
-from loop.steps.opened import current_round, writing
-from loop.steps.task import Problem, problem
 
 
 def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
@@ -30,30 +30,40 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
         NotReady: no round is planned, or the scorer needs labels that are not there yet.
         DataError: the scorer answered something that is no score.
     """
-    with writing(project) as records:
+    with project.writing() as records:
         with records.read() as session:
             pool = queries.the_pool(session)
-            found = current_round(session, pool, after="planned")
+            round_ = current_round(session, pool, after="planned")
             problem_ = problem(session, project)
-        config = project.config.selection
-        scorer = scorers.get(config.scorer, **config.params)
+        selection = settings_of(round_, project.config).selection
+        scorer = scorers.get(selection.scorer, **selection.params)
         learns_from = train.get(project.config.training.trainer).wants
-        inputs = inputs_for(scorer, problem_, found.budget, found.seed, where, learns_from)
-        scores = checked(scorer.score(inputs), config.scorer, inputs.n)
-        again = replace(inputs, rng=generator(found.seed, "explain"))
-        explanation = {"scorer": config.scorer, **scorer.explain(again)}
+        inputs = inputs_for(scorer, problem_, round_.budget, round_.seed, where, learns_from)
+        scores = checked(scorer.score(inputs), selection.scorer, inputs.n)
+        again = replace(inputs, rng=generator(round_.seed, "explain"))
+        explanation = {"scorer": selection.scorer, **scorer.explain(again)}
+        edited = edited_since(round_, project.config)
         path = arrays.write_file(scores, project.arrays)
         with records.write("score") as session:
-            advance(session, found.id, before="planned", after="scored", explanation=explanation)
+            advance(
+                session,
+                round_.id,
+                before="planned",
+                after="scored",
+                explanation=explanation,
+                config=stated(round_, project.config, "encoder"),
+            )
             arrays.record(
                 session,
                 path,
                 pool_id=pool.id,
                 kind="scores",
                 name="coreset",
-                of=f"round-{found.number}",
+                of=f"round-{round_.number}",
             )
-            log(session, "score", f"{config.scorer}, {inputs.n} images", round=found.number)
+            log(session, "score", f"{selection.scorer}, {inputs.n} images", round=round_.number)
+            if edited:
+                log(session, "score", edited, round=round_.number, level="warning")
         return explanation
 
 

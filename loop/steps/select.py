@@ -6,18 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import insert, select
+from sqlalchemy import insert
+from sqlalchemy import select as query
 from sqlalchemy.orm import Session
 
 from db import arrays, queries
 from db.errors import Missing
-from db.models import Item, Pick
+from db.models import Item, Pick, Round
 from db.state import advance, log
+from loop.config import SelectionSection
 from loop.errors import DataError
 from loop.project import Project
+from loop.project.rounds import current_round, settings_of
 from loop.seeds import generator
 from loop.select import picks
-from loop.steps.opened import current_round, writing
+
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -28,78 +32,92 @@ class Selected:
     control: int
 
 
-def choose(project: Project) -> Selected:
-    """Fixes the picks of the current round.
+def select(project: Project) -> Selected:
+    """Fixes the picks of the current round, by the settings that it was begun with.
 
     Raises:
         NotReady: the round is not scored.
         DataError: fewer images are left than the budget asks for.
     """
-    with writing(project) as records:
+    with project.writing() as records:
         with records.read() as session:
             pool = queries.the_pool(session)
-            found = current_round(session, pool, after="scored")
-            row = arrays.find(
-                session, pool_id=pool.id, kind="scores", name="coreset", of=f"round-{found.number}"
-            )
-            if row is None:
-                raise Missing(f"the scores of round {found.number} are not recorded")
-            scores = np.asarray(arrays.load(row, project.arrays), dtype=np.float64)
+            round_ = current_round(session, pool, after="scored")
+            scores = _scores(session, project, round_)
             rows = queries.split_rows(session, pool.id, "pool")[: len(scores)]
             available = ~np.isin(rows, queries.picked_rows(session, pool.id))
-        if found.budget > available.sum():
-            raise DataError(
-                f"the budget is {found.budget}, but only {int(available.sum())} images are left; "
-                "lower it in coreloop.toml, or stop here: everything is picked"
-            )
-        rng = generator(found.seed, "select")
-        share = round(found.budget * float(found.config["selection"]["control"]))
-        control = rng.choice(np.flatnonzero(available), size=share, replace=False)
-        open_ = available.copy()
-        open_[control] = False
-        coreset = picks(
-            project.config.selection.rule,
-            scores,
-            open_,
-            found.budget - share,
-            found.seed,
-            skip=project.config.selection.skip,
-        )
+        settings = settings_of(round_, project.config).selection
+        coreset, control = _choose(settings, round_, scores, available)
         with records.write("select") as session:
-            advance(session, found.id, before="scored", after="selected")
-            _save(session, found.id, rows, coreset, scores, "coreset")
-            _save(session, found.id, rows, control, scores, "control")
-            log(session, "select", f"{len(coreset)} picks, {share} control", round=found.number)
-        return Selected(len(coreset), share)
+            advance(session, round_.id, before="scored", after="selected")
+            _save(session, round_.id, rows, coreset, scores, "coreset")
+            _save(session, round_.id, rows, control, scores, "control")
+            text = f"{len(coreset)} picks, {len(control)} control"
+            log(session, "select", text, round=round_.number)
+        return Selected(len(coreset), len(control))
+
+
+def _scores(session: Session, project: Project, round_: Round) -> NDArray[np.float64]:
+    array = arrays.find(
+        session,
+        pool_id=round_.pool_id,
+        kind="scores",
+        name="coreset",
+        of=f"round-{round_.number}",
+    )
+    if array is None:
+        raise Missing(f"the scores of round {round_.number} are not recorded")
+    return np.asarray(arrays.load(array, project.arrays), dtype=np.float64)
+
+
+def _choose(
+    settings: SelectionSection,
+    round_: Round,
+    scores: NDArray[np.float64],
+    available: NDArray[np.bool_],
+) -> tuple[Rows, Rows]:
+    """(coreset, control): pool rows, together as many as the round's budget."""
+    if round_.budget > available.sum():
+        raise DataError(
+            f"the budget is {round_.budget}, but only {int(available.sum())} images are left; "
+            "lower it in coreloop.toml, or stop here: everything is picked"
+        )
+    share = round(round_.budget * settings.control)
+    rng = generator(round_.seed, "select")
+    control = rng.choice(np.flatnonzero(available), size=share, replace=False)
+    open_ = available.copy()
+    open_[control] = False
+    size = round_.budget - share
+    coreset = picks(settings.rule, scores, open_, size, round_.seed, skip=settings.skip)
+    return coreset, control
 
 
 def _save(
     session: Session,
     round_id: int,
-    rows: NDArray[np.int64],
-    chosen: NDArray[np.int64],
+    rows: Rows,
+    chosen: Rows,
     scores: NDArray[np.float64],
     arm: str,
 ) -> None:
+    """Stores ``chosen`` pool rows as picks in that order; ``rows`` are the pool's array rows."""
     if not len(chosen):
         return
-    ids: dict[int, int] = {}
-    wanted = [int(rows[i]) for i in chosen]
+    item_ids: dict[int, int] = {}
+    wanted = rows[chosen].tolist()
     for start in range(0, len(wanted), 500):
-        found = session.execute(
-            select(Item.row, Item.id).where(Item.row.in_(wanted[start : start + 500]))
-        )
-        ids.update((int(row), int(item_id)) for row, item_id in found)
+        chunk = query(Item.row, Item.id).where(Item.row.in_(wanted[start : start + 500]))
+        item_ids.update((int(row), int(item_id)) for row, item_id in session.execute(chunk))
     session.execute(
         insert(Pick),
         [
             {
                 "round_id": round_id,
-                "item_id": ids[int(rows[i])],
+                "item_id": item_ids[row],
                 "arm": arm,
                 "rank": rank,
-                "score": float(scores[i]),
+                "score": float(scores[pool_row]),
             }
-            for rank, i in enumerate(chosen)
+            for rank, (row, pool_row) in enumerate(zip(wanted, chosen, strict=True))
         ],
     )

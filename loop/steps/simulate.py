@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,16 @@ from db import queries
 from db.models import Cell, Simulation
 from db.state import log
 from loop import compare, encoders, scorers, train
+from loop import config as settings
 from loop.compare import Row, kind, paired
+from loop.encoders.spec import located
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
-from loop.project import Project
-from loop.steps.embed import embeddings
-from loop.steps.opened import source, versions, writing
-from loop.steps.task import numbers_digest, pixels, start_digest, unfinished
+from loop.project import Project, create, find
+from loop.project.classes import stated_classes
+from loop.project.digests import numbers_digest, start_digest
+from loop.project.problem import make_task, unfinished
+from loop.project.versions import versions
 from loop.train import Task
 
 
@@ -74,7 +78,7 @@ def simulate(
         NotReady: images without a known label, or not embedded.
         ConfigError: budgets that do not fit, unknown names.
     """
-    with writing(project) as records:
+    with project.writing() as records:
         with records.read() as session:
             task, labels = _problem(session, project, grid)
             pool = queries.the_pool(session)
@@ -146,7 +150,7 @@ def _problem(session: Session, project: Project, grid: Grid) -> tuple[Task, np.n
         )
     labels = np.array([index[known[keys[int(r)]]] for r in rows], dtype=np.int64)
     if column:
-        images = source(project)
+        images = project.source
         if not isinstance(images, Parquet):
             raise ConfigError("--labels names a column, so the images must be a parquet file")
         told, uris = images.labels(column), queries.row_uris(session, pool.id)
@@ -155,20 +159,10 @@ def _problem(session: Session, project: Project, grid: Grid) -> tuple[Task, np.n
             raise ConfigError(
                 f"column {column!r} has no class for {int((labels < 0).sum())} images"
             )
-    everything = embeddings(session, project)
     trainer = train.get(grid.trainer, **grid.params)
-    on_images = trainer.wants == "images"
-    side = int(getattr(trainer, "side", 0))
-    task = Task(
-        n_classes=len(index),
-        pool=np.asarray(everything[rows], dtype=np.float32),
-        test=np.asarray(everything[test_rows], dtype=np.float32),
-        test_labels=np.array([index[known[keys[int(r)]]] for r in test_rows], dtype=np.int64),
-        pool_images=pixels(session, project, rows, side) if on_images else None,
-        test_images=pixels(session, project, test_rows, side) if on_images else None,
-        device=project.config.training.device,
-        unfinished=unfinished(project, pool.digest),
-    )
+    side = int(getattr(trainer, "side", 0)) if trainer.wants == "images" else 0
+    test_labels = np.array([index[known[keys[int(r)]]] for r in test_rows], dtype=np.int64)
+    task = make_task(session, project, rows, test_rows, test_labels, side=side)
     return task, labels
 
 
@@ -244,3 +238,57 @@ def _table(session: Session, number: int, grid: Grid) -> list[Row]:
     }
     kinds = {name: kind(scorers.get(s, **params)) for name, (s, params) in grid.methods.items()}
     return paired(ordered, kinds, one_pool=grid.share == 1)
+
+
+def project_for(source: Path | None, folder: Path | None, encoder: str | None) -> Project:
+    """The project to simulate on: that of ``folder``, or one made of the images in ``source``.
+
+    Args:
+        source: a folder with one sub-folder per class, or a parquet file; None: the project's own.
+        folder: default with ``source``: ./coreloop-simulate-NAME.
+        encoder: for this command only; default with ``source``: pixels, else the project's.
+
+    Raises:
+        ConfigError: the folder holds no project, or one of other images.
+    """
+    if source is None:
+        return _encoded_by(find(folder or Path()), encoder)
+    path = source.expanduser().resolve()
+    root = folder or Path(f"coreloop-simulate-{path.stem}")
+    if (root / settings.FILE).exists():
+        return _encoded_by(_made_from(path, root), encoder or "pixels")
+    return _new(root, path, encoder or "pixels")
+
+
+def _encoded_by(project: Project, encoder: str | None) -> Project:
+    """The project with another encoder, for this command only."""
+    if encoder is None or located(encoder) == project.config.encoder:
+        return project
+    values = {**project.config.model_dump(), "encoder": located(encoder)}
+    return Project(project.root, settings.check(values, "simulate"))
+
+
+def _made_from(path: Path, root: Path) -> Project:
+    """The project in ``root``. Raises ConfigError if its images are others than ``path``."""
+    project = find(root)
+    before = project.path(project.config.pool.path)
+    if before != path:
+        raise ConfigError(
+            f"{root} was made from {before}, not from {path}; name another folder with --project"
+        )
+    return project
+
+
+def _new(root: Path, path: Path, encoder: str) -> Project:
+    values = {
+        "project": {"name": path.stem, "classes": stated_classes(path)},
+        "pool": {
+            "source": "parquet" if path.suffix == ".parquet" else "folder",
+            "path": str(path),
+            "labelled": True,
+            "test": 10_000,
+        },
+        "encoder": encoder,
+        "labeler": {"kind": "oracle"},
+    }
+    return create(root, settings.check(values, "simulate"))

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import make_url, select
+from sqlalchemy.orm import Session
 
 from db import queries
 from db.errors import Missing
 from db.models import Batch, Event, Run, round_name
+from loop.config import Config
 from loop.encoders.spec import short
 from loop.project import Project
-from loop.secrets import origin, shown_address
-from loop.steps.begin import one_more
-from loop.steps.labels import Outstanding, changed_classes, outstanding_by_round
-from loop.steps.opened import next_command, reading
-from loop.steps.remote import gone_by_round
+from loop.project.labels import Outstanding, changed_classes, outstanding
+from loop.project.remote import gone_by_round
+from loop.project.rounds import edited_since, next_command, one_more
+from loop.secrets import origin
 
 
 @dataclass(frozen=True)
@@ -53,69 +54,83 @@ def status(project: Project) -> Status:
     Raises:
         Missing: the database has gone.
     """
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         try:
             pool = queries.the_pool(session)
         except Missing:
-            return Status(
-                project.config.project.name,
-                str(project.root),
-                {},
-                [],
-                settings(project),
-                [],
-                [],
-                "coreloop run",
+            return _unscanned(project)
+        return Status(
+            name=pool.name,
+            root=str(project.root),
+            counts=queries.counts(session, pool.id),
+            rounds=_rounds(session, pool.id, project.config),
+            settings=settings(project),
+            troubles=_troubles(session, pool.id, project.config),
+            events=_events(session),
+            next=_following(session, pool.id, project.config),
+        )
+
+
+def _unscanned(project: Project) -> Status:
+    name, root = project.config.project.name, str(project.root)
+    return Status(name, root, {}, [], settings(project), [], [], "coreloop run")
+
+
+def _rounds(session: Session, pool_id: int, config: Config) -> list[RoundLine]:
+    live = dict(queries.runs(session, pool_id, "all"))
+    open_ = outstanding(session, pool_id, config)
+    lines = []
+    for round_ in queries.rounds(session, pool_id):
+        counts = open_.get(round_.number, Outstanding(0, 0, 0))
+        explained = round_.explanation
+        lines.append(
+            RoundLine(
+                number=round_.number,
+                state=round_.state,
+                budget=round_.budget,
+                labelled=counts.answered,
+                skipped=counts.skipped,
+                scorer=str(explained.get("choice") or explained.get("scorer") or "-"),
+                accuracy=_accuracy(live.get(round_.number)),
             )
-        live = dict(queries.runs(session, pool.id, "all"))
-        standing = outstanding_by_round(session, project, pool.id)
-        lines = []
-        for found in queries.rounds(session, pool.id):
-            left = standing.get(found.number, Outstanding(0, 0, 0))
-            lines.append(
-                RoundLine(
-                    found.number,
-                    found.state,
-                    found.budget,
-                    left.picked - left.unanswered - left.skipped,
-                    left.skipped,
-                    str(found.explanation.get("choice") or found.explanation.get("scorer") or "-"),
-                    _accuracy(live.get(found.number)),
-                )
-            )
-        changed = changed_classes(session, project, pool.id)
-        troubles = [changed] if changed else []
-        troubles += [
-            f"batch {batch.uuid[:8]} {batch.state}: {batch.message}"
-            for batch in session.scalars(
-                select(Batch).where(Batch.state.in_(("SENT", "UNKNOWN", "REJECTED")))
-            )
-        ]
-        troubles += [
+        )
+    return lines
+
+
+def _troubles(session: Session, pool_id: int, config: Config) -> list[str]:
+    """What a person should look at."""
+    troubles = [changed_classes(session, pool_id, config.project.classes)]
+    newest = queries.newest_round(session, pool_id)
+    if newest and newest.state in ("planned", "scored"):
+        troubles.append(edited_since(newest, config))
+    doubtful = select(Batch).where(Batch.state.in_(("SENT", "UNKNOWN", "REJECTED")))
+    for batch in session.scalars(doubtful):
+        troubles.append(f"batch {batch.uuid[:8]} {batch.state}: {batch.message}")
+    for number, count in gone_by_round(session):
+        troubles.append(
             f"{round_name(number)}: {count} images sent are missing there; "
             "'coreloop push' sends those without an answer again"
-            for number, count in gone_by_round(session)
-        ]
-        events = [
-            f"{event.at:%Y-%m-%d %H:%M} {event.step}: {event.message}"
-            for event in session.scalars(select(Event).order_by(Event.id.desc()).limit(3))
-        ]
-        newest = queries.newest_round(session, pool.id)
-        following = next_command(newest) if newest else "coreloop run"
-        planned = len(project.config.selection.budgets)
-        if newest and newest.state == "compared" and newest.number >= planned:
-            more = one_more(session, project, pool.id)
-            following = "; ".join(filter(None, ["coreloop report", more]))
-        return Status(
-            pool.name,
-            str(project.root),
-            queries.counts(session, pool.id),
-            lines,
-            settings(project),
-            troubles,
-            events[::-1],
-            following,
         )
+    return [trouble for trouble in troubles if trouble]
+
+
+def _events(session: Session) -> list[str]:
+    """The three newest, oldest first."""
+    newest = session.scalars(select(Event).order_by(Event.id.desc()).limit(3)).all()
+    return [
+        f"{event.at:%Y-%m-%d %H:%M} {event.step}: {event.message}" for event in reversed(newest)
+    ]
+
+
+def _following(session: Session, pool_id: int, config: Config) -> str:
+    """What to type next."""
+    newest = queries.newest_round(session, pool_id)
+    if newest is None:
+        return "coreloop run"
+    if newest.state != "compared" or newest.number < len(config.selection.budgets):
+        return next_command(newest)
+    more = one_more(session, config, pool_id)
+    return f"coreloop report; {more}" if more else "coreloop report"
 
 
 def settings(project: Project) -> dict[str, str]:
@@ -124,7 +139,7 @@ def settings(project: Project) -> dict[str, str]:
     labeler: str = config.labeler.kind
     if labeler == "label-studio":
         url = os.environ.get("LABEL_STUDIO_URL") or config.labeler.url or "no address"
-        labeler = f"label-studio at {shown_address(url)} ({origin(project.root)})"
+        labeler = f"label-studio at {url} ({origin(project.root)})"
     return {
         "scorer": config.selection.scorer,
         "encoder": short(config.encoder),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +17,14 @@ from loop import train as trainers
 from loop.compare import t_interval
 from loop.errors import DataError
 from loop.project import Project
+from loop.project.digests import rows_digest
+from loop.project.labels import CLASSES
+from loop.project.problem import Problem, problem, unfinished
+from loop.project.rounds import current_round, stated
+from loop.project.runs import CONTROL
 from loop.seeds import generator
-from loop.steps.labels import CLASSES
-from loop.steps.opened import current_round, writing
-from loop.steps.task import Problem, problem, unfinished
-from loop.train import Trained
+from loop.train import Trained, Trainer
 from loop.train.metrics import Metrics
-
-CONTROL = "coreset minus control"
-"""Key in the notes of a control's runs: the difference in accuracy and its 95 % interval over the
-test images."""
 
 
 def train(project: Project) -> Metrics:
@@ -44,68 +40,96 @@ def train(project: Project) -> Metrics:
     """
     settings = project.config.training
     trainer = trainers.get(settings.trainer, **settings.params)
-    with writing(project) as records:
+    with project.writing() as records:
         with records.read() as session:
             pool = queries.the_pool(session)
-            found = current_round(session, pool, after="labeled")
+            round_ = current_round(session, pool, after="labeled")
             problem_ = problem(session, project, images=trainer.wants == "images")
             picks = queries.picks(session, pool.id)
         arms = {"all": problem_.labels, **_apart(problem_, picks)}
-        runs: list[Run] = []
-        kept = None
-        right: dict[str, list[NDArray[np.bool_]]] = defaultdict(list)
-        for arm, labels in arms.items():
-            for seed in range(settings.seeds):
-                rng = generator(found.seed, "train", seed)
-                kept_now = trainer.train(problem_.task, labels, rng, pool_probabilities=True)
-                if arm == "all":
-                    kept = kept_now
-                right[arm].append(_right(kept_now, problem_.task.test_labels))
-                runs.append(
-                    Run(
-                        round_id=found.id,
-                        arm=arm,
-                        method=settings.trainer,
-                        seed=seed,
-                        mode="live",
-                        labels=int((labels >= 0).sum()),
-                        rows_digest=rows_digest(labels),
-                        metrics=kept_now.metrics.to_json(),
-                        notes=kept_now.notes,
-                    )
-                )
-        assert kept is not None  # "labeled" means that there is a label
+        trained = {
+            arm: _train_seeds(trainer, problem_, labels, round_.seed, settings.seeds)
+            for arm, labels in arms.items()
+        }
+        runs = [
+            _run(round_, arm, settings.trainer, seed, arms[arm], outcome)
+            for arm, outcomes in trained.items()
+            for seed, outcome in enumerate(outcomes)
+        ]
         if "control" in arms:
-            gaps = np.mean(right["coreset"], axis=0) - np.mean(right["control"], axis=0)
-            for run in runs:
-                if run.arm == "control" and len(gaps) > 1:
-                    run.notes = {**run.notes, CONTROL: [float(gaps.mean()), *t_interval(gaps)]}
+            _note_control(runs, trained, problem_.task.test_labels)
+        kept = trained["all"][-1]
         paths = _write(kept, project)
         with records.write("train") as session:
-            advance(session, found.id, before="labeled", after="trained")
-            here = session.get_one(Round, found.id)
-            here.versions = {**here.versions, CLASSES: project.config.project.classes}
+            used = stated(round_, project.config, "training")
+            advance(session, round_.id, before="labeled", after="trained", config=used)
+            stored = session.get_one(Round, round_.id)
+            stored.versions = {**stored.versions, CLASSES: project.config.project.classes}
             session.add_all(runs)
-            _record(session, paths, found)
+            _record(session, paths, round_)
             text = f"{runs[0].labels} labels, accuracy {kept.metrics.accuracy:.3f}"
-            log(session, "train", text, round=found.number)
+            log(session, "train", text, round=round_.number)
         shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
         return kept.metrics
 
 
-def _apart(found: Problem, picks: list[Picked]) -> dict[str, NDArray[np.int64]]:
+def _train_seeds(
+    trainer: Trainer, problem_: Problem, labels: NDArray[np.int64], seed: int, count: int
+) -> list[Trained]:
+    """``count`` trainings on the same labels, each with a generator of its own."""
+    return [
+        trainer.train(
+            problem_.task, labels, generator(seed, "train", number), pool_probabilities=True
+        )
+        for number in range(count)
+    ]
+
+
+def _run(
+    round_: Round, arm: str, method: str, seed: int, labels: NDArray[np.int64], trained: Trained
+) -> Run:
+    return Run(
+        round_id=round_.id,
+        arm=arm,
+        method=method,
+        seed=seed,
+        mode="live",
+        labels=int((labels >= 0).sum()),
+        rows_digest=rows_digest(labels),
+        metrics=trained.metrics.to_json(),
+        notes=trained.notes,
+    )
+
+
+def _note_control(
+    runs: list[Run], trained: dict[str, list[Trained]], test_labels: NDArray[np.int64]
+) -> None:
+    """Notes with the control's runs how much more often the coreset's models are right."""
+    coreset, control = (
+        np.mean([_right(outcome, test_labels) for outcome in trained[arm]], axis=0)
+        for arm in ("coreset", "control")
+    )
+    gaps = coreset - control
+    if len(gaps) < 2:
+        return
+    for run in runs:
+        if run.arm == "control":
+            run.notes = {**run.notes, CONTROL: [float(gaps.mean()), *t_interval(gaps)]}
+
+
+def _apart(problem_: Problem, picks: list[Picked]) -> dict[str, NDArray[np.int64]]:
     """Labels of the control, and of as many first picks of the coreset: the same number of both."""
-    labelled = set(found.rows[found.labels >= 0].tolist())
+    labelled = set(problem_.rows[problem_.labels >= 0].tolist())
     rows = {
-        arm: [p.row for p in picks if p.arm == arm and p.row in labelled]
+        arm: [pick.row for pick in picks if pick.arm == arm and pick.row in labelled]
         for arm in ("coreset", "control")
     }
     count = min(map(len, rows.values()))
     if not count:
         return {}
     return {
-        arm: np.where(np.isin(found.rows, mine[:count]), found.labels, -1)
-        for arm, mine in rows.items()
+        arm: np.where(np.isin(problem_.rows, arm_rows[:count]), problem_.labels, -1)
+        for arm, arm_rows in rows.items()
     }
 
 
@@ -126,26 +150,31 @@ def probabilities_again(project: Project, of: str) -> None:
     """
     settings = project.config.training
     trainer = trainers.get(settings.trainer, **settings.params)
-    with writing(project) as records:
+    with project.writing() as records:
         with records.read() as session:
             pool = queries.the_pool(session)
-            found, run = next(
-                (r, run)
-                for number, run in queries.runs(session, pool.id)
-                for r in queries.rounds(session, pool.id)
-                if run.arm == "all"
-                and number == r.number
-                and of == f"round-{number}"
-                and run.seed == settings.seeds - 1
-            )
+            round_, run = _kept_run(session, pool.id, of, settings.seeds - 1)
             problem_ = problem(session, project, images=trainer.wants == "images")
         if run.rows_digest != rows_digest(problem_.labels) or run.method != settings.trainer:
             raise DataError("other labels have come since; the next training makes new ones")
-        rng = generator(found.seed, "train", run.seed)
+        rng = generator(round_.seed, "train", run.seed)
         kept = trainer.train(problem_.task, problem_.labels, rng, pool_probabilities=True)
         paths = _write(kept, project)
         with records.write("train-again") as session:
-            _record(session, paths, found)
+            _record(session, paths, round_)
+
+
+def _kept_run(session: Session, pool_id: int, of: str, seed: int) -> tuple[Round, Run]:
+    """The round ``of`` names and the run whose probabilities were kept.
+
+    Raises:
+        DataError: there is no such run.
+    """
+    for round_ in queries.rounds(session, pool_id):
+        for number, run in queries.runs(session, pool_id, "all"):
+            if number == round_.number and of == f"round-{number}" and run.seed == seed:
+                return round_, run
+    raise DataError(f"no training of {of} is recorded")
 
 
 def _write(kept: Trained, project: Project) -> dict[str, Path]:
@@ -156,20 +185,13 @@ def _write(kept: Trained, project: Project) -> dict[str, Path]:
     }
 
 
-def _record(session: Session, paths: dict[str, Path], found: Round) -> None:
+def _record(session: Session, paths: dict[str, Path], round_: Round) -> None:
     for name, path in paths.items():
         arrays.record(
             session,
             path,
-            pool_id=found.pool_id,
+            pool_id=round_.pool_id,
             kind="probabilities",
             name=name,
-            of=f"round-{found.number}",
+            of=f"round-{round_.number}",
         )
-
-
-def rows_digest(labels: NDArray[np.int64]) -> str:
-    """32 hex digits that name the training rows and their labels."""
-    rows = np.flatnonzero(labels >= 0)
-    both = np.stack([rows, labels[rows]]).astype("<i8")
-    return hashlib.blake2b(both.tobytes(), digest_size=16).hexdigest()

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from loop import config
-from loop.steps.init import init
+from loop.project import create
 from loop.steps.report import report
 from loop.steps.run import run
 
@@ -37,7 +37,7 @@ def long_project(shared, tmp_path_factory):
         "training": {"trainer": "linear", "params": {"strength": 0.01, "steps": 20}},
         "compare": {"baselines": ["random"], "seeds": 1},
     }
-    project = init(folder / "p", config.check(values, "benchmark"))
+    project = create(folder / "p", config.check(values, "benchmark"))
     run(project)
     return project
 

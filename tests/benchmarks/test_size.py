@@ -22,9 +22,8 @@ from connectors.base import Image
 from db import queries
 from db.models import Annotation, Item, Pick, Round
 from loop import config
+from loop.project import create
 from loop.steps import scan as scan_step
-from loop.steps.init import init
-from loop.steps.opened import writing
 from loop.steps.status import status
 from tests.conftest import ROOT, small_values
 
@@ -80,7 +79,7 @@ def exponent(sizes, values):
 
 def labelled(project):
     """Ten rounds of picks, each with an answer."""
-    with writing(project) as records, records.write() as session:
+    with project.writing() as records, records.write() as session:
         pool_id = queries.the_pool(session).id
         ids = session.query(Item.id).filter(Item.split == "pool").order_by(Item.row)
         ids = [item_id for (item_id,) in ids.limit(LABELS)]
@@ -126,7 +125,9 @@ def test_records(benchmark, tmp_path, monkeypatch):
     waits = []
     for n in SIZES:
         folder = tmp_path / str(n)
-        project = init(folder, config.check(small_values(tmp_path, pool={"labelled": False}), "t"))
+        project = create(
+            folder, config.check(small_values(tmp_path, pool={"labelled": False}), "t")
+        )
         began = time.process_time()
         assert sum(1 for _ in Names(n).scan()) == n
         naming = time.process_time() - began

@@ -15,8 +15,8 @@ from loop import config
 from loop.cli import COMMANDS
 from loop.cli.demo import finish
 from loop.cli.output import table
-from loop.cli.setup import found_classes
-from loop.steps.init import init
+from loop.project import create
+from loop.project.classes import stated_classes
 from loop.steps.run import run
 from tests.conftest import small_values
 
@@ -192,7 +192,7 @@ def test_hidden_and_empty_folders_are_no_classes(images):
     (images / "deep" / "deeper").mkdir(parents=True)
     (images / "deep" / "deeper" / "a.png").touch()
     (images / "beside.png").touch()
-    assert found_classes(images) == ["deep", "digit-0", "digit-1", "digit-2"]
+    assert stated_classes(images) == ["deep", "digit-0", "digit-1", "digit-2"]
 
 
 def test_doctor_knows_the_names(project):
@@ -321,7 +321,7 @@ def test_a_table_shows_names_as_they_are(capsys):
 
 def test_commands_to_copy_quote_the_folder(images, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made = init(tmp_path / "my proj", config.check(small_values(images), "test"))
+    made = create(tmp_path / "my proj", config.check(small_values(images), "test"))
     run(made)
     finish(made, as_json=False, seconds=1.0)
     assert "cd 'my proj' && coreloop status" in capsys.readouterr().out
@@ -353,7 +353,7 @@ def finished(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("finished")
     write_images(folder / "images")
-    project = init(folder / "p", config.check(small_values(folder / "images"), "test"))
+    project = create(folder / "p", config.check(small_values(folder / "images"), "test"))
     assert run(project).why == "done"
     return project
 

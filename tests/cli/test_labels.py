@@ -13,11 +13,12 @@ from click.testing import CliRunner
 from loop import config
 from loop.cli import cli
 from loop.errors import ConfigError
-from loop.steps.init import init
+from loop.project import create
+from loop.steps.labels import labels as opinions
+from loop.steps.labels import send_back
 from loop.steps.pull import pull
 from loop.steps.report import facts
 from loop.steps.run import run
-from loop.steps.votes import said, send_back
 from tests.conftest import small_values
 
 
@@ -25,7 +26,7 @@ from tests.conftest import small_values
 def sheets(tmp_path, images):
     """Test images labelled by alice, bob and carol; carol is wrong on every third."""
     values = small_values(images, labeler={"kind": "csv", "overlap": 3, "error_rate": 0.0})
-    project = init(tmp_path / "p", config.check(values, "test"))
+    project = create(tmp_path / "p", config.check(values, "test"))
     run(project)
     fill(project)
     return project
@@ -92,7 +93,7 @@ def test_on_a_tie_the_sheet_saved_last_decides(sheets):
             if name == "bob":
                 sheet.unlink()
     pull(sheets)
-    found = said(sheets)
+    found = opinions(sheets)
     assert len(found.divided) == 4
     assert all(one.consensus == one.votes["alice"] for one in found.divided)
 
@@ -103,7 +104,7 @@ def test_dawid_skene_by_config(sheets):
     values = sheets.config.model_dump()
     values["labeler"]["consensus"] = "dawid-skene"
     other = type(sheets)(sheets.root, config.check(values, "test"))
-    found = said(other)
+    found = opinions(other)
     assert found.consensus == "dawid-skene"
     assert {p.name: p.agreed for p in found.people}["alice"] == 1
 

@@ -14,10 +14,9 @@ import pytest
 from db.errors import Busy, Missing, Unavailable
 from db.state import open_records
 from loop import config
-from loop.project import find
+from loop.project import create, find
+from loop.project.damage import verify
 from loop.steps.backup import backup, restore
-from loop.steps.init import init
-from loop.steps.repair import verify
 from loop.steps.run import run
 from loop.steps.status import status
 from tests.conftest import rows, small_values
@@ -28,13 +27,13 @@ from tests.postgresql import PASSWORD
 def project_on(server, folder, images):
     values = small_values(images)
     values["project"]["database"] = server.new_database()
-    return init(folder, config.check(values, "test"))
+    return create(folder, config.check(values, "test"))
 
 
 def test_a_project_on_a_server_is_the_same_project(server, tmp_path, images):
     there = project_on(server, tmp_path / "there", images)
     assert run(there).why == "done"
-    here = init(tmp_path / "here", config.check(small_values(images), "test"))
+    here = create(tmp_path / "here", config.check(small_values(images), "test"))
     run(here)
     assert picks(there) == picks(here)
     assert status(there).rounds == status(here).rounds
@@ -66,7 +65,7 @@ def test_the_password_is_kept_nowhere_but_in_the_config(server, tmp_path, images
 @pytest.mark.slow
 def test_several_commands_at_once(server, tmp_path, images):
     """Runs from two folders (two machines, say) and looks, all at once, on one project."""
-    alone = init(tmp_path / "alone", config.check(small_values(images), "test"))
+    alone = create(tmp_path / "alone", config.check(small_values(images), "test"))
     run(alone)
     one = project_on(server, tmp_path / "one", images)
     (tmp_path / "two").mkdir()

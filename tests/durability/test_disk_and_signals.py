@@ -16,11 +16,9 @@ import pytest
 
 from db import models
 from loop import config
-from loop.project import find
-from loop.steps import push as push_step
+from loop.project import create, delivery, find
+from loop.project.damage import verify
 from loop.steps.doctor import doctor
-from loop.steps.init import init
-from loop.steps.repair import verify
 from loop.steps.run import run
 from loop.steps.scan import scan
 from tests import postgresql
@@ -76,7 +74,7 @@ def disk(tmp_path):
 
 @pytest.mark.parametrize("left", [4_000, 150_000])
 def test_full_disk(disk, images, left):
-    project = init(disk / "project", config.check(small_values(images), "test"))
+    project = create(disk / "project", config.check(small_values(images), "test"))
     scan(project)
     free = shutil.disk_usage(disk).free
     (disk / "ballast").write_bytes(b"x" * max(0, free - left))
@@ -91,8 +89,9 @@ def test_full_disk(disk, images, left):
 
 @pytest.mark.parametrize("command", ["run", "scan", "status"])
 def test_read_only_folder(disk, images, command):
-    project = init(disk / "project", config.check(small_values(images), "test"))
-    scan(project)
+    project = create(disk / "project", config.check(small_values(images), "test"))
+    with project:
+        scan(project)
     before = content(project.root)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     found = coreloop(command, cwd=project.root)
@@ -105,8 +104,8 @@ def test_read_only_folder(disk, images, command):
 
 def test_a_clock_that_goes_back(tmp_path, images, monkeypatch):
     """Every moment that is recorded lies a day before the last: order never depends on it."""
-    whole = init(tmp_path / "whole", config.check(small_values(images), "test"))
-    monkeypatch.setattr(push_step, "BATCH", 2)
+    whole = create(tmp_path / "whole", config.check(small_values(images), "test"))
+    monkeypatch.setattr(delivery, "BATCH", 2)
     run(whole)
     present = [time_library.datetime.now(time_library.UTC)]
 
@@ -117,7 +116,7 @@ def test_a_clock_that_goes_back(tmp_path, images, monkeypatch):
             return present[0]
 
     monkeypatch.setattr(models, "datetime", Backwards)
-    back = init(tmp_path / "back", config.check(small_values(images), "test"))
+    back = create(tmp_path / "back", config.check(small_values(images), "test"))
     assert run(back).why == "done"
     assert picks(back) == picks(whole)
     asked = [
@@ -144,9 +143,9 @@ def test_truncated_newest_array(project, keep):
 def test_two_commands_at_once(tmp_path, images):
     """One works, the other waits for it or leaves with code 5; the picks are those of one."""
     values = small_values(images)
-    alone = init(tmp_path / "alone", config.check(values, "test"))
+    alone = create(tmp_path / "alone", config.check(values, "test"))
     run(alone)
-    both = init(tmp_path / "both", config.check(small_values(images), "test"))
+    both = create(tmp_path / "both", config.check(small_values(images), "test"))
     env = {**ENV, "CORELOOP_LOCK_SECONDS": "0.1"}
     pair = [
         subprocess.Popen(

@@ -22,9 +22,8 @@ import pytest
 
 from db import arrays, faults, state
 from loop import config
-from loop.project import Project
-from loop.steps.init import init
-from loop.steps.repair import verify
+from loop.project import Project, create
+from loop.project.damage import verify
 from loop.steps.run import run
 from tests.conftest import rows, small_values, write_images
 from tests.durability.forked import ROOT, Forked
@@ -42,7 +41,7 @@ def new_project(folder: Path, images: Path) -> Project:
     values = small_values(
         images, selection={"budgets": [6, 6, 6], "control": 0.2}, compare={"seeds": 1}
     )
-    return init(folder, config.check(values, "test"))
+    return create(folder, config.check(values, "test"))
 
 
 def facts(project: Project) -> dict[str, list[tuple]]:

@@ -16,8 +16,8 @@ from loop import config
 from loop.errors import ConfigError, NotReady
 from loop.export import FORMATS, Exported, ExportedVote, export
 from loop.export.folders import folder_names
+from loop.project import create
 from loop.steps.export import export as export_project
-from loop.steps.init import init
 from loop.steps.run import run
 from tests.conftest import small_values, write_images
 
@@ -212,7 +212,7 @@ def test_folder_names_that_collide():
 def test_picks_before_anyone_labels(tmp_path):
     write_images(tmp_path / "images")
     values = small_values(tmp_path / "images", labeler={"kind": "csv"})
-    project = init(tmp_path / "p", config.check(values, "test"))
+    project = create(tmp_path / "p", config.check(values, "test"))
     run(project)
     path, count = export_project(project, "csv", tmp_path / "picks.csv", all_picks=True)
     rows = table(path)

@@ -9,8 +9,8 @@ import pytest
 
 from connectors.base import Unreachable
 from loop import config
+from loop.project import create
 from loop.steps.demo_people import answer_open_tasks
-from loop.steps.init import init
 from loop.steps.push import push
 from loop.steps.run import run
 from loop.steps.status import status
@@ -24,7 +24,7 @@ def live(tmp_path, images, server, monkeypatch):
     monkeypatch.setenv("LABEL_STUDIO_URL", server.url)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", server.token)
     values = small_values(images, labeler={"kind": "label-studio", "error_rate": 0.0})
-    return init(tmp_path / "p", config.check(values, "test"))
+    return create(tmp_path / "p", config.check(values, "test"))
 
 
 def test_rounds_with_people(live, server):
@@ -64,11 +64,11 @@ def test_rounds_with_people(live, server):
 
 def ended_project(project, server):
     from db import queries
-    from loop.steps.opened import labeler, reading
+    from loop.project.labeler import connect_labeler
 
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         assert queries.the_pool(session)
-        return labeler(project, session).project
+        return connect_labeler(session, project).project
 
 
 def test_push_whose_answer_is_lost_is_settled_by_the_next_run(live, server, proxy, monkeypatch):

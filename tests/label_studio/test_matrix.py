@@ -24,10 +24,9 @@ from db import queries
 from db.models import Pool
 from loop import config
 from loop.demo.server import annotate
-from loop.project import Project, find
+from loop.project import Project, create, find
+from loop.project.labeler import connect_labeler
 from loop.steps.embed import embed
-from loop.steps.init import init
-from loop.steps.opened import labeler, reading
 from loop.steps.pull import pull
 from loop.steps.push import push
 from loop.steps.scan import scan
@@ -73,14 +72,14 @@ class World:
     def direct(self):
         """A labeler that goes around the proxy."""
         self.monkeypatch.setenv("LABEL_STUDIO_URL", self.server.url)
-        with reading(self.project) as records, records.read() as session:
-            direct = labeler(self.project, session)
+        with self.project.records.read() as session:
+            direct = connect_labeler(session, self.project)
         self.monkeypatch.setenv("LABEL_STUDIO_URL", self.proxy.url)
         return direct
 
     @property
     def picks(self) -> list[str]:
-        with reading(self.project) as records, records.read() as session:
+        with self.project.records.read() as session:
             return [p.key for p in queries.picks(session, 1, 0)]
 
     def tasks(self) -> dict[str, int]:
@@ -124,7 +123,7 @@ def picked(tmp_path_factory):
     values = small_values(
         folder / "images", pool={"test": PICKS}, labeler={"kind": "label-studio", "error_rate": 0.0}
     )
-    project = init(folder / "p", config.check(values, "test"))
+    project = create(folder / "p", config.check(values, "test"))
     scan(project)
     embed(project)
     return project
@@ -135,7 +134,7 @@ def world(picked, tmp_path, server, proxy, monkeypatch):
     root = tmp_path / "p"
     shutil.copytree(picked.root, root)
     project = find(root)
-    with reading(project) as records, records.write() as session:
+    with project.records.write() as session:
         session.execute(update(Pool).values(source={"marker": uuid.uuid4().hex}))
     monkeypatch.setenv("LABEL_STUDIO_URL", proxy.url)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", server.token)
@@ -153,7 +152,7 @@ def settled(world) -> None:
     world.answer([key for key in world.picks if key not in world.given], "digit-2")
     done = pull(world.project)
     assert (done.complete, done.answered) == (True, PICKS)
-    with reading(world.project) as records, records.read() as session:
+    with world.project.records.read() as session:
         answers = queries.answers(session, 1)
     assert {a.key: a.label for a in answers} == world.given
     assert len(answers) == PICKS

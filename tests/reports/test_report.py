@@ -14,8 +14,8 @@ import subprocess
 import pytest
 
 from loop import config
+from loop.project import create
 from loop.reports import write
-from loop.steps.init import init
 from loop.steps.report import facts, report
 from loop.steps.run import run
 from tests.conftest import small_values, write_images
@@ -30,7 +30,7 @@ def finished(tmp_path_factory):
     write_images(folder / "images")
     values = small_values(folder / "images")
     values["compare"] = {"baselines": ["random", "margin"], "seeds": 3}
-    project = init(folder / "p", config.check(values, "test"))
+    project = create(folder / "p", config.check(values, "test"))
     run(project)
     return project
 
@@ -67,7 +67,7 @@ def test_hostile_names_are_text(tmp_path):
     (tmp_path / "images" / "digit-0").rename(tmp_path / "images" / "evil<b>&amp;")
     values = small_values(tmp_path / "images")
     values["project"] = {"name": HOSTILE, "classes": ["evil<b>&amp;", "digit-1", HOSTILE]}
-    project = init(tmp_path / "p", config.check(values, "test"))
+    project = create(tmp_path / "p", config.check(values, "test"))
     run(project)
     html = report(project)["html"].read_text()
     assert HOSTILE not in html
@@ -83,7 +83,7 @@ def test_wrong_labels_are_found_by_a_model_that_has_not_seen_them(tmp_path):
         labeler={"kind": "oracle", "error_rate": 0.0},
         selection={"scorer": "random", "budgets": [40]},
     )
-    project = init(tmp_path / "p", config.check(values, "test"))
+    project = create(tmp_path / "p", config.check(values, "test"))
     run(project)
     assert facts(project).label_issues == []
     with sqlite3.connect(project.root / "coreloop.db") as raw:

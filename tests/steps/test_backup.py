@@ -14,7 +14,6 @@ from db.models import Base
 from loop.errors import ConfigError
 from loop.project import find
 from loop.steps.backup import LIST, backup, restore
-from loop.steps.opened import reading
 from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.status import status
@@ -23,12 +22,12 @@ from loop.steps.status import status
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     from loop import config
-    from loop.steps.init import init
+    from loop.project import create
     from tests.conftest import small_values, write_images
 
     folder = tmp_path_factory.mktemp("finished")
     write_images(folder / "images")
-    project = init(folder / "project", config.check(small_values(folder / "images"), "test"))
+    project = create(folder / "project", config.check(small_values(folder / "images"), "test"))
     run(project)
     (project.root / ".label-studio-token").write_text("secret-token")
     return project
@@ -36,7 +35,7 @@ def finished(tmp_path_factory):
 
 def dump(project):
     """Every row of every table."""
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         return {
             table.name: session.execute(select(table).order_by(*table.primary_key)).all()
             for table in Base.metadata.sorted_tables

@@ -8,8 +8,8 @@ import pytest
 
 from loop import config
 from loop.errors import ConfigError
+from loop.project import create
 from loop.steps.export import export
-from loop.steps.init import init
 from loop.steps.report import report
 from loop.steps.run import run
 from loop.steps.status import status
@@ -20,7 +20,7 @@ from tests.conftest import rows, small_values
 def project(tmp_path, images):
     """One round is over, another is to come."""
     values = small_values(images, selection={"budgets": [6]})
-    made = init(tmp_path / "p", config.check(values, "test"))
+    made = create(tmp_path / "p", config.check(values, "test"))
     run(made)
     return having(made, "selection", budgets=[6, 6])
 
@@ -56,7 +56,7 @@ def test_a_class_may_be_added_at_the_end(project):
 
 def test_before_anything_is_trained_classes_may_change(tmp_path, images):
     values = small_values(images, labeler={"kind": "csv", "error_rate": 0.0})
-    made = init(tmp_path / "p", config.check(values, "test"))
+    made = create(tmp_path / "p", config.check(values, "test"))
     run(made)  # nobody has answered
     turned = having(made, "project", classes=["digit-2", "digit-0", "digit-1"])
     assert run(turned).why == "waiting"
@@ -64,7 +64,7 @@ def test_before_anything_is_trained_classes_may_change(tmp_path, images):
 
 def test_the_oracle_knows_a_class_that_the_config_lacks(tmp_path, images):
     values = small_values(images, project={"classes": ["digit-0", "digit-2", "digit-one"]})
-    made = init(tmp_path / "p", config.check(values, "test"))
+    made = create(tmp_path / "p", config.check(values, "test"))
     with pytest.raises(ConfigError, match=r"'digit-1'.*\(did you mean"):
         run(made)
     assert not rows(made, "SELECT * FROM batch")

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from loop import config
+from loop.project import create
 from loop.reports.answers import beats_random
 from loop.reports.facts import Control
 from loop.steps.compare import compared
-from loop.steps.init import init
+from loop.steps.labels import labels
 from loop.steps.plan import Wish, plan
 from loop.steps.pull import pull
 from loop.steps.report import facts, report
 from loop.steps.run import run
-from loop.steps.votes import said
 from tests.conftest import rows, small_values, write_images
 
 
@@ -36,7 +36,7 @@ def answer(project, seconds=""):
 
 def labelled_by_people(folder, images, **changes):
     values = small_values(images, labeler={"kind": "csv", "error_rate": 0.0}, **changes)
-    project = init(folder, config.check(values, "test"))
+    project = create(folder, config.check(values, "test"))
     while run(project).why == "waiting":
         answer(project)
     return project
@@ -114,7 +114,7 @@ def test_a_network_can_be_compared_too(tmp_path, images):
 
 
 def test_cells_of_another_trainer_are_computed_again(tmp_path, images):
-    project = init(tmp_path / "p", config.check(small_values(images), "test"))
+    project = create(tmp_path / "p", config.check(small_values(images), "test"))
     run(project)
     training = project.config.training.model_copy(update={"trainer": "linear"})
     linear = replace(project, config=project.config.model_copy(update={"training": training}))
@@ -147,7 +147,7 @@ def test_the_own_method_picks_by_the_projects_rule(tmp_path, images):
     digests = []
     for rule in ("top", "middle"):
         values = small_values(images, selection={"scorer": "norm", "rule": rule})
-        project = init(tmp_path / rule, config.check(values, "test"))
+        project = create(tmp_path / rule, config.check(values, "test"))
         run(project)
         query = "SELECT method, rows_digest FROM run WHERE arm = 'compared' ORDER BY id"
         digests.append(dict(rows(project, query)))
@@ -167,13 +167,13 @@ def test_labels_that_came_with_test_images_cost_nothing(tmp_path, images):
     )
     for path in sorted(images.rglob("*.png"))[::2]:  # else every image would be one of the test
         path.write_bytes(path.read_bytes() + b"another")
-    project = init(tmp_path / "p", config.check(values, "test"))
+    project = create(tmp_path / "p", config.check(values, "test"))
     while run(project).why == "waiting":
         answer(project)
     shown = facts(project)
     assert shown.money == 12
     assert "source" not in [one.name for one in shown.annotators]
-    assert "source" not in [one.name for one in said(project).people]
+    assert "source" not in [one.name for one in labels(project).people]
     assert plan(project, Wish(target=0.9)).price.votes == 1
     assert np.isclose(shown.metrics["n"], 30)
 
@@ -190,7 +190,7 @@ def test_cells_of_other_embeddings_under_the_same_name_are_computed_again(tmp_pa
     file.with_suffix(".keys").write_text("\n".join(names))
     np.save(file, good.astype(np.float32))
     values = small_values(images, encoder=f"file:{file}")
-    project = init(tmp_path / "p", config.check(values, "test"))
+    project = create(tmp_path / "p", config.check(values, "test"))
     grid = Grid(all_methods(["kmeans"]), [9], 2, "linear", {}, share=1.0)
 
     def measured():
@@ -210,7 +210,7 @@ def test_network_cells_are_stored_one_by_one(tmp_path, images, monkeypatch):
     from loop.steps.scan import scan
     from loop.steps.simulate import Grid, all_methods, simulate
 
-    project = init(tmp_path / "p", config.check(small_values(images), "test"))
+    project = create(tmp_path / "p", config.check(small_values(images), "test"))
     scan(project)
     embed(project)
     grid = Grid(

@@ -12,17 +12,16 @@ from click.testing import CliRunner
 from loop import config
 from loop.cli import cli
 from loop.errors import ConfigError, NotReady
-from loop.steps import simulations
-from loop.steps.begin import begin_round
+from loop.project import create, curves
+from loop.project.rounds import begin_round
 from loop.steps.embed import embed
-from loop.steps.init import init
 from loop.steps.plan import Wish, plan
 from loop.steps.pull import pull
 from loop.steps.push import push
 from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.score import score
-from loop.steps.select import choose
+from loop.steps.select import select
 from loop.steps.simulate import Grid, simulate
 from tests.conftest import small_values, write_images
 
@@ -32,7 +31,7 @@ def simulated(tmp_path_factory):
     """A project without rounds, with cells of two methods."""
     folder = tmp_path_factory.mktemp("simulated")
     write_images(folder / "images", count=90)
-    project = init(folder / "p", config.check(small_values(folder / "images"), "test"))
+    project = create(folder / "p", config.check(small_values(folder / "images"), "test"))
     scan(project)
     embed(project)
     methods = {"random": ("random", {}), "kmeans": ("kmeans", {})}
@@ -49,7 +48,7 @@ def finished(tmp_path_factory):
         selection={"scorer": "random", "budgets": [4, 6]},
         labeler={"kind": "oracle", "error_rate": 0.0},
     )
-    project = init(folder / "p", config.check(values, "test"))
+    project = create(folder / "p", config.check(values, "test"))
     run(project)
     return project
 
@@ -170,13 +169,13 @@ def test_backtest_of_a_project_without_cells(finished):
 
 def test_simulations_that_differ_are_not_seeds_of_one_another(tmp_path):
     write_images(tmp_path / "images", count=90)
-    project = init(tmp_path / "p", config.check(small_values(tmp_path / "images"), "test"))
+    project = create(tmp_path / "p", config.check(small_values(tmp_path / "images"), "test"))
     scan(project)
     embed(project)
     methods = {"random": ("random", {})}
     for share, trainer in ((1.0, "linear"), (0.8, "linear"), (0.8, "propagate")):
         simulate(project, Grid(methods, [6, 12], 2, trainer, share=share))
-    runs = simulations.own(project)
+    runs = curves.own(project)
     assert len(runs) == 6  # three simulations of two seeds, none overwritten
     assert {run.set for run in runs} == {
         "small, trainer linear, share 1.0",
@@ -187,7 +186,7 @@ def test_simulations_that_differ_are_not_seeds_of_one_another(tmp_path):
 
 def test_cells_of_another_version_of_the_methods_are_not_mixed_in(tmp_path, monkeypatch):
     write_images(tmp_path / "images", count=90)
-    project = init(tmp_path / "p", config.check(small_values(tmp_path / "images"), "test"))
+    project = create(tmp_path / "p", config.check(small_values(tmp_path / "images"), "test"))
     scan(project)
     embed(project)
     grid, counts = Grid({"random": ("random", {})}, [6, 12], 2), []
@@ -200,7 +199,7 @@ def test_cells_of_another_version_of_the_methods_are_not_mixed_in(tmp_path, monk
         simulate(project, grid, on_progress=count)
         counts.append(version)
     assert counts == [1, 2, 3, 4, "0.1.0", "0.1.0", 1, 2, 3, 4, "0.2.0"]
-    assert {run.set for run in simulations.own(project)} == {
+    assert {run.set for run in curves.own(project)} == {
         "small, coreloop 0.1.0",
         "small, coreloop 0.2.0",
     }
@@ -208,14 +207,14 @@ def test_cells_of_another_version_of_the_methods_are_not_mixed_in(tmp_path, monk
 
 def test_labels_that_are_there_are_not_bought_again(tmp_path, images):
     values = small_values(images, selection={"scorer": "random", "budgets": [4, 6, 8]})
-    project = init(tmp_path / "p", config.check(values, "test"))
+    project = create(tmp_path / "p", config.check(values, "test"))
     shorter = project.config.selection.model_copy(update={"budgets": [4, 6]})
     changed = project.config.model_copy(update={"selection": shorter})
     run(replace(project, config=changed))
     wish = Wish(target=plan(project, Wish(target=1.0)).plan.now + 0.02)
     before = plan(project, wish).plan
     begin_round(project)
-    for step in (score, choose, push, pull):
+    for step in (score, select, push, pull):
         step(project)
     after = plan(project, wish).plan
     assert (before.have, after.have) == (10, 18)

@@ -8,36 +8,30 @@ import pytest
 from db import queries
 from loop import config, encoders
 from loop.encoders import zero_shot
-from loop.steps.embed import embeddings
-from loop.steps.init import init
-from loop.steps.opened import reading
-from loop.steps.predictions import predictions
+from loop.project import create
+from loop.project.embeddings import embeddings
+from loop.project.predictions import predictions
 from loop.steps.run import run
 from tests.conftest import small_values
 from tests.encoders.test_pretrained import clip  # noqa: F401
-
-
-def guesses(project, number):
-    with reading(project) as records:
-        return predictions(records, project, number)
 
 
 @pytest.fixture
 def prompted(tmp_path, images, clip):  # noqa: F811
     """A project with a tiny CLIP as encoder, all rounds run."""
     values = small_values(images, encoder=clip[2])
-    project = init(tmp_path / "p", config.check(values, "test"))
+    project = create(tmp_path / "p", config.check(values, "test"))
     run(project)
     return project
 
 
 def test_first_zero_shot_then_the_model(prompted):
-    assert guesses(prompted, 0) == {}
-    first, second = guesses(prompted, 1), guesses(prompted, 2)
+    assert predictions(prompted, 0) == {}
+    first, second = predictions(prompted, 1), predictions(prompted, 2)
     assert {g.version for g in first.values()} == {"zero-shot"}
     assert {g.version for g in second.values()} == {"round-1"}
     names = prompted.config.project.classes
-    with reading(prompted) as records, records.read() as session:
+    with prompted.records.read() as session:
         picks = queries.picks(session, 1, 1)
         rows = np.array(embeddings(session, prompted)[[p.row for p in picks]])
     expected = zero_shot.probabilities(encoders.get(prompted.config.encoder), rows, names)
@@ -49,9 +43,9 @@ def test_first_zero_shot_then_the_model(prompted):
 
 def test_no_words_no_guess_and_off_means_off(project, prompted):
     run(project)
-    assert guesses(project, 1) == {}
-    assert len(guesses(project, 2)) == 6
+    assert predictions(project, 1) == {}
+    assert len(predictions(project, 2)) == 6
     values = prompted.config.model_dump()
     values["labeler"]["predictions"] = False
     off = type(prompted)(prompted.root, config.check(values, "test"))
-    assert guesses(off, 1) == guesses(off, 2) == {}
+    assert predictions(off, 1) == predictions(off, 2) == {}

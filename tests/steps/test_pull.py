@@ -19,11 +19,10 @@ from db.models import Annotation, Round
 from loop import config
 from loop.cli import cli
 from loop.errors import ConfigError, NotReady
-from loop.steps.init import init
-from loop.steps.opened import reading, writing
+from loop.project import create
+from loop.project.remote import LABEL_CONFIG
 from loop.steps.pull import pull
 from loop.steps.push import push
-from loop.steps.remote import LABEL_CONFIG
 from loop.steps.run import run
 from tests.conftest import rows as records_of
 from tests.conftest import small_values
@@ -32,7 +31,7 @@ from tests.conftest import small_values
 @pytest.fixture
 def sheets(tmp_path, images):
     values = small_values(images, labeler={"kind": "csv", "error_rate": 0.0})
-    return init(tmp_path / "p", config.check(values, "test"))
+    return create(tmp_path / "p", config.check(values, "test"))
 
 
 def fill(project, label, rows=None):
@@ -55,7 +54,7 @@ def answered_by(project, kind):
 
 
 def versions(project):
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         return list(session.scalars(select(Annotation).order_by(Annotation.id)))
 
 
@@ -65,7 +64,7 @@ def test_sheets_name_files_that_exist(tmp_path, images):
     for picture in (images / "digit-0").iterdir():
         shutil.move(picture, tests)
     values = small_values(images, labeler={"kind": "csv"}, pool={"test_path": str(tests)})
-    project = init(tmp_path / "p", config.check(values, "test"))
+    project = create(tmp_path / "p", config.check(values, "test"))
     run(project)
     fill(project, "digit-0")
     run(project)
@@ -84,7 +83,7 @@ def test_sheets_of_a_parquet_name_rows(tmp_path, images):
     values = small_values(
         tmp_path / "set.parquet", labeler={"kind": "csv"}, pool={"source": "parquet"}
     )
-    project = init(tmp_path / "p", config.check(values, "test"))
+    project = create(tmp_path / "p", config.check(values, "test"))
     run(project)
     (sheet,) = (project.root / "sheets").glob("*.csv")
     assert all(row["image"].startswith("row/") for row in csv.DictReader(sheet.open()))
@@ -109,7 +108,7 @@ def test_edits_are_new_versions_and_back_again(sheets):
         pull(sheets)
         assert pull(sheets).new == 0  # nothing changed since
     assert [note.label for note in versions(sheets)] == ["digit-0", "digit-1", "digit-0"]
-    with reading(sheets) as records, records.read() as session:
+    with sheets.records.read() as session:
         (answer,) = queries.answers(session, 1)
         assert answer.label == "digit-0"
 
@@ -210,7 +209,7 @@ def test_an_open_round_stays_with_the_labeler_it_was_pushed_to(sheets):
 
 
 def test_what_was_never_sent_goes_to_the_labeler_of_today(sheets, monkeypatch):
-    monkeypatch.setattr("loop.steps.push._next_planned", lambda *args: 1 / 0)
+    monkeypatch.setattr("loop.project.delivery.Delivery._planned", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(sheets)
     monkeypatch.undo()
@@ -222,7 +221,7 @@ def test_what_was_never_sent_goes_to_the_labeler_of_today(sheets, monkeypatch):
 
 def test_a_label_config_of_before_means_nothing_to_sheets(sheets):
     run(sheets)
-    with writing(sheets) as records, records.write() as session:
+    with sheets.writing() as records, records.write() as session:
         found = session.scalars(select(Round)).one()
         found.versions = {**found.versions, LABEL_CONFIG: "of a server"}
     fill(sheets, "digit-1", rows=range(6))

@@ -8,25 +8,24 @@ from sqlalchemy import text, update
 from db import queries
 from db.models import Array, Item, Pick, Pool, Round, Run, Sent
 from loop.project import find
+from loop.project.damage import verify
+from loop.project.rounds import begin_round
 from loop.steps.backup import backup, restore
-from loop.steps.begin import begin_round
-from loop.steps.doctor import doctor
-from loop.steps.opened import reading, writing
-from loop.steps.repair import repair, verify
+from loop.steps.doctor import doctor, repair
 from loop.steps.run import run
 from loop.steps.score import score
-from loop.steps.select import choose
+from loop.steps.select import select
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     from loop import config
-    from loop.steps.init import init
+    from loop.project import create
     from tests.conftest import small_values, write_images
 
     folder = tmp_path_factory.mktemp("finished")
     write_images(folder / "images")
-    project = init(folder / "project", config.check(small_values(folder / "images"), "test"))
+    project = create(folder / "project", config.check(small_values(folder / "images"), "test"))
     run(project)
     return project
 
@@ -39,7 +38,7 @@ def finished(original, tmp_path):
 
 
 def digests(project):
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         found = session.execute(
             text('SELECT kind, name, "of", digest FROM "array" ORDER BY 1, 2, 3')
         )
@@ -77,7 +76,7 @@ def test_scores_that_a_round_still_needs_are_computed_again(finished):
     (finished.arrays / f"{digest}.npy").write_bytes(b"")
     said = repair(finished, verify(finished)[1])
     assert said == ["scores coreset of round-3: computed again"]
-    assert choose(finished).coreset == 4
+    assert select(finished).coreset == 4
 
 
 def test_older_arrays_are_let_go(finished):
@@ -101,7 +100,7 @@ def test_older_arrays_are_let_go(finished):
     ],
 )
 def test_each_contradiction_is_named(finished, change, words):
-    with writing(finished) as records, records.write() as session:
+    with finished.writing() as records, records.write() as session:
         session.execute(change)
     wrong, _ = verify(finished)
     assert any(words in one for one in wrong), wrong
@@ -109,7 +108,7 @@ def test_each_contradiction_is_named(finished, change, words):
 
 @pytest.mark.skipif("config.getoption('--postgresql')", reason="a server forbids it")
 def test_rows_without_parent_are_named(finished):
-    with writing(finished) as records:
+    with finished.writing() as records:
         raw = records.engine.raw_connection()
         raw.execute("PRAGMA foreign_keys = OFF")
         raw.execute("DELETE FROM item WHERE id IN (SELECT item_id FROM pick LIMIT 1)")
@@ -120,11 +119,11 @@ def test_rows_without_parent_are_named(finished):
 
 
 def test_the_pool_digest_is_stated_anew(finished):
-    with writing(finished) as records, records.write() as session:
+    with finished.writing() as records, records.write() as session:
         pool = queries.the_pool(session)
         right = pool.digest
         pool.digest = "0" * 32
     repair(finished, [])
-    with reading(finished) as records, records.read() as session:
+    with finished.records.read() as session:
         assert queries.the_pool(session).digest == right
         assert session.query(Pick).count() == 24

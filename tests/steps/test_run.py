@@ -7,16 +7,16 @@ import pytest
 from db.errors import StaleRound
 from loop import config
 from loop.errors import ConfigError, NotReady
+from loop.project import create
 from loop.steps import run as run_step
 from loop.steps.compare import compare, compared
-from loop.steps.init import init
 from loop.steps.run import run
 from loop.steps.score import score
 from loop.steps.status import status
 from tests.conftest import rows, small_values
 
 
-@pytest.mark.parametrize(("step", "state"), [("begin_round", "labeled"), ("choose", "scored")])
+@pytest.mark.parametrize(("step", "state"), [("begin_round", "labeled"), ("select", "scored")])
 def test_a_round_that_another_command_moves_on_is_a_conflict(project, monkeypatch, step, state):
     """Between the look at the round and the step: the other one takes the very same step."""
     own = getattr(run_step, step)
@@ -65,7 +65,7 @@ def test_what_is_compared_can_be_looked_at_again(project):
 def test_what_is_no_address_of_a_server_is_named(tmp_path, images, monkeypatch, url):
     monkeypatch.delenv("LABEL_STUDIO_URL", raising=False)
     labeler = {"kind": "label-studio", "url": url, "error_rate": 0.0}
-    made = init(tmp_path / "p", config.check(small_values(images, labeler=labeler), "test"))
+    made = create(tmp_path / "p", config.check(small_values(images, labeler=labeler), "test"))
     with pytest.raises(ConfigError, match="is no Label Studio address") as caught:
         run(made)
     assert repr(url) in str(caught.value)

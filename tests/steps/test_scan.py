@@ -15,9 +15,8 @@ from connectors import folder
 from db.models import Item
 from loop import config
 from loop.errors import DataError
+from loop.project import create
 from loop.steps import scan as scan_step
-from loop.steps.init import init
-from loop.steps.opened import reading
 from loop.steps.run import run
 from loop.steps.scan import scan
 from tests.conftest import rows, small_values, write_images
@@ -25,7 +24,7 @@ from tests.durability.forked import ROOT
 
 
 def items(project):
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         return [(i.row, i.uri, i.key) for i in session.query(Item).order_by(Item.row)]
 
 
@@ -109,7 +108,7 @@ def test_the_test_split_stays_after_the_first_scan(tmp_path, images):
         (test / path.parent.name).mkdir(parents=True, exist_ok=True)
         path.rename(test / path.parent.name / path.name)
     values = small_values(images, pool={"test_path": str(test)})
-    made = init(tmp_path / "p", config.check(values, "test"))
+    made = create(tmp_path / "p", config.check(values, "test"))
     copies = scan(made).duplicates
     splits = 'SELECT split FROM item ORDER BY "row"'
     before = rows(made, splits)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from loop.errors import ConfigError, NotReady
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
+    from connectors.base import Source
+    from db.state import Records
+
 
 class ProjectBusy(NotReady):
     """Another coreloop command is writing to the project."""
@@ -23,12 +27,60 @@ class ProjectBusy(NotReady):
     exit_code = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Project:
-    """Paths and settings of one project; touches neither images nor database."""
+    """One project, opened once per command and handed down.
+
+    ``records`` and ``source`` are opened at first use and kept until ``close``. Transactions are
+    short: no session stays open while something is computed, decoded or asked of a server.
+
+    Attributes:
+        root: the project's folder.
+        config: its ``coreloop.toml``, checked.
+    """
 
     root: Path
     config: Config
+
+    def __enter__(self) -> Project:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def records(self) -> Records:
+        """The database.
+
+        Raises:
+            Missing, TooNew, Busy, Full, Damaged, Unavailable: see db.errors.
+        """
+        from db.state import open_records
+
+        return open_records(self.database)
+
+    @cached_property
+    def source(self) -> Source:
+        """Where the images are.
+
+        Raises:
+            SourceError: its path cannot be read.
+        """
+        pool = self.config.pool
+        path = self.path(pool.path)
+        if pool.source == "parquet":
+            from connectors.parquet import Parquet
+
+            return Parquet(path, labelled=pool.labelled)
+        from connectors.folder import Folder
+
+        test = self.path(pool.test_path) if pool.test_path else None
+        return Folder(path, labelled=pool.labelled, test=test)
+
+    def close(self) -> None:
+        """Gives the database's connections back; the project may be used again."""
+        if "records" in self.__dict__:
+            self.__dict__.pop("records").close()
 
     @property
     def database(self) -> str | URL:
@@ -53,12 +105,26 @@ class Project:
         return (self.root / Path(text).expanduser()).resolve()
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Holds the project's lock; it falls with the process, however that ends.
+    def writing(self) -> Iterator[Records]:
+        """The records, for a step that changes something: one command at a time, on this machine
+        by a lock file, on a database server by its lock. Both fall with the process. What a killed
+        command left among the arrays is removed first: nobody else writes there now.
 
         Raises:
-            ProjectBusy: another command holds it.
+            ProjectBusy, Busy: another command holds the lock.
         """
+        from sqlalchemy import select
+
+        from db import arrays
+        from db.models import Array
+
+        with self._locked(), self.records.alone(lock_seconds()):
+            with self.records.read() as session:
+                arrays.sweep(self.arrays, session.scalars(select(Array.digest)))
+            yield self.records
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         from filelock import FileLock, Timeout
 
         lock = FileLock(self.root / ".coreloop.lock", is_singleton=True)
@@ -80,12 +146,18 @@ def lock_seconds() -> float:
     return float(os.environ.get("CORELOOP_LOCK_SECONDS", "2"))
 
 
-def prepare(root: Path, config: Config) -> Project:
-    """Makes the folders of a new project; it counts as one only after ``publish``.
+def create(root: Path, config: Config) -> Project:
+    """A new project: its folders, its records, and at last its config file, so that what was killed
+    on the way can be repeated. Files that the encoder names relative to here are written in full.
 
     Raises:
         ConfigError: there is a project already, or a file where a folder should be.
+        Full: the folder cannot be written.
     """
+    from db.state import open_records
+    from loop.encoders.spec import located
+
+    config = config.model_copy(update={"encoder": located(config.encoder)})
     file = root / settings.FILE
     if file.exists():
         raise ConfigError(f"{file} exists already; edit it, or choose another folder")
@@ -96,19 +168,17 @@ def prepare(root: Path, config: Config) -> Project:
             raise ConfigError(
                 f"{folder} cannot be a folder, a file is in its place; name another folder"
             ) from None
-    return Project(root.resolve(), config)
-
-
-def publish(project: Project) -> None:
-    """Writes the config file, whole or not at all."""
-    file = project.root / settings.FILE
+    project = Project(root.resolve(), config)
+    open_records(project.database, create=True).close()
     draft = file.with_suffix(".draft")
-    draft.write_text(settings.dump(project.config), encoding="utf-8")
+    draft.write_text(settings.dump(config), encoding="utf-8")
     draft.replace(file)
+    return project
 
 
 def withdraw(project: Project) -> None:
-    """Takes the config file away again: ``init`` may be repeated."""
+    """Takes the config file away again: ``create`` may be repeated."""
+    project.close()
     (project.root / settings.FILE).unlink(missing_ok=True)
 
 

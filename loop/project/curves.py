@@ -15,8 +15,7 @@ from loop.encoders.spec import short
 from loop.errors import NotReady
 from loop.planning.backtest import SimulatedRun
 from loop.planning.curves import LearningCurve
-from loop.project import Project, find
-from loop.steps.opened import reading
+from loop.project.project import Project, find
 
 TOLD = ("encoder", "trainer", "params", "labels", "share", "coreloop")
 """What tells simulations of one project apart, in words."""
@@ -29,7 +28,11 @@ def stored(folders: Sequence[Path]) -> list[SimulatedRun]:
         ConfigError: a folder is no project.
         NotReady: a project has no simulated cell.
     """
-    return [run for folder in folders for run in _runs(find(folder))]
+    runs: list[SimulatedRun] = []
+    for folder in folders:
+        with find(folder) as project:
+            runs += _runs(project)
+    return runs
 
 
 def own(project: Project) -> list[SimulatedRun]:
@@ -42,7 +45,7 @@ def own(project: Project) -> list[SimulatedRun]:
 
 def _runs(project: Project) -> list[SimulatedRun]:
     classes, name = len(project.config.project.classes), project.config.project.name
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         pool = queries.the_pool(session)
         test_images = queries.item_count(session, pool.id, "test")
         simulations = session.scalars(select(Simulation).order_by(Simulation.id)).all()

@@ -1,10 +1,12 @@
-"""What happens on the labeler's side, noted for ``status``: failures, and tasks that have gone."""
+"""Tasks on the labeler's side, as our records have them: where each image landed, what has gone,
+and whether answers can still be read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
@@ -13,9 +15,9 @@ from connectors.base import ConnectorError, Labeler, Mismatch
 from db import queries
 from db.models import Batch, Item, Pick, Round, Sent
 from db.state import Records, log
+from loop.config import Config
 from loop.errors import ConfigError
-from loop.project import Project
-from loop.steps.labels import waiting
+from loop.project.labels import waiting
 
 LABEL_CONFIG = "label_config"
 """Key in a round's versions."""
@@ -25,8 +27,8 @@ LABEL_CONFIG = "label_config"
 class Noticed:
     """Images sent that have no task any more, and images that have more than one."""
 
-    gone: int
-    twice: int
+    gone: int = 0
+    twice: int = 0
 
 
 @contextmanager
@@ -40,12 +42,12 @@ def failures_noted(records: Records, step: str, number: int) -> Iterator[None]:
         raise
 
 
-def notice(session: Session, connector: str, there: Mapping[str, Sequence[str]]) -> Noticed:
+def notice(session: Session, connector: str, tasks: Mapping[str, Sequence[str]]) -> Noticed:
     """Records the task of each item, the one that stayed where copies were removed, or that it has
     gone (``remote_id`` becomes null); logs what is new.
 
     Args:
-        there: what ``Labeler.inventory`` found.
+        tasks: item key -> remote ids, as ``Labeler.inventory`` lists them.
     """
     sent = session.execute(
         select(Sent.id, Sent.remote_id, Item.key)
@@ -54,67 +56,64 @@ def notice(session: Session, connector: str, there: Mapping[str, Sequence[str]])
         .join(Item, Item.id == Pick.item_id)
         .where(Batch.connector == connector, Batch.state == "CONFIRMED")
     ).all()
-    gone = [id_ for id_, _, key in sent if key not in there]
-    new = [id_ for id_, remote, key in sent if remote is not None and key not in there]
-    twice = sum(len(there.get(key, ())) > 1 for _, _, key in sent)
-    changed = dict.fromkeys(new) | {
-        id_: there[key][0] for id_, remote, key in sent if key in there and remote not in there[key]
+    gone = [sent_id for sent_id, _, key in sent if key not in tasks]
+    newly_gone = [sent_id for sent_id, remote, key in sent if remote and key not in tasks]
+    twice = sum(len(tasks.get(key, ())) > 1 for _, _, key in sent)
+    moved = {
+        sent_id: tasks[key][0]
+        for sent_id, remote, key in sent
+        if key in tasks and remote not in tasks[key]
     }
-    if changed:
-        session.execute(
-            update(Sent), [{"id": id_, "remote_id": task} for id_, task in changed.items()]
+    changes: list[dict[str, Any]] = [{"id": sent_id, "remote_id": None} for sent_id in newly_gone]
+    changes += [{"id": sent_id, "remote_id": remote} for sent_id, remote in moved.items()]
+    if changes:
+        session.execute(update(Sent), changes)
+    if newly_gone:
+        text = (
+            f"{len(newly_gone)} images sent are missing there (task or line deleted); "
+            "answers pulled before are kept"
         )
-    if new:
-        log(
-            session,
-            "pull",
-            f"{len(new)} images sent are missing there (task or line deleted); "
-            "answers pulled before are kept",
-            level="warning",
-        )
+        log(session, "pull", text, level="warning")
     if twice:
-        log(
-            session,
-            "pull",
-            f"{twice} images have two labelled tasks; all answers count",
-            level="warning",
-        )
+        text = f"{twice} images have two labelled tasks; all answers count"
+        log(session, "pull", text, level="warning")
     return Noticed(len(gone), twice)
 
 
-def unanswered_and_gone(session: Session, project: Project, round_id: int) -> list[Sent]:
+def unanswered_and_gone(session: Session, round_id: int, config: Config) -> list[Sent]:
     """What a round sent, has gone, and still waits for an answer."""
-    unanswered = set(waiting(session, project, session.get_one(Round, round_id)))
+    unanswered = set(waiting(session, session.get_one(Round, round_id), config))
     gone = session.scalars(
         select(Sent)
         .join(Batch, Batch.uuid == Sent.batch_uuid)
         .where(Batch.round_id == round_id, Batch.state == "CONFIRMED", Sent.remote_id.is_(None))
     )
-    return [one for one in gone if one.pick_id in unanswered]
+    return [sent for sent in gone if sent.pick_id in unanswered]
 
 
-def check_kind(session: Session, project: Project, found: Round) -> None:
+def check_kind(session: Session, round_: Round, kind: str) -> None:
     """Raises ConfigError if an open round has been sent to a labeler of another kind."""
-    kind = project.config.labeler.kind
     connectors = session.scalars(
-        select(Batch.connector).where(Batch.round_id == found.id, Batch.state != "PLANNED")
+        select(Batch.connector).where(Batch.round_id == round_.id, Batch.state != "PLANNED")
     )
-    other = {name.partition(":")[0] for name in connectors} - {kind}
-    if found.state in ("selected", "pushed") and other:
-        before = min(other)
+    others = {name.partition(":")[0] for name in connectors} - {kind}
+    if round_.state in ("selected", "pushed") and others:
+        before = min(others)
         raise ConfigError(
-            f"{found.name} was pushed to {before}, and 'kind' under [labeler] is {kind!r}; set "
+            f"{round_.name} was pushed to {before}, and 'kind' under [labeler] is {kind!r}; set "
             f'kind = "{before}" again until the round is closed '
             "('coreloop pull --close' then ends it, given one answer at least)"
         )
 
 
-def check_config(session: Session, people: Labeler, pool_id: int) -> None:
+def check_config(session: Session, labeler: Labeler, pool_id: int) -> None:
     """Raises Mismatch if answers could not be read any more as when the last round was pushed."""
-    if not people.version:
+    if not labeler.version:
         return
-    pushed = [r for r in queries.rounds(session, pool_id) if LABEL_CONFIG in r.versions]
-    if pushed and pushed[-1].versions[LABEL_CONFIG] != people.version:
+    pushed = [
+        round_ for round_ in queries.rounds(session, pool_id) if LABEL_CONFIG in round_.versions
+    ]
+    if pushed and pushed[-1].versions[LABEL_CONFIG] != labeler.version:
         raise Mismatch(
             f"since {pushed[-1].name} was pushed the names in the label config have "
             "changed, so its answers cannot be read; give Choices, Image and its value their old "
@@ -122,29 +121,27 @@ def check_config(session: Session, people: Labeler, pool_id: int) -> None:
         )
 
 
-def keep_config(session: Session, people: Labeler, round_id: int) -> None:
+def store_config(session: Session, labeler: Labeler, round_id: int) -> None:
     """Stores which label config a round was pushed with."""
-    found = session.get_one(Round, round_id)
-    if people.version:
-        found.versions = {**found.versions, LABEL_CONFIG: people.version}
+    if labeler.version:
+        round_ = session.get_one(Round, round_id)
+        round_.versions = {**round_.versions, LABEL_CONFIG: labeler.version}
 
 
 def sent_count(session: Session, connector: str) -> int:
     """Tasks that should be there."""
-    return int(
-        session.scalar(
-            select(func.count())
-            .select_from(Sent)
-            .join(Batch, Batch.uuid == Sent.batch_uuid)
-            .where(Batch.connector == connector, Sent.remote_id.is_not(None))
-        )
-        or 0
+    tasks = (
+        select(func.count())
+        .select_from(Sent)
+        .join(Batch, Batch.uuid == Sent.batch_uuid)
+        .where(Batch.connector == connector, Sent.remote_id.is_not(None))
     )
+    return int(session.scalar(tasks) or 0)
 
 
 def gone_by_round(session: Session) -> list[tuple[int, int]]:
     """(round number, tasks that have gone) of every round that lost some."""
-    found = session.execute(
+    gone = session.execute(
         select(Round.number, func.count())
         .join(Batch, Batch.round_id == Round.id)
         .join(Sent, Sent.batch_uuid == Batch.uuid)
@@ -152,4 +149,4 @@ def gone_by_round(session: Session) -> list[tuple[int, int]]:
         .group_by(Round.number)
         .order_by(Round.number)
     )
-    return [(int(number), int(count)) for number, count in found]
+    return [(int(number), int(count)) for number, count in gone]

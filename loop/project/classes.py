@@ -1,0 +1,37 @@
+"""Class names that the images state: sub-folders, or those of a parquet file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from loop.errors import ConfigError
+
+
+def stated_classes(path: Path) -> list[str]:
+    """Sorted names of the sub-folders with files, or the class names of a parquet file.
+
+    Raises:
+        ConfigError: there are fewer than two; says how to name them.
+        SourceError: the parquet file cannot be read.
+    """
+    if path.suffix == ".parquet":
+        from connectors.parquet import class_names
+
+        return class_names(path)
+    inside = path.iterdir() if path.is_dir() else ()
+    names = sorted(p.name for p in inside if not p.name.startswith(".") and _holds_files(p))
+    if len(names) < 2:
+        raise ConfigError(
+            f"say what the classes are, e.g. --classes cat,dog ({path} has no class sub-folders)"
+        )
+    return names
+
+
+def _holds_files(folder: Path) -> bool:
+    """At any depth; hidden files and folders do not count."""
+    for _, names, files in os.walk(folder):
+        names[:] = [name for name in names if not name.startswith(".")]
+        if not all(name.startswith(".") for name in files):
+            return True
+    return False

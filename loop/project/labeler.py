@@ -1,0 +1,101 @@
+"""The labeler that the config names, connected."""
+
+from __future__ import annotations
+
+import os
+
+from sqlalchemy.orm import Session
+
+from connectors.base import Labeler
+from db import queries
+from db.models import Pool
+from loop.errors import ConfigError, nearest
+from loop.project.project import Project
+
+
+def connect_labeler(session: Session, project: Project) -> Labeler:
+    """A labeler as the config says; what it caches of the other side is of now.
+
+    Raises:
+        ConfigError: the config lacks something it needs.
+    """
+    kind = project.config.labeler.kind
+    if kind == "oracle":
+        return _oracle(session, project)
+    if kind == "csv":
+        from connectors.csv_sheet import CsvSheet
+
+        classes = project.config.project.classes
+        return CsvSheet(project.root / "sheets", classes, project.source.shown)
+    return _label_studio(project, queries.the_pool(session))
+
+
+def _oracle(session: Session, project: Project) -> Labeler:
+    from connectors.oracle import Oracle
+
+    config = project.config
+    classes = config.project.classes
+    labels = queries.known_labels(session, queries.the_pool(session).id)
+    if not labels:
+        raise ConfigError(
+            "the oracle answers from known labels, and the images have none; "
+            "set labelled = true under [pool] if folder names are the labels"
+        )
+    strange = sorted(set(labels.values()) - set(classes))
+    if strange:
+        raise ConfigError(
+            f"images are labelled {strange[0]!r}, and 'classes' under [project] has no such "
+            f"name{nearest(strange[0], classes)}"
+        )
+    error_rate, seed = config.labeler.error_rate, config.project.seed
+    return Oracle(project.root, labels, classes, error_rate=error_rate, seed=seed)
+
+
+def _label_studio(project: Project, pool: Pool) -> Labeler:
+    from connectors.label_studio import LabelStudio
+    from loop.images import browsable
+    from loop.secrets import label_studio_token
+
+    settings = project.config.labeler
+    source = project.source
+    return LabelStudio(
+        label_studio_url(settings.url),
+        label_studio_token(project.root),
+        title=project.config.project.name,
+        marker=str(pool.source["marker"]),
+        classes=project.config.project.classes,
+        read=lambda uri: browsable(source.read(uri), uri),
+        images=settings.images,
+        local_root=settings.local_root or None,
+        image_root=project.path(project.config.pool.path),
+        url_base=settings.url_base,
+        order=settings.order,
+        overlap=settings.overlap,
+        project_id=settings.project or None,
+    )
+
+
+def label_studio_url(configured: str) -> str:
+    """The server's address: environment before file, as ``status`` prints.
+
+    Raises:
+        ConfigError: neither is set, or it is no address.
+    """
+    import httpx
+
+    url = os.environ.get("LABEL_STUDIO_URL") or configured
+    if not url:
+        raise ConfigError(
+            "no Label Studio address; set url under [labeler] or LABEL_STUDIO_URL in the "
+            "environment, e.g. http://127.0.0.1:8080"
+        )
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        parts = httpx.URL()
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise ConfigError(
+            f"{url!r} is no Label Studio address; set url under [labeler] or LABEL_STUDIO_URL in "
+            "the environment to one like http://127.0.0.1:8080"
+        )
+    return url

@@ -1,0 +1,145 @@
+"""From human answers to the one label per image that training uses, and what is still open."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from db import queries
+from db.models import Pool, Round
+from db.queries import Answer, Picked
+from loop.annotators import Vote, consensus
+from loop.config import Config
+from loop.errors import ConfigError
+
+CLASSES = "classes"
+"""Key in a trained round's versions: the class names, in the order of the model's outputs."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What people say now, read from the records once.
+
+    Attributes:
+        answers: what each annotator says of each image, oldest first; skips too.
+        votes: (array row, annotator, class name) of the answers that name a class, oldest first.
+        by_row: array row -> class index of every image with a label, pool and test split.
+    """
+
+    answers: list[Answer]
+    votes: list[Vote]
+    by_row: dict[int, int]
+
+    def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(len(rows),) class index of array rows, -1 where there is no label."""
+        return np.array([self.by_row.get(int(row), -1) for row in rows], dtype=np.int64)
+
+
+def collect(session: Session, pool: Pool, config: Config) -> Labels:
+    """The labels collected so far.
+
+    Raises:
+        ConfigError: see ``changed_classes``; or the consensus needs a package that is missing.
+    """
+    answers = queries.answers(session, pool.id)
+    if changed := changed_classes(session, pool.id, config.project.classes, answers):
+        raise ConfigError(changed)
+    index = {name: i for i, name in enumerate(config.project.classes)}
+    votes = [
+        (answer.row, answer.annotator, answer.label) for answer in answers if answer.label in index
+    ]
+    agreed = consensus(votes, config.labeler.consensus)
+    return Labels(answers, votes, {int(row): index[label] for row, label in agreed.items()})
+
+
+def changed_classes(
+    session: Session, pool_id: int, classes: list[str], answers: list[Answer] | None = None
+) -> str:
+    """What to do about classes that were renamed, taken out or put in another order after people or
+    models used them; empty if none was. Classes may be added at the end."""
+    rounds = queries.rounds(session, pool_id)
+    gone = {name for round_ in rounds for name in round_.config["project"]["classes"]}
+    gone -= set(classes)
+    if gone and answers is None:
+        answers = queries.answers(session, pool_id)
+    used = Counter(answer.label for answer in answers or [] if answer.label in gone)
+    if used:
+        name, count = used.most_common(1)[0]
+        return (
+            f"{count} answers say {name!r}, which is no more among the 'classes' under "
+            "[project]; put it back under its old name"
+        )
+    for round_ in rounds:
+        learned = round_.versions.get(CLASSES, [])
+        if classes[: len(learned)] != learned:
+            return (
+                f"a model was trained with the classes {', '.join(learned)}; put them back under "
+                "[project] in that order (new ones may follow)"
+            )
+    return ""
+
+
+@dataclass(frozen=True)
+class Outstanding:
+    """How much of a round is answered. A pick with skips only counts as skipped."""
+
+    picked: int
+    unanswered: int
+    skipped: int
+
+    @property
+    def answered(self) -> int:
+        """Picks with a label."""
+        return self.picked - self.unanswered - self.skipped
+
+
+def outstanding(session: Session, pool_id: int, config: Config) -> dict[int, Outstanding]:
+    """Round number -> counts over its picks, made by the database without loading an answer."""
+    tallies = queries.tallies(session, pool_id, config.project.classes, people_per_image(config))
+    return {number: Outstanding(*counts) for number, counts in tallies.items()}
+
+
+def waiting(session: Session, round_: Round, config: Config) -> list[int]:
+    """Pick ids of a round that still wait for people, in labelling order."""
+    picks = queries.picks(session, round_.pool_id, round_.number)
+    states = _states(picks, queries.answers(session, round_.pool_id), config)
+    return [pick.pick_id for pick, state in zip(picks, states, strict=True) if state == "waiting"]
+
+
+def tally(picks: list[Picked], answers: list[Answer], config: Config) -> dict[int, Outstanding]:
+    """Round number -> the counts of ``outstanding``, from answers that were read already."""
+    by_round: dict[int, Counter[str]] = defaultdict(Counter)
+    for pick, state in zip(picks, _states(picks, answers, config), strict=True):
+        by_round[pick.round][state] += 1
+    return {
+        number: Outstanding(states.total(), states["waiting"], states["skipped"])
+        for number, states in by_round.items()
+    }
+
+
+def _states(picks: list[Picked], answers: list[Answer], config: Config) -> list[str]:
+    """Of each pick: answered, skipped or waiting."""
+    by_item: dict[int, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        by_item[answer.item_id].append(answer)
+    classes, people = set(config.project.classes), people_per_image(config)
+    return [_state(by_item[pick.item_id], classes, people) for pick in picks]
+
+
+def _state(answers: list[Answer], classes: set[str], people: int) -> str:
+    """``people`` different people must have answered an image, or skipped it; each has at most one
+    of these answers."""
+    labels = sum(answer.label in classes for answer in answers)
+    skips = sum(answer.cancelled or answer.label is None for answer in answers)
+    if labels >= people or (labels and len(answers) >= people):
+        return "answered"
+    return "skipped" if not labels and skips >= people else "waiting"
+
+
+def people_per_image(config: Config) -> int:
+    """How many different people are to answer; an oracle answers once, whatever the overlap."""
+    return 1 if config.labeler.kind == "oracle" else config.labeler.overlap

@@ -1,0 +1,113 @@
+"""The pictures of a report: thumbnails of picks, and where they lie among all images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from connectors.base import Source, SourceError
+from db.queries import Picked
+from loop.errors import DataError
+from loop.reports.facts import MapPoint, PickShown
+from loop.select import strata_budgets
+
+THUMBNAILS = 200
+MAP_POINTS = 2000
+
+
+def contact_sheet(
+    source: Source,
+    classes: Sequence[str],
+    picks: Sequence[Picked],
+    labels: Mapping[int, int],
+    predicted: Mapping[int, int],
+) -> list[PickShown]:
+    """The first picks of each round, at most ``THUMBNAILS`` in all, shared evenly.
+
+    Args:
+        labels, predicted: array row -> class index.
+    """
+    from loop.images import thumbnail
+
+    sheet = []
+    for pick in _first_of_each_round(picks, THUMBNAILS):
+        try:
+            picture = thumbnail(source.read(pick.uri), name=pick.uri)
+        except (SourceError, DataError):
+            continue  # a picture that has gone is no reason to have no report
+        sheet.append(
+            PickShown(
+                key=pick.key,
+                uri=pick.uri,
+                round=pick.round,
+                arm=pick.arm,
+                rank=pick.rank,
+                label=classes[labels[pick.row]] if pick.row in labels else None,
+                predicted=classes[predicted[pick.row]] if pick.row in predicted else None,
+                thumbnail=picture,
+            )
+        )
+    return sheet
+
+
+def _first_of_each_round(picks: Sequence[Picked], count: int) -> list[Picked]:
+    sizes = Counter(pick.round for pick in picks)
+    numbers = sorted(sizes)
+    budgets = strata_budgets(np.array([sizes[n] for n in numbers], dtype=np.int64), count)
+    left = dict(zip(numbers, budgets.tolist(), strict=True))
+    chosen = []
+    for pick in picks:
+        if left[pick.round] > 0:
+            left[pick.round] -= 1
+            chosen.append(pick)
+    return chosen
+
+
+def embedding_map(
+    embedded: NDArray[np.float32],
+    pool_rows: NDArray[np.int64],
+    classes: Sequence[str],
+    picks: Sequence[Picked],
+    labels: Mapping[int, int],
+    predicted: Mapping[int, int],
+) -> list[MapPoint]:
+    """Picks and a sample of the pool on the first two principal components of the embeddings.
+
+    Args:
+        embedded: (all items, D), in array rows.
+        pool_rows: (N,) array rows of the pool.
+        labels, predicted: array row -> class index.
+    """
+    step = max(1, len(pool_rows) // MAP_POINTS)
+    picked = {pick.row: pick for pick in picks[:MAP_POINTS]}
+    rows = np.array(sorted({int(row) for row in pool_rows[::step]} | set(picked)), dtype=np.int64)
+    if len(rows) < 3:
+        return []
+    positions = _plane(np.asarray(embedded[rows], dtype=np.float64))
+    points = []
+    for row, (x, y) in zip(rows.tolist(), positions.tolist(), strict=True):
+        pick = picked.get(row)
+        if pick is None:
+            points.append(MapPoint(x, y))
+        elif row not in labels:
+            points.append(MapPoint(x, y, "picked", f"{pick.uri} (no label yet)", pick.key))
+        else:
+            agrees = predicted.get(row, labels[row]) == labels[row]
+            text = f"{pick.uri} ({classes[labels[row]]})"
+            points.append(MapPoint(x, y, "labelled" if agrees else "wrong", text, pick.key))
+    return points
+
+
+def _plane(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(M, 2) first two principal components of (M, D) rows, each scaled to [0, 1]."""
+    from sklearn.decomposition import PCA
+
+    if x.shape[1] == 1:
+        x = np.hstack([x, np.zeros_like(x)])
+    flat = PCA(n_components=2, svd_solver="covariance_eigh").fit_transform(x)
+    span = np.maximum(np.ptp(flat, axis=0), 1e-12)
+    scaled: NDArray[np.float64] = (flat - flat.min(axis=0)) / span
+    return scaled

@@ -1,0 +1,63 @@
+"""Predictions sent along as pre-annotations: from class names first, later of the current model."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from connectors.base import Prediction
+from db import arrays, queries
+from db.queries import Picked
+from loop import encoders
+from loop.encoders import zero_shot
+from loop.project.embeddings import embeddings
+from loop.project.project import Project
+
+ZERO_SHOT = "zero-shot"
+
+
+def predictions(project: Project, number: int) -> dict[str, Prediction]:
+    """Item key -> prediction for the picks of a round, all of one version.
+
+    Round 1 gets zero-shot predictions if the encoder is CLIP-like, later rounds those of the model
+    trained in the round before. Test images (round 0) never get any: a prediction shown beforehand
+    draws people towards it, and the model would then be measured on its own predictions.
+    """
+    if number < 1 or not project.config.labeler.predictions:
+        return {}
+    with project.records.read() as session:
+        picks = queries.picks(session, queries.the_pool(session).id, number)
+        if number > 1:
+            picks, probabilities = _of_model(session, project, number - 1, picks)
+        elif "open_clip:" in project.config.encoder:
+            embedded = embeddings(session, project)
+        else:  # the encoder knows no words
+            return {}
+    classes = project.config.project.classes
+    if number == 1:
+        rows = np.asarray(embedded[[pick.row for pick in picks]], dtype=np.float32)
+        probabilities = zero_shot.probabilities(encoders.get(project.config.encoder), rows, classes)
+    version = f"round-{number - 1}" if number > 1 else ZERO_SHOT
+    return {
+        pick.key: Prediction(classes[int(p.argmax())], float(p.max()), version)
+        for pick, p in zip(picks, probabilities, strict=True)
+    }
+
+
+def _of_model(
+    session: Session, project: Project, number: int, picks: list[Picked]
+) -> tuple[list[Picked], NDArray[np.float64]]:
+    """Picks that the model of a round knew, and its (picks, C) probabilities."""
+    pool_id = queries.the_pool(session).id
+    array = arrays.find(
+        session, pool_id=pool_id, kind="probabilities", name="pool", of=f"round-{number}"
+    )
+    if array is None:
+        return [], np.zeros((0, len(project.config.project.classes)))
+    probabilities = arrays.load(array, project.arrays)
+    rows = queries.split_rows(session, pool_id, "pool")[: len(probabilities)]
+    pool_row = {int(row): i for i, row in enumerate(rows)}
+    known = [pick for pick in picks if pick.row in pool_row]
+    wanted = [pool_row[pick.row] for pick in known]
+    return known, np.asarray(probabilities[wanted], dtype=np.float64)

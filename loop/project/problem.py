@@ -1,0 +1,115 @@
+"""The classification problem of a project, as trainers and scorers see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.orm import Session
+
+from connectors.base import Source
+from db import queries
+from loop.project.embeddings import embeddings
+from loop.project.labels import collect
+from loop.project.project import Project
+
+if TYPE_CHECKING:
+    from loop.train import Task
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A Task with the labels collected so far.
+
+    Attributes:
+        task: embeddings (or images) of the pool and the test split.
+        labels: (N,) int64 of the pool rows, -1 where there is no label.
+        rows: (N,) int64, pool row (the index space of every algorithm) -> array row of its item.
+        test_rows: (T,) int64, test row -> array row.
+        covered: (N,) bool, picked in an earlier round.
+    """
+
+    task: Task
+    labels: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    test_rows: NDArray[np.int64]
+    covered: NDArray[np.bool_]
+
+
+def problem(session: Session, project: Project, *, images: bool = False) -> Problem:
+    """Loads embeddings and labels; with ``images`` also a way to the decoded images.
+
+    Raises:
+        NotReady: the pool is not embedded.
+        ConfigError: see ``loop.project.labels.collect``.
+    """
+    pool = queries.the_pool(session)
+    rows = queries.split_rows(session, pool.id, "pool")
+    test_rows = queries.split_rows(session, pool.id, "test")
+    labels = collect(session, pool, project.config)
+    side = int(project.config.training.params.get("side", 32)) if images else 0
+    task = make_task(session, project, rows, test_rows, labels.of(test_rows), side=side)
+    covered = np.isin(rows, queries.picked_rows(session, pool.id))
+    return Problem(task, labels.of(rows), rows, test_rows, covered)
+
+
+def make_task(
+    session: Session,
+    project: Project,
+    rows: NDArray[np.int64],
+    test_rows: NDArray[np.int64],
+    test_labels: NDArray[np.int64],
+    *,
+    side: int = 0,
+) -> Task:
+    """The Task of these array rows; its images are squares of ``side`` pixels, 0: none.
+
+    Raises:
+        NotReady: the pool is not embedded.
+    """
+    from loop.train import Task
+
+    pool = queries.the_pool(session)
+    everything = embeddings(session, project)
+    uris = queries.row_uris(session, pool.id) if side else {}
+
+    def images(chosen: NDArray[np.int64]) -> DecodedImages | None:
+        if not side:
+            return None
+        return DecodedImages(project.source, [uris[int(row)] for row in chosen], side)
+
+    return Task(
+        n_classes=len(project.config.project.classes),
+        pool=np.asarray(everything[rows], dtype=np.float32),
+        test=np.asarray(everything[test_rows], dtype=np.float32),
+        test_labels=test_labels,
+        pool_images=images(rows),
+        test_images=images(test_rows),
+        device=project.config.training.device,
+        unfinished=unfinished(project, pool.digest),
+    )
+
+
+def unfinished(project: Project, pool_digest: str) -> Path:
+    """Where long trainings on a pool keep their state; the step that trains removes it at last."""
+    return project.arrays / "drafts" / f"{pool_digest}-training"
+
+
+@dataclass
+class DecodedImages:
+    """Images as (n, side, side, 3) uint8 when called; decoded at the first call and kept."""
+
+    source: Source
+    uris: list[str]
+    side: int
+    _decoded: NDArray[np.uint8] | None = field(default=None, repr=False)
+
+    def __call__(self) -> NDArray[np.uint8]:
+        from loop.images import squares
+
+        if self._decoded is None:
+            self._decoded = squares(self.source.read, self.uris, self.side)
+        return self._decoded

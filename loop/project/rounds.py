@@ -1,0 +1,142 @@
+"""The current round: its state, the settings that it was begun with, and what to type next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from db import queries
+from db.models import Pool, Round
+from db.state import log
+from loop.config import Config
+from loop.errors import DataError, NotReady
+from loop.project.project import Project
+from loop.project.versions import versions
+
+COMMANDS = {
+    "planned": "coreloop score",
+    "scored": "coreloop select",
+    "selected": "coreloop push",
+    "pushed": "coreloop pull",
+    "labeled": "coreloop train",
+    "trained": "coreloop compare",
+    "compared": "coreloop run",
+}
+
+
+def current_round(session: Session, pool: Pool, *, after: str) -> Round:
+    """The newest round, which must be in state ``after``.
+
+    Raises:
+        NotReady: there is none, or it is in another state; says what to type.
+    """
+    newest = queries.newest_round(session, pool.id)
+    if newest is None:
+        raise NotReady("there is no round yet; 'coreloop run' starts the first")
+    if newest.state != after:
+        raise NotReady(
+            f"{newest.name} is {newest.state!r}, this step needs {after!r}; "
+            f"next: {next_command(newest)}"
+        )
+    return newest
+
+
+def next_command(round_: Round) -> str:
+    """What to type to move a round on."""
+    if round_.state == "labeled" and round_.number == 0:
+        return "coreloop run"
+    return COMMANDS[round_.state]
+
+
+def settings_of(round_: Round, config: Config) -> Config:
+    """The settings that a round goes by: how it selects was fixed when it began, everything else is
+    as the config file says now. A key that an older version knew and this one does not is left out.
+    """
+    stored = dict(round_.config.get("selection", {}))
+    known = {key: stored[key] for key in type(config.selection).model_fields if key in stored}
+    selection = type(config.selection).model_validate(known)
+    return config.model_copy(update={"selection": selection})
+
+
+def edited_since(round_: Round, config: Config) -> str:
+    """What to know where [selection] was changed after the round began; empty if it was not."""
+    begun, now = settings_of(round_, config).selection, config.selection
+    keys = [
+        key
+        for key in ("scorer", "params", "rule", "skip", "control")
+        if getattr(begun, key) != getattr(now, key)
+    ]
+    if not keys:
+        return ""
+    changes = ", ".join(f"{key} = {getattr(begun, key)!r}" for key in keys)
+    return (
+        f"{round_.name} goes by the settings it was begun with ({changes}); what coreloop.toml "
+        "says now counts from the next round on"
+    )
+
+
+def stated(round_: Round, config: Config, *sections: str) -> dict[str, Any]:
+    """The round's config with these sections as they are used now, so that what a round says is
+    what was used."""
+    used = config.public()
+    return {**round_.config, **{section: used[section] for section in sections}}
+
+
+def begin_round(project: Project, budget: int | None = None) -> int | None:
+    """Starts the next round once the one before is over, its config frozen; None when all budgets
+    are spent.
+
+    Raises:
+        NotReady: the round before is not over.
+        DataError: fewer images are left than the budget.
+    """
+    with project.writing() as records, records.write("begin") as session:
+        pool = queries.the_pool(session)
+        number = 1 + _over(session, pool)
+        budgets = project.config.selection.budgets
+        remedy = "give a smaller --budget"
+        if budget is None:
+            if number > len(budgets):
+                return None
+            budget = budgets[number - 1]
+            remedy = "lower its number in 'budgets' under [selection]"
+        left = _left(session, pool.id)
+        if budget > left:
+            raise DataError(
+                f"round {number} asks for {budget} images, only {left} are left to pick; {remedy}"
+            )
+        session.add(
+            Round(
+                pool_id=pool.id,
+                number=number,
+                seed=project.config.project.seed + number,
+                budget=budget,
+                config=project.config.public(),
+                versions=versions(),
+            )
+        )
+        log(session, "plan", f"{budget} images to label", round=number)
+        return number
+
+
+def _over(session: Session, pool: Pool) -> int:
+    """Number of the newest round. Raises NotReady while it is not over."""
+    newest = queries.newest_round(session, pool.id)
+    if newest is None:
+        raise NotReady("there is no test split; 'coreloop run' finishes it first")
+    if newest.state != ("compared" if newest.number else "labeled"):
+        raise NotReady(f"{newest.name} is {newest.state!r}; 'coreloop run' finishes it first")
+    return newest.number
+
+
+def one_more(session: Session, config: Config, pool_id: int) -> str:
+    """What to type for a round beyond the planned ones, of the last one's size; nothing once every
+    image of the pool is picked."""
+    size = min(config.selection.budgets[-1], _left(session, pool_id))
+    return f"for one more round: coreloop run --budget {size}" if size else ""
+
+
+def _left(session: Session, pool_id: int) -> int:
+    """Images of the pool that no round has picked."""
+    return queries.item_count(session, pool_id, "pool") - len(queries.picked_rows(session, pool_id))

@@ -1,0 +1,92 @@
+"""The test split: what every model is measured on, fixed before round 1, labelled as round 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from db import queries
+from db.models import Annotation, Item, Pick, Round
+from loop.config import Config
+from loop.errors import DataError
+from loop.project.versions import versions
+from loop.seeds import generator
+
+
+def fix_test_split(session: Session, config: Config, pool_id: int) -> None:
+    """Makes round 0 of the images that the source calls test images, else of a random holdout. A
+    labelled test folder is answered by its source. Does nothing once there is a round.
+
+    Raises:
+        DataError: there are too few images to hold any out.
+    """
+    if queries.newest_round(session, pool_id) is not None:
+        return
+    stated = session.execute(
+        select(Item.id, Item.key, Item.known_label)
+        .where(Item.pool_id == pool_id, Item.split == "test")
+        .order_by(Item.row)
+    ).all()
+    labelled = bool(stated) and all(label is not None for _, _, label in stated)
+    item_ids = [item_id for item_id, _, _ in stated] or _hold_out(session, config, pool_id)
+    round_ = Round(
+        pool_id=pool_id,
+        number=0,
+        seed=config.project.seed,
+        budget=len(item_ids),
+        config=config.public(),
+        versions=versions(),
+        state="labeled" if labelled else "selected",
+    )
+    session.add(round_)
+    session.flush()
+    session.execute(
+        insert(Pick),
+        [
+            {"round_id": round_.id, "item_id": item_id, "arm": "test", "rank": rank, "score": 0.0}
+            for rank, item_id in enumerate(item_ids)
+        ],
+    )
+    if labelled:
+        _answer(session, [(item_id, key, label) for item_id, key, label in stated])
+
+
+def _hold_out(session: Session, config: Config, pool_id: int) -> list[int]:
+    """Ids of items drawn at random, in the order drawn; they become the test split."""
+    total = queries.item_count(session, pool_id)
+    size = min(config.pool.test, total // 5)
+    if not size:
+        raise DataError(
+            f"{total} images are too few: a fifth of them is kept for testing, and that is "
+            "none; 5 are needed"
+        )
+    rows = generator(config.project.seed, "test split").permutation(total)[:size].tolist()
+    item_ids: dict[int, int] = {}
+    for start in range(0, size, 500):
+        chunk = (Item.pool_id == pool_id) & Item.row.in_(rows[start : start + 500])
+        item_ids.update(
+            (row, item_id)
+            for row, item_id in session.execute(select(Item.row, Item.id).where(chunk))
+        )
+        session.execute(update(Item).where(chunk).values(split="test"))
+    return [item_ids[row] for row in rows]
+
+
+def _answer(session: Session, labelled: Iterable[tuple[int, str, str | None]]) -> None:
+    """Stores the labels that came with (item id, key, label) test images as annotations."""
+    session.execute(
+        insert(Annotation),
+        [
+            {
+                "item_id": item_id,
+                "connector": queries.SOURCE,
+                "external_id": key,
+                "version": "1",
+                "annotator": queries.SOURCE,
+                "label": label,
+            }
+            for item_id, key, label in labelled
+        ],
+    )
