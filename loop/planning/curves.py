@@ -1,11 +1,11 @@
-"""A measured learning curve, continued.
+"""Learning-curve extrapolation.
 
 Every curve considered is ``error(n) = level * (floor + (1 - floor) * shape(n / n_last))``: a shape
 of the family of Mahmood et al. (CVPR 2022, arXiv 2207.01725) that falls from 1 at the last measured
 point, and a share ``floor`` of the error that no label removes. Shapes, rates and floors stand on a
-grid; each cell's level is solved for (a Gaussian posterior), and the cell weighs as much as it
-explains the measured points times its prior. Nothing is optimised, so two points cannot say
-everything, and the spread of draws from the cells is the interval.
+grid; the level of each point is solved for (a Gaussian posterior), and the point weighs as much
+as it explains the measured points times its prior. Nothing is optimised, so two points cannot say
+everything, and the spread of draws from the grid is the interval.
 
 The family's logarithm is left out: it never levels off and made every forecast worse. The constants
 were chosen on simulated runs; docs/planning.md shows sets that had no part in the choice.
@@ -93,10 +93,11 @@ class Forecast:
         return np.array([np.interp(labels, self.grid, row) for row in self.values])
 
     def measured(self, labels: float, rng: np.random.Generator) -> Floats:
-        """(B,) accuracies that one run might be measured to have: with the luck of its picks."""
+        """(B,) predictive draws: accuracies that one run may be measured to have, the variance of
+        its picks and test images included."""
         expected = self.at(labels)
-        own = np.sqrt(noise(1 - expected, np.array(labels), self.test_images))
-        return np.clip(expected + own * rng.standard_normal(len(expected)), 0.0, 1.0)
+        deviation = np.sqrt(noise(1 - expected, np.array(labels), self.test_images))
+        return np.clip(expected + deviation * rng.standard_normal(len(expected)), 0.0, 1.0)
 
     def labels_for(self, target: float) -> Floats:
         """(B,) labels at which each draw reaches the target, inf where it does not by FARTHEST."""
@@ -106,56 +107,80 @@ class Forecast:
 
 
 def forecast(curve: LearningCurve, rng: np.random.Generator, *, draws: int = DRAWS) -> Forecast:
-    """Raises NotReady with fewer than two points."""
+    """Draws from the posterior over the curve family.
+
+    Raises:
+        NotReady: fewer than two points.
+    """
     if len(curve.labels) < 2:
         raise NotReady(
             "a plan needs at least two rounds; before that, name a 'coreloop simulate' folder of a "
             "similar set: coreloop plan FOLDER"
         )
     error = 1 - curve.accuracy.mean(axis=0)
-    x = curve.labels / curve.labels[-1]
-    spread = noise(error, curve.labels, curve.test_images)
-    spread += (DRIFT * error[-1] * np.log2(x)) ** 2
-    weights, levels, widths = [], [], []
-    for shape in SHAPES.values():
-        falling = shape(x, RATES[:, None])[:, None, :]
-        path = FLOORS[:, None] + (1 - FLOORS[:, None]) * falling
-        precision = (path**2 / spread).sum(axis=-1)
-        level = (path * error / spread).sum(axis=-1) / precision
-        misfit = ((error - level[..., None] * path) ** 2 / spread).sum(axis=-1)
-        weights.append(_prior() - (misfit + np.log(precision)) / 2)
-        levels.append(level)
-        widths.append(precision**-0.5)
-    log_weight = np.array(weights).ravel()
-    weight = np.exp(log_weight - log_weight.max())
-    cells = rng.choice(weight.size, size=draws, p=weight / weight.sum())
-    luck = rng.standard_normal((2, draws))
-    level = np.array(levels).ravel()[cells] + np.array(widths).ravel()[cells] * luck[0]
+    posterior = _posterior(curve, error)
+    points = rng.choice(posterior.weight.size, size=draws, p=posterior.weight)
+    level_noise, drift_noise = rng.standard_normal((2, draws))
+    level = posterior.level[points] + posterior.width[points] * level_noise
     level = np.clip(level, 0.0, 1.0)
-    which, rate, floor = np.unravel_index(cells, (len(SHAPES), len(RATES), len(FLOORS)))
+    shape, rate, floor = np.unravel_index(points, (len(SHAPES), len(RATES), len(FLOORS)))
     grid = np.geomspace(1, FARTHEST, 400).astype(np.float64)
     falling = np.empty((draws, len(grid)))
-    for i, shape in enumerate(SHAPES.values()):
-        mine = which == i
-        falling[mine] = shape(grid, RATES[rate[mine], None])
+    for i, fall in enumerate(SHAPES.values()):
+        rows = shape == i
+        falling[rows] = fall(grid, RATES[rate[rows], None])
     floors = FLOORS[floor]
     errors = level[:, None] * (floors[:, None] + (1 - floors[:, None]) * falling)
-    errors += DRIFT * error[-1] * luck[1][:, None] * np.log2(grid)
+    errors += DRIFT * error[-1] * drift_noise[:, None] * np.log2(grid)
     values = 1 - np.clip(errors, 0.0, 1.0)
     return Forecast(curve.labels[-1] * grid, values, 1 - level * floors, curve.test_images)
 
 
+@dataclass(frozen=True)
+class _Posterior:
+    """Over the G grid points (shape, rate, floor), in C order; each array (G,) float64.
+
+    Attributes:
+        weight: probability of the grid point.
+        level, width: mean and standard deviation of its level, the error at the last point.
+    """
+
+    weight: Floats
+    level: Floats
+    width: Floats
+
+
+def _posterior(curve: LearningCurve, error: Floats) -> _Posterior:
+    """Of (P,) measured errors; Gaussian in the level of each grid point."""
+    x = curve.labels / curve.labels[-1]
+    variance = noise(error, curve.labels, curve.test_images)
+    variance += (DRIFT * error[-1] * np.log2(x)) ** 2
+    log_weights, levels, widths = [], [], []
+    for shape in SHAPES.values():
+        falling = shape(x, RATES[:, None])[:, None, :]
+        path = FLOORS[:, None] + (1 - FLOORS[:, None]) * falling
+        precision = (path**2 / variance).sum(axis=-1)
+        level = (path * error / variance).sum(axis=-1) / precision
+        misfit = ((error - level[..., None] * path) ** 2 / variance).sum(axis=-1)
+        log_weights.append(_log_prior() - (misfit + np.log(precision)) / 2)
+        levels.append(level)
+        widths.append(precision**-0.5)
+    log_weight = np.array(log_weights).ravel()
+    weight = np.exp(log_weight - log_weight.max())
+    return _Posterior(weight / weight.sum(), np.array(levels).ravel(), np.array(widths).ravel())
+
+
 def noise(error: Floats, labels: Floats, test_images: int) -> Floats:
-    """Variance of one measured accuracy around its curve."""
+    """Variance of one measured accuracy around its curve, of the shape of ``error``."""
     error = np.clip(error, 0.01, 0.99)
-    out: Floats = error * (1 - error) * (PICKS / labels + TEST / max(test_images, 1))
-    return out
+    variance: Floats = error * (1 - error) * (PICKS / labels + TEST / max(test_images, 1))
+    return variance
 
 
-def _prior() -> Floats:
-    """(rates, floors) log probabilities."""
-    middle, width = RATE
-    rate = -0.5 * (np.log(RATES / middle) / width) ** 2
+def _log_prior() -> Floats:
+    """(rates, floors) log probabilities: log-normal times Beta."""
+    median, width = RATE
+    rate = -0.5 * (np.log(RATES / median) / width) ** 2
     floor = (FLOOR - 1) * np.log(1.025 - FLOORS)
-    out: Floats = rate[:, None] + floor
-    return out - np.log(np.exp(out).sum())
+    density: Floats = rate[:, None] + floor
+    return density - np.log(np.exp(density).sum())

@@ -9,6 +9,7 @@ last round ends where the target is reached with a given confidence.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,9 +21,13 @@ POINTS = 60
 
 @dataclass(frozen=True)
 class Rounds:
-    """Round sizes, the labels they are expected to take, and what one round at once would take.
+    """Round sizes.
 
-    ``confidence``: chance that the target is reached by their end.
+    Attributes:
+        sizes: labels of each round.
+        expected: labels bought on average, as later rounds are not always needed.
+        at_once: labels of a single round with the same confidence.
+        confidence: probability that the target is reached by the end of the last.
     """
 
     sizes: list[int]
@@ -41,24 +46,35 @@ def cheapest(needed: Floats, rounds: int, confidence: float = 0.9) -> Rounds | N
     if len(finite) * 2 < len(needed) or not finite.any():
         return None
     ends = np.unique(np.ceil(np.quantile(finite, np.linspace(0, confidence, POINTS))))
-    ends = ends[ends > 0]
-    stops = np.concatenate([[0.0], ends])
-    # while the target is not reached, given that it will be
-    open_ = 1 - np.searchsorted(finite, stops, side="right") / len(finite)
-    size = stops[None] - stops[:, None]
-    step = np.where(size > 0, size * open_[:, None], np.inf)
-    cost = np.where(stops == stops[-1], 0.0, np.inf)
-    choices = []
-    for _ in range(min(rounds, len(ends))):
-        through = step + cost
-        choices.append(through.argmin(axis=1))
-        cost = through.min(axis=1)
-        cost[-1] = 0.0
-    sizes, place = [], 0
-    for best in reversed(choices):
-        if place == len(stops) - 1:
-            break
-        sizes.append(int(stops[best[place]] - stops[place]))
-        place = int(best[place])
+    stops = np.concatenate([[0.0], ends[ends > 0]])
+    path, expected = _cheapest_path(stops, finite, rounds)
+    sizes = [int(end - start) for start, end in pairwise(stops[path])]
     reached = np.searchsorted(finite, stops[-1], side="right") / len(needed)
-    return Rounds(sizes, float(cost[0]), int(stops[-1]), float(reached))
+    return Rounds(sizes, expected, at_once=int(stops[-1]), confidence=float(reached))
+
+
+def _cheapest_path(stops: Floats, finite: Floats, rounds: int) -> tuple[list[int], float]:
+    """Shortest path from the first stop to the last in at most ``rounds`` steps.
+
+    A step costs its size times the share of the draws ``finite`` that its start does not satisfy.
+
+    Returns:
+        Indices of the stops on the path, and its cost: the expected number of labels.
+    """
+    last = len(stops) - 1
+    unsatisfied = 1 - np.searchsorted(finite, stops, side="right") / len(finite)
+    size = stops[None] - stops[:, None]
+    step = np.where(size > 0, size * unsatisfied[:, None], np.inf)
+    cost = np.where(np.arange(len(stops)) == last, 0.0, np.inf)  # from each stop to the last
+    next_stops = []
+    for _ in range(min(rounds, last)):
+        through = step + cost
+        next_stops.append(through.argmin(axis=1))
+        cost = through.min(axis=1)
+        cost[last] = 0.0
+    path = [0]
+    for next_stop in reversed(next_stops):
+        if path[-1] == last:
+            break
+        path.append(int(next_stop[path[-1]]))
+    return path, float(cost[0])

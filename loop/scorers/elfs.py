@@ -132,7 +132,7 @@ def find_beta(
         window = double_end_window(hardness[free], everything, size, ties, skip=beta)
         known = np.full(len(ties), -1, np.int64)
         known[window] = labels[free][window]
-        found = Linear(strength=1e-4, steps=100).train(task, known, rng).metrics.accuracy
+        found = Linear(l2=1e-4, steps=100).train(task, known, rng).metrics.accuracy
         if found > best:
             best, winner = found, beta
     return winner

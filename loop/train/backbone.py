@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 PAD = 4
-PREDICT = 256
+"""Pixels that augmentation shifts by, at most."""
+PREDICTION_BATCH = 256
 
 
 def build(name: str, classes: int, checkpoint: str = "") -> torch.nn.Module:
@@ -32,64 +33,83 @@ def build(name: str, classes: int, checkpoint: str = "") -> torch.nn.Module:
         ConfigError: unknown model.
         DataError: the checkpoint is missing, damaged or of another model.
     """
-    net = _layers(name, classes)
+    net = _architecture(name, classes)
     if checkpoint:
-        wider = _layers(name, classes + 1).state_dict()
-        last = {k for k, v in net.state_dict().items() if v.shape != wider[k].shape}
-        _load(net, Path(checkpoint), last)
+        own = net.state_dict()
+        wider = _architecture(name, classes + 1).state_dict()
+        last_layer = {key for key, weight in own.items() if weight.shape != wider[key].shape}
+        _load(net, Path(checkpoint), last_layer)
     return net
 
 
-def _layers(name: str, classes: int) -> torch.nn.Module:
-    import torch
-
-    kind, _, model = name.partition(":")
-    if name == "resnet18":
-        import torchvision
-
-        net: torch.nn.Module = torchvision.models.resnet18(num_classes=classes)
-        net.conv1 = torch.nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
-        net.maxpool = torch.nn.Identity()
-        return net
+def _architecture(name: str, classes: int) -> torch.nn.Module:
+    """The network of this name with random weights."""
+    library, _, model = name.partition(":")
     try:
-        if kind == "timm":
-            import timm
-
-            try:  # vision transformers take pictures of any size only when told to
-                return timm.create_model(model, num_classes=classes, dynamic_img_size=True)
-            except TypeError:
-                return timm.create_model(model, num_classes=classes)
-        if kind == "torchvision":
-            import torchvision
-
-            # their second classifiers answer in a form of their own
-            only = {"aux_logits": False} if model in ("googlenet", "inception_v3") else {}
-            return torchvision.models.get_model(model, num_classes=classes, **only)  # type: ignore[no-any-return]
+        if name == "resnet18":
+            return _small_resnet18(classes)
+        if library == "timm":
+            return _timm_model(model, classes)
+        if library == "torchvision":
+            return _torchvision_model(model, classes)
     except (RuntimeError, ValueError) as error:  # what the two raise for a name they do not know
         raise ConfigError(f"model {name!r}: {error}") from None
     raise ConfigError(f"unknown model {name!r}; 'resnet18', 'timm:<name>' or 'torchvision:<name>'")
 
 
-def _load(net: torch.nn.Module, file: Path, last: set[str]) -> None:
-    """The weights of a file; those of the ``last`` layer only where they fit."""
+def _small_resnet18(classes: int) -> torch.nn.Module:
+    """ResNet-18 with a stem for small pictures: 3 x 3, no stride, no max-pool."""
+    import torch
+    import torchvision
+
+    net: torch.nn.Module = torchvision.models.resnet18(num_classes=classes)
+    net.conv1 = torch.nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+    net.maxpool = torch.nn.Identity()
+    return net
+
+
+def _timm_model(model: str, classes: int) -> torch.nn.Module:
+    import timm
+
+    try:  # vision transformers take pictures of any size only when told to
+        return timm.create_model(model, num_classes=classes, dynamic_img_size=True)
+    except TypeError:
+        return timm.create_model(model, num_classes=classes)
+
+
+def _torchvision_model(model: str, classes: int) -> torch.nn.Module:
+    import torchvision
+
+    # their auxiliary classifiers answer in a form of their own
+    options = {"aux_logits": False} if model in ("googlenet", "inception_v3") else {}
+    return torchvision.models.get_model(model, num_classes=classes, **options)  # type: ignore[no-any-return]
+
+
+def _load(net: torch.nn.Module, file: Path, last_layer: set[str]) -> None:
+    """Takes the weights of a file over; those of the last layer only where they fit."""
     own = net.state_dict()
     try:
-        stored = _weights(file)
-        fits = {k: v for k, v in stored.items() if k in own and v.shape == own[k].shape}
+        stored = _stored_weights(file)
+        fitting = {
+            key: weight
+            for key, weight in stored.items()
+            if key in own and weight.shape == own[key].shape
+        }
     except FileNotFoundError:
         raise DataError(f"no checkpoint {file}") from None
     except Exception as error:  # torch raises many kinds on damaged files
         raise DataError(f"checkpoint {file} cannot be used: {error}") from None
-    missing = [key for key in own if key not in fits and key not in last]
+    missing = [key for key in own if key not in fitting and key not in last_layer]
     if missing:
         raise DataError(
             f"checkpoint {file} cannot be used: {len(missing)} weights are missing or of another "
             f"shape, {missing[0]!r} for one; it is of another model"
         )
-    net.load_state_dict(fits, strict=False)
+    net.load_state_dict(fitting, strict=False)
 
 
-def _weights(file: Path) -> dict[str, Any]:
+def _stored_weights(file: Path) -> dict[str, Any]:
+    """Only weights and numbers are read, no code."""
     if file.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -100,14 +120,18 @@ def _weights(file: Path) -> dict[str, Any]:
 
 
 def normalise(batch: torch.Tensor) -> torch.Tensor:
-    """(B, 3, H, W) uint8 -> float in about [-2, 2], channels last."""
+    """(B, 3, H, W) uint8 -> float32 in about [-2, 2], channels last."""
     import torch
 
     return batch.float().sub_(127.5).div_(64.0).contiguous(memory_format=torch.channels_last)
 
 
 def augment(batch: torch.Tensor) -> torch.Tensor:
-    """Random flip and shift by up to ``PAD`` pixels (reflected), one draw per image."""
+    """Random flip and shift by up to ``PAD`` pixels (reflected), one draw per image.
+
+    Args:
+        batch: (B, 3, H, W); the result has the same shape and dtype.
+    """
     import torch
 
     b, _, h, w = batch.shape
@@ -119,42 +143,56 @@ def augment(batch: torch.Tensor) -> torch.Tensor:
     dx = torch.randint(0, 2 * pad + 1, (b, 1), device=batch.device)
     y = (dy + torch.arange(h, device=batch.device))[:, None, :, None]
     x = (dx + torch.arange(w, device=batch.device))[:, None, None, :]
-    which = torch.arange(b, device=batch.device)[:, None, None, None]
+    image = torch.arange(b, device=batch.device)[:, None, None, None]
     channel = torch.arange(3, device=batch.device)[None, :, None, None]
-    return padded[which, channel, y, x].contiguous(memory_format=torch.channels_last)
+    return padded[image, channel, y, x].contiguous(memory_format=torch.channels_last)
 
 
 def views(batch: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The images as they are, shifted by a pixel up-left and down-right, and the mirror images of
-    the three, as github.com/KellerJordan/cifar10-airbench looks at its test images."""
+    """Test-time augmentation: six views (B, 3, H, W) of a batch.
+
+    The images as they are, shifted by a pixel up-left and down-right, and the mirror images of the
+    three, as in github.com/KellerJordan/cifar10-airbench.
+    """
     import torch
 
     padded = torch.nn.functional.pad(batch, (1, 1, 1, 1), mode="replicate")
     h, w = batch.shape[2:]
-    for at in (1, 2, 0):
-        part = padded[:, :, at : at + h, at : at + w]
-        yield part
-        yield part.flip(3)
+    for shift in (1, 2, 0):
+        view = padded[:, :, shift : shift + h, shift : shift + w]
+        yield view
+        yield view.flip(3)
 
 
 def predict(
     net: torch.nn.Module, images: NDArray[np.uint8], device: str, six_views: bool = False
 ) -> NDArray[np.float64]:
-    """(N, C) float64 probabilities of (N, H, W, 3) uint8 images: as they are, or the mean over
-    ``views`` of them."""
+    """Class probabilities of images: as they are, or the mean over ``views`` of them.
+
+    Args:
+        images: (N, H, W, 3) uint8.
+
+    Returns:
+        (N, C) float64, rows sum to 1.
+
+    Raises:
+        DataError: no image.
+    """
     import torch
 
     if not len(images):
         raise DataError("there is no test image; set 'test' under [pool]")
     net.eval()
 
-    def some(part: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def probabilities(part: NDArray[np.uint8]) -> NDArray[np.float64]:
         batch = normalise(torch.from_numpy(part).to(device).permute(0, 3, 1, 2))
         with torch.autocast(device.split(":")[0], torch.bfloat16, enabled="cuda" in device):
-            seen = [net(view) for view in views(batch)] if six_views else [net(batch)]
-        p = torch.softmax(torch.stack(seen).double(), dim=2).mean(dim=0)
-        return np.asarray(p.cpu().numpy())
+            logits = [net(view) for view in views(batch)] if six_views else [net(batch)]
+        mean = torch.softmax(torch.stack(logits).double(), dim=2).mean(dim=0)
+        return np.asarray(mean.cpu().numpy())
 
+    starts = range(0, len(images), PREDICTION_BATCH)
     with torch.inference_mode():
-        parts = [images[start : start + PREDICT] for start in range(0, len(images), PREDICT)]
-        return np.concatenate([halving(some, part) for part in parts])
+        return np.concatenate(
+            [halving(probabilities, images[start : start + PREDICTION_BATCH]) for start in starts]
+        )

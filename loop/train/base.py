@@ -1,4 +1,4 @@
-"""What every trainer is given and what it answers."""
+"""The contract of trainers: the classification problem they get, the outcome they give."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from loop.dynamics import Dynamics
     from loop.train.metrics import Metrics
 
-Made = TypeVar("Made")
+Cached = TypeVar("Cached")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,22 +44,24 @@ class Task:
     unfinished: Path | None = None
     _made: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
-    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """What ``make`` answers, made at the first call with this key and kept with the task."""
+    def once(self, key: Hashable, make: Callable[[], Cached]) -> Cached:
+        """The result of ``make``, computed at the first call with this key and kept."""
         if key not in self._made:
             self._made[key] = make()
-        made: Made = self._made[key]
-        return made
+        value: Cached = self._made[key]
+        return value
 
     @cached_property
     def statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and standard deviation (D,) of the pool's embeddings; a constant dim has std 1."""
+        """Mean and standard deviation of the pool's embeddings, (D,) float64 each; a constant
+        dimension has the deviation 1."""
         mean = self.pool.mean(axis=0, dtype=np.float64)
         std = self.pool.std(axis=0, dtype=np.float64)
         return mean, np.where(std > 1e-12 * (1 + np.abs(mean)), std, 1.0)
 
     def standardised(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(M, D) float64: embeddings with the pool's mean 0 and standard deviation 1 per dim."""
+        """(M, D) float32 -> (M, D) float64 with the pool's mean 0 and standard deviation 1 in
+        each dimension."""
         mean, std = self.statistics
         return (embeddings - mean) / std
 
@@ -98,7 +100,11 @@ class Trainer(ABC):
         *,
         pool_probabilities: bool = False,
     ) -> Trained:
-        """Learns from the pool rows with ``labels`` (N,) >= 0.
+        """Learns from the pool rows that have a label.
+
+        Args:
+            labels: (N,) int64, -1: none.
+            pool_probabilities: predict the pool as well.
 
         Raises:
             DataError: no labelled row.
@@ -113,10 +119,15 @@ class Trainer(ABC):
         *,
         pool_probabilities: bool = False,
     ) -> list[Trained]:
-        """Several label sets of one task; trainers that can batch them override this."""
+        """``train`` for several label sets of one task; trainers that can batch them override it.
+
+        Args:
+            labels: (N,) int64 each.
+            rngs: one for each.
+        """
         return [
-            self.train(task, one, rng, pool_probabilities=pool_probabilities)
-            for one, rng in zip(labels, rngs, strict=True)
+            self.train(task, each, rng, pool_probabilities=pool_probabilities)
+            for each, rng in zip(labels, rngs, strict=True)
         ]
 
     def dynamics(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Dynamics:

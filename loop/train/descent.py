@@ -1,6 +1,7 @@
-"""Gradient descent of a network on images that stay on the device as uint8; flips and shifts happen
-there, a batch at a time. The same code runs on CUDA (bf16, channels-last) and on the CPU (float32),
-on one device or several.
+"""Minibatch gradient descent of a network on images that stay on the device as uint8.
+
+Flips and shifts happen there, a batch at a time. The same code runs on CUDA (bf16, channels-last)
+and on the CPU (float32), on one device or several.
 
 Each epoch draws from a seed of its own, so a run that goes on after a kill takes the same steps.
 """
@@ -18,7 +19,7 @@ from loop.dynamics import Dynamics
 from loop.errors import TrainingFailed
 from loop.train.backbone import augment, build, normalise
 from loop.train.checkpoint import Checkpoint
-from loop.train.lanes import Lane
+from loop.train.replicas import Replica
 
 if TYPE_CHECKING:
     import torch
@@ -28,52 +29,70 @@ MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class Recipe:
-    """Length, schedule and optimiser of one run: SGD, or Muon where ``muon``. ``warm`` is the share
-    of steps that the rate rises."""
+    """Length, learning-rate schedule and optimiser of one training run.
+
+    Attributes:
+        epochs: passes over the labelled images.
+        batch: images per step.
+        learning_rate: the peak.
+        steps: in all epochs together.
+        warm_up: share of the steps in which the learning rate rises.
+        label_smoothing: share of the target spread over all classes.
+        weight_decay: L2 penalty of the weights, as the optimiser takes it.
+        muon: Muon in place of SGD.
+    """
 
     epochs: int
     batch: int
-    rate: float
+    learning_rate: float
     steps: int
-    warm: float
-    smoothing: float
-    decay: float
+    warm_up: float
+    label_smoothing: float
+    weight_decay: float
     muon: bool = False
 
     def factor(self, step: int) -> float:
-        """Learning-rate factor: linear up, then a cosine (paper) or a line (fast) to 0."""
-        at = step / max(1, self.steps)
-        if at < self.warm:
-            return max(at / self.warm, 0.01)
-        rest = (at - self.warm) / (1 - self.warm)
-        return 0.5 * (1 + float(np.cos(np.pi * rest))) if self.warm == 0 else max(1 - rest, 0.0)
+        """Learning-rate factor: linear up, then a line to 0; without warm-up a cosine to 0."""
+        progress = step / max(1, self.steps)
+        if progress < self.warm_up:
+            return max(progress / self.warm_up, 0.01)
+        if self.warm_up == 0:
+            return 0.5 * (1 + float(np.cos(np.pi * progress)))
+        return max(1 - (progress - self.warm_up) / (1 - self.warm_up), 0.0)
 
 
-def batches(drawn: torch.Tensor, plan: Recipe, lanes: int = 1) -> list[torch.Tensor]:
-    """The images of an epoch in the order drawn, at least two for each lane in a batch, as batch
-    norm needs (of too few, each comes more than once).
+def batches(drawn: torch.Tensor, recipe: Recipe, replicas: int = 1) -> list[torch.Tensor]:
+    """Minibatches of an epoch, at least two images for each replica, as batch norm needs.
 
     SGD's are full but the last, as in the papers. Muon's are of one size, give or take an image:
     its step is as long after 8 images as after 128.
+
+    Args:
+        drawn: (M,) int64 rows in random order.
+        replicas: devices that share each batch.
+
+    Returns:
+        The rows of each batch; of too few for one batch, each comes more than once.
     """
     import torch
 
-    least = 2 * lanes
-    if plan.muon:
-        count = min(-(-len(drawn) // plan.batch), len(drawn) // least)
+    least = 2 * replicas
+    if recipe.muon:
+        count = min(-(-len(drawn) // recipe.batch), len(drawn) // least)
         parts = list(drawn.tensor_split(max(1, count)))
     else:
-        parts = list(drawn.split(plan.batch))
+        parts = list(drawn.split(recipe.batch))
         if len(parts) > 1 and len(parts[-1]) < least:
             parts[-2:] = [torch.cat(parts[-2:])]
-    return [p if len(p) >= least else p.repeat(-(-least // len(p))) for p in parts]
+    return [part if len(part) >= least else part.repeat(-(-least // len(part))) for part in parts]
 
 
 @dataclass(frozen=True)
 class Descent:
-    """One run.
+    """One training run.
 
     Attributes:
+        recipe: length, schedule, optimiser.
         model, checkpoint: see loop.train.backbone.build.
         pixels: (M, H, W, 3) uint8 images of the rows with a label.
         labels: (N,) int64, -1 where there is none.
@@ -85,7 +104,7 @@ class Descent:
         unfinished: file that keeps the state between epochs, or None.
     """
 
-    plan: Recipe
+    recipe: Recipe
     model: str
     checkpoint: str
     pixels: NDArray[np.uint8]
@@ -96,7 +115,7 @@ class Descent:
     record: bool = False
     unfinished: Path | None = None
 
-    def __call__(self, lane: Lane) -> dict[str, NDArray[np.generic]]:
+    def __call__(self, replica: Replica) -> dict[str, NDArray[np.generic]]:
         """``net.<name>``: weights after the last epoch; ``dynamics.<name>``: their state.
 
         Raises:
@@ -104,72 +123,80 @@ class Descent:
         """
         import torch
 
-        torch.manual_seed(self.seed)
-        net = build(self.model, self.n_classes, self.checkpoint)
-        if lane.count > 1 and lane.device.type == "cuda":
-            net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)
-        net = net.to(device=lane.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimiser = _optimiser(net, self.plan, fused=lane.device.type == "cuda")
+        net = self._network(replica)
+        optimiser = _optimiser(net, self.recipe, fused=replica.device.type == "cuda")
         dynamics = Dynamics(self.labels) if self.record else None
-        kept = Checkpoint(self.unfinished if lane.number == 0 else None)
-        first = self._go_on(net, optimiser, dynamics)
-        run, step = lane.ready(torch.compile(net) if self.compile else net, optimiser)
+        checkpoint = Checkpoint(self.unfinished if replica.rank == 0 else None)
+        epochs_done = self._go_on(net, optimiser, dynamics)
+        compiled = torch.compile(net) if self.compile else net
+        replica_net, replica_optimiser = replica.ready(compiled, optimiser)
         rows = torch.from_numpy(np.flatnonzero(self.labels >= 0))
-        images = torch.from_numpy(self.pixels).to(lane.device).permute(0, 3, 1, 2).contiguous()
-        target = torch.from_numpy(self.labels)[rows].to(lane.device)
+        images = torch.from_numpy(self.pixels).to(replica.device).permute(0, 3, 1, 2).contiguous()
+        target = torch.from_numpy(self.labels)[rows].to(replica.device)
         net.train()
-        for epoch in range(first, self.plan.epochs):
-            logits = self._epoch(lane, run, step, images, target, epoch)
+        for epoch in range(epochs_done, self.recipe.epochs):
+            logits = self._epoch(replica, replica_net, replica_optimiser, images, target, epoch)
             if dynamics is not None:
-                dynamics.update(self._everywhere(logits))
-            if kept.due() and epoch + 1 < self.plan.epochs:
-                kept.save(_state(epoch + 1, net, optimiser, dynamics))
+                dynamics.update(self._in_pool(logits))
+            if checkpoint.due() and epoch + 1 < self.recipe.epochs:
+                checkpoint.save(_state(epoch + 1, net, optimiser, dynamics))
         recorded = {} if dynamics is None else dynamics.state()
         weights = {f"net.{name}": value.cpu().numpy() for name, value in net.state_dict().items()}
         return weights | {f"dynamics.{name}": value for name, value in recorded.items()}
 
+    def _network(self, replica: Replica) -> torch.nn.Module:
+        """The network on the replica's device, its random weights drawn from the seed."""
+        import torch
+
+        torch.manual_seed(self.seed)
+        net = build(self.model, self.n_classes, self.checkpoint)
+        if replica.world_size > 1 and replica.device.type == "cuda":
+            net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)
+        net = net.to(device=replica.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return net
+
     def _epoch(
         self,
-        lane: Lane,
-        run: Any,
+        replica: Replica,
+        net: Any,
         optimiser: Any,
         images: torch.Tensor,
         target: torch.Tensor,
         epoch: int,
     ) -> torch.Tensor:
-        """(M, C) logits of the images as they were learned from."""
+        """One pass over the images; (M, C) float32 logits of them, as they were learned from."""
         import torch
 
-        device = lane.device
+        device = replica.device
         order = torch.Generator().manual_seed(self.seed + epoch)
-        torch.manual_seed(self.seed + epoch + (lane.number + 1) * 2**32)
+        torch.manual_seed(self.seed + epoch + (replica.rank + 1) * 2**32)
         logits = torch.zeros((len(target), self.n_classes), device=device)
         total = torch.zeros((), device=device)
         drawn = torch.randperm(len(target), generator=order).to(device)
-        parts = batches(drawn, self.plan, lane.count)
-        for number, part in enumerate(parts, epoch * len(parts)):
-            mine = part[lane.number :: lane.count]
+        parts = batches(drawn, self.recipe, replica.world_size)
+        smoothing = self.recipe.label_smoothing
+        for step, part in enumerate(parts, epoch * len(parts)):
+            rows = part[replica.rank :: replica.world_size]
             for group in optimiser.param_groups:
-                group["lr"] = self.plan.rate * self.plan.factor(number)
+                group["lr"] = self.recipe.learning_rate * self.recipe.factor(step)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                z = run(augment(normalise(images[mine])))
-            loss = torch.nn.functional.cross_entropy(
-                z.float(), target[mine], label_smoothing=self.plan.smoothing
-            )
+                z = net(augment(normalise(images[rows]))).float()
+            loss = torch.nn.functional.cross_entropy(z, target[rows], label_smoothing=smoothing)
             optimiser.zero_grad(set_to_none=True)
-            lane.backward(loss)
+            replica.backward(loss)
             optimiser.step()
             total += loss.detach()
-            logits[mine] = z.detach().float()  # stays on the device: no wait per batch
-        if not bool(torch.isfinite(lane.total(total))):
+            logits[rows] = z.detach()  # stays on the device: no wait per batch
+        if not bool(torch.isfinite(replica.total(total))):
             raise TrainingFailed(
-                f"the loss is not a number in epoch {epoch + 1}; lower 'rate' under "
+                f"the loss is not a number in epoch {epoch + 1}; lower 'learning_rate' "
+                "under "
                 "[training.params]"
             )
-        return lane.total(logits)
+        return replica.total(logits)
 
     def _go_on(self, net: Any, optimiser: torch.optim.Optimizer, dynamics: Dynamics | None) -> int:
-        """The number of epochs that are done; their state is put in place."""
+        """Restores an unfinished run; how many of its epochs are done, 0 without one."""
         state = Checkpoint(self.unfinished).load()
         if state is None:
             return 0
@@ -179,25 +206,27 @@ class Descent:
             dynamics.restore({name: value.numpy() for name, value in state["dynamics"].items()})
         return int(state["epoch"])
 
-    def _everywhere(self, logits: torch.Tensor) -> NDArray[np.float32]:
-        whole = np.zeros((len(self.labels), self.n_classes), dtype=np.float32)
-        whole[self.labels >= 0] = logits.cpu().numpy()
-        return whole
+    def _in_pool(self, logits: torch.Tensor) -> NDArray[np.float32]:
+        """(M, C) logits of the labelled rows -> (N, C) of the pool, 0 elsewhere."""
+        of_pool = np.zeros((len(self.labels), self.n_classes), dtype=np.float32)
+        of_pool[self.labels >= 0] = logits.cpu().numpy()
+        return of_pool
 
 
-def _optimiser(net: torch.nn.Module, plan: Recipe, fused: bool) -> torch.optim.Optimizer:
+def _optimiser(net: torch.nn.Module, recipe: Recipe, fused: bool) -> torch.optim.Optimizer:
     import torch
 
     from loop.train.muon import Muon
 
-    if plan.muon:
-        return Muon(net, plan.rate, plan.decay, fused, MOMENTUM)
+    learning_rate, weight_decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.muon:
+        return Muon(net, learning_rate, weight_decay, fused, MOMENTUM)
     return torch.optim.SGD(
         net.parameters(),
-        lr=plan.rate,
+        lr=learning_rate,
         momentum=MOMENTUM,
         nesterov=True,
-        weight_decay=plan.decay,
+        weight_decay=weight_decay,
         fused=fused,
     )
 

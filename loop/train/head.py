@@ -1,4 +1,4 @@
-"""A softmax head on frozen embeddings, trained by minibatches, so that its dynamics say much.
+"""Training dynamics of a softmax head on frozen embeddings, trained by minibatch Adam.
 
 Plain NumPy: the matrices are small, and a run costs less than importing a tensor library.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from loop.dynamics import Dynamics
 from loop.errors import TrainingFailed
 from loop.train.base import Task
 
 BATCH = 256
-RATE, BETA1, BETA2 = 0.01, 0.9, 0.95
+PEAK_LEARNING_RATE, BETA1, BETA2 = 0.01, 0.9, 0.95
 
 
 def record(
@@ -42,7 +43,7 @@ def _record(
     x = np.hstack([x, np.ones((len(x), 1), np.float32)])  # the last weight is the intercept
     target = np.eye(task.n_classes, dtype=np.float32)[labels[rows]]
     w = np.zeros((x.shape[1], task.n_classes), np.float32)
-    first, second = np.zeros_like(w), np.zeros_like(w)
+    first, second = np.zeros_like(w), np.zeros_like(w)  # Adam's moments
     steps, step = max(1, epochs * -(-len(rows) // BATCH)), 0
     dynamics = Dynamics(labels)
     logits = np.zeros((len(labels), task.n_classes), dtype=np.float32)
@@ -50,21 +51,17 @@ def _record(
         order = rng.permutation(len(rows))
         for start in range(0, len(rows), BATCH):
             part = order[start : start + BATCH]
-            gradient = x[part].T @ (_softmax(x[part] @ w) - target[part]) / np.float32(len(part))
+            gradient = (
+                x[part].T @ (softmax(x[part] @ w, axis=1) - target[part]) / np.float32(len(part))
+            )
             step += 1
             first += (1 - BETA1) * (gradient - first)
             second += (1 - BETA2) * (gradient**2 - second)
-            rate = RATE * 0.5 * (1 + np.cos(np.pi * step / steps))
+            learning_rate = PEAK_LEARNING_RATE * 0.5 * (1 + np.cos(np.pi * step / steps))
             scale = np.sqrt(second / (1 - BETA2**step)) + 1e-8
-            w -= np.float32(rate / (1 - BETA1**step)) * first / scale
+            w -= np.float32(learning_rate / (1 - BETA1**step)) * first / scale
         logits[rows] = x @ w
         if not np.isfinite(logits[rows]).all():
             raise TrainingFailed(f"the logits are not finite in epoch {epoch + 1}")
         dynamics.update(logits)
     return dynamics
-
-
-def _softmax(z: NDArray[np.float32]) -> NDArray[np.float32]:
-    z = np.exp(z - z.max(axis=1, keepdims=True))
-    out: NDArray[np.float32] = z / z.sum(axis=1, keepdims=True)
-    return out

@@ -3,10 +3,10 @@
 Embeddings are standardised with the pool's statistics. k labelled rows span at most k dimensions,
 so the problem is solved in their row space: with X = U S V' (centred), the features U S have a
 diagonal second moment, and Boehning's bound on the Hessian of the softmax loss (Ann. Inst. Stat.
-Math. 44, 1992) becomes a diagonal preconditioner. All folds and all regularisation strengths of
-the cross-validation share one matrix, so that each step is a single matrix product.
+Math. 44, 1992) becomes a diagonal preconditioner. All folds and all L2 penalties of the
+cross-validation share one matrix, so that each step is a single matrix product.
 
-Objective: mean cross-entropy + strength / 2 * |W|^2; the intercept is not penalised.
+Objective: mean cross-entropy + l2 / 2 * |W|^2; the intercept is not penalised.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from loop.errors import DataError, TrainingFailed
 from loop.train.base import Task, Trained, Trainer
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
 
 Matrix = NDArray[np.float64]
 
-STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
-"""Candidates, times the mean squared norm of the standardised rows."""
+L2_CANDIDATES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+"""Penalties, times the mean squared norm of the standardised rows."""
 FOLDS = 5
+SEARCH_STEPS, SEARCH_TOLERANCE = 60, 1e-4
+"""Of the cross-validation: the penalties are compared, not the weights used."""
+FIT_TOLERANCE = 1e-7
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,13 @@ class Linear(Trainer):
     """Linear probe.
 
     Attributes:
-        strength: L2 strength relative to the mean squared row norm; 0: chosen by 5-fold
-            cross-validated log-loss on the labelled rows.
+        l2: penalty relative to the mean squared row norm; 0: chosen by 5-fold cross-validated
+            log-loss on the labelled rows.
         steps: most gradient steps of the final fit.
         epochs: epochs that ``dynamics`` records.
     """
 
-    strength: float = 0.0
+    l2: float = 0.0
     steps: int = 500
     epochs: int = 30
 
@@ -56,11 +60,11 @@ class Linear(Trainer):
     ) -> Trained:
         rows = labelled_rows(labels)
         model = self.fit(task.standardised(task.pool[rows]), labels[rows], task.n_classes, rng)
-        test = model.over(task, task.test)
+        test = model.predict(task, task.test)
         return Trained(
             metrics=measure(test, task.test_labels, rng=np.random.default_rng(0)),
             test_probabilities=test,
-            pool_probabilities=model.over(task, task.pool) if pool_probabilities else None,
+            pool_probabilities=model.predict(task, task.pool) if pool_probabilities else None,
             notes=model.notes,
         )
 
@@ -72,7 +76,16 @@ class Linear(Trainer):
         rng: np.random.Generator,
         weights: Matrix | None = None,
     ) -> Model:
-        """A model of (k, D) standardised rows with labels (k,), optionally weighted (k,)."""
+        """A model of standardised rows.
+
+        Args:
+            x: (k, D) float64.
+            y: (k,) int64 classes in [0, C).
+            weights: (k,) float64 >= 0 of the rows; None: all the same.
+
+        Raises:
+            TrainingFailed: the weights are not finite.
+        """
         present = np.unique(y)
         if len(present) == 1:
             return _constant(x.shape[1], n_classes, int(present[0]))
@@ -80,11 +93,12 @@ class Linear(Trainer):
         target = np.eye(n_classes)[y]
         scale = float((x**2).sum() / len(x)) or 1.0
         weights = np.ones(len(y)) if weights is None else weights
-        strength, how, held_out = self.strength, "given", None
-        if not strength:
-            strength, how, held_out = _cross_validate(space, target, y, weights, scale, rng)
-        w, b = descend(space, target, weights[None], np.array([strength * scale]), self.steps, 1e-7)
-        notes = {"strength": strength, "strength_chosen": how, "labels": len(y)}
+        l2, how, held_out = self.l2, "given", None
+        if not l2:
+            l2, how, held_out = _cross_validate(space, target, y, weights, scale, rng)
+        penalty = np.array([l2 * scale])
+        w, b = descend(space, target, weights[None], penalty, self.steps, FIT_TOLERANCE)
+        notes = {"l2": l2, "l2_chosen": how, "labels": len(y)}
         return Model(space.back(w[0]), space.mean, b[0], notes, held_out)
 
     def dynamics(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Dynamics:
@@ -99,8 +113,13 @@ class Linear(Trainer):
 class Model:
     """A fitted linear probe on standardised embeddings: softmax((x - mean) weights + bias).
 
-    ``held_out`` (k, C): what folds without the row predict for each labelled row; NaN for a row
-    that was never held out, None without cross-validation.
+    Attributes:
+        weights: (D, C) float64.
+        mean: (D,) float64 of the labelled rows.
+        bias: (C,) float64.
+        notes: see ``Trained.notes``.
+        held_out: (k, C) probabilities of each labelled row by folds without it; NaN for a row that
+            was never held out, None without cross-validation.
     """
 
     weights: Matrix
@@ -110,11 +129,12 @@ class Model:
     held_out: Matrix | None = None
 
     def probabilities(self, x: Matrix) -> Matrix:
-        """(M, D) -> (M, C), rows sum to 1."""
-        return softmax((x - self.mean) @ self.weights + self.bias)
+        """(M, D) standardised rows -> (M, C) float64, rows sum to 1."""
+        probabilities: Matrix = softmax((x - self.mean) @ self.weights + self.bias, axis=-1)
+        return probabilities
 
-    def over(self, task: Task, embeddings: NDArray[np.float32], block: int = 16384) -> Matrix:
-        """(M, D) embeddings as they are -> (M, C); standardised block by block."""
+    def predict(self, task: Task, embeddings: NDArray[np.float32], block: int = 16384) -> Matrix:
+        """(M, D) float32 embeddings as they are -> (M, C) float64, ``block`` rows at a time."""
         starts = range(0, len(embeddings), block)
         return np.concatenate(
             [self.probabilities(task.standardised(embeddings[s : s + block])) for s in starts]
@@ -123,7 +143,14 @@ class Model:
 
 @dataclass(frozen=True)
 class RowSpace:
-    """Centred rows as ``features`` (k, r) with orthogonal columns; ``axes`` (D, r) leads back."""
+    """Thin singular value decomposition of centred rows, X - mean = U S V', of rank r.
+
+    Attributes:
+        features: (k, r) U S, orthogonal columns.
+        moments: (r,) their squared norms, S^2.
+        axes: (D, r) V.
+        mean: (D,).
+    """
 
     features: Matrix
     moments: Matrix
@@ -132,37 +159,28 @@ class RowSpace:
 
     @classmethod
     def of(cls, x: Matrix) -> RowSpace:
+        """Of (k, D) rows, by the eigenvectors of the smaller of X X' and X' X."""
         mean = x.mean(axis=0)
         centred = x - mean
-        if len(x) <= x.shape[1]:
-            values, u = np.linalg.eigh(centred @ centred.T)
-            keep = values > 1e-10 * max(values[-1], 1e-300)
-            s = np.sqrt(values[keep])
-            features, axes = u[:, keep] * s, centred.T @ (u[:, keep] / s)
-        else:
-            values, v = np.linalg.eigh(centred.T @ centred)
-            keep = values > 1e-10 * max(values[-1], 1e-300)
-            features, axes = centred @ v[:, keep], v[:, keep]
-        return cls(features, values[keep], axes, mean)
+        few_rows = len(x) <= x.shape[1]
+        moments, vectors = np.linalg.eigh(centred @ centred.T if few_rows else centred.T @ centred)
+        keep = moments > 1e-10 * max(moments[-1], 1e-300)
+        moments, vectors = moments[keep], vectors[:, keep]
+        if few_rows:
+            singular = np.sqrt(moments)
+            return cls(vectors * singular, moments, centred.T @ (vectors / singular), mean)
+        return cls(centred @ vectors, moments, vectors, mean)
 
     def back(self, w: Matrix) -> Matrix:
         """(r, C) weights -> (D, C)."""
         return self.axes @ w
 
 
-def softmax(z: Matrix) -> Matrix:
-    """Over the last axis."""
-    z = z - z.max(axis=-1, keepdims=True)
-    np.exp(z, out=z)
-    z /= z.sum(axis=-1, keepdims=True)
-    return z
-
-
 def descend(
     space: RowSpace,
     target: Matrix,
     weights: Matrix,
-    strengths: Matrix,
+    penalties: Matrix,
     steps: int,
     tolerance: float,
 ) -> tuple[Matrix, Matrix]:
@@ -171,7 +189,9 @@ def descend(
     Args:
         target: (k, C) one-hot or soft labels.
         weights: (B, k) row weights >= 0; a row with weight 0 is not seen.
-        strengths: (B,) L2 strengths.
+        penalties: (B,) of the squared weights (L2).
+        steps: most of them.
+        tolerance: largest change of a weight, relative to the largest weight, that ends it.
 
     Returns:
         (B, r, C) weights and (B, C) intercepts.
@@ -183,40 +203,41 @@ def descend(
 
     threads = 1 if len(target) * len(weights) < 4096 else None  # small steps are not worth more
     with threadpool_limits(threads, user_api="blas"):
-        return _descend(space, target, weights, strengths, steps, tolerance)
+        return _descend(space, target, weights, penalties, steps, tolerance)
 
 
 def _descend(
     space: RowSpace,
     target: Matrix,
     weights: Matrix,
-    strengths: Matrix,
+    penalties: Matrix,
     steps: int,
     tolerance: float,
 ) -> tuple[Matrix, Matrix]:
-    z, (k, c), problems = space.features, target.shape, len(weights)
+    features, (k, n_classes), n_problems = space.features, target.shape, len(weights)
     share = weights / weights.sum(axis=1, keepdims=True)
-    # Boehning: Hessian <= 1/2 * second moments; a row counts at most max(share)
-    bound = 0.5 * share.max(axis=1)[:, None] * space.moments[None] + strengths[:, None]
-    step_w = 1.0 / bound[:, :, None]
-    step_b = 1.0 / (0.5 * share.max(axis=1) * k)[:, None]
-    w = np.zeros((problems, z.shape[1], c))
-    b = np.zeros((problems, c))
+    largest_share = share.max(axis=1)
+    # Boehning: Hessian <= 1/2 * second moments; a row counts at most its largest share
+    curvature = 0.5 * largest_share[:, None] * space.moments[None] + penalties[:, None]
+    step_w = 1.0 / curvature[:, :, None]
+    step_b = 1.0 / (0.5 * largest_share * k)[:, None]
+    w = np.zeros((n_problems, features.shape[1], n_classes))
+    b = np.zeros((n_problems, n_classes))
     ahead_w, ahead_b, momentum = w, b, 1.0
     for _ in range(steps):
-        logits = np.matmul(z, ahead_w) + ahead_b[:, None, :]
-        residual = (softmax(logits) - target) * share[:, :, None]
-        grad_w = np.matmul(z.T, residual) + strengths[:, None, None] * ahead_w
+        logits = np.matmul(features, ahead_w) + ahead_b[:, None, :]
+        residual = (softmax(logits, axis=-1) - target) * share[:, :, None]
+        grad_w = np.matmul(features.T, residual) + penalties[:, None, None] * ahead_w
         grad_b = residual.sum(axis=1)
         new_w, new_b = ahead_w - step_w * grad_w, ahead_b - step_b * grad_b
+        moved_w, moved_b = new_w - w, new_b - b
         # restart the momentum where it points uphill (O'Donoghue and Candes 2015)
-        uphill = float((grad_w * (new_w - w)).sum() + (grad_b * (new_b - b)).sum()) > 0
-        after = 1.0 if uphill else (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        pull = 0.0 if uphill else (momentum - 1) / after
-        ahead_w, ahead_b = new_w + pull * (new_w - w), new_b + pull * (new_b - b)
-        moved = np.abs(new_w - w).max(initial=0.0)
-        w, b, momentum = new_w, new_b, after
-        if moved < tolerance * (1 + np.abs(w).max(initial=0.0)):
+        uphill = float((grad_w * moved_w).sum() + (grad_b * moved_b).sum()) > 0
+        new_momentum = 1.0 if uphill else (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        extrapolation = 0.0 if uphill else (momentum - 1) / new_momentum
+        ahead_w, ahead_b = new_w + extrapolation * moved_w, new_b + extrapolation * moved_b
+        w, b, momentum = new_w, new_b, new_momentum
+        if np.abs(moved_w).max(initial=0.0) < tolerance * (1 + np.abs(w).max(initial=0.0)):
             break
     if not (np.isfinite(w).all() and np.isfinite(b).all()):
         raise TrainingFailed("the linear model's weights are not finite; check the embeddings")
@@ -224,15 +245,15 @@ def _descend(
 
 
 def folds(y: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(k,) fold of each row, classes spread evenly; -1 = always trained on (its class's only)."""
-    place = np.full(len(y), -1, dtype=np.int64)
+    """Stratified folds, (k,) int64; -1: the only row of its class, always trained on."""
+    fold = np.full(len(y), -1, dtype=np.int64)
     start = 0
     for label in np.unique(y):
         rows = rng.permutation(np.flatnonzero(y == label))
         if len(rows) > 1:
-            place[rows] = (start + np.arange(len(rows))) % count
+            fold[rows] = (start + np.arange(len(rows))) % count
             start += len(rows)
-    return place
+    return fold
 
 
 def _cross_validate(
@@ -243,29 +264,36 @@ def _cross_validate(
     scale: float,
     rng: np.random.Generator,
 ) -> tuple[float, str, Matrix | None]:
-    """The strength with the least held-out log-loss, or the middle one if nothing can be held out;
-    how it was found; and the held-out probabilities (k, C) with it, NaN in rows never held out."""
-    place = folds(y, FOLDS, rng)
-    used = [f for f in range(FOLDS) if (place == f).any()]
+    """The L2 candidate with the least held-out log-loss, how it was chosen, held-out predictions.
+
+    Where nothing can be held out it is the middle candidate, and there are no predictions;
+    otherwise they are (k, C) probabilities, NaN in rows that are never held out.
+    """
+    fold = folds(y, FOLDS, rng)
+    used = [f for f in range(FOLDS) if (fold == f).any()]
     if len(used) < 2:
-        return STRENGTHS[2], "default: too few labels to cross-validate", None
-    masks = np.repeat([(place != f) * weights for f in used], len(STRENGTHS), axis=0)
-    strengths = np.tile(np.array(STRENGTHS) * scale, len(used))
-    w, b = descend(space, target, masks, strengths, 60, 1e-4)
-    chance = softmax(np.matmul(space.features, w) + b[:, None, :])
-    chance = chance.reshape(len(used), len(STRENGTHS), *target.shape)
-    right = np.take_along_axis(chance, y[None, None, :, None], axis=3)[..., 0]
-    loss = -np.log(np.maximum(right, 1e-12))
-    held = np.stack([place == f for f in used])[:, None, :]
-    best = int(np.argmin((loss * held).sum(axis=(0, 2))))
+        return L2_CANDIDATES[2], "default: too few labels to cross-validate", None
+    held = np.stack([fold == f for f in used])
+    masks = np.repeat(~held * weights, len(L2_CANDIDATES), axis=0)
+    penalties = np.tile(np.array(L2_CANDIDATES) * scale, len(used))
+    w, b = descend(space, target, masks, penalties, SEARCH_STEPS, SEARCH_TOLERANCE)
+    probabilities = softmax(np.matmul(space.features, w) + b[:, None, :], axis=-1)
+    probabilities = probabilities.reshape(len(used), len(L2_CANDIDATES), *target.shape)
+    of_label = np.take_along_axis(probabilities, y[None, None, :, None], axis=3)[..., 0]
+    loss = -np.log(np.maximum(of_label, 1e-12))
+    best = int(np.argmin((loss * held[:, None, :]).sum(axis=(0, 2))))
     held_out = np.full(target.shape, np.nan)
-    for i, fold in enumerate(used):
-        held_out[place == fold] = chance[i, best][place == fold]
-    return STRENGTHS[best], f"{len(used)}-fold cross-validation", held_out
+    for rows, predicted in zip(held, probabilities[:, best], strict=True):
+        held_out[rows] = predicted[rows]
+    return L2_CANDIDATES[best], f"{len(used)}-fold cross-validation", held_out
 
 
 def labelled_rows(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows with a label. Raises DataError if there is none."""
+    """Rows with a label, ascending.
+
+    Raises:
+        DataError: there is none.
+    """
     rows = np.flatnonzero(labels >= 0)
     if not len(rows):
         raise DataError("there is no labelled image to learn from; pull annotations first")
@@ -273,6 +301,7 @@ def labelled_rows(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _constant(dims: int, n_classes: int, label: int) -> Model:
+    """A model that always answers ``label``."""
     bias = np.where(np.arange(n_classes) == label, 0.0, -30.0)
     notes = {"labels_of_one_class": True}
     return Model(np.zeros((dims, n_classes)), np.zeros(dims), bias, notes)

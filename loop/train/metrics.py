@@ -1,4 +1,4 @@
-"""How good a classifier is on labelled test images, with intervals."""
+"""Accuracy, balanced accuracy, macro-F1 and calibration on the test images, with intervals."""
 
 from __future__ import annotations
 
@@ -99,15 +99,17 @@ def measure(
 
 
 def _rates(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
-    """Accuracy, balanced accuracy, macro-F1 of (R, C, C) tables; classes that occur neither as
-    truth nor as prediction do not count."""
+    """Accuracy, balanced accuracy and macro-F1, (R,) float64 each, of (R, C, C) confusion tables.
+
+    Classes that occur neither as truth nor as prediction do not count.
+    """
     hits = np.diagonal(confusion, axis1=1, axis2=2).astype(np.float64)
-    true, said = confusion.sum(axis=2), confusion.sum(axis=1)
+    true, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
     total = np.maximum(confusion.sum(axis=(1, 2)), 1)
     recall = hits / np.maximum(true, 1)
     balanced = recall.sum(axis=1) / np.maximum((true > 0).sum(axis=1), 1)
-    f1 = 2 * hits / np.maximum(true + said, 1)
-    present = (true + said > 0).sum(axis=1)
+    f1 = 2 * hits / np.maximum(true + predicted, 1)
+    present = (true + predicted > 0).sum(axis=1)
     return hits.sum(axis=1) / total, balanced, f1.sum(axis=1) / np.maximum(present, 1)
 
 
@@ -115,31 +117,35 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     """95 % score interval of a share of ``n`` (E. B. Wilson 1927)."""
     from scipy.stats import binomtest
 
-    found = binomtest(right, n).proportion_ci(0.95, method="wilson")
-    return float(found.low), float(found.high)
+    interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _bootstrap(
     confusion: NDArray[np.int64], resamples: int, rng: np.random.Generator
 ) -> dict[str, list[float]]:
-    """Resampling test images is a multinomial draw over the cells of the confusion table."""
+    """95 % percentile intervals of balanced accuracy and macro-F1; none where it has no width.
+
+    Resampling test images is a multinomial draw over the entries of the confusion table.
+    """
     total = int(confusion.sum())
     draws = rng.multinomial(total, confusion.ravel() / total, size=resamples)
-    rates = _rates(draws.reshape(resamples, *confusion.shape))
-    ends = {
-        name: np.quantile(values, [0.025, 0.975])
-        for name, values in zip(("balanced_accuracy", "macro_f1"), rates[1:], strict=True)
-    }
-    return {name: [float(low), float(high)] for name, (low, high) in ends.items() if low < high}
+    _, balanced, f1 = _rates(draws.reshape(resamples, *confusion.shape))
+    intervals = {}
+    for name, values in (("balanced_accuracy", balanced), ("macro_f1", f1)):
+        lower, upper = np.quantile(values, [0.025, 0.975]).tolist()
+        if lower < upper:
+            intervals[name] = [lower, upper]
+    return intervals
 
 
 def _calibration(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> list[list[float]]:
-    places = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    found = []
-    for place in range(BINS):
-        mine = places == place
-        if mine.any():
-            found.append(
-                [float(confidence[mine].mean()), float(correct[mine].mean()), float(mine.sum())]
-            )
-    return found
+    """[mean confidence, accuracy, count] of each equal-width bin that has images."""
+    bin_of_image = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins = []
+    for number in range(BINS):
+        rows = bin_of_image == number
+        if rows.any():
+            mean_confidence, accuracy = confidence[rows].mean(), correct[rows].mean()
+            bins.append([float(mean_confidence), float(accuracy), float(rows.sum())])
+    return bins

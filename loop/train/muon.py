@@ -1,5 +1,6 @@
-"""Muon: momentum SGD whose updates of weight matrices are made orthogonal first, so that every
-direction of a layer learns at the same pace, the rare ones too.
+"""Muon: momentum SGD with orthogonalised updates of weight matrices.
+
+So every direction of a layer learns at the same pace, the rare ones too.
 
 Source: K. Jordan et al. 2024, https://kellerjordan.github.io/posts/muon (algorithm, coefficients);
 airbench94_muon of github.com/KellerJordan/cifar10-airbench (three steps, for CIFAR-10). The Muon
@@ -24,22 +25,32 @@ class Muon(torch.optim.SGD):
 
     Args:
         net: its last module with weights is the classifier.
-        rate: peak learning rate of both kinds.
-        decay: weight decay.
+        learning_rate: of both kinds.
+        weight_decay: of both kinds.
         fused: see torch.optim.SGD.
         momentum: of both kinds.
     """
 
     def __init__(
-        self, net: torch.nn.Module, rate: float, decay: float, fused: bool, momentum: float
+        self,
+        net: torch.nn.Module,
+        learning_rate: float,
+        weight_decay: float,
+        fused: bool,
+        momentum: float,
     ) -> None:
-        matrices, rest = _kinds(net)
+        matrices, others = _kinds(net)
         groups: list[dict[str, Any]] = [
-            {"params": rest},
+            {"params": others},
             {"params": matrices, "momentum": 0.0, "nesterov": False},
         ]
         super().__init__(
-            groups, lr=rate, momentum=momentum, nesterov=True, weight_decay=decay, fused=fused
+            groups,
+            lr=learning_rate,
+            momentum=momentum,
+            nesterov=True,
+            weight_decay=weight_decay,
+            fused=fused,
         )
 
     @torch.no_grad()
@@ -65,14 +76,16 @@ class Muon(torch.optim.SGD):
         assert grad is not None
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(grad)
-        share = self.defaults["momentum"]
-        momentum: torch.Tensor = state["momentum_buffer"].mul_(share).add_(grad)
-        return grad.add(momentum, alpha=share)
+        decay = self.defaults["momentum"]
+        momentum: torch.Tensor = state["momentum_buffer"].mul_(decay).add_(grad)
+        return grad.add(momentum, alpha=decay)
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
-    """(B, M, N) float -> the same with all singular values near 1: three Newton-Schulz steps, in
-    bfloat16 on CUDA and float32 elsewhere."""
+    """Orthogonalised (B, M, N) float matrices: the same with all singular values near 1.
+
+    Three Newton-Schulz steps, in bfloat16 on CUDA and float32 elsewhere.
+    """
     a, b, c = COEFFICIENTS
     x = matrices.bfloat16() if matrices.is_cuda else matrices.float()
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -85,15 +98,15 @@ def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
 
 
 def _kinds(net: torch.nn.Module) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
-    """Weights that are matrices, and the rest."""
+    """Weight matrices but the last layer's, and all other parameters."""
     matrices: list[torch.nn.Parameter] = []
-    rest: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
     learned = [p for p in net.parameters() if p.requires_grad]
     last = max(i for i, p in enumerate(learned) if p.ndim > 1)
-    for number, p in enumerate(learned):
-        matrix = p.ndim > 1 and min(p.shape[:2]) > 1 and number != last
-        (matrices if matrix else rest).append(p)
-    return matrices, rest
+    for i, p in enumerate(learned):
+        is_matrix = p.ndim > 1 and min(p.shape[:2]) > 1 and i != last
+        (matrices if is_matrix else others).append(p)
+    return matrices, others
 
 
 def _by_shape(parameters: Iterable[torch.nn.Parameter]) -> list[list[torch.nn.Parameter]]:

@@ -1,11 +1,12 @@
-"""A convolutional network on the images themselves: ResNet-18 with a stem for small pictures, or a
-timm or torchvision model, from random weights or a checkpoint. The last epoch counts.
+"""Networks trained on the images themselves, from random weights or a checkpoint.
+
+ResNet-18 with a stem for small pictures, or a model of timm or torchvision. The last epoch counts.
 
 Presets: ``paper`` is the protocol of the coreset papers, SGD 0.1, Nesterov 0.9, weight decay 5e-4,
 cosine to 0, batch 128, 200 epochs, random crop with pad 4 and flip (voxel51/zcore core/train;
 ``steps`` = 40,000 gives the equal-iteration protocol of CCS); ``fast`` trains 17 epochs, at least
-400 steps, with Muon, a triangular schedule and label smoothing, and takes the mean of what it says
-of six views of an image.
+400 steps, with Muon, a triangular schedule and label smoothing, and takes the mean prediction over
+six views of an image.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +27,16 @@ from loop.train.backbone import build, predict
 from loop.train.base import Task, Trained, Trainer
 from loop.train.checkpoint import Checkpoint
 from loop.train.descent import Descent, Recipe
-from loop.train.lanes import launch
 from loop.train.linear import labelled_rows
 from loop.train.metrics import measure
+from loop.train.replicas import Arrays, launch
 
 if TYPE_CHECKING:
     import torch
 
 FAST_EPOCHS = 17
 FAST_STEPS = 400
+PAPER_EPOCHS = 200
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Network(Trainer):
         checkpoint: file with a state dict to start from (loaded as weights only).
         preset: ``fast`` or ``paper``; the fields below override it where not 0.
         epochs, steps: length; ``steps`` wins.
-        batch, rate, decay: batch size, peak learning rate, weight decay.
+        batch: images per step; learning_rate: the peak; weight_decay.
         side: images are resized to side x side before training.
         compile: torch.compile the model (pays off for long runs).
         devices: GPUs of this machine that share each batch (on a CPU: processes).
@@ -58,8 +60,8 @@ class Network(Trainer):
     epochs: int = 0
     steps: int = 0
     batch: int = 0
-    rate: float = 0.0
-    decay: float = 5e-4
+    learning_rate: float = 0.0
+    weight_decay: float = 5e-4
     side: int = 32
     compile: bool = False
     devices: int = 1
@@ -100,7 +102,7 @@ class Network(Trainer):
         of epochs."""
         n = len(labelled_rows(labels))
         usual = replace(self, steps=0)
-        longer = usual if self._plan(n).epochs < usual._plan(n).epochs else self
+        longer = usual if self._recipe(n).epochs < usual._recipe(n).epochs else self
         recorded = longer._fit(task, labels, rng, record=True)[1]
         assert recorded is not None
         return recorded
@@ -113,89 +115,128 @@ class Network(Trainer):
         *,
         record: bool = False,
     ) -> tuple[torch.nn.Module, Dynamics | None, dict[str, object]]:
-        """Trains; where the device's memory is too small, again with half the batch."""
-        import torch
+        """The trained network, its dynamics if they are to be recorded, and the notes of the run.
 
+        Raises:
+            DataError: no labelled row, or no images.
+            ConfigError: an unknown model, or more devices than there are.
+            TrainingFailed: the loss is not finite, or the memory too small.
+        """
         device = resolve(task.device)
         rows = labelled_rows(labels)
-        plan = self._plan(len(rows))
-        lanes = max(1, min(self.devices, plan.batch // 2))  # batch norm needs two images in each
-        run = Descent(
-            plan,
-            self.model,
-            self.checkpoint,
-            _images(task.pool_images)[rows],
-            labels,
-            task.n_classes,
-            int(rng.integers(2**31)),
-            self.compile,
-            record,
+        recipe = self._recipe(len(rows))
+        # batch norm needs two images in each
+        replicas = max(1, min(self.devices, recipe.batch // 2))
+        descent = Descent(
+            recipe=recipe,
+            model=self.model,
+            checkpoint=self.checkpoint,
+            pixels=_images(task.pool_images)[rows],
+            labels=labels,
+            n_classes=task.n_classes,
+            seed=int(rng.integers(2**31)),
+            compile=self.compile,
+            record=record,
         )
-        halved = 0
-        while True:
-            kept = self._unfinished(task, run)
-            try:
-                found = launch(replace(run, unfinished=kept), device, lanes)
-                break
-            except torch.OutOfMemoryError:
-                if run.plan.batch <= 2 * lanes:
-                    raise TrainingFailed(
-                        f"the memory of {device} is too small even for a batch of "
-                        f"{run.plan.batch}; lower 'side' under [training.params]"
-                    ) from None
-                halved += 1
-                run = replace(run, plan=self._plan(len(rows), batch=run.plan.batch // 2))
-        Checkpoint(kept).forget()
-        net = build(self.model, task.n_classes)
-        net.load_state_dict({k: torch.from_numpy(v) for k, v in _under("net.", found).items()})
-        net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        arrays, recipe, halvings = self._launch(task, descent, device, replicas)
         notes: dict[str, object] = {
             "preset": self.preset,
-            "epochs": run.plan.epochs,
-            "batch": run.plan.batch,
+            "epochs": recipe.epochs,
+            "batch": recipe.batch,
             "labels": len(rows),
             "device": device,
         }
-        if lanes > 1:
-            notes["devices"] = lanes
-        if halved:
-            notes["out_of_memory"] = f"batch halved {halved} times"
-        recorded = None
+        if replicas > 1:
+            notes["devices"] = replicas
+        if halvings:
+            notes["out_of_memory"] = f"batch halved {halvings} times"
+        dynamics = None
         if record:
-            recorded = Dynamics(labels)
-            recorded.restore(_under("dynamics.", found))
-        return net, recorded, notes
+            dynamics = Dynamics(labels)
+            dynamics.restore(_under("dynamics.", arrays))
+        return self._network(task.n_classes, _under("net.", arrays), device), dynamics, notes
 
-    def _unfinished(self, task: Task, run: Descent) -> Path | None:
+    def _launch(
+        self, task: Task, descent: Descent, device: str, replicas: int
+    ) -> tuple[Arrays, Recipe, int]:
+        """Runs the descent; where the device's memory is too small, again with half the batch.
+
+        Returns:
+            The arrays it ended with, the recipe that fitted, and how often the batch was halved.
+        """
+        import torch
+
+        halvings = 0
+        while True:
+            unfinished = self._unfinished(task, descent)
+            try:
+                arrays = launch(replace(descent, unfinished=unfinished), device, replicas)
+            except torch.OutOfMemoryError:
+                batch = descent.recipe.batch
+                if batch <= 2 * replicas:
+                    raise TrainingFailed(
+                        f"the memory of {device} is too small even for a batch of {batch}; "
+                        "lower 'side' under [training.params]"
+                    ) from None
+                halvings += 1
+                smaller = self._recipe(len(descent.pixels), batch=batch // 2)
+                descent = replace(descent, recipe=smaller)
+            else:
+                Checkpoint(unfinished).forget()
+                return arrays, descent.recipe, halvings
+
+    def _network(self, n_classes: int, weights: Arrays, device: str) -> torch.nn.Module:
+        import torch
+
+        net = build(self.model, n_classes)
+        net.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+        net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return net
+
+    def _unfinished(self, task: Task, descent: Descent) -> Path | None:
         """A file named after all that decides the run's steps."""
         if task.unfinished is None:
             return None
-        what = [self, run.plan, run.seed, run.n_classes, run.record, task.device]
-        name = hashlib.blake2b(repr(what).encode() + run.labels.tobytes(), digest_size=16)
-        return task.unfinished / f"{name.hexdigest()}.pt"
+        settings = [
+            self,
+            descent.recipe,
+            descent.seed,
+            descent.n_classes,
+            descent.record,
+            task.device,
+        ]
+        content = repr(settings).encode() + descent.labels.tobytes()
+        return task.unfinished / f"{hashlib.blake2b(content, digest_size=16).hexdigest()}.pt"
 
-    def _plan(self, n: int, batch: int = 0) -> Recipe:
+    def _recipe(self, n: int, batch: int = 0) -> Recipe:
+        """For ``n`` labelled images; ``batch`` in place of the preset's or the configured one."""
         paper = self.preset == "paper"
         usual = min(128, max(16, n // 8))  # few images, still many steps
         batch = min(batch or self.batch or usual, n)
-        each = -(-n // batch)
-        epochs = self.epochs or (200 if paper else max(FAST_EPOCHS, -(-FAST_STEPS // each)))
+        steps_per_epoch = -(-n // batch)
+        fast_epochs = max(FAST_EPOCHS, -(-FAST_STEPS // steps_per_epoch))
+        epochs = self.epochs or (PAPER_EPOCHS if paper else fast_epochs)
         if self.steps:
-            epochs = -(-self.steps // each)
+            epochs = -(-self.steps // steps_per_epoch)
         return Recipe(
-            epochs,
-            batch,
-            self.rate or 0.1,
-            epochs * each,
-            warm=0.0 if paper else 0.2,
-            smoothing=0.0 if paper else 0.1,
-            decay=self.decay,
+            epochs=epochs,
+            batch=batch,
+            learning_rate=self.learning_rate or 0.1,
+            steps=epochs * steps_per_epoch,
+            warm_up=0.0 if paper else 0.2,
+            label_smoothing=0.0 if paper else 0.1,
+            weight_decay=self.weight_decay,
             muon=not paper,
         )
 
 
-def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+def _under(prefix: str, arrays: Arrays) -> Arrays:
+    """Those whose name starts with ``prefix``, by the rest of it."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def _images(load: Callable[[], NDArray[np.uint8]] | None) -> NDArray[np.uint8]:

@@ -8,8 +8,9 @@ With few labels the unlabelled images are worth as much as the labels. Idea:
    local and global consistency", NIPS 2003. Dividing by the class's labels keeps a class that was
    picked often from flooding the graph; a = 0.8 keeps labels near home (0.95 and 0.99 were worse
    on every set measured).
-3. A logistic regression learns the spread labels of all images, each weighted by its squared
-   confidence, so that images outside the graph (the test split) get a prediction.
+3. A logistic regression on principal components learns the spread labels of all images, each
+   weighted by its squared confidence, so that images outside the graph (the test split) get a
+   prediction.
 4. Its log-probabilities are averaged with those of ``linear``, with a share of 20 / (20 + labels
    per class). Where the labelled rows say that this is worse than ``linear`` alone, it gets none:
    ``linear`` predicts each row from folds without it, and F without one label is exact, because F
@@ -25,9 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from loop.train.base import Task, Trained, Trainer
-from loop.train.linear import Linear, Matrix, Model, RowSpace, descend, labelled_rows, softmax
+from loop.train.linear import Linear, Matrix, Model, RowSpace, descend, labelled_rows
 from loop.train.metrics import measure
 
 if TYPE_CHECKING:
@@ -35,6 +37,12 @@ if TYPE_CHECKING:
 
 HALF = 20.0
 """Labels per class at which both models count the same."""
+SPREAD_STEPS = 40
+"""0.8^40 = 1e-4 of the mass is left out."""
+L2 = 1e-3
+"""Of the second model, times the mean squared norm of the principal components."""
+LEAST_SIMILARITY = 1e-6
+"""A trace, so that edges last."""
 
 
 @dataclass(frozen=True)
@@ -88,37 +96,35 @@ class Propagate(Trainer):
     def _blend(
         self, task: Task, rows: NDArray[np.int64], y: NDArray[np.int64], linear: Model
     ) -> tuple[list[tuple[float, Model]], dict[str, Any]]:
-        """(share, model) pairs and why."""
+        """(share, model) pairs, and notes on which were used and why."""
         alone = [(1.0, linear)]
         if len(np.unique(y)) < 2:
             return alone, {"used": "linear", "why": "labels of one class"}
         if len(y) > self.per_class * task.n_classes:
             return alone, {"used": "linear", "why": f"over {self.per_class} labels per class"}
-        key = ("graph", self.neighbours, self.images, self.dims)
-        graph = task.once(
-            key, lambda: NeighbourGraph.of(task, self.neighbours, self.images, self.dims)
-        )
+        sizes = (self.neighbours, self.images, self.dims)
+        graph = task.once(("graph", *sizes), lambda: NeighbourGraph.of(task, *sizes))
         seeds = graph.attach(task.standardised(task.pool[rows]), rows)
         spread = graph.spread(seeds, self.alpha)
         share, why = choose_share(_left_out(seeds, spread, y, task.n_classes), linear.held_out, y)
         if not share:
             return alone, {"used": "linear", "why": why}
-        return (
-            [(1 - share, linear), (share, graph.learn(rows, y, spread, task.n_classes))],
-            {"used": "propagate", "share": share, "why": why, "graph_images": len(graph.rows)},
-        )
+        second = graph.learn(rows, y, spread, task.n_classes)
+        notes = {"used": "propagate", "share": share, "why": why, "graph_images": len(graph.rows)}
+        return [(1 - share, linear), (share, second)], notes
 
 
 @dataclass(frozen=True)
 class NeighbourGraph:
-    """Neighbour graph of M pool images.
+    """Symmetric k-nearest-neighbour graph of M pool images, by cosine.
 
     Attributes:
-        rows: (M,) pool rows, ascending.
+        rows: (M,) int64 pool rows, ascending.
         unit: (M, D) float32 standardised embeddings, rows of length 1.
-        step: (M, M) sparse S, spectral radius 1.
+        step: (M, M) sparse float32 S = D^-1/2 W D^-1/2, spectral radius 1.
         space: row space of the principal components.
         axes: (D, P) principal axes.
+        neighbours: edges from each image.
     """
 
     rows: NDArray[np.int64]
@@ -130,59 +136,59 @@ class NeighbourGraph:
 
     @classmethod
     def of(cls, task: Task, neighbours: int, images: int, dims: int) -> NeighbourGraph:
-        from scipy import sparse
-
+        """Of the whole pool, or of a random sample of ``images`` of a larger one."""
         from loop import geometry
 
         n = len(task.pool)
-        some = np.random.default_rng(0).permutation(n)[:images] if n > images else np.arange(n)
-        rows = np.sort(some)
+        sample = np.random.default_rng(0).permutation(n)[:images] if n > images else np.arange(n)
+        rows = np.sort(sample)
         x = task.standardised(task.pool[rows])
         unit = geometry.unit(x.astype(np.float32))
-        index, distance = geometry.neighbours(unit, neighbours)
-        m, k = index.shape
-        weight = _similarity(distance)
-        one_way = sparse.csr_matrix(
-            (weight.ravel(), (np.repeat(np.arange(m), k), index.ravel())), shape=(m, m)
-        )
-        both = one_way.maximum(one_way.T)
-        degree = np.asarray(both.sum(axis=1)).ravel()
-        scale = sparse.diags_array(1 / np.sqrt(np.where(degree > 0, degree, 1.0)))
-        axes = np.linalg.eigh(x.T @ x)[1][:, ::-1][:, :dims]
-        step = (scale @ both @ scale).tocsr().astype(np.float32)
+        step = _normalised_graph(*geometry.neighbours(unit, neighbours))
+        ascending = np.linalg.eigh(x.T @ x)[1]
+        axes = ascending[:, ::-1][:, :dims]
         return cls(rows, unit, step, RowSpace.of(x @ axes), axes, neighbours)
 
     def attach(self, x: Matrix, rows: NDArray[np.int64]) -> Any:
-        """(M, k) sparse: where the label of each of k pool ``rows`` enters the graph.
+        """Where the label of each of k pool rows enters the graph.
 
-        At its own node, or for a row outside the sample at its nearest nodes, by similarity.
+        At its own node; for a row outside the sample at its nearest nodes, by similarity.
+
+        Args:
+            x: (k, D) standardised embeddings of ``rows``.
+            rows: (k,) int64 pool rows.
+
+        Returns:
+            (M, k) sparse float32, columns that sum to 1.
         """
         from scipy import sparse
 
         from loop import geometry
 
         unit = geometry.unit(x.astype(np.float32))
-        place = np.searchsorted(self.rows, rows).clip(max=len(self.rows) - 1)
-        inside = self.rows[place] == rows
-        nodes, labels, values = [place[inside]], [np.flatnonzero(inside)], [np.ones(inside.sum())]
-        for i in np.flatnonzero(~inside):
-            cosine = self.unit @ unit[i]
+        nearest_node = np.searchsorted(self.rows, rows).clip(max=len(self.rows) - 1)
+        inside = self.rows[nearest_node] == rows
+        nodes = [nearest_node[inside]]
+        columns = [np.flatnonzero(inside)]
+        values = [np.ones(inside.sum())]
+        for column in np.flatnonzero(~inside):
+            cosine = self.unit @ unit[column]
             nearest = np.argsort(-cosine, kind="stable")[: self.neighbours]
-            value = np.maximum(cosine[nearest], 1e-6)
+            similarity = np.maximum(cosine[nearest], LEAST_SIMILARITY)
             nodes.append(nearest)
-            labels.append(np.full(len(nearest), i))
-            values.append(value / value.sum())
-        where = (np.concatenate(nodes), np.concatenate(labels))
+            columns.append(np.full(len(nearest), column))
+            values.append(similarity / similarity.sum())
+        entries = (np.concatenate(values), (np.concatenate(nodes), np.concatenate(columns)))
         shape = (len(self.rows), len(rows))
-        return sparse.csc_matrix((np.concatenate(values), where), shape=shape, dtype=np.float32)
+        return sparse.csc_matrix(entries, shape=shape, dtype=np.float32)
 
-    def spread(self, seeds: Any, alpha: float, steps: int = 40) -> NDArray[np.float32]:
-        """(M, k): (1 - a) (I - a S)^-1 ``seeds``; 0.8^40 = 1e-4 of the mass is left out."""
+    def spread(self, seeds: Any, alpha: float) -> NDArray[np.float32]:
+        """(M, k) float32: (1 - a) (I - a S)^-1 ``seeds``, by ``SPREAD_STEPS`` of its series."""
         start = seeds.toarray()
-        out = start.copy()
-        for _ in range(steps):
-            out = alpha * (self.step @ out) + (1 - alpha) * start
-        return out
+        mass = start.copy()
+        for _ in range(SPREAD_STEPS):
+            mass = alpha * (self.step @ mass) + (1 - alpha) * start
+        return mass
 
     def learn(
         self,
@@ -190,19 +196,43 @@ class NeighbourGraph:
         y: NDArray[np.int64],
         spread: NDArray[np.float32],
         n_classes: int,
-        strength: float = 1e-3,
     ) -> Model:
-        """Logistic regression of the spread labels on the principal components."""
-        chance = _per_class(spread, y, n_classes)
+        """Logistic regression of the spread labels on the principal components.
+
+        Args:
+            rows: (k,) labelled pool rows, ascending.
+            y: (k,) their classes.
+            spread: (M, k) mass that each label gives to each node.
+        """
+        one_hot = np.eye(n_classes)
+        probabilities = _per_class(spread, y, n_classes)
         known = np.isin(self.rows, rows)
-        target = np.eye(n_classes)[chance.argmax(axis=1)]
-        target[known] = np.eye(n_classes)[y[np.searchsorted(rows, self.rows[known])]]
-        weights = chance.max(axis=1) ** 2
+        target = one_hot[probabilities.argmax(axis=1)]
+        target[known] = one_hot[y[np.searchsorted(rows, self.rows[known])]]
+        weights = probabilities.max(axis=1) ** 2
         weights[known] = 1.0
         scale = float(self.space.moments.sum() / len(self.rows)) or 1.0
-        w, b = descend(self.space, target, weights[None], np.array([strength * scale]), 100, 1e-5)
+        w, b = descend(self.space, target, weights[None], np.array([L2 * scale]), 100, 1e-5)
         mean = self.axes @ self.space.mean
         return Model(self.axes @ self.space.back(w[0]), mean, b[0], {})
+
+
+def _normalised_graph(index: NDArray[np.int64], distance: NDArray[np.float32]) -> Any:
+    """(M, M) sparse float32 D^-1/2 W D^-1/2 of the neighbours (M, k) and their distances.
+
+    W is symmetric: an edge of either side counts, with the larger weight of the two.
+    """
+    from scipy import sparse
+
+    m, k = index.shape
+    cosine = 1 - distance**2 / 2  # of rows of length 1
+    weights = np.maximum(cosine, LEAST_SIMILARITY)
+    edges = (np.repeat(np.arange(m), k), index.ravel())
+    directed = sparse.csr_matrix((weights.ravel(), edges), shape=(m, m))
+    symmetric = directed.maximum(directed.T)
+    degree = np.asarray(symmetric.sum(axis=1)).ravel()
+    scale = sparse.diags_array(1 / np.sqrt(np.where(degree > 0, degree, 1.0)))
+    return (scale @ symmetric @ scale).tocsr().astype(np.float32)
 
 
 def choose_share(spread: Matrix, linear: Matrix | None, y: NDArray[np.int64]) -> tuple[float, str]:
@@ -214,33 +244,42 @@ def choose_share(spread: Matrix, linear: Matrix | None, y: NDArray[np.int64]) ->
     Args:
         spread, linear: (k, C) probabilities of the k labelled rows, each predicted without its own
             label; ``linear`` None, or NaN in rows that could not be held out.
+        y: (k,) their classes.
+
+    Returns:
+        The share in [0, 1), and the reason in words.
     """
-    each = len(y) / spread.shape[1]
-    share = HALF / (HALF + each)
+    per_class = len(y) / spread.shape[1]
+    share = HALF / (HALF + per_class)
     held = np.zeros(len(y), bool) if linear is None else np.isfinite(linear).all(axis=1)
     if linear is None or not held.any():
-        return share, f"{each:.1f} labels per class, too few to hold any out"
-    ours = blend([1 - share, share], [linear[held], spread[held]]).argmax(axis=1) == y[held]
-    theirs = linear[held].argmax(axis=1) == y[held]
-    lost = (theirs.astype(float) - ours) / np.bincount(y[held])[y[held]]
+        return share, f"{per_class:.1f} labels per class, too few to hold any out"
+    true = y[held]
+    blended = blend([1 - share, share], [linear[held], spread[held]])
+    blend_right = blended.argmax(axis=1) == true
+    linear_right = linear[held].argmax(axis=1) == true
+    lost = (linear_right.astype(float) - blend_right) / np.bincount(true)[true]
     why = (
-        f"{each:.1f} labels per class; right on {ours.mean():.1%} of {len(ours)} held-out labels, "
-        f"linear alone on {theirs.mean():.1%}"
+        f"{per_class:.1f} labels per class; right on {blend_right.mean():.1%} of {len(true)} "
+        f"held-out labels, linear alone on {linear_right.mean():.1%}"
     )
-    return (0.0 if lost.sum() > np.sqrt((lost**2).sum()) else share), why
+    harmful = lost.sum() > np.sqrt((lost**2).sum())
+    return (0.0 if harmful else share), why
 
 
 def blend(shares: list[float], probabilities: list[Matrix]) -> Matrix:
-    """Normalised geometric mean of (M, C) probabilities."""
+    """(M, C) normalised geometric mean of (M, C) probabilities, weighted by ``shares``."""
     pairs = zip(shares, probabilities, strict=True)
-    return softmax(np.sum([s * np.log(np.maximum(p, 1e-6)) for s, p in pairs], axis=0))
+    logits = np.sum([share * np.log(np.maximum(p, 1e-6)) for share, p in pairs], axis=0)
+    blended: Matrix = softmax(logits, axis=-1)
+    return blended
 
 
 def _predict(models: list[tuple[float, Model]], task: Task, embeddings: NDArray[Any]) -> Matrix:
     shares = [share for share, _ in models]
     if len(models) == 1:
-        return models[0][1].over(task, embeddings)
-    return blend(shares, [model.over(task, embeddings) for _, model in models])
+        return models[0][1].predict(task, embeddings)
+    return blend(shares, [model.predict(task, embeddings) for _, model in models])
 
 
 def _shares(mass: Matrix) -> Matrix:
@@ -251,20 +290,15 @@ def _shares(mass: Matrix) -> Matrix:
 
 def _per_class(spread: NDArray[np.float32], y: NDArray[np.int64], n_classes: int) -> Matrix:
     """(M, k) mass from each label -> (M, C) shares, each class's labels weighing 1 in all."""
-    each = np.bincount(y, minlength=n_classes).clip(min=1)
-    return _shares(spread @ (np.eye(n_classes)[y] / each))
+    counts = np.bincount(y, minlength=n_classes).clip(min=1)
+    return _shares(spread @ (np.eye(n_classes)[y] / counts))
 
 
 def _left_out(
     seeds: Any, spread: NDArray[np.float32], y: NDArray[np.int64], n_classes: int
 ) -> Matrix:
-    """(k, C) what each labelled row gets from all labels but its own."""
+    """(k, C) leave-one-out probabilities: what each labelled row gets from the other labels."""
     mass = np.asarray(seeds.T @ spread, dtype=np.float64)
     np.fill_diagonal(mass, 0.0)
     others = np.bincount(y, minlength=n_classes) - np.eye(n_classes)[y]  # (k, C) labels left
     return _shares(mass @ np.eye(n_classes)[y] / others.clip(min=1))
-
-
-def _similarity(distance: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cosine of rows of length 1 from their distance, at least a trace, so that edges last."""
-    return np.maximum(1 - distance**2 / 2, 1e-6)

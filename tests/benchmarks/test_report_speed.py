@@ -34,7 +34,7 @@ def long_project(shared, tmp_path_factory):
         "encoder": "pixels:8",
         "selection": {"scorer": "random", "budgets": [PICKS] * ROUNDS},
         "labeler": {"kind": "oracle", "error_rate": 0.05},
-        "training": {"trainer": "linear", "params": {"strength": 0.01, "steps": 20}},
+        "training": {"trainer": "linear", "params": {"l2": 0.01, "steps": 20}},
         "compare": {"baselines": ["random"], "seeds": 1},
     }
     project = create(folder / "p", config.check(values, "benchmark"))

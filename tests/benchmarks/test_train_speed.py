@@ -18,7 +18,7 @@ from loop.device import resolve
 from loop.train import Task, get
 from loop.train.backbone import build, normalise
 from loop.train.descent import Descent, Recipe
-from loop.train.lanes import Alone
+from loop.train.replicas import SingleDevice
 
 DEVICE = torch.device(resolve("auto"))
 ON_GPU = DEVICE.type == "cuda"
@@ -58,8 +58,8 @@ def bare():
 
 
 def epochs(count, muon):
-    plan = Recipe(count, BATCH, 0.1, count * N // BATCH, 0.2, 0.1, 5e-4, muon)
-    Descent(plan, MODEL, "", PIXELS, LABELS, 10, 0)(Alone(DEVICE))
+    recipe = Recipe(count, BATCH, 0.1, count * N // BATCH, 0.2, 0.1, 5e-4, muon)
+    Descent(recipe, MODEL, "", PIXELS, LABELS, 10, 0)(SingleDevice(DEVICE))
 
 
 @pytest.mark.parametrize("muon", [False, True], ids=["sgd", "muon"])

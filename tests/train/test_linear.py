@@ -7,9 +7,9 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from loop.errors import DataError
+from loop.errors import ConfigError, DataError
 from loop.train import Task, get
-from loop.train.linear import STRENGTHS, Linear, folds
+from loop.train.linear import L2_CANDIDATES, Linear, folds
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X.astype(np.float32), Y.astype(np.int64)
@@ -26,23 +26,23 @@ def digits(labelled: int, seed: int = 0) -> tuple[Task, np.ndarray]:
 @pytest.mark.parametrize("count", [60, 140, 500])
 def test_same_optimum_as_sklearn(count):
     task, labels = digits(count)
-    strength = 1e-3
-    found = Linear(strength=strength, steps=2000).train(task, labels, np.random.default_rng(0))
+    l2 = 1e-3
+    found = Linear(l2=l2, steps=2000).train(task, labels, np.random.default_rng(0))
     rows = np.flatnonzero(labels >= 0)
     x = task.standardised(task.pool[rows])
-    penalty = 1 / (strength * (x**2).sum() / len(x) * len(x))
+    penalty = 1 / (l2 * (x**2).sum() / len(x) * len(x))
     model = LogisticRegression(C=penalty, max_iter=5000, tol=1e-9).fit(x, labels[rows])
     expected = model.predict_proba(task.standardised(task.test))
     np.testing.assert_allclose(found.test_probabilities, expected, atol=2e-3)
 
 
-def test_strength_is_chosen_on_labelled_rows_only():
+def test_l2_is_chosen_on_labelled_rows_only():
     task, labels = digits(100)
     one = Linear().train(task, labels, np.random.default_rng(0))
     other = Task(10, task.pool, task.test, np.roll(task.test_labels, 7))
     two = Linear().train(other, labels, np.random.default_rng(0))
     np.testing.assert_array_equal(one.test_probabilities, two.test_probabilities)
-    assert one.notes["strength"] in STRENGTHS
+    assert one.notes["l2"] in L2_CANDIDATES
 
 
 def test_good_on_digits():
@@ -68,7 +68,7 @@ def test_one_label_per_class():
         labels[np.flatnonzero(Y[:1400] == c)[0]] = c
     found = Linear().train(task, labels, np.random.default_rng(0))
     assert found.metrics.accuracy > 0.3
-    assert "too few" in found.notes["strength_chosen"]
+    assert "too few" in found.notes["l2_chosen"]
 
 
 def test_no_label_is_an_error():
@@ -102,3 +102,11 @@ def test_dynamics_learn_clean_labels_first():
     clean = np.setdiff1d(np.arange(1400), wrong)
     assert np.median(found.aum[wrong]) < np.median(found.aum[clean])
     assert np.median(found.el2n[wrong]) > np.median(found.el2n[clean])
+
+
+def test_projects_with_former_names_of_hyper_parameters_still_open():
+    assert get("linear", strength=0.01) == get("linear", l2=0.01)
+    network = get("resnet18", rate=0.05, decay=1e-3)
+    assert network == get("resnet18", learning_rate=0.05, weight_decay=1e-3)
+    with pytest.raises(ConfigError, match="former name of 'l2'"):
+        get("linear", strength=0.01, l2=0.01)

@@ -32,7 +32,7 @@ TASK = Task(2, FLAT, TEST.reshape(64, -1).astype(np.float32), TEST_Y, lambda: IM
 
 @pytest.mark.slow
 def test_learns_and_records():
-    trainer = get("resnet18", preset="paper", epochs=4, batch=32, rate=0.01)
+    trainer = get("resnet18", preset="paper", epochs=4, batch=32, learning_rate=0.01)
     found = trainer.train(TASK, Y, np.random.default_rng(0), pool_probabilities=True)
     assert found.metrics.accuracy > 0.9
     assert found.pool_probabilities.shape == (96, 2)
@@ -42,8 +42,10 @@ def test_learns_and_records():
 
 
 def test_nan_loss_stops_the_run():
-    with pytest.raises(TrainingFailed, match="rate"):
-        get("resnet18", epochs=2, batch=32, rate=1e12).train(TASK, Y, np.random.default_rng(0))
+    with pytest.raises(TrainingFailed, match="learning_rate"):
+        get("resnet18", epochs=2, batch=32, learning_rate=1e12).train(
+            TASK, Y, np.random.default_rng(0)
+        )
 
 
 def test_bad_checkpoints(tmp_path):
@@ -69,21 +71,21 @@ def test_pickled_code_in_a_checkpoint_is_not_run(tmp_path):
 
 @settings(deadline=None)  # the first draw loads torch
 @given(
-    n=st.integers(1, 400), batch=st.integers(1, 150), lanes=st.integers(1, 4), muon=st.booleans()
+    n=st.integers(1, 400), batch=st.integers(1, 150), replicas=st.integers(1, 4), muon=st.booleans()
 )
-def test_batches_hold_each_image_once(n, batch, lanes, muon):
+def test_batches_hold_each_image_once(n, batch, replicas, muon):
     import torch
 
-    batch = max(batch, 2 * lanes)
-    parts = batches(torch.arange(n), Recipe(1, batch, 0.1, 1, 0, 0, 0, muon), lanes)
+    batch = max(batch, 2 * replicas)
+    parts = batches(torch.arange(n), Recipe(1, batch, 0.1, 1, 0, 0, 0, muon), replicas)
     sizes = [len(part) for part in parts]
-    if n < 2 * lanes:  # batch norm needs two images in each lane: they come more than once
-        assert sizes[0] >= 2 * lanes
+    if n < 2 * replicas:  # batch norm needs two images in each replica: they come more than once
+        assert sizes[0] >= 2 * replicas
         assert set(parts[0].tolist()) == set(range(n))
         return
     assert torch.equal(torch.cat(parts), torch.arange(n))
-    assert min(sizes) >= 2 * lanes
-    assert max(sizes) < batch + 2 * lanes
+    assert min(sizes) >= 2 * replicas
+    assert max(sizes) < batch + 2 * replicas
     if muon:
         assert max(sizes) - min(sizes) <= 1
     else:
@@ -220,7 +222,7 @@ def test_another_run_takes_nothing_from_an_unfinished_one(tmp_path, monkeypatch)
     for other, labels, seed in (
         (trainer, Y, 5),
         (trainer, 1 - Y, 4),
-        (get("timm:test_resnet", epochs=2, batch=32, decay=0.0), Y, 4),
+        (get("timm:test_resnet", epochs=2, batch=32, weight_decay=0.0), Y, 4),
     ):
         found = other.train(task, labels, np.random.default_rng(seed))
         alone = other.train(TASK, labels, np.random.default_rng(seed))
@@ -231,7 +233,7 @@ def test_another_run_takes_nothing_from_an_unfinished_one(tmp_path, monkeypatch)
 @pytest.mark.slow
 def test_two_devices_share_each_batch():
     pytest.importorskip("lightning_fabric", reason="pip install 'coreloop[fabric]'")
-    trainer = get("timm:test_resnet", epochs=8, batch=16, rate=0.05, devices=2)
+    trainer = get("timm:test_resnet", epochs=8, batch=16, learning_rate=0.05, devices=2)
     found = trainer.train(TASK, Y, np.random.default_rng(0))
     assert found.notes["devices"] == 2
     assert found.metrics.accuracy > 0.9
@@ -239,8 +241,8 @@ def test_two_devices_share_each_batch():
     assert dynamics.epochs == 8
     assert np.isfinite(dynamics.aum).all()
     assert dynamics.correctness.max() > 4  # every image is looked at in every epoch, by one of two
-    with pytest.raises(TrainingFailed, match="lower 'rate'"):
-        replace(trainer, rate=1e12, epochs=2).train(TASK, Y, np.random.default_rng(0))
+    with pytest.raises(TrainingFailed, match="lower 'learning_rate'"):
+        replace(trainer, learning_rate=1e12, epochs=2).train(TASK, Y, np.random.default_rng(0))
 
 
 def test_a_finished_network_is_a_start_for_other_classes(tmp_path):

@@ -1,5 +1,8 @@
-"""One device, or several that share each batch: Lightning Fabric runs a process for each of them
-and averages their gradients. What learns (loop.train.descent) is the same in both cases."""
+"""Data-parallel training: one device, or several that share each batch.
+
+Lightning Fabric runs a process for each device and averages their gradients. What learns
+(loop.train.descent) is the same in both cases.
+"""
 
 from __future__ import annotations
 
@@ -20,36 +23,40 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-class Lane(Protocol):
-    """This process's part in a training run."""
+class Replica(Protocol):
+    """This process's copy of the network in a training run."""
 
     @property
-    def number(self) -> int: ...
+    def rank(self) -> int:
+        """Which of the replicas this is, from 0."""
+        ...
 
     @property
-    def count(self) -> int: ...
+    def world_size(self) -> int:
+        """How many replicas there are."""
+        ...
 
     @property
     def device(self) -> torch.device: ...
 
     def ready(self, net: Any, optimiser: torch.optim.Optimizer) -> tuple[Any, Any]:
-        """Network and optimiser as they are to be called; gradients are averaged over lanes."""
+        """Network and optimiser as they are to be called; gradients are averaged over replicas."""
         ...
 
     def backward(self, loss: torch.Tensor) -> None: ...
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum over all lanes, in each of them."""
+        """Sum over all replicas, in each of them."""
         ...
 
 
 @dataclass
-class Alone:
+class SingleDevice:
     """One device, in this process."""
 
     device: torch.device
-    number: int = 0
-    count: int = 1
+    rank: int = 0
+    world_size: int = 1
 
     def ready(self, net: Any, optimiser: torch.optim.Optimizer) -> tuple[Any, Any]:
         return net, optimiser
@@ -62,17 +69,17 @@ class Alone:
 
 
 @dataclass
-class Shared:
+class FabricReplica:
     """One of several processes, each with a device of its own (on the CPU: with its cores)."""
 
     fabric: Fabric
 
     @property
-    def number(self) -> int:
+    def rank(self) -> int:
         return int(self.fabric.global_rank)
 
     @property
-    def count(self) -> int:
+    def world_size(self) -> int:
         return int(self.fabric.world_size)
 
     @property
@@ -92,18 +99,18 @@ class Shared:
 Arrays = dict[str, NDArray[np.generic]]
 
 
-def launch(work: Callable[[Lane], Arrays], device: str, count: int) -> Arrays:
-    """What ``work`` answers in the first of ``count`` lanes.
+def launch(work: Callable[[Replica], Arrays], device: str, count: int) -> Arrays:
+    """The result of ``work`` in the first of ``count`` replicas.
 
     Raises:
         ConfigError: Lightning Fabric is not installed, or there are fewer devices.
-        TrainingFailed: what a lane raised.
+        TrainingFailed: as a replica raised it.
         torch.OutOfMemoryError: a device's memory is too small.
     """
     import torch
 
     if count == 1:
-        return work(Alone(torch.device(device)))
+        return work(SingleDevice(torch.device(device)))
     try:
         from lightning_fabric import Fabric
     except ImportError:
@@ -116,24 +123,27 @@ def launch(work: Callable[[Lane], Arrays], device: str, count: int) -> Arrays:
         with TemporaryDirectory() as folder:  # the pipe that Fabric answers through is too small
             file = Path(folder) / "result.npz"
             # a partial, for Fabric looks into dataclasses
-            fabric.launch(_lane, partial(work), file)  # type: ignore[arg-type]
-            with np.load(file, allow_pickle=False) as found:
-                return dict(found)
+            fabric.launch(_replicate, partial(work), file)  # type: ignore[arg-type]
+            with np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
     except torch.multiprocessing.ProcessRaisedException as error:
         text = str(error).strip().splitlines()[-1]
-        name, _, said = text.partition(": ")
+        name, _, message = text.partition(": ")
         if name.endswith("OutOfMemoryError"):
-            raise torch.OutOfMemoryError(said) from None
+            raise torch.OutOfMemoryError(message) from None
         if name.endswith("TrainingFailed"):
-            raise TrainingFailed(said) from None
+            raise TrainingFailed(message) from None
         raise
 
 
-def _lane(fabric: Fabric, work: Callable[[Lane], Arrays], file: Path) -> None:
+def _replicate(fabric: Fabric, work: Callable[[Replica], Arrays], file: Path) -> None:
+    """In a process of its own: runs ``work``; the first replica saves the result."""
     import torch
 
     if fabric.device.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // fabric.world_size))
-    result = work(Shared(fabric))
+    result = work(FabricReplica(fabric))
     if fabric.global_rank == 0:
         np.savez(file, **result)  # type: ignore[arg-type]
+    fabric.barrier()
+    torch.distributed.destroy_process_group()  # else its threads may abort the process at exit
