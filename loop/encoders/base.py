@@ -1,4 +1,4 @@
-"""What every encoder is: images -> embeddings."""
+"""The encoder contract: images -> embeddings."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Encoder(ABC):
     """Images -> embeddings. Subclasses are frozen dataclasses.
 
     Class attributes:
-        looks: False if embeddings are known by name, so that no picture need be read.
-        on_device: ``forward`` uses a torch device.
+        looks: False if embeddings are looked up by name, so that no image is read.
+        on_device: whether ``forward`` uses a torch device.
     """
 
     looks: ClassVar[bool] = True
@@ -24,7 +24,7 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def digest(self) -> str:
-        """Names model, weights and preprocessing: equal digest, equal embeddings."""
+        """Identifies model, weights and preprocessing: equal digest, equal embeddings."""
 
     @property
     @abstractmethod
@@ -33,10 +33,10 @@ class Encoder(ABC):
 
     @abstractmethod
     def prepare(self, image: Image.Image) -> NDArray[Any]:
-        """One RGB image as the array that ``forward`` takes (a row of its batch)."""
+        """One RGB image as a row of the batch that ``forward`` takes."""
 
     def take(self, image: Image.Image | None, key: str, uri: str) -> NDArray[Any]:
-        """The input of one named image; ``image`` is None unless the encoder ``looks``."""
+        """The row of one named image; ``image`` is None unless the encoder ``looks``."""
         assert image is not None
         return self.prepare(image)
 

@@ -2,7 +2,7 @@
 
 Line i of the keys file names the image of row i: its path relative to the pool's folder (or
 ``row/<number>`` of a parquet file), or its content key (blake2b-128 of the file's bytes, 32 hex
-digits). Rows may be in any order and more than the pool has; pictures are not read at all.
+digits). Rows may be in any order and more than the pool has; no image is read.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from loop.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class File(Encoder):
-    """Looks rows up in a memory-mapped (M, D) array.
+    """Rows of a memory-mapped (M, D) array, looked up by name.
 
     Attributes:
-        path: the array.
+        path: the ``.npy`` file.
     """
 
     path: Path
@@ -34,20 +34,24 @@ class File(Encoder):
 
     @cached_property
     def digest(self) -> str:  # type: ignore[override]
-        """The bytes of array and keys."""
-        state = hashlib.blake2b(digest_size=8)
+        """Name of the array, and a hash of the bytes of array and keys."""
+        digest = hashlib.blake2b(digest_size=8)
         for path in (self.path, keys_of(self.path)):
             with path.open("rb") as file:
                 while chunk := file.read(1 << 24):
-                    state.update(chunk)
-        return f"file-{self.path.stem}-{state.hexdigest()}"
+                    digest.update(chunk)
+        return f"file-{self.path.stem}-{digest.hexdigest()}"
 
     @property
     def dim(self) -> int:
         return int(self._array.shape[1])
 
     def take(self, image: Image.Image | None, key: str, uri: str) -> NDArray[Any]:
-        """The row of this image. Raises DataError if there is none."""
+        """The embedding of this image, (D,) float32.
+
+        Raises:
+            DataError: the keys name neither its path nor its content key.
+        """
         row = self._rows.get(key, self._rows.get(uri))
         if row is None:
             raise DataError(
@@ -72,17 +76,21 @@ class File(Encoder):
 
 
 def keys_of(path: Path) -> Path:
-    """The file of names that stands beside an array."""
+    """The file of names beside an array."""
     return path.with_suffix(".keys")
 
 
 def read_keys(path: Path) -> list[str]:
-    """One name a line; order is that of the array's rows."""
+    """Names of the array's rows in order, one per line of the file."""
     return path.read_text(encoding="utf-8").splitlines()
 
 
 def make(options: str) -> File:
-    """Raises ConfigError: a file is missing, or array and keys do not fit together."""
+    """The encoder of ``file:ARRAY``.
+
+    Raises:
+        ConfigError: a file is missing or unreadable, or array and keys do not fit together.
+    """
     if not options:
         raise ConfigError("file: needs an array, e.g. file:/path/to/embeddings.npy")
     path = Path(options).expanduser().absolute()
@@ -92,9 +100,9 @@ def make(options: str) -> File:
                 f"no file {needed}; {path.name} holds one row per image, "
                 f"{keys_of(path).name} one path or key per line"
             )
-    found = File(path)
+    encoder = File(path)
     try:
-        array, names = found._array, read_keys(keys_of(path))
+        array, names = encoder._array, read_keys(keys_of(path))
     except (ValueError, OSError) as error:
         raise ConfigError(
             f"cannot read {path} or its keys: {error}; save it with np.save"
@@ -106,4 +114,4 @@ def make(options: str) -> File:
             f"{path} has {len(array)} rows, {keys_of(path).name} {len(names)} lines, "
             f"{len(set(names))} of them distinct; one distinct name per row is wanted"
         )
-    return found
+    return encoder

@@ -1,4 +1,4 @@
-"""Several encoders side by side: the columns of each, in the order given (as ZCore does)."""
+"""Several encoders concatenated: the columns of each, in the order given (as in ZCore)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from loop.encoders.base import Encoder
 
 @dataclass(frozen=True)
 class Joined(Encoder):
-    """Prepares each image once per part; a batch is an object array of the parts' inputs."""
+    """Prepares each image once per part; a batch is a (B, parts) object array of their rows."""
 
     parts: tuple[Encoder, ...]
 
@@ -42,13 +42,15 @@ class Joined(Encoder):
         return self._each(lambda part: part.take(image, key, uri))
 
     def forward(self, batch: NDArray[Any], device: str) -> NDArray[np.float32]:
-        return np.concatenate(
-            [p.forward(np.stack(list(batch[:, i])), device) for i, p in enumerate(self.parts)],
-            axis=1,
-        )
-
-    def _each(self, work: Callable[[Encoder], NDArray[Any]]) -> NDArray[Any]:
-        prepared = np.empty(len(self.parts), dtype=object)
+        columns = []
         for i, part in enumerate(self.parts):
-            prepared[i] = work(part)
-        return prepared
+            part_batch = np.stack(list(batch[:, i]))
+            columns.append(part.forward(part_batch, device))
+        return np.concatenate(columns, axis=1)
+
+    def _each(self, prepare: Callable[[Encoder], NDArray[Any]]) -> NDArray[Any]:
+        """(parts,) object array of what each part makes of one image."""
+        rows = np.empty(len(self.parts), dtype=object)
+        for i, part in enumerate(self.parts):
+            rows[i] = prepare(part)
+        return rows

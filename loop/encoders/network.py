@@ -1,4 +1,4 @@
-"""A torch model as encoder: pictures are resized as the model expects and sent through in batches.
+"""A torch model as encoder: images are resized as the model expects and encoded in batches.
 
 On a GPU the forward pass runs in bfloat16 with channels last; on a CPU in float32.
 """
@@ -6,6 +6,7 @@ On a GPU the forward pass runs in bfloat16 with channels last; on a CPU in float
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -22,12 +23,12 @@ class TorchEncoder(Encoder):
     """A torch model that maps (B, 3, S, S) float images to (B, D).
 
     Attributes:
-        name: what the digest names besides the weights.
+        name: identifies the model in the digest, besides its weights.
         model: the module; its output is the embedding.
-        size: side S of the square that the model takes.
+        size: side S of the model's square input, in pixels.
         mean, std: per channel, for pixel values in [0, 1].
-        short: length that the shorter edge is resized to before the S x S centre is cut out;
-            None squeezes the whole picture into the square instead.
+        short: length in pixels to which the shorter edge is resized before the centre S x S is
+            cropped; None: the whole image is resized to the square instead.
         interpolation: name of a Pillow resampling filter.
     """
 
@@ -43,55 +44,62 @@ class TorchEncoder(Encoder):
     @cached_property
     def digest(self) -> str:  # type: ignore[override]
         """Name, preprocessing and the bytes of all weights."""
-        state = hashlib.blake2b(digest_size=8)
+        digest = hashlib.blake2b(digest_size=8)
         for name, tensor in sorted(self.model.state_dict().items()):
-            state.update(name.encode())
-            state.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        text = f"{self.name}-{self.size}-{self.mean}-{self.std}"
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        preprocessing = f"{self.name}-{self.size}-{self.mean}-{self.std}"
         if self.short is not None or self.interpolation != "bicubic":
-            text += f"-{self.short}-{self.interpolation}"
-        state.update(text.encode())
-        return f"{self.name.replace('/', '_').replace(':', '-')}-{state.hexdigest()}"
+            preprocessing += f"-{self.short}-{self.interpolation}"
+        digest.update(preprocessing.encode())
+        return f"{self.name.replace('/', '_').replace(':', '-')}-{digest.hexdigest()}"
 
     @cached_property
     def dim(self) -> int:  # type: ignore[override]
-        return int(self.forward(np.zeros((1, self.size, self.size, 3), np.uint8), "cpu").shape[1])
+        blank = np.zeros((1, self.size, self.size, 3), np.uint8)
+        return int(self.forward(blank, "cpu").shape[1])
 
     def prepare(self, image: Image.Image) -> NDArray[Any]:
         """(S, S, 3) uint8; scaled to floats on the device."""
-        how = Image.Resampling[self.interpolation.upper()]
-        size = (self.size, self.size)
         if self.short is None:
-            return np.asarray(image if image.size == size else image.resize(size, how))
-        factor = self.short / min(image.size)
-        short = min(image.size)
-        width, height = (
-            max(self.size, self.short if edge == short else int(edge * factor))
-            for edge in image.size
-        )
-        if image.size != (width, height):
-            image = image.resize((width, height), how)
+            return np.asarray(self._resized(image, self.size, self.size))
+        shorter_edge = min(image.size)
+        factor = self.short / shorter_edge
+        edges = [self.short if edge == shorter_edge else int(edge * factor) for edge in image.size]
+        width, height = (max(self.size, edge) for edge in edges)
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
-        return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
+        box = (left, top, left + self.size, top + self.size)
+        return np.asarray(self._resized(image, width, height).crop(box))
 
     def forward(self, batch: NDArray[Any], device: str) -> NDArray[np.float32]:
+        """(B, S, S, 3) uint8 -> (B, D) float32."""
         import torch
 
         kind = device.split(":")[0]
         model = self.model.to(device=device, memory_format=torch.channels_last).eval()
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
-            x = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float().div_(255)
+            pixels = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float().div_(255)
             mean = torch.tensor(self.mean, device=device).view(1, 3, 1, 1)
             std = torch.tensor(self.std, device=device).view(1, 3, 1, 1)
-            x = ((x - mean) / std).contiguous(memory_format=torch.channels_last)
-            out: NDArray[np.float32] = model(x).float().cpu().numpy()
-        return out
+            normalised = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+            embeddings: NDArray[np.float32] = model(normalised).float().cpu().numpy()
+        return embeddings
+
+    def _resized(self, image: Image.Image, width: int, height: int) -> Image.Image:
+        if image.size == (width, height):
+            return image
+        return image.resize((width, height), Image.Resampling[self.interpolation.upper()])
 
 
-def triple(values: Any) -> tuple[float, float, float]:
-    """Three channel values from three, or from one that holds for all channels."""
-    found = [float(v) for v in values]
-    found = found * 3 if len(found) == 1 else found
-    if len(found) != 3:
-        raise ValueError(f"one or three numbers wanted, got {len(found)}")
-    return found[0], found[1], found[2]
+def triple(values: Iterable[Any]) -> tuple[float, float, float]:
+    """Values of the three channels, from three numbers or from one for all channels.
+
+    Raises:
+        ValueError: neither one nor three numbers.
+    """
+    numbers = [float(value) for value in values]
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) != 3:
+        raise ValueError(f"one or three numbers wanted, got {len(numbers)}")
+    return numbers[0], numbers[1], numbers[2]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +25,15 @@ TEMPLATES = ("a photo of a {}.", "a close-up photo of a {}.", "a picture of the 
 
 @dataclass(frozen=True)
 class ClipEncoder(TorchEncoder):
-    """An image tower with the text tower beside it.
+    """A CLIP model: ``model`` is its image tower, ``towers`` the whole with the text tower.
 
     Attributes:
-        whole: open_clip's model of both towers.
+        towers: open_clip's model of both towers.
         tokenizer: prompts -> (P, L) int64 tokens.
     """
 
-    whole: Any = field(default=None, repr=False, compare=False)
+    towers: Any = field(default=None, repr=False, compare=False)
     tokenizer: Any = field(default=None, repr=False, compare=False)
-
-    @cached_property
-    def dim(self) -> int:  # type: ignore[override]
-        return int(self.forward(np.zeros((1, self.size, self.size, 3), np.uint8), "cpu").shape[1])
 
     def probabilities(
         self,
@@ -46,15 +41,14 @@ class ClipEncoder(TorchEncoder):
         class_names: Sequence[str],
         templates: Sequence[str] = TEMPLATES,
     ) -> NDArray[np.float64]:
-        """(N, D) embeddings of this encoder -> (N, C) probabilities; rows sum to 1.
+        """Zero-shot: (N, D) embeddings of this encoder -> (N, C) probabilities; rows sum to 1.
 
-        Each class is the mean of its prompts' normalised embeddings; the logits are cosines times
-        the model's own temperature.
+        A class is the mean of its prompts' normalised embeddings; the logits are cosines times the
+        model's own logit scale.
 
         Raises:
             DataError: no class, or embeddings of another width.
         """
-        import torch
         from scipy.special import softmax
 
         if not class_names:
@@ -63,24 +57,36 @@ class ClipEncoder(TorchEncoder):
             raise DataError(
                 f"embeddings of shape {embeddings.shape} are not of {self.name} (N, {self.dim})"
             )
-        prompts = [
-            t.format(name.replace("_", " ").replace("-", " "))
-            for name in class_names
-            for t in templates
-        ]
-        whole = self.whole.to("cpu").eval()
-        with torch.inference_mode():
-            text = whole.encode_text(self.tokenizer(prompts), normalize=True).double().numpy()
-            scale = float(whole.logit_scale.exp())
-        text = text.reshape(len(class_names), len(templates), -1).mean(axis=1)
-        text /= np.linalg.norm(text, axis=1, keepdims=True)
+        classes, scale = self._class_embeddings(class_names, templates)
         images = embeddings.astype(np.float64)
         images /= np.maximum(np.linalg.norm(images, axis=1, keepdims=True), 1e-12)
-        return softmax(scale * images @ text.T, axis=1)  # type: ignore[no-any-return]
+        return softmax(scale * images @ classes.T, axis=1)  # type: ignore[no-any-return]
+
+    def _class_embeddings(
+        self, class_names: Sequence[str], templates: Sequence[str]
+    ) -> tuple[NDArray[np.float64], float]:
+        """(C, D) unit rows, and the model's logit scale."""
+        import torch
+
+        prompts = []
+        for name in class_names:
+            words = name.replace("_", " ").replace("-", " ")
+            prompts += [template.format(words) for template in templates]
+        towers = self.towers.to("cpu").eval()
+        with torch.inference_mode():
+            text = towers.encode_text(self.tokenizer(prompts), normalize=True).double().numpy()
+            scale = float(towers.logit_scale.exp())
+        classes = text.reshape(len(class_names), len(templates), -1).mean(axis=1)
+        classes /= np.linalg.norm(classes, axis=1, keepdims=True)
+        return classes, scale
 
 
 def make(options: str) -> ClipEncoder:
-    """Raises ConfigError: unknown model or tag, or weights that are not there."""
+    """The encoder of ``open_clip:MODEL:TAG_OR_FILE``.
+
+    Raises:
+        ConfigError: unknown model, or weights that are missing or do not fit.
+    """
     import open_clip
 
     name, _, weights = options.partition(":")
@@ -90,37 +96,49 @@ def make(options: str) -> ClipEncoder:
             f"open_clip has no model {name!r}{nearest(name, known)}; open_clip.list_models() "
             "lists all"
         )
+    towers = _create(name, weights)
+    preprocessing = open_clip.get_model_preprocess_cfg(towers)
+    size = preprocessing["size"]
+    size = size if isinstance(size, int) else size[-1]
+    return ClipEncoder(
+        name=f"open_clip:{name}",
+        model=towers.visual,
+        size=size,
+        mean=triple(preprocessing["mean"]),
+        std=triple(preprocessing["std"]),
+        short=None if preprocessing.get("resize_mode") == "squash" else size,
+        interpolation=preprocessing.get("interpolation", "bicubic"),
+        towers=towers,
+        tokenizer=open_clip.get_tokenizer(name),
+    )
+
+
+def _create(name: str, weights: str) -> Any:
+    """open_clip's model with the weights of a tag or a file.
+
+    Raises:
+        ConfigError: the weights are missing or do not fit.
+    """
+    import open_clip
+
     tags = open_clip.list_pretrained_tags_by_model(name)
     if not weights:
         raise ConfigError(
             f"open_clip:{name} needs weights: open_clip:{name}:<tag or file>; tags: "
             f"{', '.join(tags) or 'none'}"
         )
-    place = Path(weights).expanduser()
+    file = Path(weights).expanduser()
     try:
-        if weights not in tags and not place.is_file():
+        if weights in tags:
+            return open_clip.create_model(name, pretrained=weights)
+        if not file.is_file():
             raise FileNotFoundError(weights)
-        whole = open_clip.create_model(name, pretrained=weights if weights in tags else str(place))
+        return open_clip.create_model(name, pretrained=str(file))
     except Exception as error:  # hub, file and shape errors of many kinds; all mean "no weights"
-        where = (
-            weights
-            if weights not in tags
-            else (f"a file, e.g. open_clip:{name}:/path/to/open_clip_model.safetensors")
-        )
+        remedy = weights
+        if weights in tags:
+            remedy = f"a file, e.g. open_clip:{name}:/path/to/open_clip_model.safetensors"
         raise ConfigError(
             f"no usable weights {weights!r}{nearest(weights, tags)} for open_clip:{name} "
-            f"({type(error).__name__}: {str(error)[:200]}); put them at {where}"
+            f"({type(error).__name__}: {str(error)[:200]}); put them at {remedy}"
         ) from None
-    how = open_clip.get_model_preprocess_cfg(whole)
-    size = how["size"] if isinstance(how["size"], int) else how["size"][-1]
-    return ClipEncoder(
-        name=f"open_clip:{name}",
-        model=whole.visual,
-        size=size,
-        mean=triple(how["mean"]),
-        std=triple(how["std"]),
-        short=None if how.get("resize_mode") == "squash" else size,
-        interpolation=how.get("interpolation", "bicubic"),
-        whole=whole,
-        tokenizer=open_clip.get_tokenizer(name),
-    )

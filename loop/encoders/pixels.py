@@ -1,4 +1,4 @@
-"""The picture itself as embedding: needs no model. Right for digits and other simple pictures."""
+"""Pixels as embedding, without a model. Suits digits and other simple pictures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loop.errors import ConfigError
 
 @dataclass(frozen=True)
 class Pixels(Encoder):
-    """Grey values in [0, 1] of the picture shrunk to ``side`` x ``side``."""
+    """Grey values in [0, 1] of the image resized (box filter) to ``side`` x ``side``."""
 
     side: int = 16
 
@@ -27,15 +27,19 @@ class Pixels(Encoder):
         return self.side * self.side
 
     def prepare(self, image: Image.Image) -> NDArray[np.float32]:
-        small = image.convert("L").resize((self.side, self.side), Image.Resampling.BOX)
-        return np.asarray(small, dtype=np.float32).reshape(-1) / np.float32(255)
+        resized = image.convert("L").resize((self.side, self.side), Image.Resampling.BOX)
+        return np.asarray(resized, dtype=np.float32).reshape(-1) / np.float32(255)
 
     def forward(self, batch: NDArray[np.float32], device: str) -> NDArray[np.float32]:
         return batch
 
 
 def make(options: str) -> Pixels:
-    """``pixels`` or ``pixels:SIDE``. Raises ConfigError."""
+    """The encoder of ``pixels`` or ``pixels:SIDE``.
+
+    Raises:
+        ConfigError: SIDE is not a whole number from 1 to 512.
+    """
     if not options:
         return Pixels()
     if not options.isdigit() or not 1 <= int(options) <= 512:

@@ -9,28 +9,31 @@ from pathlib import Path
 
 
 def parts(spec: str) -> list[str]:
-    """Splits at each ``+`` that a name follows, so that paths may hold one."""
+    """The joined encoders: split at each ``+`` that a name follows, since paths may hold one."""
     return re.split(r"\+(?=[a-z_]+(?:[:+]|$))", spec)
 
 
 def located(spec: str) -> str:
-    """The spec with its files by their whole paths, so that it means the same in any folder."""
+    """The spec with its files as absolute paths, so that it means the same in any folder."""
     return "+".join(_located(part) for part in parts(spec))
 
 
-def short(name: str) -> str:
-    """An encoder's name for people: without folders and parameters."""
-    shown = [part.partition("?")[0].rsplit(":", 1) for part in parts(name)]
-    return "+".join(":".join([*kind, Path(last).name]) for *kind, last in shown)
+def short(spec: str) -> str:
+    """The encoder's name for people: the spec without folders and options."""
+    names = []
+    for part in parts(spec):
+        *head, last = part.partition("?")[0].rsplit(":", 1)
+        names.append(":".join([*head, Path(last).name]))
+    return "+".join(names)
 
 
-def _located(spec: str) -> str:
-    kind, _, rest = spec.partition(":")
+def _located(part: str) -> str:
+    kind, _, rest = part.partition(":")
     if kind == "file" and rest:
         return f"file:{Path(rest).expanduser().absolute()}"
     model, _, rest = rest.partition(":")
     weights, mark, options = rest.partition("?")
     file = Path(weights).expanduser()
     if not weights or not file.is_file():
-        return spec
+        return part
     return f"{kind}:{model}:{file.absolute()}{mark}{options}"

@@ -1,10 +1,10 @@
-"""Any timm model, its classifier removed:
+"""Any timm model without its classifier:
 ``timm:<model>[:<checkpoint>][?size=&mean=&std=&classes=&pad=&fit=]``.
 
-The embedding is what the classifier would have seen (``forward_head(..., pre_logits=True)``). Size,
-crop, mean, standard deviation and interpolation come from the model's own pretrained configuration;
-options override them for checkpoints that were trained otherwise. A given ``size`` means the whole
-picture squeezed into that square, unless ``fit=crop`` is said too.
+The embedding is the input of the classifier (``forward_head(..., pre_logits=True)``). Size, crop,
+mean, standard deviation and interpolation come from the model's own pretrained configuration;
+options override them for checkpoints that were trained otherwise. With ``size`` the whole image is
+resized to that square, unless ``fit=crop`` is given too.
 """
 
 from __future__ import annotations
@@ -21,60 +21,89 @@ OPTIONS = ("size", "mean", "std", "classes", "pad", "fit")
 
 
 def make(options: str) -> TorchEncoder:
-    """Raises ConfigError: unknown model, option or weights that are not there."""
+    """The encoder of ``timm:MODEL[:CHECKPOINT][?OPTIONS]``.
+
+    Raises:
+        ConfigError: unknown model or option, or weights that are missing or do not fit.
+    """
     import timm
 
     options, _, query = options.partition("?")
     name, _, checkpoint = options.partition(":")
-    wanted = read_options(query)
+    overrides = read_options(query)
     known = timm.list_models()
     if name.partition(".")[0] not in known:
         raise ConfigError(
             f"timm has no model {name!r}{nearest(name, known)}; timm.list_models() lists all"
         )
-    extra: dict[str, Any] = {}
-    if "classes" in wanted:
-        extra["num_classes"] = int(wanted["classes"])
-    if "pad" in wanted:
-        extra["pad_type"] = wanted["pad"]
-    try:
-        if checkpoint and not Path(checkpoint).expanduser().is_file():
-            raise FileNotFoundError(checkpoint)
-        given: dict[str, Any] = {"pretrained": not checkpoint, **extra}
-        if checkpoint:
-            given["checkpoint_path"] = str(Path(checkpoint).expanduser())
-        model: Any = _model(name, given, any_size="size" in wanted)
-    except Exception as error:  # hub, file and shape errors of many kinds; all mean "no weights"
-        where = checkpoint or "a file, e.g. timm:" + name + ":/path/to/" + name + ".safetensors"
-        raise ConfigError(
-            f"no usable weights for {name!r} ({type(error).__name__}: {str(error)[:200]}); "
-            f"put them at {where}"
-        ) from None
+    model = _create(name, checkpoint, overrides)
     config = timm.data.resolve_model_data_config(model)
-    size = int(wanted.get("size", config["input_size"][-1]))
-    squeeze = config.get("crop_mode") == "squash" or "size" in wanted
-    if "fit" in wanted:
-        squeeze = wanted["fit"] == "square"
-    how = config.get("interpolation", "bicubic")
+    size = int(overrides.get("size", config["input_size"][-1]))
     return TorchEncoder(
         name=f"timm:{name}",
         model=_without_classifier(model),
         size=size,
-        mean=triple(wanted["mean"].split(",") if "mean" in wanted else config["mean"]),
-        std=triple(wanted["std"].split(",") if "std" in wanted else config["std"]),
-        short=None if squeeze else int(size / config.get("crop_pct", 0.875)),
-        interpolation=how if how in ("bilinear", "lanczos") and "size" not in wanted else "bicubic",
+        mean=_channels(overrides, config, "mean"),
+        std=_channels(overrides, config, "std"),
+        short=None if _squeezes(overrides, config) else int(size / config.get("crop_pct", 0.875)),
+        interpolation=_interpolation(overrides, config),
     )
 
 
-def _model(name: str, given: dict[str, Any], any_size: bool) -> Any:
-    """Vision transformers take pictures of another size only when told to."""
+def _create(name: str, checkpoint: str, overrides: dict[str, str]) -> Any:
+    """timm's model with its own weights, or with those of a file.
+
+    Raises:
+        ConfigError: the weights are missing or do not fit.
+    """
+    arguments: dict[str, Any] = {"pretrained": not checkpoint}
+    if "classes" in overrides:
+        arguments["num_classes"] = int(overrides["classes"])
+    if "pad" in overrides:
+        arguments["pad_type"] = overrides["pad"]
+    try:
+        if checkpoint:
+            file = Path(checkpoint).expanduser()
+            if not file.is_file():
+                raise FileNotFoundError(checkpoint)
+            arguments["checkpoint_path"] = str(file)
+        return _model(name, arguments, any_size="size" in overrides)
+    except Exception as error:  # hub, file and shape errors of many kinds; all mean "no weights"
+        remedy = checkpoint or f"a file, e.g. timm:{name}:/path/to/{name}.safetensors"
+        raise ConfigError(
+            f"no usable weights for {name!r} ({type(error).__name__}: {str(error)[:200]}); "
+            f"put them at {remedy}"
+        ) from None
+
+
+def _channels(
+    overrides: dict[str, str], config: dict[str, Any], key: str
+) -> tuple[float, float, float]:
+    """Mean or standard deviation per channel."""
+    return triple(overrides[key].split(",") if key in overrides else config[key])
+
+
+def _squeezes(overrides: dict[str, str], config: dict[str, Any]) -> bool:
+    """Whether the whole image is resized to the square, instead of cropped."""
+    if "fit" in overrides:
+        return overrides["fit"] == "square"
+    return config.get("crop_mode") == "squash" or "size" in overrides
+
+
+def _interpolation(overrides: dict[str, str], config: dict[str, Any]) -> str:
+    """Name of the resampling filter: the model's own, unless its size was overridden."""
+    name = config.get("interpolation", "bicubic")
+    return name if name in ("bilinear", "lanczos") and "size" not in overrides else "bicubic"
+
+
+def _model(name: str, arguments: dict[str, Any], any_size: bool) -> Any:
+    """Vision transformers need an argument to take images of another size."""
     import timm
 
     if any_size:
-        with suppress(TypeError):  # all others take any size without being told
-            return timm.create_model(name, dynamic_img_size=True, **given)
-    return timm.create_model(name, **given)
+        with suppress(TypeError):  # other models take any size and do not know the argument
+            return timm.create_model(name, dynamic_img_size=True, **arguments)
+    return timm.create_model(name, **arguments)
 
 
 def _without_classifier(model: Any) -> Any:
@@ -95,7 +124,11 @@ def _without_classifier(model: Any) -> Any:
 
 
 def read_options(query: str) -> dict[str, str]:
-    """``size=128&mean=0.5`` -> dict. Raises ConfigError for unknown options and bad values."""
+    """``size=128&mean=0.5`` -> dict.
+
+    Raises:
+        ConfigError: unknown option, or a value that it cannot have.
+    """
     values = dict(parse_qsl(query))
     for key in values:
         if key not in OPTIONS:

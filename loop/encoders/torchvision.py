@@ -1,8 +1,8 @@
-"""Any torchvision classifier, its last layer removed: ``torchvision:<model>[:<weights>]``.
+"""Any torchvision classifier without its last layer: ``torchvision:<model>[:<weights>]``.
 
-``<weights>`` is a name torchvision knows (``IMAGENET1K_V2``), or a file with a state dict; default
-is torchvision's own choice. Preprocessing is that of the named weights, or of the model's default
-weights for a file.
+``<weights>`` is a name that torchvision knows (``IMAGENET1K_V2``) or a file with a state dict; the
+default is torchvision's own choice. Preprocessing is that of the named weights; for a file, that of
+the model's default weights.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from loop.errors import ConfigError, nearest
 
 
 def make(options: str) -> TorchEncoder:
-    """Raises ConfigError: unknown model or weights, or weights that are not there."""
+    """The encoder of ``torchvision:MODEL[:WEIGHTS]``.
+
+    Raises:
+        ConfigError: unknown model, or weights that are missing or do not fit.
+    """
     from torchvision import models
 
     name, _, weights = options.partition(":")
@@ -25,54 +29,60 @@ def make(options: str) -> TorchEncoder:
             f"torchvision has no classifier {name!r}{nearest(name, known)}; "
             "torchvision.models.list_models() lists all"
         )
-    choices = models.get_model_weights(name)
-    named = {one.name: one for one in choices} | {"": choices.DEFAULT, "DEFAULT": choices.DEFAULT}
+    published = models.get_model_weights(name)
+    by_name = {entry.name: entry for entry in published}
+    by_name |= {"": published.DEFAULT, "DEFAULT": published.DEFAULT}
+    entry = by_name.get(weights, published.DEFAULT)
     try:
-        chosen = named.get(weights, choices.DEFAULT)
-        state = _from_file(weights) if weights not in named else _from_hub(chosen)
+        state = _from_hub(entry) if weights in by_name else _from_file(weights)
         model = _without_last_layer(models.get_model(name, weights=None), state)
     except FileNotFoundError as error:
-        hint = nearest(weights, named)
+        hint = nearest(weights, by_name)
         raise ConfigError(
             f"no weights for torchvision:{name}{hint}; put them at {error.args[0]}, or name one of "
-            f"{', '.join(sorted(filter(None, named)))}"
+            f"{', '.join(sorted(filter(None, by_name)))}"
         ) from None
     except (RuntimeError, ValueError, KeyError) as error:
         raise ConfigError(
             f"the weights {weights or 'DEFAULT'} do not fit torchvision:{name} "
             f"({str(error)[:200]}); put a state dict of this model there"
         ) from None
-    how = chosen.transforms()
+    preprocessing = entry.transforms()
     return TorchEncoder(
         name=f"torchvision:{name}",
         model=model,
-        size=how.crop_size[0],
-        mean=triple(how.mean),
-        std=triple(how.std),
-        short=how.resize_size[0],
-        interpolation=how.interpolation.value,
+        size=preprocessing.crop_size[0],
+        mean=triple(preprocessing.mean),
+        std=triple(preprocessing.std),
+        short=preprocessing.resize_size[0],
+        interpolation=preprocessing.interpolation.value,
     )
 
 
 def _from_file(path: str) -> dict[str, Any]:
-    """State dict of a file; never unpickles code. Raises FileNotFoundError, ValueError."""
+    """State dict of a file; pickled code is never run.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a state dict.
+    """
     from pickle import UnpicklingError
 
     import torch
 
-    place = Path(path).expanduser()
-    if not place.is_file():
-        raise FileNotFoundError(str(place))
-    if place.suffix == ".safetensors":
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(str(file))
+    if file.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
-            return load_file(place)
+            return load_file(file)
         except SafetensorError as error:
             raise ValueError(str(error)) from None
     try:
-        state = torch.load(place, map_location="cpu", weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)
     except (UnpicklingError, EOFError) as error:
         raise ValueError(f"not a file of weights: {error}") from None
     if not isinstance(state, dict):
@@ -81,7 +91,11 @@ def _from_file(path: str) -> dict[str, Any]:
 
 
 def _from_hub(weights: Any) -> dict[str, Any]:
-    """State dict as torchvision fetches it. Raises FileNotFoundError naming the cached file."""
+    """State dict as torchvision fetches it.
+
+    Raises:
+        FileNotFoundError: it cannot be fetched; names the file in torch's cache.
+    """
     import torch
 
     try:
@@ -92,15 +106,23 @@ def _from_hub(weights: Any) -> dict[str, Any]:
 
 
 def _without_last_layer(model: Any, state: dict[str, Any]) -> Any:
-    """The last linear layer becomes the identity; its weights, of any class count, are left out."""
+    """The last linear layer becomes the identity; its weights, of any class count, are ignored.
+
+    Raises:
+        ValueError: the model has no linear layer.
+        RuntimeError: the other weights do not fit.
+    """
     import torch
 
-    linear = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)]
-    if not linear:
+    linear_layers = [
+        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)
+    ]
+    if not linear_layers:
         raise ValueError("the model does not end in a linear layer")
-    last = linear[-1]
+    last = linear_layers[-1]
     if hasattr(model, "transform_input"):  # what torchvision sets when it loads such weights
         model.transform_input = True
     model.set_submodule(last, torch.nn.Identity())
-    model.load_state_dict({k: v for k, v in state.items() if not k.startswith(last + ".")})
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(f"{last}.")}
+    model.load_state_dict(kept)
     return model.eval()

@@ -1,37 +1,48 @@
-"""Class probabilities from the names of the classes, by an encoder that has a text side (CLIP)."""
+"""Zero-shot classification: class probabilities from the names of the classes alone (CLIP)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loop.encoders.base import Encoder
 from loop.encoders.joined import Joined
+from loop.encoders.open_clip import ClipEncoder
 from loop.errors import ConfigError
 
 
 def probabilities(
     encoder: Encoder, embeddings: NDArray[np.float32], class_names: Sequence[str]
 ) -> NDArray[np.float64]:
-    """(N, C) class probabilities from the class names alone; no label is used.
+    """(N, C) class probabilities from the class names; no label is used.
 
     Args:
-        encoder: a CLIP-like encoder, or several of which one is.
+        encoder: a CLIP encoder, or several joined of which one is.
         embeddings: (N, D) float32 that it made.
 
     Raises:
-        ConfigError: the encoder has no text side.
+        ConfigError: the encoder has no text tower.
         DataError: no class names, or embeddings of another encoder.
     """
-    start = 0
-    for part in encoder.parts if isinstance(encoder, Joined) else (encoder,):
-        if hasattr(part, "probabilities"):
-            stop = start + part.dim if isinstance(encoder, Joined) else embeddings.shape[1]
-            return part.probabilities(embeddings[:, start:stop], class_names)  # type: ignore[no-any-return]
-        start += part.dim
+    for part, columns in _columns_of_parts(encoder, embeddings):
+        if isinstance(part, ClipEncoder):
+            return part.probabilities(columns, class_names)
     raise ConfigError(
         f"{encoder.digest} knows no words; zero-shot needs a CLIP encoder, "
         "e.g. open_clip:ViT-B-32:laion2b_s34b_b79k"
     )
+
+
+def _columns_of_parts(
+    encoder: Encoder, embeddings: NDArray[np.float32]
+) -> Iterator[tuple[Encoder, NDArray[np.float32]]]:
+    """Each part of the encoder with its own columns of the embeddings."""
+    if not isinstance(encoder, Joined):
+        yield encoder, embeddings
+        return
+    start = 0
+    for part in encoder.parts:
+        yield part, embeddings[:, start : start + part.dim]
+        start += part.dim
