@@ -1,7 +1,7 @@
-"""auto: the default. Chooses a method by what is known before the round.
+"""auto, the default: chooses a method by what is known before the round.
 
-The first round knows no label: how many labels per class there will be (budget and classes), and
-what share of the pool that is.
+The first round knows no label, only how many labels per class there will be (budget and classes)
+and what share of the pool that is.
 
 * More than half of the pool: random. Whatever is left out is then too little to matter, and random
   keeps the classes' proportions.
@@ -10,16 +10,16 @@ what share of the pool that is.
 * Beyond: random. Coverage was not better than random there.
 
 Where a network learns from the images themselves, medoids stop at ``network`` labels per class and
-no model is asked: picks that stand for the rest are a few kinds of picture, and a network has the
-pictures to learn first. What follows is random.
+no model is asked: medoids are a few kinds of picture, and a network learns its features from the
+pictures that it sees, so it needs variety. Later picks are random.
 
-Later rounds know the labels collected, and a model trained on them. From ``trust`` labels per class
-on, medoids count each image by how unsure that model is of it (UHerding with exchanges), so that
-labels go where they still change something. Before, its doubts are hardly better than chance, and
-the medoids go on as in the first round. No round sees any other label.
+Later rounds know the labels collected and a model trained on them. From ``trust`` labels per class
+on, medoids weigh each image by that model's uncertainty (UHerding with exchanges), so that labels
+go where they still change something. With fewer labels the model's uncertainty is hardly better
+than chance, and medoids are chosen as in the first round. No round sees any other label.
 
-ZCore, k-center and the norm are no candidates: at these budgets they pick outliers and were below
-random (docs/auto.md has the measurements).
+ZCore, k-center and norm are not among the choices: at these budgets they pick outliers and were
+worse than random (measured in docs/auto.md).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from loop import scorers
 from loop.scorers.base import Inputs, Scorer
 
 UNKNOWN_CLASSES = 10
-"""Taken for the number of classes where nobody says it."""
+"""Number of classes assumed where the project names none."""
 COVERAGE = {"geometry": "centred", "radius": 0.7}
-UNSURE = {**COVERAGE, "exchange": True}
+UNCERTAINTY_COVERAGE = {**COVERAGE, "exchange": True}
 
 
 @dataclass(frozen=True)
@@ -74,30 +74,27 @@ class Auto(Scorer):
 
     def explain(self, inputs: Inputs) -> dict[str, Any]:
         choice = self.choose(inputs)
-        said = scorers.get(choice.scorer, **choice.params).explain(inputs)
-        return {"choice": choice.scorer, **choice.params, "reason": choice.reason, **said}
+        explanation = scorers.get(choice.scorer, **choice.params).explain(inputs)
+        return {"choice": choice.scorer, **choice.params, "reason": choice.reason, **explanation}
 
     def choose(self, inputs: Inputs) -> Choice:
-        """What ``score`` uses for these inputs."""
+        """The method that ``score`` uses for these inputs."""
         labels = inputs.budget + int(inputs.covered.sum())
         share = labels / max(1, inputs.n)
-        classes = inputs.n_classes or UNKNOWN_CLASSES
-        each, known = labels / classes, int((inputs.labels >= 0).sum())
         if share > self.most:
             return Choice("random", {}, f"{share:.0%} of the pool will be labelled: order is moot")
-        images = inputs.classifier == "images"
-        asked = inputs.probabilities is not None and not images
-        if asked and known >= max(1.0, self.trust * classes):
-            return Choice(
-                "uherding",
-                UNSURE,
-                f"{known} labels are there: dense neighbourhoods of which their model is unsure",
+        classes = inputs.n_classes or UNKNOWN_CLASSES
+        trains_network = inputs.classifier == "images"
+        collected = int((inputs.labels >= 0).sum())
+        has_model = inputs.probabilities is not None and not trains_network
+        if has_model and collected >= max(1.0, self.trust * classes):
+            reason = (
+                f"{collected} labels are there: dense neighbourhoods of which their model is unsure"
             )
-        if each > (self.network if images else self.many):
-            why = "a network gains most from variety" if images else "order gains little"
-            return Choice("random", {}, f"{each:.1f} labels per class: {why}")
-        return Choice(
-            "kmedoids",
-            COVERAGE,
-            f"{each:.1f} labels per class: each must stand for a dense neighbourhood",
-        )
+            return Choice("uherding", UNCERTAINTY_COVERAGE, reason)
+        per_class = labels / classes
+        if per_class > (self.network if trains_network else self.many):
+            why = "a network gains most from variety" if trains_network else "order gains little"
+            return Choice("random", {}, f"{per_class:.1f} labels per class: {why}")
+        reason = f"{per_class:.1f} labels per class: each must stand for a dense neighbourhood"
+        return Choice("kmedoids", COVERAGE, reason)

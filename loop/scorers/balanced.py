@@ -1,8 +1,8 @@
-"""Random order with equal shares per class, or per cluster where no class is known.
+"""Balanced random sampling: equal shares per class, or per cluster where no class is known.
 
-Rows of each group are shuffled and dealt in turn: the t-th row of every group comes before the
+Rows of each group are shuffled and taken in turns: the t-th row of every group comes before the
 (t+1)-th of any. Groups that run out leave their share to the others; within a turn the order is
-random, so budgets that do not divide by the number of groups favour none. Nested.
+random, so a budget that the number of groups does not divide favours none. Nested.
 
 Source: the class-balanced random baseline of CCS (b37f166), whose code takes the size of the last
 class for all; here each class has its own.
@@ -40,8 +40,8 @@ class Balanced(Scorer):
         k = min(self.clusters or inputs.n_classes or 10, inputs.n)
         if k == 0:
             return np.zeros(0)
-        groups = cluster(transform(inputs.embeddings, self.geometry), k, inputs.rng)[1]
-        return in_turn(groups, inputs.available, inputs.rng)
+        _, groups = cluster(transform(inputs.embeddings, self.geometry), k, inputs.rng)
+        return in_turns(groups, inputs.available, inputs.rng)
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class BalancedLabels(Scorer):
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
         if (inputs.labels[inputs.available] < 0).any():
             raise DataError("balanced_labels needs a label on every available row")
-        return in_turn(inputs.labels, inputs.available, inputs.rng)
+        return in_turns(inputs.labels, inputs.available, inputs.rng)
 
 
-def in_turn(
+def in_turns(
     groups: NDArray[np.int64], available: NDArray[np.bool_], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """(N,) scores that deal the available rows of each group in turn."""
+    """(N,) scores that take the available rows of each group in turns; ``groups`` (N,)."""
     scores = np.full(len(groups), -float(len(groups)) - 1)
     for group in np.unique(groups[available]):
         rows = rng.permutation(np.flatnonzero(available & (groups == group)))

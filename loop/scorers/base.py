@@ -1,7 +1,7 @@
-"""What every scorer is given and what it answers.
+"""The scorer contract: what every scorer is given (``Inputs``) and what it returns.
 
-A scorer sees one pool as arrays, row i being image i, and answers one number per row: the larger,
-the sooner the image should be labelled. It knows nothing of files, databases or annotators.
+A scorer (acquisition function) sees one pool as arrays, row i being image i, and returns one number
+per row: the larger, the sooner the image should be labelled. It knows no files and no databases.
 """
 
 from __future__ import annotations
@@ -69,25 +69,23 @@ class Inputs:
     engine: Engine = LOCAL
 
     def __post_init__(self) -> None:
-        n = len(self.embeddings)
         if self.embeddings.ndim != 2:
             raise DataError(f"embeddings must be (N, D), got shape {self.embeddings.shape}")
         if self.covered is None:
-            object.__setattr__(self, "covered", np.zeros(n, bool))
+            object.__setattr__(self, "covered", np.zeros(self.n, bool))
         if self.available is None:
             object.__setattr__(self, "available", ~self.covered)
         if self.labels is None:
-            object.__setattr__(self, "labels", np.full(n, -1, np.int64))
+            object.__setattr__(self, "labels", np.full(self.n, -1, np.int64))
         for name in ("available", "covered", "labels"):
-            if len(getattr(self, name)) != n:
-                raise DataError(f"{name} has {len(getattr(self, name))} rows, embeddings {n}")
+            rows = len(getattr(self, name))
+            if rows != self.n:
+                raise DataError(f"{name} has {rows} rows, embeddings {self.n}")
         if (self.available & self.covered).any():
             raise DataError("a row cannot be available and covered at once")
         if self.budget < 0:
             raise DataError(f"budget must be at least 0, got {self.budget}")
-        bad = first_bad_row(self.embeddings)
-        if bad is not None:
-            raise DataError(f"embeddings row {bad} is not finite; embed that image again")
+        check_finite(self.embeddings)
 
     @property
     def n(self) -> int:
@@ -95,13 +93,17 @@ class Inputs:
         return len(self.embeddings)
 
 
-def first_bad_row(x: Floats, block: int = 65536) -> int | None:
-    """First row with a NaN or an infinity, or None; reads ``x`` in blocks (memory-mapped pools)."""
-    for start in range(0, len(x), block):
-        good = np.isfinite(x[start : start + block]).all(axis=1)
-        if not good.all():
-            return start + int(np.argmin(good))
-    return None
+def check_finite(embeddings: Floats, block: int = 65536) -> None:
+    """Reads (N, D) embeddings in blocks of rows, since a pool may be memory-mapped.
+
+    Raises:
+        DataError: a row holds a NaN or an infinity.
+    """
+    for start in range(0, len(embeddings), block):
+        finite = np.isfinite(embeddings[start : start + block]).all(axis=1)
+        if not finite.all():
+            row = start + int(np.argmin(finite))
+            raise DataError(f"embeddings row {row} is not finite; embed that image again")
 
 
 class Scorer(ABC):
@@ -110,8 +112,8 @@ class Scorer(ABC):
 
     Class attributes:
         needs: subset of ``ABILITIES``.
-        uses: further ABILITIES that it takes from the second round on, when there are labels; in
-            the first round it does without.
+        uses: further ABILITIES that it takes from the second round on, when there are labels; the
+            first round does without them.
         nested: True if the k highest scores of a call with budget b >= k are the selection for k.
         cost: time and extra memory in n (rows), d (dims), k (picks), as shown by
             ``coreloop scorers``.
@@ -133,8 +135,8 @@ class Scorer(ABC):
         """
 
     def explain(self, inputs: Inputs) -> dict[str, Any]:
-        """What a person should know of the scores of these inputs (the choice and reason of a
-        method that chooses, a reliability); plain JSON values, stored with the round."""
+        """What a person should know about the scores of these inputs, such as the method chosen and
+        why, or a reliability: plain JSON values, stored with the round."""
         return {}
 
     @classmethod
@@ -144,12 +146,12 @@ class Scorer(ABC):
 
     @classmethod
     def wants(cls, labelled: bool) -> frozenset[str]:
-        """What it is given in a round before which images are ``labelled``, or none."""
+        """The ABILITIES it is given; ``labelled``: whether earlier rounds collected labels."""
         return cls.needs | cls.uses if labelled else cls.needs
 
 
 def rank_scores(order: Ints | list[int], n: int) -> NDArray[np.float64]:
-    """Scores of a greedy method: minus the place in ``order``; rows it did not reach get -n."""
+    """(n,) scores of a greedy method: minus the rank in ``order``; rows not in it get -n."""
     scores = np.full(n, -float(n))
     scores[np.asarray(order, dtype=np.int64)] = -np.arange(len(order), dtype=np.float64)
     return scores

@@ -1,8 +1,9 @@
-"""CCS: coverage-centric selection. Drop the hardest, then sample evenly over difficulty.
+"""CCS: coverage-centric coreset selection. Drops the hardest rows, samples evenly over difficulty.
 
-1. The int(beta n) rows with the lowest AUM go (mislabelled or hopeless). 2. The range of the score
-[min, 1.0001 max] is cut into equal-width strata. 3. The budget is shared: strata by size ascending,
-each gets min(size, floor(rest / strata left)). 4. Inside a stratum the draw is uniform.
+1. The int(beta n) rows of lowest AUM are dropped (mislabelled or too hard). 2. The score range
+[min, 1.0001 max] is cut into strata of equal width. 3. The budget is shared among strata, smallest
+first: each gets min(size, floor(budget left / strata left)). 4. Inside a stratum the draw is
+uniform.
 
 Source: Zheng et al., ICLR 2023; haizhongzheng/Coverage-centric-coreset-selection (b37f166).
 Different on purpose: strata end just above the maximum whatever its sign (the original's factor
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from loop.scorers.base import Inputs, Scorer, rank_scores
 from loop.scorers.training import dynamics_of
-from loop.select import strata_budgets
+from loop.select import draw_from_strata
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -51,29 +52,26 @@ class Ccs(Scorer):
         budget = min(inputs.budget, len(rows))
         aum = dynamics_of(inputs).aum[rows]
         kept = hard_cut(aum, min(int(self.beta * len(rows)), len(rows) - budget))
-        place = strata_of(aum[kept], self.strata)
-        share = strata_budgets(np.bincount(place, minlength=self.strata), budget)
-        chosen = [
-            inputs.rng.choice(kept[place == s], size=int(share[s]), replace=False)
-            for s in range(self.strata)
-            if share[s]
-        ]
-        order = np.concatenate(chosen) if chosen else np.empty(0, np.int64)
-        return rank_scores(rows[inputs.rng.permutation(order).astype(np.int64)], inputs.n)
+        stratum = strata_of(aum[kept], self.strata)
+        drawn = draw_from_strata(kept, stratum, self.strata, budget, inputs.rng)
+        return rank_scores(rows[inputs.rng.permutation(drawn)], inputs.n)
 
 
 def hard_cut(aum: Floats, count: int) -> Ints:
-    """Rows left, ascending, after the ``count`` lowest AUM are dropped."""
+    """Rows left, ascending, after the ``count`` rows of lowest AUM are dropped."""
     return np.sort(np.argsort(aum, kind="stable")[count:]).astype(np.int64)
 
 
 def strata_of(scores: Floats, strata: int) -> Ints:
-    """(m,) stratum of each score; lower edge included, the range ends 0.01 % above the maximum."""
+    """(m,) int64 stratum of each score.
+
+    Lower edges belong to a stratum; the range ends 0.01 % above the maximum.
+    """
     if not len(scores):
         return np.empty(0, np.int64)
-    low, high = float(scores.min()), float(scores.max())
-    high += 1e-4 * abs(high)
-    if high <= low:
+    lower, upper = float(scores.min()), float(scores.max())
+    upper += 1e-4 * abs(upper)
+    if upper <= lower:
         return np.zeros(len(scores), np.int64)
-    step = (high - low) / strata
-    return np.clip(np.floor((scores - low) / step), 0, strata - 1).astype(np.int64)
+    width = (upper - lower) / strata
+    return np.clip(np.floor((scores - lower) / width), 0, strata - 1).astype(np.int64)

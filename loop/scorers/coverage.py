@@ -1,16 +1,17 @@
-"""Maximisation of generalised coverage: the engine of maxherding, uherding, facility and kmedoids.
+"""Greedy maximisation of generalised coverage, for maxherding, uherding, facility and kmedoids.
 
 Coverage of a set S: sum_j w_j max_{i in S} k(i, j) over reference rows j, with a similarity k >= 0
-that is a function of the dot product of rows. With m_j = the similarity to S so far, the gain of a
-candidate i is sum_j w_j max(k(i, j) - m_j, 0). Gains only fall while S grows (submodularity), so an
-old gain is an upper bound: candidates are evaluated again in batches, best bound first, until no
-bound exceeds the best gain. The picks are those of the plain greedy, which is within 1 - 1/e of the
-best set. Similarities to the reference rows are stored where they fit into ``MATRIX_BYTES``, and
-computed again for each batch of candidates otherwise.
+that is a function of the dot product of rows. With m_j the similarity of j to S so far, the gain of
+a candidate i is sum_j w_j max(k(i, j) - m_j, 0). Gains only fall while S grows (submodularity), so
+an old gain is an upper bound: candidates are evaluated again in batches, best bound first, until no
+bound exceeds the best gain (lazy greedy, Minoux 1978). The picks are those of the plain greedy,
+whose coverage is at least 1 - 1/e of the best. Similarities to the reference rows are stored where
+they fit into ``MATRIX_BYTES``, and computed again for each batch of candidates otherwise.
 
 Gains that agree to ``TIE`` (relative) are a tie; the lowest row wins.
 
-``exchanged`` goes on from the greedy's set: one pick for one other row, while coverage grows.
+``exchanged`` improves the greedy's set: it exchanges one pick for one other row while coverage
+grows.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ Kernel = Callable[[Floats], Floats]
 TIE = 1e-9
 BATCH = 512
 MATRIX_BYTES = 2 << 30
-PASSES, GAIN = 20, 1e-6
+PASSES, LEAST_GAIN = 20, 1e-6
 """Exchanges end after so many passes over the candidates, or when none gains this (relative)."""
 SMALL = 2000
-"""Pools up to this size are computed in float64."""
+"""Pools of at most this many rows are computed in float64."""
 
 
 def references(n: int, most: int, rng: np.random.Generator, rows: Rows | None = None) -> Rows:
-    """Rows on which coverage is measured: all, or a uniform sample of ``most`` (0: no limit)."""
+    """Reference rows, ascending: all, or a uniform sample of ``most`` of them (0: no limit)."""
     rows = np.arange(n) if rows is None else rows
     if most and len(rows) > most:
         return np.sort(rng.choice(rows, size=most, replace=False))
@@ -43,13 +44,13 @@ def references(n: int, most: int, rng: np.random.Generator, rows: Rows | None = 
 
 
 class Coverage:
-    """The state of one greedy run: which reference rows are how well covered.
+    """How well each of the R reference rows is covered by the picks so far.
 
     Args:
         x: (N, D) rows in the geometry of the method.
-        kernel: similarity of dot products.
+        kernel: dot products -> similarities.
         weights: (N,) >= 0, how much each row counts; default 1.
-        refs: rows on which coverage is measured; default all.
+        refs: (R,) rows on which coverage is measured; default all.
     """
 
     def __init__(
@@ -70,62 +71,64 @@ class Coverage:
         self.weights: Floats = np.asarray(weights[refs], dtype=dtype)
         self.covered: Floats = np.zeros(len(refs), dtype)
         self.stored: Floats | None = None
-        self.places: Rows = np.full(self.n, -1)
-        if self.n <= self.fitting():
-            self.hold(np.arange(self.n))
+        self.stored_index: Rows = np.full(self.n, -1)
+        if self.n <= self.capacity():
+            self.store(np.arange(self.n))
 
-    def fitting(self) -> int:
-        """How many rows' similarities fit into ``MATRIX_BYTES``."""
+    def capacity(self) -> int:
+        """Number of rows whose similarities fit into ``MATRIX_BYTES``."""
         return MATRIX_BYTES // max(1, len(self.targets) * self.x.dtype.itemsize)
 
-    def hold(self, rows: Rows) -> Floats:
-        """Stores the similarities of ``rows``; from now on no others may be asked for.
+    def store(self, rows: Rows) -> Floats:
+        """Stores the similarities of ``rows``; from then on no other rows may be asked for.
 
-        ``places`` tells where in it each row stands.
+        Returns:
+            (M, R) similarities; ``stored_index`` (N,) maps rows of the pool to rows of it, or -1.
         """
         if self.stored is None:
             stored = np.empty((len(rows), len(self.targets)), self.x.dtype)
             for start in range(0, len(rows), BATCH):
                 stored[start : start + BATCH] = self._similarity(rows[start : start + BATCH])
-            self.places[rows] = np.arange(len(rows))
+            self.stored_index[rows] = np.arange(len(rows))
             self.stored = stored
         return self.stored
 
     def _similarity(self, rows: Rows) -> Floats:
+        """(len(rows), R)."""
         if self.stored is not None:
-            return self.stored[self.places[rows]]
+            return self.stored[self.stored_index[rows]]
         return self.kernel(self.x[rows] @ self.targets.T)
 
     def add(self, rows: Rows) -> None:
         """Counts ``rows`` as picked."""
-        for part in batches(rows):
-            np.maximum(self.covered, self._similarity(part).max(axis=0), out=self.covered)
+        for batch in batches(rows):
+            np.maximum(self.covered, self._similarity(batch).max(axis=0), out=self.covered)
 
     def gains(self, rows: Rows) -> NDArray[np.float64]:
-        """(len(rows),) what each of the rows would add now."""
-        out = np.empty(len(rows))
+        """(len(rows),) coverage that each of the rows would add to the picks so far."""
         if self.stored is not None:
             from loop.scorers import coverage_kernel
 
-            coverage_kernel.gains(self.stored, self.places[rows], self.covered, self.weights, out)
-            return out
-        start = 0
-        for part in batches(rows):
-            similarity = self._similarity(part)
+            gains = np.empty(len(rows))
+            index = self.stored_index[rows]
+            coverage_kernel.gains(self.stored, index, self.covered, self.weights, gains)
+            return gains
+        parts: list[Floats] = [np.empty(0)]
+        for batch in batches(rows):
+            similarity = self._similarity(batch)
             similarity -= self.covered
             np.maximum(similarity, 0, out=similarity)
-            out[start : start + len(part)] = similarity @ self.weights
-            start += len(part)
-        return out
+            parts.append(similarity @ self.weights)
+        return np.concatenate(parts, dtype=np.float64)
 
 
 def greedy(state: Coverage, budget: int, available: NDArray[np.bool_]) -> list[int]:
-    """Picks in order, at most ``budget``."""
+    """Picks in order, at most ``budget``; nested."""
+    rows = np.flatnonzero(available)
     bounds = np.full(state.n, -np.inf)
-    open_ = np.flatnonzero(available)
-    bounds[open_] = state.gains(open_)
+    bounds[rows] = state.gains(rows)
     order: list[int] = []
-    while len(order) < min(budget, len(open_)):
+    while len(order) < min(budget, len(rows)):
         row = _best(state, bounds, fresh=not order)
         order.append(row)
         bounds[row] = -np.inf
@@ -138,32 +141,44 @@ def exchanged(
 ) -> list[int]:
     """The greedy's picks after exchanges, ordered by what each adds to those before it.
 
-    Candidates are the available rows, or as many of them, drawn at random, as ``fitting`` allows.
-    They are tried central ones first, so that their order in the pool does not matter.
+    Candidates are the available rows, or a random sample as large as ``capacity`` allows. They are
+    tried central ones first, so that their order in the pool does not matter.
     """
     from loop.scorers import coverage_kernel
 
-    before, rows = state.covered.copy(), np.flatnonzero(available)
-    most = max(state.fitting(), budget)
-    if len(rows) > most:
-        rows = np.sort(rng.choice(rows, most, replace=False))
-    stored, candidates = state.hold(rows), np.zeros(state.n, bool)
-    candidates[rows] = True
-    picks = np.array(greedy(state, budget, candidates), np.int64)
-    state.covered = before
+    covered_before = state.covered.copy()
+    rows = _candidates(state, budget, available, rng)
+    similarity = state.store(rows)
+    is_candidate = np.zeros(state.n, bool)
+    is_candidate[rows] = True
+    picks = greedy(state, budget, is_candidate)
+    state.covered = covered_before
     if len(picks) in (0, len(rows)):
-        return [int(row) for row in picks]
-    central = rows[np.argsort(-state.gains(rows), kind="stable")]
-    where = state.places[picks]
+        return picks
+    central_first = rows[np.argsort(-state.gains(rows), kind="stable")]
+    candidates = state.stored_index[central_first]
+    chosen = state.stored_index[np.array(picks)]
     coverage_kernel.exchange(
-        stored, state.places[central], where, before, state.weights, PASSES, GAIN
+        similarity, candidates, chosen, covered_before, state.weights, PASSES, LEAST_GAIN
     )
-    chosen = np.isin(state.places, where) & candidates
-    return greedy(state, budget, chosen)
+    is_chosen = np.isin(state.stored_index, chosen) & is_candidate
+    return greedy(state, budget, is_chosen)
+
+
+def _candidates(
+    state: Coverage, budget: int, available: NDArray[np.bool_], rng: np.random.Generator
+) -> Rows:
+    """The available rows, ascending, or a uniform sample of them that fits into memory."""
+    rows = np.flatnonzero(available)
+    most = max(state.capacity(), budget)
+    return np.sort(rng.choice(rows, most, replace=False)) if len(rows) > most else rows
 
 
 def _best(state: Coverage, bounds: NDArray[np.float64], *, fresh: bool) -> int:
-    """The row of the largest gain now; ``bounds`` of the rows looked at become their gains."""
+    """The row of the largest gain; ``bounds`` of the rows evaluated become their gains.
+
+    ``fresh``: the bounds are the gains already.
+    """
     if fresh:
         best = float(bounds.max())
         return int(np.flatnonzero(bounds >= best - TIE * abs(best))[0])
@@ -175,17 +190,18 @@ def _best(state: Coverage, bounds: NDArray[np.float64], *, fresh: bool) -> int:
         if not len(rows):
             break
         if len(rows) > size:
-            rows = rows[np.argpartition(bounds[rows], len(rows) - size)[len(rows) - size :]]
+            highest = np.argpartition(bounds[rows], len(rows) - size)[len(rows) - size :]
+            rows = rows[highest]
         rows.sort()
         bounds[rows] = state.gains(rows)
         stale[rows] = False
         best = max(best, float(bounds[rows].max()))
         size = min(2 * size, BATCH)
-    looked_at = ~stale & (bounds >= best - TIE * abs(best))
-    return int(np.flatnonzero(looked_at & (bounds > -np.inf))[0])
+    tied = ~stale & (bounds >= best - TIE * abs(best)) & (bounds > -np.inf)
+    return int(np.flatnonzero(tied)[0])
 
 
 def batches(rows: Rows, size: int = BATCH) -> Iterator[Rows]:
-    """``rows`` in parts of at most ``size``."""
+    """``rows`` in consecutive parts of at most ``size``."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]

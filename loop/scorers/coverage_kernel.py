@@ -1,4 +1,8 @@
-"""Coverage from stored similarities: what candidates would add, and exchanges (numba)."""
+"""Coverage from stored similarities: what candidates would add, and exchanges (numba).
+
+``similarity`` (M, R) holds the similarities of M candidate rows to R reference rows; ``weights``
+(R,) say how much each reference row counts.
+"""
 
 from __future__ import annotations
 
@@ -10,74 +14,88 @@ from numba import njit, prange
 def gains(similarity, rows, covered, weights, out):  # type: ignore[no-untyped-def]
     """out[i] = sum_j weights_j max(similarity[rows[i], j] - covered_j, 0), summed in float64."""
     for i in prange(len(rows)):
-        mine = similarity[rows[i]]
+        row = similarity[rows[i]]
         total = 0.0
-        for j in range(len(mine)):
-            total += weights[j] * max(mine[j] - covered[j], 0)
+        for j in range(len(row)):
+            total += weights[j] * max(row[j] - covered[j], 0)
         out[i] = total
 
 
 @njit(cache=True)
 def exchange(similarity, candidates, picks, floor, weights, passes, least):  # type: ignore[no-untyped-def]
-    """Eager exchanges (FasterPAM): changes ``picks`` in place, returns how many there were.
+    """Eager exchanges (FasterPAM): changes ``picks`` in place, returns the number of exchanges.
 
     A candidate is measured against all picks in one pass over its row: with the best and second
-    best similarity of each column known, taking pick i away costs only the columns nearest to i.
-    ``floor`` is what is covered anyhow. Picks and candidates are rows of ``similarity``.
+    best similarity of each reference row known, removing pick i costs only the reference rows whose
+    nearest pick is i.
+
+    Args:
+        candidates, picks: int64 rows of ``similarity``; candidates are tried in this order.
+        floor: (R,) what earlier rounds cover.
+        passes: at most so many passes over the candidates.
+        least: relative gain in coverage below which an exchange is not made.
     """
-    columns, k = similarity.shape[1], len(picks)
-    nearest, second = np.full(columns, -1), np.full(columns, -1)
-    first, other = floor.copy(), floor.copy()
-    for j in range(columns):
-        _two_best(similarity, picks, floor, j, nearest, second, first, other)
-    used = np.zeros(len(similarity), np.bool_)
-    used[picks] = True
+    references, k = similarity.shape[1], len(picks)
+    nearest, runner_up = np.full(references, -1), np.full(references, -1)
+    first, second = floor.copy(), floor.copy()
+    for j in range(references):
+        _two_best(similarity, picks, floor, j, nearest, runner_up, first, second)
+    is_pick = np.zeros(len(similarity), np.bool_)
+    is_pick[picks] = True
     total = 0.0
-    for j in range(columns):
+    for j in range(references):
         total += weights[j] * first[j]
-    loss, count, idle = np.empty(k), 0, 0
+    loss, exchanges, unchanged = np.empty(k), 0, 0
     for step in range(passes * len(candidates)):
-        if idle >= len(candidates):
+        if unchanged >= len(candidates):
             break
-        idle += 1
+        unchanged += 1
         candidate = candidates[step % len(candidates)]
-        if used[candidate]:
+        if is_pick[candidate]:
             continue
-        mine = similarity[candidate]
-        gain = 0.0
-        loss[:] = 0.0
-        for j in range(columns):
-            if mine[j] > first[j]:
-                gain += weights[j] * (mine[j] - first[j])
-            elif nearest[j] >= 0:
-                loss[nearest[j]] += weights[j] * (first[j] - max(mine[j], other[j]))
+        row = similarity[candidate]
+        gain = _gain_and_losses(row, weights, nearest, first, second, loss)
         worst = np.argmin(loss)
         if gain - loss[worst] <= least * total:
             continue
         total += gain - loss[worst]
-        used[picks[worst]], used[candidate] = False, True
+        is_pick[picks[worst]], is_pick[candidate] = False, True
         picks[worst] = candidate
-        for j in range(columns):
-            if nearest[j] == worst or second[j] == worst:
-                _two_best(similarity, picks, floor, j, nearest, second, first, other)
-            elif mine[j] > first[j]:
-                second[j], other[j] = nearest[j], first[j]
-                nearest[j], first[j] = worst, mine[j]
-            elif mine[j] > other[j]:
-                second[j], other[j] = worst, mine[j]
-        count, idle = count + 1, 0
-    return count
+        for j in range(references):
+            if nearest[j] == worst or runner_up[j] == worst:
+                _two_best(similarity, picks, floor, j, nearest, runner_up, first, second)
+            elif row[j] > first[j]:
+                runner_up[j], second[j] = nearest[j], first[j]
+                nearest[j], first[j] = worst, row[j]
+            elif row[j] > second[j]:
+                runner_up[j], second[j] = worst, row[j]
+        exchanges, unchanged = exchanges + 1, 0
+    return exchanges
 
 
 @njit(cache=True)
-def _two_best(similarity, picks, floor, j, nearest, second, first, other):  # type: ignore[no-untyped-def]
-    """The pick most similar to column j and the next one; -1 stands for the floor."""
-    nearest[j] = second[j] = -1
-    first[j] = other[j] = floor[j]
+def _gain_and_losses(row, weights, nearest, first, second, loss):  # type: ignore[no-untyped-def]
+    """What adding a candidate of these similarities gains; ``loss[i]``: what removing pick i costs
+    then."""
+    gain = 0.0
+    loss[:] = 0.0
+    for j in range(len(row)):
+        if row[j] > first[j]:
+            gain += weights[j] * (row[j] - first[j])
+        elif nearest[j] >= 0:
+            loss[nearest[j]] += weights[j] * (first[j] - max(row[j], second[j]))
+    return gain
+
+
+@njit(cache=True)
+def _two_best(similarity, picks, floor, j, nearest, runner_up, first, second):  # type: ignore[no-untyped-def]
+    """The two picks most similar to reference row j, and these similarities; pick -1: the floor."""
+    nearest[j] = runner_up[j] = -1
+    first[j] = second[j] = floor[j]
     for i in range(len(picks)):
         s = similarity[picks[i], j]
         if s > first[j]:
-            second[j], other[j] = nearest[j], first[j]
+            runner_up[j], second[j] = nearest[j], first[j]
             nearest[j], first[j] = i, s
-        elif s > other[j]:
-            second[j], other[j] = i, s
+        elif s > second[j]:
+            runner_up[j], second[j] = i, s

@@ -1,17 +1,17 @@
-"""D2 pruning: a k-NN graph spreads scores forward, and each pick takes its share back from
-neighbours.
+"""D2 pruning: forward and reverse message passing on a k-NN graph.
 
-Start: g_i = s_i + sum_j exp(-d_ij) s_j over the neighbours j of i ("sum"; "product" multiplies).
-Then repeat: pick v = argmax g (lowest row on ties); its neighbours lose exp(-gamma d_vj) g_v
-("weighted") or g_v ("absolute"). Rows picked in earlier rounds pass their messages first. Nested,
-deterministic.
+Forward: g_i = s_i + sum_j exp(-d_ij) s_j over the neighbours j of i ("sum"; "product" multiplies).
+Reverse, for each pick: v = argmax g (lowest row on ties); its neighbours lose exp(-gamma d_vj) g_v
+("weighted") or g_v ("absolute"). Rows picked in earlier rounds send their reverse messages first.
+Nested, deterministic.
 
-Label-free form: s = 1 everywhere, so g is a density and the picks are dense places that do not
+Label-free form: s = 1 everywhere, so g is a density and the picks are dense regions that do not
 repeat each other. With embeddings d is often 10 to 30, where exp(-d) vanishes and D2 becomes "top
 by s"; so rows have length 1 and d is measured in mean neighbour distances.
 
 Source: Maharana et al. 2024 (ICLR), arXiv 2310.07931; d2pruning (bf1ea46). Different on purpose: a
-negative g_v would raise its neighbours; here messages stop at 0 (``clamp``; off: as published).
+negative g_v would raise its neighbours; here messages are at least 0 (``clamp``; off: as
+published).
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class D2(Scorer):
 
     def score(self, inputs: Inputs) -> Floats:
         x = transform(inputs.embeddings, self.geometry)
-        index, distance = neighbours(x, self.neighbours, engine=inputs.engine)
-        scale = float(distance.mean()) if distance.size else 1.0
-        graph = Graph.of(index, distance / (scale or 1.0), symmetric=True)
+        index, distances = neighbours(x, self.neighbours, engine=inputs.engine)
+        scale = float(distances.mean()) if distances.size else 1.0
+        graph = MessageGraph.of(index, distances / (scale or 1.0), symmetric=True)
         order, _ = graph.pick(
             np.ones(inputs.n),
             min(inputs.budget, int(inputs.available.sum())),
@@ -69,8 +69,15 @@ class D2(Scorer):
 
 
 @dataclass(frozen=True)
-class Graph:
-    """A neighbour graph in rows: edges of row i are ``starts[i]:starts[i + 1]``."""
+class MessageGraph:
+    """A neighbour graph as compressed rows: the edges of row i are ``starts[i]:starts[i + 1]``.
+
+    Attributes:
+        starts: (N + 1,) int64.
+        ends: (E,) int64, the row that each edge leads to.
+        distances: (E,) float64.
+        symmetric: whether every edge has its reverse.
+    """
 
     starts: Rows
     ends: Rows
@@ -78,27 +85,29 @@ class Graph:
     symmetric: bool
 
     @classmethod
-    def of(cls, index: Rows, distance: NDArray[np.floating], *, symmetric: bool) -> Graph:
+    def of(cls, index: Rows, distances: NDArray[np.floating], *, symmetric: bool) -> MessageGraph:
         """From (N, k) neighbour lists; ``symmetric``: i-j if either lists the other."""
         n, k = index.shape
-        a: Rows = np.repeat(np.arange(n), k)
-        b: Rows = index.ravel()
-        d: Floats = distance.ravel().astype(np.float64)
+        sources: Rows = np.repeat(np.arange(n), k)
+        ends: Rows = index.ravel()
+        lengths: Floats = distances.ravel().astype(np.float64)
         if symmetric:
-            a, b, d = np.concatenate([a, b]), np.concatenate([b, a]), np.concatenate([d, d])
-            _, first = np.unique(a * n + b, return_index=True)
-            a, b, d = a[first], b[first], d[first]
-        starts = np.concatenate([[0], np.cumsum(np.bincount(a, minlength=n))])
-        return cls(starts.astype(np.int64), b, d, symmetric)
+            sources, ends = np.concatenate([sources, ends]), np.concatenate([ends, sources])
+            lengths = np.concatenate([lengths, lengths])
+            _, distinct = np.unique(sources * n + ends, return_index=True)
+            sources, ends, lengths = sources[distinct], ends[distinct], lengths[distinct]
+        starts = np.concatenate([[0], np.cumsum(np.bincount(sources, minlength=n))])
+        return cls(starts.astype(np.int64), ends, lengths, symmetric)
 
     def forward(self, scores: Floats, mode: str = "sum") -> Floats:
-        """(N,) start values g; no gamma in the forward messages, as published."""
+        """(N,) values g after the forward messages, which have no gamma, as published."""
         sent = scores[self.ends]
         if self.symmetric:
             sent = np.maximum(sent, FLOOR)
-        rows = np.repeat(np.arange(len(scores)), np.diff(self.starts))
-        arrived = np.bincount(rows, np.exp(-self.distances) * sent, minlength=len(scores))
-        return scores + arrived if mode == "sum" else scores * arrived
+        sources = np.repeat(np.arange(len(scores)), np.diff(self.starts))
+        messages = np.exp(-self.distances) * sent
+        received = np.bincount(sources, messages, minlength=len(scores))
+        return scores + received if mode == "sum" else scores * received
 
     def pick(
         self,
@@ -112,22 +121,23 @@ class Graph:
         update: str = "weighted",
         clamp: bool = True,
     ) -> tuple[Rows, Floats]:
-        """(k,) picks in order and (N,) start values."""
+        """(k,) picks in order, and the (N,) values g that the picks began with."""
         start = self.forward(scores, mode)
         g = start.copy()
         for row in covered[np.argsort(-g[covered], kind="stable")]:
-            self._take_back(g, int(row), gamma, update, clamp)
+            self._reverse(g, int(row), gamma, update, clamp)
         g[~available] = -np.inf
         picks = np.empty(k, np.int64)
         for i in range(k):
             row = int(np.argmax(g))
             picks[i] = row
-            self._take_back(g, row, gamma, update, clamp)
+            self._reverse(g, row, gamma, update, clamp)
             g[row] = -np.inf
         return picks, start
 
-    def _take_back(self, g: Floats, row: int, gamma: float, update: str, clamp: bool) -> None:
+    def _reverse(self, g: Floats, row: int, gamma: float, update: str, clamp: bool) -> None:
+        """The neighbours of a pick lose their share of its value, in place."""
         edges = slice(self.starts[row], self.starts[row + 1])
-        given = max(g[row], 0.0) if clamp else g[row]
+        value = max(g[row], 0.0) if clamp else g[row]
         share = np.exp(-gamma * self.distances[edges]) if update == "weighted" else 1.0
-        g[self.ends[edges]] -= share * given
+        g[self.ends[edges]] -= share * value

@@ -1,12 +1,12 @@
-"""Facility location: the set to which every image is similar, by its nearest member.
+"""Facility location: the set whose nearest member is most similar to every image.
 
-Greedy maximisation of sum_j max_{i in S} (0.5 + 0.5 cos(x_i, x_j)); nothing covered counts as
-similarity 0, rows picked in earlier rounds count as picked. Nested; deterministic up to the sample
-of reference rows.
+Greedy maximisation of sum_j max_{i in S} (0.5 + 0.5 cos(x_i, x_j)); the maximum over an empty set
+is 0, and rows picked in earlier rounds belong to S. Nested; deterministic up to the sample of
+reference rows.
 
-Source: DeepCore (74ec709), submodular; there on last-layer gradients of a model trained on labels,
-here on embeddings, so label-free. Different on purpose: no N x N matrix; zero rows have cosine 0
-with everything (NaN there); picks keep their order.
+Source: DeepCore (74ec709), submodular, on last-layer gradients of a model trained on labels; here
+on embeddings, so label-free. Different on purpose: no N x N matrix; zero rows have cosine 0 with
+everything (NaN in the original); picks keep their order.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Facility(Scorer):
 
 
 def half_cosine(dots: Floats) -> Floats:
-    """0.5 + 0.5 cos, in place."""
+    """0.5 + 0.5 cos of unit rows from their dot products; works in place."""
     dots *= 0.5
     dots += 0.5
     return dots

@@ -1,12 +1,12 @@
 """Herding: picks whose running mean follows the mean of the pool.
 
-x_{t+1} = argmin_x | (t+1) mu - sum of picks - x |, each row once; rows picked in earlier rounds
-belong to the sum. In closed form argmin |x|^2 - 2 x.((t+1) mu - S_t): one matrix-vector product
-per pick. Unit rows, because otherwise rows of small norm dominate. Nested, deterministic, lowest
-row on ties.
+x_{t+1} = argmin_x |(t+1) mu - S_t - x| with S_t the sum of the picks, each row once; rows picked in
+earlier rounds belong to the sum. That is argmin |x|^2 - 2 x.((t+1) mu - S_t): one matrix-vector
+product per pick. Unit rows by default, since otherwise rows of small norm dominate. Nested,
+deterministic, lowest row on ties.
 
 Source: Welling 2009, "Herding dynamical weights to learn"; DeepCore (74ec709) takes the argmax,
-which drives the mean away (its published rows are no herding); this is the argmin.
+which drives the mean away from that of the pool; this is the argmin.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def herd(
     available: NDArray[np.bool_],
     covered: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """(k,) picks in order."""
+    """(k,) picks in order; ``covered`` are the rows picked in earlier rounds."""
     picks = np.empty(k, np.int64)
     if k == 0:
         return picks

@@ -1,12 +1,13 @@
-"""k-center greedy: each pick is the image farthest from everything picked or covered so far.
+"""k-center greedy: each pick is the row farthest from everything picked or covered so far.
 
-Radius after k picks: at most twice the best possible. m_i = distance of row i to the nearest pick;
-repeat: take argmax m (lowest row on ties). m only falls, so old values are bounds, and rows are
-brought up to date only while they may win. Memory O(N) besides the embeddings; nested.
+With m_i the distance of row i to the nearest pick, the next pick is argmax m (lowest row on ties);
+the radius after k picks is at most twice the best possible. m only falls, so old values are upper
+bounds, and a row is measured again only while it may win. Memory O(N) besides the embeddings;
+nested. It picks outliers: at small budgets usually worse than random.
 
 Source: Sener & Savarese 2018, arXiv 1708.00489; DeepCore (74ec709). Different on purpose: picks
 keep their order (DeepCore returns them sorted), no (k, N) matrix is kept, and an empty start is
-allowed. Seeks outliers: at small budgets usually below random.
+allowed.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ class KCenter(Scorer):
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
         x = transform(inputs.embeddings, self.geometry)
         covered = np.flatnonzero(inputs.covered)
-        open_ = np.flatnonzero(inputs.available)
-        budget = min(inputs.budget, len(open_))
-        order: list[int] = []
+        rows = np.flatnonzero(inputs.available)
+        budget = min(inputs.budget, len(rows))
+        random_first: list[int] = []
         if budget and not len(covered):
-            order = [int(inputs.rng.choice(open_))]
-        start = np.concatenate([covered, np.asarray(order, np.int64)])
-        found, _ = farthest_first(x, start, budget - len(order), inputs.available)
-        return rank_scores([*order, *found.tolist()], inputs.n)
+            random_first = [int(inputs.rng.choice(rows))]
+        start = np.concatenate([covered, np.asarray(random_first, np.int64)])
+        picks, _ = farthest_first(x, start, budget - len(random_first), inputs.available)
+        return rank_scores([*random_first, *picks.tolist()], inputs.n)
 
 
 def farthest_first(
@@ -62,9 +63,9 @@ def farthest_first(
         return np.empty(0, np.int64), radii
     from loop.scorers import kcenter_kernel
 
-    rows = np.ascontiguousarray(x, dtype=np.float32)
     centres = np.concatenate([start.astype(np.int64), np.empty(k, np.int64)])
-    open_ = available.copy()
-    open_[start] = False
-    kcenter_kernel.traverse(rows, centres, len(start), k, open_, radii)
+    is_open = available.copy()
+    is_open[start] = False
+    x = np.ascontiguousarray(x, dtype=np.float32)
+    kcenter_kernel.traverse(x, centres, len(start), k, is_open, radii)
     return centres[len(start) :], np.sqrt(radii)

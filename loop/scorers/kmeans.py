@@ -1,11 +1,11 @@
-"""k-means medoids: one image per cluster, the one nearest to its centre.
+"""k-means medoids: one image per cluster, the available one nearest to the centre.
 
-With k = covered + budget clusters, clusters that hold a covered image count as served; the rest are
+k = covered + budget clusters. Clusters that hold a covered image are visited last; the others are
 visited from the largest to the smallest, so that a shorter prefix still covers the most images.
-Shapes: embeddings (N, D), k centres. Not nested: the clusters depend on the budget.
+Not nested: the clusters depend on the budget.
 
-Source: Coleman et al. 2020 and many since; here Lloyd's iterations from k-means++ seeds, batched
-for k > 1,000. The centre is replaced by the nearest available image.
+Source: Coleman et al. 2020 and many since; here Lloyd's iterations from k-means++ seeds, in
+minibatches for pools of more than ``MANY_ROWS``.
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ class KMeans(Scorer):
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
         x = transform(inputs.embeddings, self.geometry)
-        open_ = np.flatnonzero(inputs.available)
-        budget = min(inputs.budget, len(open_))
+        budget = min(inputs.budget, int(inputs.available.sum()))
         if budget == 0:
             return np.zeros(inputs.n)
         k = min(budget + int(inputs.covered.sum()), inputs.n)
@@ -55,13 +54,17 @@ class KMeans(Scorer):
 def cluster(
     x: Matrix, k: int, rng: np.random.Generator, *, iterations: int = 50
 ) -> tuple[Matrix, NDArray[np.int64]]:
-    """k-means of (N, D) rows: (k, D) centres and (N,) labels. Large problems use minibatches."""
-    from sklearn.cluster import KMeans as Lloyd
-    from sklearn.cluster import MiniBatchKMeans
+    """k-means of (N, D) rows: (k, D) float32 centres and (N,) int64 clusters.
+
+    Pools of more than ``MANY_ROWS`` are clustered in minibatches.
+    """
+    import warnings
+
+    from sklearn import cluster as sklearn_cluster
 
     seed = int(rng.integers(2**31))
     if len(x) > MANY_ROWS:
-        model = MiniBatchKMeans(
+        model = sklearn_cluster.MiniBatchKMeans(
             k,
             batch_size=max(4096, 2 * k),
             max_iter=min(iterations, EPOCHS),
@@ -71,11 +74,9 @@ def cluster(
             reassignment_ratio=0.0,
         )
     else:
-        model = Lloyd(k, max_iter=iterations, n_init=1, random_state=seed)
-    import warnings
-
+        model = sklearn_cluster.KMeans(k, max_iter=iterations, n_init=1, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fewer distinct rows than clusters is no fault of anyone
+        warnings.simplefilter("ignore")  # a pool with fewer distinct rows than clusters is allowed
         model.fit(x)
     return model.cluster_centers_.astype(np.float32), model.labels_.astype(np.int64)
 
@@ -87,18 +88,27 @@ def medoids(
     available: NDArray[np.bool_],
     covered: NDArray[np.bool_],
 ) -> list[int]:
-    """Available rows, one per unserved cluster (largest first), then seconds of the largest."""
+    """Available rows in order: the nearest to each centre, then the second nearest, and so on.
+
+    Clusters with a covered row start one turn later; within a turn larger clusters come first.
+
+    Args:
+        x: (N, D).
+        centres: (k, D).
+        labels: (N,) cluster of each row.
+    """
     sizes = np.bincount(labels, minlength=len(centres))
-    served = np.bincount(labels[covered], minlength=len(centres)) > 0
-    near = np.empty(len(x), np.float32)
-    for c in range(len(centres)):
-        mine = labels == c
-        near[mine] = squared_distances(x[mine], centres[c : c + 1])[:, 0]
+    has_covered = np.bincount(labels[covered], minlength=len(centres)) > 0
+    distances = np.empty(len(x), np.float32)
+    for cluster_id, centre in enumerate(centres):
+        members = labels == cluster_id
+        distances[members] = squared_distances(x[members], centre[None])[:, 0]
     rows = np.flatnonzero(available)
-    rows = rows[np.lexsort((rows, near[rows]))]  # nearest to its own centre first
+    rows = rows[np.lexsort((rows, distances[rows]))]
     turn = np.empty(len(rows), np.int64)
-    seen = served.astype(np.int64)
-    for i, row in enumerate(rows):
-        turn[i] = seen[labels[row]]
-        seen[labels[row]] += 1
-    return [int(r) for r in rows[np.lexsort((rows, -sizes[labels[rows]], turn))]]
+    next_turn = has_covered.astype(np.int64)
+    for i, cluster_id in enumerate(labels[rows]):
+        turn[i] = next_turn[cluster_id]
+        next_turn[cluster_id] += 1
+    order = rows[np.lexsort((rows, -sizes[labels[rows]], turn))]
+    return [int(row) for row in order]

@@ -1,17 +1,17 @@
-"""k-medoids: the images that best stand for the neighbourhoods of all others.
+"""k-medoids: the set whose Gaussian neighbourhoods cover the pool best, improved by exchanges.
 
 Maximises (1/N) sum_j max_{i in S} exp(-(|x_i - x_j| / h)^2) over sets S of the budget's size, rows
-picked in earlier rounds counted in: MaxHerding's coverage, but of the set as a whole. The greedy's
-picks come first; then one pick is exchanged for one other row as long as that raises coverage
-(FasterPAM). The greedy's first pick is the middle of the pool and stays there even when ten later
-ones cover its neighbours; with one or two labels per class that is a large part of all labels.
+picked in earlier rounds included: MaxHerding's coverage, but of the set as a whole. It starts from
+the greedy's picks and exchanges one pick for one other row while that raises coverage (FasterPAM).
+The greedy's first pick is the middle of the pool and is kept even when ten later picks cover its
+neighbours; with one or two labels per class that wastes a large part of all labels.
 
-Rows are centred and have length 1. What all images share (the mean of the pool) says nothing about
-which of them are alike, and taking it away makes the angles between rows comparable across encoders
-and across raw pixels. The radius h is ``radius`` times the median distance between rows.
+Rows are centred and have length 1. What all images share (the mean of the pool) does not tell which
+of them are alike; without it the angles between rows are comparable across encoders and raw pixels.
+The radius h is ``radius`` times the median distance between rows.
 
-The picks are ordered by what each adds, best first, but are not nested: another budget may have
-other picks. Deterministic up to the samples taken in a large pool.
+The picks are ordered by the coverage that each adds, but are not nested: another budget may have
+other picks. Deterministic up to the samples taken from a large pool.
 
 Source: Kaufman and Rousseeuw 1990 (PAM); Schubert and Rousseeuw 2021, arXiv 2008.05171 (FasterPAM),
 in the similarity of Bae et al. 2024, arXiv 2407.12212. Own: the centring, measured in docs/auto.md.

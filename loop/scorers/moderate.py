@@ -1,12 +1,12 @@
-"""Moderate: images whose distance to their group's centre is near the median distance.
+"""Moderate: images whose distance to the prototype of their group is near the median distance.
 
 Label-free form: groups are k-means clusters; the prototype is the element-wise median of a group
-(not the mean); distances are ranked within each cluster, so that wide clusters are not pushed out;
+(not the mean); distances are ranked within each cluster, so that wide clusters are represented;
 images are taken from the middle rank outwards. With true classes (``ModerateLabels``) it is the
-published method: one global order of distances, the band around its middle.
+published method: one global order of distances, and the band around its middle.
 
-Source: Xia et al., ICLR 2023; tmllab/Moderate-DS (b6f4de2) selection.py. D2's copy of Moderate
-returns the pruned ids (both tails) instead and is no reference.
+Source: Xia et al., ICLR 2023; tmllab/Moderate-DS (b6f4de2) selection.py. The copy of Moderate in
+d2pruning returns the pruned ids (both tails) instead.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from loop.scorers.kmeans import cluster
 
 def prototype_distances(x: NDArray[np.floating], groups: NDArray[np.int64]) -> NDArray[np.float64]:
     """(N,) Euclidean distance of each row to the element-wise median of its group."""
-    out = np.empty(len(x))
+    distances = np.empty(len(x))
     for group in np.unique(groups):
-        mine = groups == group
-        rows = np.asarray(x[mine], dtype=np.float64)
-        out[mine] = np.linalg.norm(rows - np.median(rows, axis=0), axis=1)
-    return out
+        members = groups == group
+        rows = np.asarray(x[members], dtype=np.float64)
+        distances[members] = np.linalg.norm(rows - np.median(rows, axis=0), axis=1)
+    return distances
 
 
 def from_the_middle(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) scores: minus the distance of each row's place to the middle of the ascending order."""
-    places = np.empty(len(distances))
-    places[np.argsort(distances, kind="stable")] = np.arange(len(distances))
-    # half a place below the middle comes before half a place above it, as Python rounds the band
-    return -np.abs(places - (len(distances) - 1) / 2 + 0.25)
+    """(N,) scores: minus how far each row's rank lies from the middle of the ascending order."""
+    ranks = np.empty(len(distances))
+    ranks[np.argsort(distances, kind="stable")] = np.arange(len(distances))
+    # half a rank below the middle comes before half a rank above it, as Python rounds the band
+    return -np.abs(ranks - (len(distances) - 1) / 2 + 0.25)
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,16 @@ class Moderate(Scorer):
         distances = prototype_distances(x, groups)
         relative = np.empty(inputs.n)
         for group in np.unique(groups):
-            mine = np.flatnonzero(groups == group)
-            ranks = np.empty(len(mine))
-            ranks[np.argsort(distances[mine], kind="stable")] = np.arange(len(mine))
-            relative[mine] = (ranks + 0.5) / len(mine)
+            members = np.flatnonzero(groups == group)
+            ranks = np.empty(len(members))
+            ranks[np.argsort(distances[members], kind="stable")] = np.arange(len(members))
+            relative[members] = (ranks + 0.5) / len(members)
         return -np.abs(relative - 0.5)
 
 
 @dataclass(frozen=True)
 class ModerateLabels(Scorer):
-    """Published Moderate: true classes, global band around the median distance."""
+    """Published Moderate: true classes, one band around the median distance of all rows."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
     cost: ClassVar[str] = "nd"

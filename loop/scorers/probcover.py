@@ -1,14 +1,14 @@
-"""ProbCover: the most images within distance delta of a labelled one.
+"""ProbCover: maximum coverage by balls, the most images within distance delta of a pick.
 
-Greedy maximum coverage by balls of radius delta around picks (self included), on unit rows; rows
-within delta of what earlier rounds picked are covered already. delta is the largest radius at
-which 95 % of the balls are pure, purity meaning that the whole ball has one k-means pseudo-label:
-the 5 % quantile of the distance to the nearest row of another cluster. Nested; lowest row on ties.
+Greedy, on unit rows; a pick covers itself, and rows within delta of what earlier rounds picked are
+covered already. A ball is pure if all its rows have one k-means pseudo-label; delta is the largest
+radius at which 95 % of the balls are pure: the 5 % quantile of the distance to the nearest row of
+another cluster. Nested; lowest row on ties.
 
 Source: Yehuda et al. 2022, arXiv 2205.11320; TypiClust repository (4097a71) prob_cover.py.
 Different on purpose: the original drops the edges of the last partial batch of 500 rows, and picks
-row 0 again and again once all is covered; here the balls then shrink to 0.7 of their radius,
-around earlier picks too. Edges are never stored: a row is covered once, so taking it off the
+row 0 again and again once everything is covered; here the balls then shrink to 0.7 of their radius,
+around earlier picks too. Edges are never stored: a row is covered once, so subtracting it from the
 counts costs one pass over the pool in all.
 """
 
@@ -27,10 +27,10 @@ from loop.scorers.kmeans import cluster
 
 PURITY_ROWS = 5_000
 PRODUCTS = 5_000_000
-"""Dot products held at a time."""
+"""Dot products in memory at a time."""
 SHRINK = 0.7
 LEAST_DELTA = 1e-3
-"""Below this, distances of float32 rows of length 1 are rounding."""
+"""Smaller distances between float32 rows of length 1 are rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,12 @@ class ProbCover(Scorer):
 
 
 class Balls:
-    """Which of the rows ``refs`` lie in a ball of radius ``delta`` around something picked.
+    """Which of the R reference rows lie in a ball of radius ``delta`` around a pick.
 
     Args:
         x: (N, D) rows of length 1.
         delta: radius; a row at exactly delta lies outside.
-        refs: rows to be covered.
+        refs: (R,) rows to be covered.
     """
 
     def __init__(self, x: NDArray[np.float32], delta: float, refs: NDArray[np.int64]) -> None:
@@ -95,51 +95,52 @@ class Balls:
         self.delta = delta
         self.centres: list[int] = []
         self.covered: NDArray[np.bool_] = np.zeros(len(refs), bool)
-        self.counts = self._reached_by_each(self.targets)
+        self.counts = self._count_in_balls(self.targets)
 
     def cover(self, rows: NDArray[np.int64]) -> None:
-        """Covers what lies in the balls around ``rows`` and takes it off the counts."""
+        """Covers what lies in the balls around ``rows`` and subtracts it from the counts."""
         self.centres += rows.tolist()
-        new = self._reached_by_any(rows) & ~self.covered
-        self.covered |= new
-        self.counts -= self._reached_by_each(self.targets[new])
+        newly_covered = self._in_any_ball(rows) & ~self.covered
+        self.covered |= newly_covered
+        self.counts -= self._count_in_balls(self.targets[newly_covered])
 
     def shrink(self) -> None:
-        """Smaller balls around everything picked so far."""
+        """Smaller balls around all picks so far."""
         self.delta *= SHRINK
-        self.covered = self._reached_by_any(np.array(self.centres, np.int64))
-        self.counts = self._reached_by_each(self.targets[~self.covered])
+        self.covered = self._in_any_ball(np.array(self.centres, np.int64))
+        self.counts = self._count_in_balls(self.targets[~self.covered])
 
     def pick(self, k: int, available: NDArray[np.bool_]) -> list[int]:
-        """k available rows in order: most new rows covered, lowest row on ties. When no row
-        covers anything new, the balls shrink."""
+        """k available rows in order: the one that covers most new rows, lowest row on ties. When
+        no row covers anything new, the balls shrink."""
         order: list[int] = []
-        open_ = available.copy()
+        is_open = available.copy()
         for _ in range(k):
-            while self.counts[open_].max() <= 0 and self.delta > LEAST_DELTA:
+            while self.counts[is_open].max() <= 0 and self.delta > LEAST_DELTA:
                 self.shrink()
-            row = int(np.argmax(np.where(open_, self.counts, -1)))
+            row = int(np.argmax(np.where(is_open, self.counts, -1)))
             order.append(row)
-            open_[row] = False
+            is_open[row] = False
             self.cover(np.array([row]))
         return order
 
     def _inside(self, rows: NDArray[np.int64], targets: Floats) -> NDArray[np.bool_]:
-        """(len(rows), len(targets)) distance below delta; |a - b|^2 = 2 - 2 ab."""
+        """(len(rows), len(targets)) whether the distance is below delta; |a - b|^2 = 2 - 2 ab."""
         return self.x[rows] @ targets.T > 1 - self.delta**2 / 2
 
-    def _reached_by_any(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        near: NDArray[np.bool_] = np.zeros(len(self.targets), bool)
-        for part in batches(rows):
-            near |= self._inside(part, self.targets).any(axis=0)
-        return near
+    def _in_any_ball(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(R,) whether each reference row lies in a ball around one of ``rows``."""
+        inside: NDArray[np.bool_] = np.zeros(len(self.targets), bool)
+        for batch in batches(rows):
+            inside |= self._inside(batch, self.targets).any(axis=0)
+        return inside
 
-    def _reached_by_each(self, targets: Floats) -> NDArray[np.int64]:
-        """(N,) how many of the targets each row's ball holds."""
+    def _count_in_balls(self, targets: Floats) -> NDArray[np.int64]:
+        """(N,) number of targets in the ball around each row of the pool."""
         counts = np.zeros(len(self.x), np.int64)
         if len(targets):
-            for part in batches(np.arange(len(self.x)), max(BATCH, PRODUCTS // len(targets))):
-                counts[part] = np.count_nonzero(self._inside(part, targets), axis=1)
+            for batch in batches(np.arange(len(self.x)), max(BATCH, PRODUCTS // len(targets))):
+                counts[batch] = np.count_nonzero(self._inside(batch, targets), axis=1)
         return counts
 
 
@@ -149,17 +150,20 @@ def pure_radius(
     purity: float,
     rng: np.random.Generator,
 ) -> float:
-    """The largest radius at which a share ``purity`` of balls (centres: at most 5,000 rows) holds
-    one label only; 1 if all rows have one label."""
+    """The largest radius at which a share ``purity`` of balls holds rows of one label only.
+
+    Centres are at most ``PURITY_ROWS`` random rows. 1 if all rows have one label.
+    """
     if len(np.unique(labels)) < 2:
         return 1.0
-    nearest_other = []
-    for part in np.array_split(references(len(x), PURITY_ROWS, rng), max(1, len(x) // 512)):
-        if not len(part):
+    centres = references(len(x), PURITY_ROWS, rng)
+    radii = []
+    for batch in np.array_split(centres, max(1, len(x) // 512)):
+        if not len(batch):
             continue
-        d = squared_distances(x[part], x)
-        d[labels[part][:, None] == labels[None, :]] = np.inf
-        nearest_other.append(np.sqrt(d.min(axis=1)))
-    ascending = np.sort(np.concatenate(nearest_other))
-    allowed = int(np.floor((1 - purity) * len(ascending) + 1e-9))  # impure balls
-    return max(float(ascending[min(allowed, len(ascending) - 1)]), 1e-6)
+        distances = squared_distances(x[batch], x)
+        distances[labels[batch][:, None] == labels[None, :]] = np.inf
+        radii.append(np.sqrt(distances.min(axis=1)))
+    ascending = np.sort(np.concatenate(radii))
+    impure_balls = int(np.floor((1 - purity) * len(ascending) + 1e-9))
+    return max(float(ascending[min(impure_balls, len(ascending) - 1)]), 1e-6)

@@ -1,11 +1,10 @@
-"""Prototypicality: how near an image lies to the centre of its k-means cluster.
+"""Prototypicality: distance of an image to the centre of its k-means cluster.
 
-``near`` takes the typical images first, ``far`` the unusual ones. Far pays when data are
-plentiful, near when few images are kept, which is the case of people who label; so near is the
-default. Nested.
+``near`` takes typical images first, ``far`` unusual ones. Far is better when most data are kept,
+near when few images are kept, as in labelling; so near is the default. Nested.
 
 Source: Sorscher et al. 2022, arXiv 2206.14486 (self-supervised features, k = classes, cosine);
-ELFS' baseline (089444b) takes Euclidean distances to the own centre and keeps the farthest.
+the baseline in ELFS (089444b) takes Euclidean distances to the own centre and keeps the farthest.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from loop.scorers.kmeans import cluster
 
 @dataclass(frozen=True)
 class Prototypical(Scorer):
-    """Distance to the own k-means centre.
+    """Distance to the centre of the own k-means cluster.
 
     Attributes:
         keep: near or far.

@@ -1,4 +1,4 @@
-"""Uniform random order: what every other method has to beat."""
+"""Uniform random sampling: the baseline of every other method."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Scores from training dynamics on a labelled pool: forgetting, EL2N, GraNd, AUM, Dyn-Unc, TDDS,
-DUAL. They need a label on every row, so they can only look back or be compared with.
+DUAL. They need a label on every row, so they serve as a reference, not as a choice.
 
 ``inputs.fit(labels)`` trains once and records a loop.dynamics.Dynamics; definitions stand there.
 All are oriented so that larger = label sooner.
@@ -34,29 +34,32 @@ def dynamics_of(inputs: Inputs) -> Dynamics:
 
 
 class FromDynamics(Scorer):
-    """Common course of the scorers of this file."""
+    """A scorer that trains once and reads one measure off the dynamics."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "fit"})
     cost: ClassVar[str] = "one training run on the whole pool; memory O(nJ)"
 
     @abstractmethod
     def read(self, dynamics: Dynamics) -> NDArray[np.float64]:
-        """(N,) the recorded score, larger = sooner; infinities allowed."""
+        """(N,) the measure, larger = label sooner; infinities allowed."""
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
         return finite(self.read(dynamics_of(inputs)))
 
 
 def finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Infinities become one more (less) than the largest (smallest) number, NaN the smallest."""
-    good = values[np.isfinite(values)]
-    low, high = (good.min(), good.max()) if len(good) else (0.0, 0.0)
-    return np.nan_to_num(values, nan=low - 1, posinf=high + 1, neginf=low - 1)
+    """+inf becomes the largest finite value plus 1; -inf and NaN the smallest minus 1."""
+    finite_values = values[np.isfinite(values)]
+    if len(finite_values):
+        least, largest = finite_values.min(), finite_values.max()
+    else:
+        least, largest = 0.0, 0.0
+    return np.nan_to_num(values, nan=least - 1, posinf=largest + 1, neginf=least - 1)
 
 
 @dataclass(frozen=True)
 class El2n(FromDynamics):
-    """Sum over the first epochs of the 2-norm of P - onehot: early errors first."""
+    """EL2N: sum over the first epochs of the 2-norm of P - onehot; early errors first."""
 
     source: ClassVar[str] = "Paul et al. 2021, arXiv 2107.07075; sum over 10 epochs as in CCS"
 
@@ -66,7 +69,7 @@ class El2n(FromDynamics):
 
 @dataclass(frozen=True)
 class Forgetting(FromDynamics):
-    """Times an image was learned and lost again; images never learned come first."""
+    """Forgetting events; images that were never predicted right come first."""
 
     source: ClassVar[str] = "Toneva et al. 2019, arXiv 1812.05159; never learned as in data_diet"
 
@@ -86,7 +89,7 @@ class Aum(FromDynamics):
 
 @dataclass(frozen=True)
 class DynUnc(FromDynamics):
-    """How much the label's probability wavers within windows of epochs."""
+    """Dyn-Unc: standard deviation of the label's probability within windows of epochs."""
 
     source: ClassVar[str] = "He et al. 2024, arXiv 2306.05175; BAAI-DCAI/Dataset-Pruning"
 
@@ -96,7 +99,7 @@ class DynUnc(FromDynamics):
 
 @dataclass(frozen=True)
 class Tdds(FromDynamics):
-    """Deviation of the change between epochs, newest window first."""
+    """TDDS: deviation of the change between epochs, newer windows weighing more."""
 
     source: ClassVar[str] = "Zhang et al. 2024, TDDS (CVPR); zhangxin-xd/Dataset-Pruning-TDDS"
 
@@ -106,7 +109,7 @@ class Tdds(FromDynamics):
 
 @dataclass(frozen=True)
 class Dual(FromDynamics):
-    """Uncertain and hard: std of the label's probability times one minus its mean."""
+    """DUAL: standard deviation of the label's probability times one minus its mean."""
 
     source: ClassVar[str] = "Cho et al. 2025, DUAL; behaapyy/dual-pruning"
 
@@ -116,9 +119,9 @@ class Dual(FromDynamics):
 
 @dataclass(frozen=True)
 class Grand(Scorer):
-    """Last-layer gradient norm early in training: ||P - onehot|| sqrt(||h||^2 + 1).
+    """GraNd of the last layer: gradient norm |P - onehot| sqrt(|h|^2 + 1).
 
-    P is taken at the last recorded epoch, h are the embeddings. The whole-network GraNd at
+    P is that of the last recorded epoch, h are the embeddings. GraNd of the whole network at
     initialisation is not offered: its published numbers came from a checkpoint-loading bug.
     """
 

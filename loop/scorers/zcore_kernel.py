@@ -1,17 +1,17 @@
 """ZCore's loop over draws, compiled by numba. See loop.scorers.zcore for the method.
 
 All draws of one call share their first dimension. ``order`` are the rows in ascending order of it,
-``values`` their values there; a place is an index into both. ``side`` holds the other dimensions of
-a draw in the order of places, filled once for all draws of the same dimensions, which stand
-together. So everything near a winner is read, and written, in sequence.
+``values`` their values there; a position is an index into both. ``others`` holds the other
+dimensions of a draw by position, filled once for consecutive draws of the same dimensions. So
+everything near a winner is read, and written, in sequence.
 
-No step may round differently for how it was compiled (this machine or another, alone or inlined,
-loaded or compiled anew), so that an engine's parts agree: no sum is left to be reordered.
+No step may round differently depending on how it was compiled (this machine or another, alone or
+inlined, loaded or compiled anew), so that the parts of an engine agree: no sum may be reordered.
 
 The k nearest are never sorted: a radius whose ball holds exactly k rows is found by counting, which
-takes a few vectorised passes over the strip of places that can be inside. Distances of the
-redundancy are float32, as in the original. Weights are powers of (smallest distance / distance),
-at most 1, so that no distance is too small or too large for them; sums are float64.
+takes a few vectorised passes over the positions that can be inside. Distances of the redundancy are
+float32, as in the original. Weights are powers of (smallest distance / distance), at most 1, so
+that no distance is too small or too large for them; sums are float64.
 """
 
 from __future__ import annotations
@@ -21,223 +21,241 @@ from numba import njit, prange
 
 
 @njit(cache=True)
-def _winner(order, values, side, point, work):  # type: ignore[no-untyped-def]
-    """Place of the nearest row in L1 (float64), lowest row on ties. Looks at twice as many places
-    around the point until the gap along the sorted dimension alone exceeds the best distance."""
+def _winner(order, values, others, point, scratch):  # type: ignore[no-untyped-def]
+    """Position of the nearest row in L1 (float64), lowest row on ties. Widens the window around the
+    point until the gap along the sorted dimension alone exceeds the best distance."""
     n = len(order)
     centre = np.searchsorted(values, point[0])
-    low, high = centre, centre
+    start, stop = centre, centre
     best, width = np.inf, 32
     while True:
-        new_low, new_high = max(0, low - width), min(n, high + width)
-        best = min(best, _nearest(values, side, point, new_low, low, work))
-        best = min(best, _nearest(values, side, point, high, new_high, work))
-        low, high = new_low, new_high
-        if (low == 0 or abs(np.float64(values[low]) - point[0]) > best) and (
-            high == n or abs(np.float64(values[high - 1]) - point[0]) > best
+        new_start, new_stop = max(0, start - width), min(n, stop + width)
+        best = min(best, _nearest(values, others, point, new_start, start, scratch))
+        best = min(best, _nearest(values, others, point, stop, new_stop, scratch))
+        start, stop = new_start, new_stop
+        if (start == 0 or abs(np.float64(values[start]) - point[0]) > best) and (
+            stop == n or abs(np.float64(values[stop - 1]) - point[0]) > best
         ):
             break
         width *= 2
-    win = -1
-    for place in range(low, high):
-        if work[place] == best and (win < 0 or order[place] < order[win]):
-            win = place
-    return win
+    winner = -1
+    for position in range(start, stop):
+        if scratch[position] == best and (winner < 0 or order[position] < order[winner]):
+            winner = position
+    return winner
 
 
 @njit(cache=True, error_model="numpy", fastmath={"nnan", "nsz"})
-def _nearest(values, side, point, low, high, work):  # type: ignore[no-untyped-def]
-    """Fills ``work[low:high]`` with L1 distances to a point; the least of them."""
-    here, out = values[low:high], work[low:high]
-    for i in range(len(out)):
-        out[i] = abs(np.float64(here[i]) - point[0])
-    for j in range(len(side)):
-        other, b = side[j, low:high], point[j + 1]
-        for i in range(len(out)):
-            out[i] += abs(np.float64(other[i]) - b)
+def _nearest(values, others, point, start, stop, scratch):  # type: ignore[no-untyped-def]
+    """Fills ``scratch[start:stop]`` with L1 distances to a point; returns the least of them."""
+    first, distances = values[start:stop], scratch[start:stop]
+    for i in range(len(distances)):
+        distances[i] = abs(np.float64(first[i]) - point[0])
+    for j in range(len(others)):
+        second, coordinate = others[j, start:stop], point[j + 1]
+        for i in range(len(distances)):
+            distances[i] += abs(np.float64(second[i]) - coordinate)
     least = np.inf
-    for i in range(len(out)):
-        least = min(least, out[i])
+    for i in range(len(distances)):
+        least = min(least, distances[i])
     return least
 
 
 @njit(cache=True)
-def _measure(values, side, win, low, high, far):  # type: ignore[no-untyped-def]
-    """Fills ``far[low:high]`` with L1 distances to the winner, whose own is infinite."""
-    out, here = far[low:high], values[low:high]
-    a = values[win]
-    for i in range(len(out)):
-        out[i] = abs(here[i] - a)
-    for j in range(len(side)):
-        b, other = side[j, win], side[j, low:high]
-        for i in range(len(out)):
-            out[i] += abs(other[i] - b)
-    if low <= win < high:
-        far[win] = np.inf
+def _measure(values, others, winner, start, stop, all_distances):  # type: ignore[no-untyped-def]
+    """Fills ``all_distances[start:stop]`` with L1 distances to the winner; its own is infinite."""
+    distances, first = all_distances[start:stop], values[start:stop]
+    coordinate = values[winner]
+    for i in range(len(distances)):
+        distances[i] = abs(first[i] - coordinate)
+    for j in range(len(others)):
+        other_coordinate, second = others[j, winner], others[j, start:stop]
+        for i in range(len(distances)):
+            distances[i] += abs(second[i] - other_coordinate)
+    if start <= winner < stop:
+        all_distances[winner] = np.inf
 
 
 @njit(cache=True)
-def _count(far, low, high, radius):  # type: ignore[no-untyped-def]
-    here = far[low:high]
+def _count(all_distances, start, stop, radius):  # type: ignore[no-untyped-def]
+    """Number of rows within ``radius`` of the winner."""
+    distances = all_distances[start:stop]
     inside = 0
-    for i in range(len(here)):
-        inside += here[i] <= radius
+    for i in range(len(distances)):
+        inside += distances[i] <= radius
     return inside
 
 
 @njit(cache=True, fastmath={"nnan", "nsz"})
-def _least(far, low, high):  # type: ignore[no-untyped-def]
-    here = far[low:high]
+def _least(all_distances, start, stop):  # type: ignore[no-untyped-def]
+    distances = all_distances[start:stop]
     least = np.float32(np.inf)
-    for i in range(len(here)):
-        least = min(least, here[i])
+    for i in range(len(distances)):
+        least = min(least, distances[i])
     return least
 
 
 @njit(cache=True)
-def _reach(values, a, radius, win):  # type: ignore[no-untyped-def]
-    """Places [low, high) whose distance along the first dimension is at most ``radius`` in
-    float32 arithmetic; the search by value may err by a rounding, which the loops mend."""
+def _reach(values, coordinate, radius, winner):  # type: ignore[no-untyped-def]
+    """Positions [start, stop) whose distance along the first dimension is at most ``radius`` in
+    float32 arithmetic; the search by value may be off by a rounding, which the loops correct."""
     n = len(values)
-    low = np.searchsorted(values[:win], np.float32(a - radius))
-    high = win + np.searchsorted(values[win:], np.float32(a + radius), side="right")
-    while low > 0 and np.float32(a - values[low - 1]) <= radius:
-        low -= 1
-    while high < n and np.float32(values[high] - a) <= radius:
-        high += 1
-    return low, high
+    start = np.searchsorted(values[:winner], np.float32(coordinate - radius))
+    upper = np.float32(coordinate + radius)
+    stop = winner + np.searchsorted(values[winner:], upper, side="right")
+    while start > 0 and np.float32(coordinate - values[start - 1]) <= radius:
+        start -= 1
+    while stop < n and np.float32(values[stop] - coordinate) <= radius:
+        stop += 1
+    return start, stop
 
 
 @njit(cache=True)
-def _enough(values, side, win, k, width, far):  # type: ignore[no-untyped-def]
-    """A radius whose ball holds at least k other rows, their number, and the places [low, high)
-    outside of which none of them lies; ``far`` is filled there. Starts at ``width`` places."""
+def _at_least(values, others, winner, k, width, distances):  # type: ignore[no-untyped-def]
+    """A radius whose ball holds at least k other rows, their number, and the positions
+    [start, stop) outside of which none of them lies; ``distances`` is filled there. Begins with
+    ``width`` positions on each side."""
     n = len(values)
-    a = values[win]
-    low, high = max(0, win - width), min(n, win + width + 1)
-    radius = max(a - values[low], values[high - 1] - a)
-    low, high = _reach(values, a, radius, win)
-    _measure(values, side, win, low, high, far)
-    inside = _count(far, low, high, radius)
-    while inside < k and (low > 0 or high < n):
+    coordinate = values[winner]
+    start, stop = max(0, winner - width), min(n, winner + width + 1)
+    radius = max(coordinate - values[start], values[stop - 1] - coordinate)
+    start, stop = _reach(values, coordinate, radius, winner)
+    _measure(values, others, winner, start, stop, distances)
+    inside = _count(distances, start, stop, radius)
+    while inside < k and (start > 0 or stop < n):
         if radius > 0:
             radius = np.float32(radius * 1.4)
         else:
             radius = np.float32((values[n - 1] - values[0]) / n)
-        new_low, new_high = _reach(values, a, radius, win)
-        _measure(values, side, win, new_low, low, far)
-        _measure(values, side, win, high, new_high, far)
-        low, high = new_low, new_high
-        inside = _count(far, low, high, radius)
+        new_start, new_stop = _reach(values, coordinate, radius, winner)
+        _measure(values, others, winner, new_start, start, distances)
+        _measure(values, others, winner, stop, new_stop, distances)
+        start, stop = new_start, new_stop
+        inside = _count(distances, start, stop, radius)
     if inside < k:  # every row is measured, but some lie beyond the radius in other dimensions
-        radius = np.float32(far[:win].max()) if win > 0 else np.float32(0)
-        if win < n - 1:
-            radius = max(radius, far[win + 1 :].max())
+        radius = np.float32(distances[:winner].max()) if winner > 0 else np.float32(0)
+        if winner < n - 1:
+            radius = max(radius, distances[winner + 1 :].max())
         inside = n - 1
-    return radius, inside, low, high
+    return radius, inside, start, stop
 
 
 @njit(cache=True)
-def _exactly(values, win, k, radius, inside, low, high, far):  # type: ignore[no-untyped-def]
-    """Radius of the ball of the k nearest, the part of the rows at that very distance which
-    belongs to them (1 unless there are ties), and the places outside of which none lies."""
-    under, below = np.float32(0), _count(far, low, high, np.float32(0))
-    if below >= k:
-        return under, k / below, low, high
+def _exactly(values, winner, k, radius, inside, start, stop, distances):  # type: ignore[no-untyped-def]
+    """Radius of the ball of the k nearest, the share of the rows at that very distance that belongs
+    to them (1 unless there are ties), and the positions outside of which none lies."""
+    inner_radius, inner_count = np.float32(0), _count(distances, start, stop, np.float32(0))
+    if inner_count >= k:
+        return inner_radius, k / inner_count, start, stop
     tries = 0
     while inside > k:
-        share = (k - below) / (inside - below)
+        share = (k - inner_count) / (inside - inner_count)
         if tries % 4 == 3:
-            guess = np.float32(0.5 * (np.float64(under) + radius))
-        else:  # rows are about even over the area between two balls
-            inner = np.float64(under) * under
-            guess = np.float32(np.sqrt(inner + (np.float64(radius) * radius - inner) * share))
-        if not under < guess < radius:
-            guess = np.float32(0.5 * (np.float64(under) + radius))
-            if not under < guess < radius:  # neighbouring numbers: all in between are ties
-                return radius, share, low, high
-        found = _count(far, low, high, guess)
-        if found < k:
-            under, below = guess, found
+            guess = np.float32(0.5 * (np.float64(inner_radius) + radius))
+        else:  # rows are spread about evenly over the area between two balls
+            area = np.float64(inner_radius) * inner_radius
+            guess = np.float32(np.sqrt(area + (np.float64(radius) * radius - area) * share))
+        if not inner_radius < guess < radius:
+            guess = np.float32(0.5 * (np.float64(inner_radius) + radius))
+            if not inner_radius < guess < radius:  # adjacent float32 numbers: the rest are ties
+                return radius, share, start, stop
+        count = _count(distances, start, stop, guess)
+        if count < k:
+            inner_radius, inner_count = guess, count
         else:
-            radius, inside = guess, found
-            low, high = _reach(values, values[win], radius, win)
+            radius, inside = guess, count
+            start, stop = _reach(values, values[winner], radius, winner)
         tries += 1
-    return radius, 1.0, low, high
+    return radius, 1.0, start, stop
 
 
 @njit(cache=True)
-def _total(weight, work):  # type: ignore[no-untyped-def]
-    """Sum in float64, halves folded onto each other: passes that a processor takes several
-    numbers of at once, in an order that is always the same. ``work`` is overwritten."""
-    half = len(weight) // 2
-    out, one, two = work[:half], weight[:half], weight[half:]
+def _total(weights, scratch):  # type: ignore[no-untyped-def]
+    """Sum in float64 by folding halves onto each other: passes that a processor vectorises, in an
+    order that is always the same. ``scratch`` is overwritten."""
+    half = len(weights) // 2
+    sums, first, second = scratch[:half], weights[:half], weights[half:]
     for i in range(half):
-        out[i] = np.float64(one[i]) + np.float64(two[i])
-    rest = np.float64(weight[-1]) if len(weight) % 2 else 0.0
+        sums[i] = np.float64(first[i]) + np.float64(second[i])
+    total = np.float64(weights[-1]) if len(weights) % 2 else 0.0
     while half > 32:
         if half % 2:
-            rest += work[half - 1]
+            total += scratch[half - 1]
         half //= 2
-        left, right = work[:half], work[half : 2 * half]
+        left, right = scratch[:half], scratch[half : 2 * half]
         for i in range(half):
             left[i] += right[i]
     for i in range(half):
-        rest += work[i]
-    return rest
+        total += scratch[i]
+    return total
 
 
 @njit(cache=True, error_model="numpy", fastmath={"nnan", "nsz"})
-def _spread(far, low, high, radius, part, exponent, work, doubles, sums):  # type: ignore[no-untyped-def]
-    """Takes 1 from the rows within ``radius``, in proportion to distance ** -exponent; from the
-    rows that coincide with the winner alone, in equal parts, if there are any."""
-    here, weight, out = far[low:high], work[low:high], sums[low:high]
-    least = _least(far, low, high)
+def _spread(all_distances, start, stop, radius, tie, exponent, scratch, doubles, all_sums):  # type: ignore[no-untyped-def]
+    """Subtracts 1 from the rows within ``radius``, in proportion to distance ** -exponent; from the
+    rows that coincide with the winner alone, in equal parts, if there are any. Rows at ``radius``
+    count with the share ``tie``."""
+    distances, sums = all_distances[start:stop], all_sums[start:stop]
+    weights = scratch[start:stop]
+    least = _least(all_distances, start, stop)
     if least == 0:
-        twins = _count(far, low, high, np.float32(0))
-        for i in range(len(here)):
-            if here[i] == 0:
-                out[i] -= 1.0 / twins
+        copies = _count(all_distances, start, stop, np.float32(0))
+        for i in range(len(distances)):
+            if distances[i] == 0:
+                sums[i] -= 1.0 / copies
         return
-    tie = np.float32(part)
-    one, zero = np.float32(1), np.float32(0)
+    tie32 = np.float32(tie)
+    full, none = np.float32(1), np.float32(0)
     if exponent == 4.0:
-        for i in range(len(here)):
-            ratio = least / here[i]
+        for i in range(len(distances)):
+            ratio = least / distances[i]
             square = ratio * ratio
-            keep = one if here[i] < radius else (tie if here[i] == radius else zero)
-            weight[i] = square * square * keep
+            share = full if distances[i] < radius else (tie32 if distances[i] == radius else none)
+            weights[i] = square * square * share
     else:
-        for i in range(len(here)):
-            keep = one if here[i] < radius else (tie if here[i] == radius else zero)
-            weight[i] = (least / here[i]) ** np.float32(exponent) * keep if keep > 0 else zero
-    scale = 1.0 / _total(weight, doubles[low:high])
-    for i in range(len(here)):
-        out[i] -= np.float64(weight[i]) * scale
+        for i in range(len(distances)):
+            share = full if distances[i] < radius else (tie32 if distances[i] == radius else none)
+            if share > 0:
+                weights[i] = (least / distances[i]) ** np.float32(exponent) * share
+            else:
+                weights[i] = none
+    scale = 1.0 / _total(weights, doubles[start:stop])
+    for i in range(len(distances)):
+        sums[i] -= np.float64(weights[i]) * scale
 
 
 @njit(parallel=True, cache=True)
 def run(columns, order, values, dims, points, starts, k, exponent, floats, doubles, sums, winners):  # type: ignore[no-untyped-def]
-    """Adds the draws of block b, in their order, to ``sums[b]``, by place; blocks run in parallel.
+    """Adds the draws of block b, in their order, to ``sums[b]``; blocks run in parallel.
 
-    ``floats`` (B, 1 + m, N) and ``doubles`` (B, N) are working space. Winners are rows.
+    Args:
+        columns: (D, N) float32 embeddings, transposed.
+        order, values: (N,) rows ascending in the draws' first dimension, and their values there.
+        dims, points: (T, m) dimensions and coordinates of the draws.
+        starts: (B + 1,) edges of the blocks of draws.
+        k, exponent: neighbours that share the redundancy, and the power of the inverse distance.
+        floats, doubles: (B, 1 + m, N) float32 and (B, N) float64 scratch space.
+        sums: (B, N) float64 by position, changed in place.
+        winners: (T,) int64 rows, filled.
     """
     n, m = len(order), dims.shape[1]
     for b in prange(len(starts) - 1):
-        far, work, side = floats[b, 0], floats[b, 1], floats[b, 2:]
+        distances, scratch, others = floats[b, 0], floats[b, 1], floats[b, 2:]
         width = max(32, int(np.sqrt(1.0 * n * k)) // 2)
         for t in range(starts[b], starts[b + 1]):
             for j in range(1, m):
                 if t == starts[b] or dims[t, j] != dims[t - 1, j]:
                     column = columns[dims[t, j]]
-                    for place in range(n):
-                        side[j - 1, place] = column[order[place]]
-            win = _winner(order, values, side, points[t], doubles[b])
-            winners[t] = order[win]
-            sums[b, win] += 1.0
-            # well below the usual width: growing is cheaper than having measured too much
+                    for position in range(n):
+                        others[j - 1, position] = column[order[position]]
+            winner = _winner(order, values, others, points[t], doubles[b])
+            winners[t] = order[winner]
+            sums[b, winner] += 1.0
+            # well below the usual width: growing costs less than having measured too much
             near = 2 * width // 5
-            radius, inside, low, high = _enough(values, side, win, k, near, far)
-            radius, part, low, high = _exactly(values, win, k, radius, inside, low, high, far)
-            _spread(far, low, high, radius, part, exponent, work, doubles[b], sums[b])
-            width = (3 * width + (high - low) // 2) // 4 + 1
+            radius, inside, start, stop = _at_least(values, others, winner, k, near, distances)
+            radius, tie, start, stop = _exactly(
+                values, winner, k, radius, inside, start, stop, distances
+            )
+            _spread(distances, start, stop, radius, tie, exponent, scratch, doubles[b], sums[b])
+            width = (3 * width + (stop - start) // 2) // 4 + 1

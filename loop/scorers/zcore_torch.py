@@ -1,8 +1,8 @@
-"""ZCore's draws in batches of torch operations, for a GPU. Same definition as the compiled loop of
-loop.scorers.zcore_kernel: the same winners, and scores equal up to float32 rounding of the weights
-(sums of one batch are float32, sums over batches float64).
+"""ZCore's draws in batches of torch operations, for a GPU.
 
-One batch of T draws over N rows costs about 8 T N numbers of memory traffic and 24 T N bytes.
+Same definition as the compiled loop of loop.scorers.zcore_kernel: the same winners, and scores
+equal up to float32 rounding of the weights (sums of one batch are float32, sums over batches
+float64). A batch of T draws over N rows moves about 8 T N numbers and takes 24 T N bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 BATCH_BYTES = 2 << 30
+"""Memory of one batch of draws."""
 
 
 def accumulate(
@@ -30,38 +31,48 @@ def accumulate(
     winners = torch.empty(len(dims), dtype=torch.int64)
     batch = max(1, BATCH_BYTES // (24 * n))
     for start in range(0, len(dims), batch):
-        where = torch.from_numpy(dims[start : start + batch].astype(np.int64)).to(device)
-        point = torch.from_numpy(points[start : start + batch].astype(np.float64)).to(device)
-        win, taken = _draws(columns, where, point, min(neighbours, n - 1), exponent)
-        sums += torch.bincount(win, minlength=n)
-        sums -= taken
-        winners[start : start + batch] = win.cpu()
+        rows = slice(start, start + batch)
+        batch_dims = torch.from_numpy(dims[rows].astype(np.int64)).to(device)
+        batch_points = torch.from_numpy(points[rows].astype(np.float64)).to(device)
+        batch_winners, redundancy = _draws(
+            columns, batch_dims, batch_points, min(neighbours, n - 1), exponent
+        )
+        sums += torch.bincount(batch_winners, minlength=n)
+        sums -= redundancy
+        winners[rows] = batch_winners.cpu()
     return sums.cpu().numpy(), winners.numpy()
 
 
 def _draws(
     columns: torch.Tensor, dims: torch.Tensor, points: torch.Tensor, k: int, exponent: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(T,) winners and (N,) what the batch takes from each row."""
-    parts = [columns[dims[:, j]] for j in range(dims.shape[1])]
-    near = (parts[0].double() - points[:, :1]).abs_()
-    for j in range(1, len(parts)):
-        near += (parts[j].double() - points[:, j : j + 1]).abs_()
-    win = near.argmin(dim=1, keepdim=True)
-    del near
-    far = (parts[0] - parts[0].gather(1, win)).abs_()
-    for part in parts[1:]:
-        far += (part - part.gather(1, win)).abs_()
-    far.scatter_(1, win, float("inf"))
-    edge = far.kthvalue(k, dim=1, keepdim=True).values
-    least = far.amin(dim=1, keepdim=True)
-    twin = least == 0
-    inner = (far < edge).sum(1, keepdim=True)
-    tied = (far == edge).sum(1, keepdim=True)
-    share = (k - inner) / tied
-    # rows that coincide with the winner take everything, in equal parts: 1 for 0 / 0, 0 for 0 / d
-    ratio = torch.where(twin, (far == 0).float(), least / far)
-    weight = ratio.square().square() if exponent == 4.0 else ratio.pow(exponent)
-    weight *= torch.where(twin | (far < edge), 1.0, torch.where(far == edge, share, 0.0))
-    scale = 1.0 / weight.sum(1, dtype=torch.float64)
-    return win[:, 0], (scale.float() @ weight).double()
+    """(T,) winners, and the (N,) float64 redundancy that the batch subtracts from each row.
+
+    Args:
+        columns: (D, N) float32.
+        dims, points: (T, m) dimensions and coordinates of the draws.
+        k: neighbours that share the redundancy of a winner.
+    """
+    coordinates = [columns[dims[:, j]] for j in range(dims.shape[1])]
+    to_point = (coordinates[0].double() - points[:, :1]).abs_()
+    for j in range(1, len(coordinates)):
+        to_point += (coordinates[j].double() - points[:, j : j + 1]).abs_()
+    winners = to_point.argmin(dim=1, keepdim=True)
+    del to_point
+    distances = (coordinates[0] - coordinates[0].gather(1, winners)).abs_()
+    for values in coordinates[1:]:
+        distances += (values - values.gather(1, winners)).abs_()
+    distances.scatter_(1, winners, float("inf"))
+    radius = distances.kthvalue(k, dim=1, keepdim=True).values
+    least = distances.amin(dim=1, keepdim=True)
+    has_copies = least == 0
+    inside = (distances < radius).sum(1, keepdim=True)
+    tied = (distances == radius).sum(1, keepdim=True)
+    tie_share = (k - inside) / tied
+    # copies of the winner take everything, in equal parts: ratio 1 for 0 / 0, 0 for 0 / d
+    ratio = torch.where(has_copies, (distances == 0).float(), least / distances)
+    weights = ratio.square().square() if exponent == 4.0 else ratio.pow(exponent)
+    share = torch.where(distances == radius, tie_share, 0.0)
+    weights *= torch.where(has_copies | (distances < radius), 1.0, share)
+    scale = 1.0 / weights.sum(1, dtype=torch.float64)
+    return winners[:, 0], (scale.float() @ weights).double()

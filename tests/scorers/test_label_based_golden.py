@@ -14,7 +14,7 @@ from loop.scorers.ccs import hard_cut, strata_of
 from loop.scorers.coverage import Coverage, greedy
 from loop.scorers.maxherding import similarity
 from loop.scorers.training import finite
-from loop.scorers.uherding import doubt, sharpen
+from loop.scorers.uherding import uncertainty, with_temperature
 from loop.select import double_end_window, strata_budgets
 
 
@@ -163,7 +163,7 @@ def test_uherding(golden, kind, mode):
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
     name = f"uherding_{ {'confidence': 'conf'}.get(kind, kind) }_{mode}"
     labelled = data["warm_labeled"]
-    weights = doubt(sharpen(p, float(data["temperature"])), kind)
+    weights = uncertainty(with_temperature(p, float(data["temperature"])), kind)
     weights[labelled] = 0
     np.testing.assert_allclose(weights, data[f"{name}_uncertainty"], atol=1e-10)
     state = Coverage(x, similarity("rbf", float(data[f"{name}_radius_used"])), weights=weights)

@@ -9,12 +9,12 @@ import pytest
 
 from loop.geometry import neighbours, unit
 from loop.scorers.coverage import Coverage, greedy
-from loop.scorers.d2 import Graph
+from loop.scorers.d2 import MessageGraph
 from loop.scorers.kcenter import farthest_first
 from loop.scorers.maxherding import similarity
 from loop.scorers.moderate import from_the_middle, prototype_distances
 from loop.scorers.probcover import Balls
-from loop.scorers.typiclust import Open, visit
+from loop.scorers.typiclust import OpenCluster, visit
 from loop.select import middle_band, top
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -45,7 +45,7 @@ def test_d2(key):
     _, path, mode, update, which = key.split("_")
     x, index = z["features"], z["knn_index"]
     distance = np.linalg.norm(x[:, None] - x[index], axis=2)
-    picks, start = Graph.of(index, distance, symmetric=path == "dense").pick(
+    picks, start = MessageGraph.of(index, distance, symmetric=path == "dense").pick(
         z["scores"].astype(np.float64),
         int(z["k"]),
         available=np.ones(len(x), bool),
@@ -82,7 +82,7 @@ def test_typiclust(start):
     )
     assert picks == z[f"{start}_picks"].tolist()
     first = z["cluster_labels"] == z[f"{start}_cluster_order"][0]
-    largest = Open(z["features"], np.flatnonzero(first & ~covered), int(z["k_nn"]))
+    largest = OpenCluster(z["features"], np.flatnonzero(first & ~covered), int(z["k_nn"]))
     np.testing.assert_allclose(largest.typicality(), z[f"{start}_first_typicality"], rtol=1e-4)
 
 

@@ -11,14 +11,14 @@ from scipy.linalg import qr
 from loop.geometry import neighbours, transform, unit
 from loop.scorers import Inputs, coverage, get
 from loop.scorers.coverage import Coverage, exchanged, greedy
-from loop.scorers.d2 import Graph
+from loop.scorers.d2 import MessageGraph
 from loop.scorers.facility import half_cosine
 from loop.scorers.herding import herd
 from loop.scorers.kcenter import farthest_first
 from loop.scorers.maxherding import similarity
 from loop.scorers.norm import new_directions
 from loop.scorers.probcover import Balls, pure_radius
-from loop.scorers.typiclust import Open
+from loop.scorers.typiclust import OpenCluster
 
 SEEDS = range(4)
 
@@ -82,7 +82,7 @@ def test_lazy_coverage_is_the_plain_greedy(seed, method, stored, monkeypatch):
 def test_no_exchange_is_left_that_covers_more(seed, stored, monkeypatch):
     if not stored:
         monkeypatch.setattr(coverage, "MATRIX_BYTES", 0)
-        monkeypatch.setattr(Coverage, "fitting", lambda self: 10**6)
+        monkeypatch.setattr(Coverage, "capacity", lambda self: 10**6)
     x, available, covered = pool(seed)
     rows, kernel = unit(x.astype(np.float64)), similarity("rbf", 0.6)
     weights = np.random.default_rng(seed).random(len(x))
@@ -102,7 +102,7 @@ def test_no_exchange_is_left_that_covers_more(seed, stored, monkeypatch):
     assert worth(picks) >= worth(start)
     others = np.setdiff1d(np.flatnonzero(available), picks)
     best = max(worth([*picks[:i], other, *picks[i + 1 :]]) for i in range(12) for other in others)
-    assert best <= worth(picks) * (1 + 2 * coverage.GAIN)
+    assert best <= worth(picks) * (1 + 2 * coverage.LEAST_GAIN)
     for i, pick in enumerate(picks):  # in the order of what each adds
         assert worth([*picks[:i], pick]) == max(worth([*picks[:i], p]) for p in picks[i:])
 
@@ -269,7 +269,7 @@ def test_d2_passes_messages_on_the_dense_graph(seed, clamp):
     for row in order[np.argsort(-g[order], kind="stable")]:
         given = max(g[row], 0) if clamp else g[row]
         g -= np.where(near[row], np.exp(-gamma * edge[row]), 0) * given
-    graph = Graph.of(index, distance, symmetric=True)
+    graph = MessageGraph.of(index, distance, symmetric=True)
     picks, _ = graph.pick(scores, 40, available=available, covered=order, gamma=gamma, clamp=clamp)
     chosen = []
     for pick in picks:
@@ -283,7 +283,7 @@ def test_d2_passes_messages_on_the_dense_graph(seed, clamp):
 def test_typiclust_visits_look_at_the_rows_that_are_left(n):
     x = pool(0)[0][:n]
     rows = np.arange(n)
-    cluster = Open(x, rows, 5)
+    cluster = OpenCluster(x, rows, 5)
     left = rows.tolist()
     while left:
         far = np.linalg.norm(x[left, None].astype(float) - x[None, left], axis=2)
@@ -292,7 +292,7 @@ def test_typiclust_visits_look_at_the_rows_that_are_left(n):
         best = cluster.take()
         assert typical[left.index(best)] == pytest.approx(typical.max(), rel=1e-5)
         left.remove(best)
-    assert cluster.left == 0
+    assert cluster.count == 0
 
 
 def test_typiclust_survives_exhausted_and_small_clusters():

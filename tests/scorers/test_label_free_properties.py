@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from loop.errors import ConfigError, DataError
 from loop.geometry import median_distance, neighbours, transform
 from loop.scorers import Inputs, get
-from loop.scorers.balanced import in_turn
+from loop.scorers.balanced import in_turns
 from loop.select import tiebreak, top
 
 DETERMINISTIC = {
@@ -148,7 +148,7 @@ def test_balanced_deals_groups_in_turn():
     groups = np.repeat([0, 1, 2], [50, 3, 20])
     available = np.ones(73, bool)
     available[50] = False
-    order = np.argsort(-in_turn(groups, available, np.random.default_rng(0)), kind="stable")
+    order = np.argsort(-in_turns(groups, available, np.random.default_rng(0)), kind="stable")
     assert sorted(groups[order[:6]]) == [0, 0, 1, 1, 2, 2]
     assert sorted(groups[order[6:10]]) == [0, 0, 2, 2]
     assert order[-1] == 50
