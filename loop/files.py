@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from loop.errors import ConfigError
+
 
 @contextmanager
 def draft_of(path: Path) -> Iterator[Path]:
@@ -40,3 +42,17 @@ def _to_disk(path: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with ``~`` and ``~user`` written out.
+
+    Raises:
+        ConfigError: there is no such user, or the path holds what no path can.
+    """
+    if "\0" in str(path):
+        raise ConfigError(f"{str(path)!r} is no path: it holds a NUL character")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{str(path)!r}: {error}; write the path out in full") from None

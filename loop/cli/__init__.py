@@ -83,6 +83,11 @@ def main() -> None:
     """Entry point: runs a command and turns known errors into one message and an exit code."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        os.getcwd()
+    except FileNotFoundError:
+        click.echo("Error: the current folder was deleted; type: cd", err=True)
+        sys.exit(2)
+    try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)

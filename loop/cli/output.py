@@ -55,6 +55,11 @@ def print_json(facts: Any) -> None:
     click.echo(json.dumps(facts, indent=2, default=str))
 
 
+def print_json_line(facts: Any) -> None:
+    """Facts for programs that read one document a line."""
+    click.echo(json.dumps(facts, default=str))
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, left: int = 1) -> None:
     """A table that fits 80 columns when its cells do; the first ``left`` columns are words."""
     from rich import box

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,10 +14,14 @@ from loop.cli.output import (
     json_option,
     percent,
     print_json,
+    print_json_line,
     project_at,
     project_option,
     say,
 )
+
+if TYPE_CHECKING:
+    from loop.steps.pull import Pulled
 
 
 def _answer(as_json: bool, facts: Any, text: str) -> None:
@@ -143,41 +147,42 @@ def push(folder: Path, as_json: bool, dry_run: bool) -> None:
 def pull(folder: Path, as_json: bool, close: bool, full: bool, watch: float | None) -> None:
     """Bring the answers back; the round ends when every pick is answered.
 
+    With --watch, --json prints a line of JSON for each pull.
+
     \b
     Example: coreloop pull --watch 30
     """
-    import time
-
-    from connectors.base import Unreachable
-    from loop.project import ProjectBusy
     from loop.steps.pull import pull as step
+    from loop.steps.pull import watched
 
     project = project_at(folder)
-    while True:
-        try:
-            done = step(project, close=close, full=full)
-        except (Unreachable, ProjectBusy) as error:
-            if watch is None:
-                raise
-            click.echo(f"trying again: {error}", err=True)
-            time.sleep(max(1.0, watch))
-            continue
-        text = (
-            f"{done.new} new answers; {done.answered} of {done.picked} images labelled, "
-            f"{done.skipped} skipped"
-        )
-        if done.foreign or done.unknown_class:
-            text += f"\nignored: {done.foreign} foreign, {done.unknown_class} of an unknown class"
-        if done.gone or done.twice:
-            text += f"\nof the images sent: {done.gone} missing there, {done.twice} there twice"
-        if done.complete:
-            text += f"\nnext: {done.next}"
-        elif done.url:
-            text += f"\nlabel here: {done.url}"
-        _answer(as_json, asdict(done), text)
-        if done.complete or watch is None:
-            return
-        time.sleep(max(1.0, watch))
+    if watch is None:
+        _print_pulled(step(project, close=close, full=full), as_json=as_json)
+        return
+
+    def waits(error: Exception) -> None:
+        click.echo(f"trying again: {error}", err=True)
+
+    for pulled in watched(project, watch, close=close, full=full, on_wait=waits):
+        _print_pulled(pulled, as_json=as_json, as_line=True)
+
+
+def _print_pulled(pulled: Pulled, *, as_json: bool, as_line: bool = False) -> None:
+    if as_json:
+        (print_json_line if as_line else print_json)(asdict(pulled))
+        return
+    say(
+        f"{pulled.new} new answers; {pulled.answered} of {pulled.picked} images labelled, "
+        f"{pulled.skipped} skipped"
+    )
+    if pulled.foreign or pulled.unknown_class:
+        say(f"ignored: {pulled.foreign} foreign, {pulled.unknown_class} of an unknown class")
+    if pulled.gone or pulled.twice:
+        say(f"of the images sent: {pulled.gone} missing there, {pulled.twice} there twice")
+    if pulled.complete:
+        say(f"next: {pulled.next}")
+    elif pulled.url:
+        say(f"label here: {pulled.url}")
 
 
 @click.command()
@@ -222,7 +227,8 @@ def compare(folder: Path, as_json: bool) -> None:
 @click.command()
 @project_option
 @json_option
-def report(folder: Path, as_json: bool) -> None:
+@click.option("--out", type=click.Path(path_type=Path), help="Folder; default: reports.")
+def report(folder: Path, as_json: bool, out: Path | None) -> None:
     """Write the report: report.html (opens without a network), report.md, report.json.
 
     \b
@@ -230,7 +236,7 @@ def report(folder: Path, as_json: bool) -> None:
     """
     from loop.steps.report import report as step
 
-    paths = step(project_at(folder))
+    paths = step(project_at(folder), out)
     facts = {name: str(path) for name, path in paths.items()}
     _answer(as_json, facts, "\n".join(f"{name}: {path}" for name, path in facts.items()))
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from loop.encoders.base import Encoder
 from loop.errors import ConfigError, DataError
+from loop.files import expanded
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def make(options: str) -> File:
     """
     if not options:
         raise ConfigError("file: needs an array, e.g. file:/path/to/embeddings.npy")
-    path = Path(options).expanduser().absolute()
+    path = expanded(options).absolute()
     for needed in (path, keys_of(path)):
         if not needed.is_file():
             raise ConfigError(

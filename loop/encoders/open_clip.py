@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from loop.encoders.network import TorchEncoder, triple
 from loop.errors import ConfigError, DataError, nearest
+from loop.files import expanded
 
 TEMPLATES = ("a photo of a {}.", "a close-up photo of a {}.", "a picture of the {}.")
 
@@ -127,7 +127,7 @@ def _create(name: str, weights: str) -> Any:
             f"open_clip:{name} needs weights: open_clip:{name}:<tag or file>; tags: "
             f"{', '.join(tags) or 'none'}"
         )
-    file = Path(weights).expanduser()
+    file = expanded(weights)
     try:
         if weights in tags:
             return open_clip.create_model(name, pretrained=weights)

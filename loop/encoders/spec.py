@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from loop.files import expanded
+
 
 def parts(spec: str) -> list[str]:
     """The joined encoders: split at each ``+`` that a name follows, since paths may hold one."""
@@ -30,10 +32,10 @@ def short(spec: str) -> str:
 def _located(part: str) -> str:
     kind, _, rest = part.partition(":")
     if kind == "file" and rest:
-        return f"file:{Path(rest).expanduser().absolute()}"
+        return f"file:{expanded(rest).absolute()}"
     model, _, rest = rest.partition(":")
     weights, mark, options = rest.partition("?")
-    file = Path(weights).expanduser()
+    file = expanded(weights)
     if not weights or not file.is_file():
         return part
     return f"{kind}:{model}:{file.absolute()}{mark}{options}"

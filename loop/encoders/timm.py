@@ -10,12 +10,12 @@ resized to that square, unless ``fit=crop`` is given too.
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 from loop.encoders.network import TorchEncoder, triple
 from loop.errors import ConfigError, nearest
+from loop.files import expanded
 
 OPTIONS = ("size", "mean", "std", "classes", "pad", "fit")
 
@@ -63,7 +63,7 @@ def _create(name: str, checkpoint: str, overrides: dict[str, str]) -> Any:
         arguments["pad_type"] = overrides["pad"]
     try:
         if checkpoint:
-            file = Path(checkpoint).expanduser()
+            file = expanded(checkpoint)
             if not file.is_file():
                 raise FileNotFoundError(checkpoint)
             arguments["checkpoint_path"] = str(file)

@@ -12,6 +12,7 @@ from typing import Any
 
 from loop.encoders.network import TorchEncoder, triple
 from loop.errors import ConfigError, nearest
+from loop.files import expanded
 
 
 def make(options: str) -> TorchEncoder:
@@ -70,7 +71,7 @@ def _from_file(path: str) -> dict[str, Any]:
 
     import torch
 
-    file = Path(path).expanduser()
+    file = expanded(path)
     if not file.is_file():
         raise FileNotFoundError(str(file))
     if file.suffix == ".safetensors":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from loop import config as settings
 from loop.config import Config
 from loop.errors import ConfigError, NotReady
+from loop.files import expanded
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -102,7 +103,7 @@ class Project:
 
     def path(self, text: str) -> Path:
         """A path from the config: relative ones start at the project folder."""
-        return (self.root / Path(text).expanduser()).resolve()
+        return (self.root / expanded(text)).resolve()
 
     @contextmanager
     def writing(self) -> Iterator[Records]:
@@ -182,19 +183,19 @@ def withdraw(project: Project) -> None:
     (project.root / settings.FILE).unlink(missing_ok=True)
 
 
-def find(start: Path) -> Project:
+def find(start: str | Path = ".") -> Project:
     """The project in ``start`` or the nearest folder above it.
 
     Raises:
         ConfigError: there is none, not even the folder, or its config is wrong.
     """
-    start = start.resolve()
-    if not start.exists():
-        raise ConfigError(f"there is no folder {start}")
-    for folder in (start, *start.parents):
+    first = expanded(start).resolve()
+    if not first.exists():
+        raise ConfigError(f"there is no folder {first}")
+    for folder in (first, *first.parents):
         if (folder / settings.FILE).is_file():
             return Project(folder, settings.load(folder / settings.FILE))
     raise ConfigError(
-        f"no {settings.FILE} in {start} or above it; make a project with 'coreloop init', "
+        f"no {settings.FILE} in {first} or above it; make a project with 'coreloop init', "
         "or name one with --project FOLDER"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loop.reports.facts import Control, Difference, Facts
+from loop.reports.facts import UNSCORED, Control, Difference, Facts
 
 
 def how_good(facts: Facts) -> str:
@@ -32,8 +32,9 @@ def beats_random(facts: Facts) -> str:
 
 
 def own_method(facts: Facts) -> str:
-    """The method that chose in the newest round."""
-    return facts.rounds[-1].scorer if facts.rounds else ""
+    """The method that chose in the newest round that has been scored."""
+    scored = [round_.scorer for round_ in facts.rounds if round_.scorer != UNSCORED]
+    return scored[-1] if scored else ""
 
 
 def _against_control(found: Control) -> str:

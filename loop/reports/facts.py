@@ -8,6 +8,9 @@ from typing import Any
 
 from loop.label_issues import LabelIssue
 
+UNSCORED = "-"
+"""Stands for the scorer of a round that is not scored yet."""
+
 
 @dataclass(frozen=True)
 class Point:

@@ -11,6 +11,7 @@ from connectors.folder import first_level
 from loop import config as settings
 from loop.config import Config
 from loop.errors import ConfigError, DataError, nearest
+from loop.files import expanded
 from loop.project import Project, create, withdraw
 from loop.project.classes import stated_classes
 from loop.steps.scan import Scanned, scan
@@ -36,7 +37,7 @@ def init(
         DataError: no image can be used. In each case no project is left behind.
         Full: the folder cannot be written.
     """
-    root, path = Path(folder).expanduser(), Path(images).expanduser().resolve()
+    root, path = expanded(folder), expanded(images).resolve()
     config = _config(root, path, sections)
     check_names(config, root)
     tests = config.pool.test_path
@@ -64,7 +65,7 @@ def _config(root: Path, images: Path, sections: dict[str, Any]) -> Config:
         **values.get("pool", {}),
     }
     if pool.get("test_path"):
-        pool["test_path"] = str(Path(pool["test_path"]).expanduser().resolve())
+        pool["test_path"] = str(expanded(pool["test_path"]).resolve())
     values |= {"project": project, "pool": pool}
     return settings.check(values, "init")
 
@@ -94,7 +95,7 @@ def check_names(config: Config, root: Path) -> None:
     for name in config.compare.baselines:
         scorers.load(name)
     if config.pool.test_path and config.pool.source == "folder":
-        _check_tests(root / Path(config.pool.test_path).expanduser(), config.project.classes)
+        _check_tests(root / expanded(config.pool.test_path), config.project.classes)
 
 
 def _check_tests(tests: Path, classes: list[str]) -> None:

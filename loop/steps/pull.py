@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+import time
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -10,13 +11,13 @@ from itertools import islice
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from connectors.base import Annotation, Labeler, Progress
+from connectors.base import Annotation, Labeler, Progress, Unreachable
 from db import models, queries
 from db.models import Cursor, Item, Pick, Round, Sent
 from db.state import Records, advance, log
 from loop.config import Config
 from loop.errors import NotReady
-from loop.project import Project
+from loop.project import Project, ProjectBusy
 from loop.project.labeler import connect_labeler
 from loop.project.labels import outstanding
 from loop.project.remote import (
@@ -96,6 +97,28 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
                 with records.write("pull-notice") as session:
                     noticed = notice(session, labeler.name, tasks)
         return _settle(records, project.config, round_.id, counts, noticed, progress, close=close)
+
+
+def watched(
+    project: Project,
+    seconds: float,
+    *,
+    close: bool = False,
+    full: bool = False,
+    on_wait: Callable[[Exception], None] = lambda error: None,
+) -> Iterator[Pulled]:
+    """Pulls every so many seconds until the round is answered; a server that does not answer and
+    another command that writes are waited for, and told to ``on_wait``."""
+    while True:
+        try:
+            pulled = pull(project, close=close, full=full)
+        except (Unreachable, ProjectBusy) as error:
+            on_wait(error)
+        else:
+            yield pulled
+            if pulled.complete:
+                return
+        time.sleep(max(1.0, seconds))
 
 
 def _ending_or_short(

@@ -30,6 +30,7 @@ from loop.project.runs import newest_control
 from loop.project.versions import versions
 from loop.reports import write
 from loop.reports.facts import (
+    UNSCORED,
     Annotator,
     Difference,
     Facts,
@@ -52,13 +53,13 @@ LABEL_ISSUES = 20
 """The report lists no more."""
 
 
-def report(project: Project) -> dict[str, Path]:
-    """Writes the three files into ``reports/``; format -> path.
+def report(project: Project, out: Path | None = None) -> dict[str, Path]:
+    """Writes the three files into ``out`` (default: the project's ``reports``); format -> path.
 
     Raises:
         Missing: the images have not been scanned.
     """
-    return write(facts(project), project.reports)
+    return write(facts(project), out or project.reports)
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ def _round(round_: Round, open_: Outstanding) -> RoundShown:
         round_.id,
         round_.number,
         round_.state,
-        str(explained.get("scorer", "-")),
+        str(explained.get("scorer", UNSCORED)),
         str(explained.get("reason", "")),
         explained.get("reliability"),
         round_.budget,

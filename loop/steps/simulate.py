@@ -29,6 +29,7 @@ from loop.compare import Row, kind, paired
 from loop.encoders.spec import located
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
+from loop.files import expanded
 from loop.project import Project, create, find
 from loop.project.classes import stated_classes
 from loop.project.digests import numbers_digest, start_digest
@@ -253,7 +254,7 @@ def project_for(source: Path | None, folder: Path | None, encoder: str | None) -
     """
     if source is None:
         return _encoded_by(find(folder or Path()), encoder)
-    path = source.expanduser().resolve()
+    path = expanded(source).resolve()
     root = folder or Path(f"coreloop-simulate-{path.stem}")
     if (root / settings.FILE).exists():
         return _encoded_by(_made_from(path, root), encoder or "pixels")

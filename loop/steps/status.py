@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import make_url, select
 from sqlalchemy.orm import Session
@@ -14,11 +14,15 @@ from db.errors import Missing
 from db.models import Batch, Event, Run, round_name
 from loop.config import Config
 from loop.encoders.spec import short
+from loop.frames import to_frame
 from loop.project import Project
 from loop.project.labels import Outstanding, changed_classes, outstanding
 from loop.project.remote import gone_by_round
 from loop.project.rounds import edited_since, next_command, one_more
 from loop.secrets import origin
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class Status:
     troubles: list[str]
     events: list[str]
     next: str
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The rounds as a table."""
+        return to_frame(self.rounds)
 
 
 def status(project: Project) -> Status:

@@ -18,7 +18,7 @@ from loop.cli.output import table
 from loop.project import create
 from loop.project.classes import stated_classes
 from loop.steps.run import run
-from tests.conftest import small_values
+from tests.conftest import rows, small_values
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -405,3 +405,55 @@ def test_watching_goes_on_while_another_command_writes(project, monkeypatch):
     assert found.exit_code == 0, found.output
     assert len(calls) == 3
     assert "trying again: another coreloop command" in found.output
+
+
+def test_watching_prints_a_line_of_json_for_each_pull(project):
+    run(project)
+    done = coreloop("pull", "--watch", "1", "--json", cwd=project.root)
+    lines = done.stdout.splitlines()
+    assert [json.loads(line)["complete"] for line in lines] == [True]
+
+
+def test_a_user_who_does_not_exist_is_named(tmp_path):
+    done = coreloop("init", "p", "--images", "~nobody-of-that-name/x", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "~nobody-of-that-name/x" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_current_folder_that_was_deleted_is_said(tmp_path):
+    code = (
+        "import os; from loop.cli import main\n"
+        "os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "status"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "was deleted" in done.stderr
+
+
+def test_what_a_round_was_begun_with_is_what_it_uses(project):
+    """The config is edited between the round's beginning and its scores."""
+    from loop.project import find
+    from loop.project.rounds import begin_round
+    from loop.steps.embed import embed
+    from loop.steps.pull import pull
+    from loop.steps.push import push
+    from loop.steps.scan import scan
+
+    scan(project)
+    embed(project)
+    push(project)
+    pull(project)
+    begin_round(find(project.root))
+    edit(project, 'scorer = "kmeans"', 'scorer = "random"')
+    edit(project, 'rule = "top"', 'rule = "middle"')
+    assert (
+        "round 1 goes by the settings it was begun with"
+        in coreloop("status", cwd=project.root).stdout
+    )
+    assert json.loads(coreloop("score", "--json", cwd=project.root).stdout)["scorer"] == "kmeans"
+    assert coreloop("select", cwd=project.root).returncode == 0
+    scores = dict(rows(project, "SELECT item_id, score FROM pick WHERE arm = 'coreset'"))
+    assert sorted(scores.values(), reverse=True) == list(scores.values()), "not the highest"
