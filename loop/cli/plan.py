@@ -13,7 +13,8 @@ from loop.cli.output import json_option, percent, print_json, project_at, projec
 
 if TYPE_CHECKING:
     from loop.planning.backtest import BacktestSummary
-    from loop.planning.target import Plan, Spread
+    from loop.planning.rounds import Rounds
+    from loop.planning.target import Estimate, ExpectedAccuracy, Plan, Spread
     from loop.steps.plan import Outlook
 
 VERDICTS = {
@@ -75,83 +76,90 @@ def plan(
         return
     project = project_at(folder)
     wish = Wish(**wishes, stop_below=stop_below / 100)  # type: ignore[arg-type]
-    found = step(project, wish, simulations)
+    outlook = step(project, wish, simulations)
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(outlook))
         return
-    _print(found, project.config.costs.currency, stop_below)
+    _print(outlook, project.config.costs.currency, stop_below)
 
 
-def _print(found: Outlook, currency: str, stop_below: float) -> None:
-    labels, accuracy = found.points[-1]
-    _say(f"curve: {found.basis}; {percent(accuracy)} % with {labels} labels")
-    if found.plan is not None:
-        _target(found.plan, currency)
-    if found.rounds is not None:
-        sizes = ", ".join(map(str, found.rounds.sizes))
-        _say(
-            f"next round: {found.rounds.sizes[0]} labels; rounds of {sizes} take "
-            f"{found.rounds.expected:.0f} labels on average (one round at once: "
-            f"{found.rounds.at_once}) and reach the target with "
-            f"{found.rounds.confidence:.0%} chance"
-        )
-    if found.gain_per_100 is not None:
-        middle, low, high = (100 * g for g in found.gain_per_100)
-        said = {
-            "stop": f"stop, surely under {stop_below:g}",
-            "go on": "go on",
-            "unclear": f"likely under {stop_below:g}, not surely",
-        }[found.advice or ""]
-        _say(f"the next 100 labels: {middle:+.1f} points (90 %: {low:+.1f} to {high:+.1f}): {said}")
-    if found.budget is not None:
-        n, value, low, high = found.budget
-        _say(
-            f"the budget buys {n} labels: {percent(value)} % (90 %: {percent(low)} to "
-            f"{percent(high)})"
-        )
-    for n, value, low, high in found.buys:
-        _say(f"with {n} labels: {percent(value)} % (90 %: {percent(low)} to {percent(high)})")
-    if found.what_if:
+def _print(outlook: Outlook, currency: str, stop_below: float) -> None:
+    labels, accuracy = outlook.points[-1]
+    _say(f"curve: {outlook.basis}; {percent(accuracy)} % with {labels} labels")
+    if outlook.plan is not None:
+        _target(outlook.plan, currency)
+    if outlook.rounds is not None:
+        _rounds(outlook.rounds)
+    if outlook.gain_per_100 is not None:
+        _gain(outlook.gain_per_100, outlook.advice or "", stop_below)
+    if outlook.budget is not None:
+        _say(f"the budget buys {_expected(outlook.budget)}")
+    for bought in outlook.buys:
+        _say(f"with {_expected(bought)}")
+    if outlook.what_if:
         say("labels to the target, in simulation:")
-        table(
-            ("set", "method", "labels", "90 %"),
-            [
-                (w.set, w.method, _number(w.labels.middle), _range(w.labels, "90%"))
-                for w in found.what_if
-            ],
-            left=2,
-        )
-    for note in found.notes:
+        lines = [
+            (row.set, row.method, _number(row.labels.middle), _range(row.labels, "90%"))
+            for row in outlook.what_if
+        ]
+        table(("set", "method", "labels", "90 %"), lines, left=2)
+    for note in outlook.notes:
         _say(f"note: {note}")
+
+
+def _rounds(rounds: Rounds) -> None:
+    sizes = ", ".join(map(str, rounds.sizes))
+    _say(
+        f"next round: {rounds.sizes[0]} labels; rounds of {sizes} take {rounds.expected:.0f} "
+        f"labels on average (one round at once: {rounds.at_once}) and reach the target with "
+        f"{rounds.confidence:.0%} chance"
+    )
+
+
+def _gain(gain: Estimate, advice: str, stop_below: float) -> None:
+    median, lower, upper = (100 * value for value in gain)
+    words = {
+        "stop": f"stop, surely under {stop_below:g}",
+        "go on": "go on",
+        "unclear": f"likely under {stop_below:g}, not surely",
+    }[advice]
+    interval = f"90 %: {lower:+.1f} to {upper:+.1f}"
+    _say(f"the next 100 labels: {median:+.1f} points ({interval}): {words}")
+
+
+def _expected(accuracy: ExpectedAccuracy) -> str:
+    interval = f"90 %: {percent(accuracy.lower)} to {percent(accuracy.upper)}"
+    return f"{accuracy.labels} labels: {percent(accuracy.median)} % ({interval})"
 
 
 def _say(text: str) -> None:
     say(textwrap.fill(text, 80, subsequent_indent="  "))
 
 
-def _target(found: Plan, currency: str) -> None:
-    said = VERDICTS.get(found.verdict, "")
-    if found.verdict == "never":
-        said += f" ({100 * found.never:.0f} % of the curves level off below)"
-    elif found.verdict == "far":
-        said += f" ({100 * found.reachable:.0f} % of the curves get there)"
-    _say(f"target {percent(found.target)} %" + (f": {said}" if said else ""))
-    if found.verdict not in ("reached", "never"):
-        rows = [("labels", found.labels), ("hours", found.hours), (currency, found.money)]
-        lines = [
-            (name, _number(s.middle), *[_range(s, level) for level in s.intervals])
-            for name, s in rows
-            if s is not None
+def _target(plan_: Plan, currency: str) -> None:
+    verdict = VERDICTS.get(plan_.verdict, "")
+    if plan_.verdict == "never":
+        verdict += f" ({100 * plan_.never:.0f} % of the curves level off below)"
+    elif plan_.verdict == "far":
+        verdict += f" ({100 * plan_.reachable:.0f} % of the curves get there)"
+    _say(f"target {percent(plan_.target)} %" + (f": {verdict}" if verdict else ""))
+    if plan_.verdict in ("reached", "never"):
+        return
+    rows = [("labels", plan_.labels), ("hours", plan_.hours), (currency, plan_.money)]
+    lines = [
+        (name, _number(spread.middle), *[_range(spread, level) for level in spread.intervals])
+        for name, spread in rows
+        if spread is not None
+    ]
+    if plan_.dates is not None:
+        (median,) = plan_.dates["median"]
+        ranges = [
+            " to ".join(day or "never" for day in plan_.dates[level])
+            for level in plan_.labels.intervals
         ]
-        if found.dates is not None:
-            (middle,) = found.dates["median"]
-            ranges = [
-                " to ".join(d or "never" for d in days)
-                for level, days in found.dates.items()
-                if level != "median"
-            ]
-            lines.append(("date", middle or "never", *ranges))
-        table(("further", "median", *[f"{v} interval" for v in found.labels.intervals]), lines)
+        lines.append(("date", median or "never", *ranges))
+    levels = [f"{level} interval" for level in plan_.labels.intervals]
+    table(("further", "median", *levels), lines)
 
 
 def _number(value: float | None) -> str:
@@ -161,8 +169,8 @@ def _number(value: float | None) -> str:
 
 
 def _range(spread: Spread, level: str) -> str:
-    low, high = spread.intervals[level]
-    return f"{_number(low)} to {_number(high)}"
+    lower, upper = spread.intervals[level]
+    return f"{_number(lower)} to {_number(upper)}"
 
 
 def _backtest(folders: list[Path], as_json: bool) -> None:
@@ -172,9 +180,9 @@ def _backtest(folders: list[Path], as_json: bool) -> None:
     if as_json:
         print_json(
             {
-                "from_10_per_class": [asdict(x) for x in late],
-                "below_10_per_class": [asdict(x) for x in early],
-                "outcomes": [asdict(o) for o in outcomes],
+                "from_10_per_class": [asdict(line) for line in late],
+                "below_10_per_class": [asdict(line) for line in early],
+                "outcomes": [asdict(outcome) for outcome in outcomes],
             }
         )
         return
@@ -191,15 +199,15 @@ def _backtest(folders: list[Path], as_json: bool) -> None:
 def _lines(lines: list[BacktestSummary]) -> None:
     rows = [
         (
-            x.set,
-            f"{x.ahead}x",
-            x.n,
-            f"{100 * x.error:.2f}",
-            f"{100 * x.last_slope:.2f}",
-            f"{100 * x.power_law:.2f}",
-            *[f"{100 * v:.0f} %" for v in x.inside.values()],
+            line.set,
+            f"{line.ahead}x",
+            line.n,
+            f"{100 * line.error:.2f}",
+            f"{100 * line.last_slope:.2f}",
+            f"{100 * line.power_law:.2f}",
+            *[f"{100 * share:.0f} %" for share in line.inside.values()],
         )
-        for x in lines
+        for line in lines
     ]
-    levels = [f"in {v}" for v in lines[0].inside]
+    levels = [f"in {level}" for level in lines[0].inside]
     table(("set", "ahead", "n", "plan", "slope", "power", *levels), rows)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import NamedTuple
 
 import numpy as np
 
@@ -59,7 +60,12 @@ class Price:
 
 @dataclass(frozen=True)
 class Spread:
-    """A median and intervals by level ("50%", ...); None: beyond what the curves are followed."""
+    """A median and central intervals of draws; None: beyond what the curves are followed.
+
+    Attributes:
+        middle: the median.
+        intervals: (lower, upper) by level, "50%", "80%" and "90%".
+    """
 
     middle: float | None
     intervals: dict[str, tuple[float | None, float | None]]
@@ -69,14 +75,15 @@ class Spread:
         """Of (B,) draws that may be infinite."""
         ordered = np.sort(values)
 
-        def nearest(q: float) -> float | None:
+        def quantile(q: float) -> float | None:
             value = ordered[min(len(ordered) - 1, int(q * len(ordered)))]
             return float(value) if np.isfinite(value) else None
 
-        return cls(
-            nearest(0.5),
-            {f"{v:.0%}": (nearest(0.5 - v / 2), nearest(0.5 + v / 2)) for v in LEVELS},
-        )
+        intervals = {
+            f"{level:.0%}": (quantile(0.5 - level / 2), quantile(0.5 + level / 2))
+            for level in LEVELS
+        }
+        return cls(quantile(0.5), intervals)
 
     def times(self, each: float | None) -> Spread | None:
         """All numbers times ``each``; None if that is not known."""
@@ -86,9 +93,11 @@ class Spread:
         def scaled(value: float | None) -> float | None:
             return None if value is None else value * each
 
-        return Spread(
-            scaled(self.middle), {k: (scaled(a), scaled(b)) for k, (a, b) in self.intervals.items()}
-        )
+        intervals = {
+            level: (scaled(lower), scaled(upper))
+            for level, (lower, upper) in self.intervals.items()
+        }
+        return Spread(scaled(self.middle), intervals)
 
     def dates(self, per_day: float | None, today: date) -> dict[str, list[str | None]] | None:
         """ISO dates by level, and under "median", at so many images a day."""
@@ -99,10 +108,27 @@ class Spread:
             days = np.inf if labels is None else np.ceil(labels / per_day)
             return (today + timedelta(days=int(days))).isoformat() if days < LONGEST else None
 
-        return {
-            "median": [day(self.middle)],
-            **{k: [day(a), day(b)] for k, (a, b) in self.intervals.items()},
-        }
+        dates = {"median": [day(self.middle)]}
+        for level, (lower, upper) in self.intervals.items():
+            dates[level] = [day(lower), day(upper)]
+        return dates
+
+
+class Estimate(NamedTuple):
+    """Median and central 90 % interval."""
+
+    median: float
+    lower: float
+    upper: float
+
+
+class ExpectedAccuracy(NamedTuple):
+    """Accuracy that will be measured with ``labels`` in all: median and central 90 % interval."""
+
+    labels: int
+    median: float
+    lower: float
+    upper: float
 
 
 @dataclass(frozen=True)
@@ -114,8 +140,8 @@ class Plan:
             curves rise that high in the end) or never (most curves level off below the target).
         reachable: share of the draws that reach the target within a hundred times the labels.
         never: share of the draws that level off below the target.
-        now, have: accuracy measured last (None before the first round), and the labels that are
-            there, those of a round that is not trained yet included.
+        now: accuracy measured last, None before the first round.
+        have: labels at hand, those of a round that is not trained yet included.
         labels: further labelled images; ``hours`` and ``money`` for those.
         dates: when they are labelled, see Spread.dates.
     """
@@ -149,20 +175,20 @@ def plan(
         verdict = "reached"
     labels = Spread.of(more)
     return Plan(
-        target,
-        now,
-        have,
-        verdict,
-        reachable,
-        never,
-        labels,
-        labels.times(price.hours),
-        labels.times(price.money),
-        labels.dates(price.per_day, today),
+        target=target,
+        now=now,
+        have=have,
+        verdict=verdict,
+        reachable=reachable,
+        never=never,
+        labels=labels,
+        hours=labels.times(price.hours),
+        money=labels.times(price.money),
+        dates=labels.dates(price.per_day, today),
     )
 
 
-def further(curve: LearningCurve, found: Forecast, target: float) -> Floats:
+def further(curve: LearningCurve, continued: Forecast, target: float) -> Floats:
     """(B,) labels needed beyond those of the last point; all zero if that reached the target.
 
     Raises:
@@ -170,50 +196,66 @@ def further(curve: LearningCurve, found: Forecast, target: float) -> Floats:
     """
     check_target(target)
     if curve.now >= target:
-        return np.zeros(len(found.values))
-    return np.ceil(np.maximum(found.labels_for(target) - curve.have, 0))
+        return np.zeros(len(continued.values))
+    return np.ceil(np.maximum(continued.labels_for(target) - curve.have, 0))
 
 
 def needed(
-    curve: LearningCurve, found: Forecast, target: float, rng: np.random.Generator
+    curve: LearningCurve, continued: Forecast, target: float, rng: np.random.Generator
 ) -> Floats:
     """(B,) labels in all, for a simulated curve, which may reach the target where it was measured.
 
-    There a draw is one seed's curve, moved by the luck of one run: without that a method that
-    chooses without chance would seem certain. Where most draws do not reach it, as forecast.
+    There a draw is one seed's curve with the noise of one more run: without that a method that
+    picks the same whatever the seed would seem certain. Where most draws do not reach the target,
+    it is the forecast's.
+
+    Raises:
+        ConfigError: target outside (0, 1].
     """
     check_target(target)
-    count = len(found.values)
-    rows = curve.accuracy[rng.integers(len(curve.accuracy), size=count)]
-    luck = np.sqrt(noise(1 - rows, curve.labels, curve.test_images))
-    rows = np.maximum.accumulate(rows + luck * rng.standard_normal((count, 1)), axis=1)
-    crossed = np.full(count, np.inf)
-    for i, row in enumerate(rows):
-        if row[-1] >= target:
-            k = max(1, int(np.argmax(row >= target)))
-            crossed[i] = np.exp(
-                np.interp(target, row[k - 1 : k + 1], np.log(curve.labels[k - 1 : k + 1]))
-            )
+    draws = len(continued.values)
+    accuracies = curve.accuracy[rng.integers(len(curve.accuracy), size=draws)]
+    deviation = np.sqrt(noise(1 - accuracies, curve.labels, curve.test_images))
+    noisy = accuracies + deviation * rng.standard_normal((draws, 1))
+    rising = np.maximum.accumulate(noisy, axis=1)
+    crossed = np.array([_crossing(curve.labels, row, target) for row in rising])
     if np.isfinite(crossed).mean() > 0.5:
         return np.ceil(np.round(crossed, 6))
-    return np.ceil(found.labels_for(target))
+    return np.ceil(continued.labels_for(target))
+
+
+def _crossing(labels: Floats, rising: Floats, target: float) -> float:
+    """Labels at which a rising curve reaches the target, by interpolation in their logarithm."""
+    if rising[-1] < target:
+        return math.inf
+    after = max(1, int(np.argmax(rising >= target)))
+    around = slice(after - 1, after + 1)
+    return float(np.exp(np.interp(target, rising[around], np.log(labels[around]))))
 
 
 def check_target(target: float) -> None:
-    """Raises ConfigError outside (0, 1]."""
+    """A target is an accuracy.
+
+    Raises:
+        ConfigError: it is outside (0, 1].
+    """
     if not 0 < target <= 1:
         raise ConfigError(f"the target must be between 0 and 1, e.g. 0.9; got {target:g}")
 
 
 def buys(
-    found: Forecast, totals: Sequence[float], rng: np.random.Generator
-) -> list[tuple[int, float, float, float]]:
-    """(labels, median, 5 %, 95 %) accuracy that will be measured at total numbers of labels."""
-    rows = []
-    for n in totals:
-        low, middle, high = np.quantile(found.measured(n, rng), [0.05, 0.5, 0.95])
-        rows.append((int(n), float(middle), float(low), float(high)))
-    return rows
+    continued: Forecast, totals: Sequence[float], rng: np.random.Generator
+) -> list[ExpectedAccuracy]:
+    """Accuracy that will be measured at total numbers of labels."""
+    return [
+        ExpectedAccuracy(int(total), *estimate(continued.measured(total, rng))) for total in totals
+    ]
+
+
+def estimate(draws: Floats) -> Estimate:
+    """Of (B,) draws."""
+    lower, median, upper = np.quantile(draws, [0.05, 0.5, 0.95]).tolist()
+    return Estimate(median, lower, upper)
 
 
 def affordable(price: Price, *, money: float | None, hours: float | None) -> int:
@@ -222,29 +264,32 @@ def affordable(price: Price, *, money: float | None, hours: float | None) -> int
     Raises:
         ConfigError: the budget is not positive, or no price is known.
     """
-    counts = []
-    for name, budget, each, fix in (
-        ("money", money, price.money, "--per-label, or --hourly-rate with --seconds-per-label"),
-        ("hours", hours, price.hours, "--seconds-per-label (no labelling times are known)"),
-    ):
-        if budget is None:
-            continue
-        if not 0 < budget < math.inf:
-            raise ConfigError(f"a budget must be a number above 0, got --budget-{name} {budget:g}")
-        if not each:
-            raise ConfigError(f"--budget-{name} needs to know what a label takes; give {fix}")
-        counts.append(int(budget / each))
-    return min(counts)
+    images = []
+    if money is not None:
+        missing = "--per-label, or --hourly-rate with --seconds-per-label"
+        images.append(_paid("money", money, price.money, missing))
+    if hours is not None:
+        missing = "--seconds-per-label (no labelling times are known)"
+        images.append(_paid("hours", hours, price.hours, missing))
+    return min(images)
 
 
-def gain(curve: LearningCurve, found: Forecast, labels: int = 100) -> tuple[float, float, float]:
-    """(median, 5 %, 95 %) expected gain in accuracy of ``labels`` more."""
-    gains = found.at(min(curve.have + labels, found.grid[-1])) - found.at(curve.have)
-    low, middle, high = np.quantile(gains, [0.05, 0.5, 0.95])
-    return float(middle), float(low), float(high)
+def _paid(name: str, budget: float, per_image: float | None, missing: str) -> int:
+    """Images that a budget pays for; ``missing``: what to give if the price is not known."""
+    if not 0 < budget < math.inf:
+        raise ConfigError(f"a budget must be a number above 0, got --budget-{name} {budget:g}")
+    if not per_image:
+        raise ConfigError(f"--budget-{name} needs to know what a label takes; give {missing}")
+    return int(budget / per_image)
 
 
-def advice(per_100: tuple[float, float, float], threshold: float) -> str:
+def gain(curve: LearningCurve, continued: Forecast, labels: int = 100) -> Estimate:
+    """Expected gain in accuracy of ``labels`` more."""
+    end = min(curve.have + labels, continued.grid[-1])
+    return estimate(continued.at(end) - continued.at(curve.have))
+
+
+def advice(per_100: Estimate, threshold: float) -> str:
     """``stop``, ``go on`` or ``unclear``: the gain of 100 labels against a threshold.
 
     Raises:
@@ -252,5 +297,6 @@ def advice(per_100: tuple[float, float, float], threshold: float) -> str:
     """
     if threshold < 0:
         raise ConfigError(f"--stop-below cannot be negative, got {100 * threshold:g}")
-    middle, _, high = per_100
-    return "stop" if high < threshold else "go on" if middle >= threshold else "unclear"
+    if per_100.upper < threshold:
+        return "stop"
+    return "go on" if per_100.median >= threshold else "unclear"

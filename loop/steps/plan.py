@@ -15,9 +15,9 @@ from loop.costs import upcoming
 from loop.errors import NotReady
 from loop.planning import target as targets
 from loop.planning.backtest import BacktestSummary, Outcome, backtest, summary
-from loop.planning.curves import Forecast, LearningCurve, forecast
+from loop.planning.curves import Floats, Forecast, LearningCurve, forecast
 from loop.planning.rounds import Rounds, cheapest
-from loop.planning.target import Plan, Price, Spread
+from loop.planning.target import Estimate, ExpectedAccuracy, Plan, Price, Spread
 from loop.project import Project, curves
 from loop.project.labels import collect
 from loop.seeds import generator
@@ -59,9 +59,10 @@ class Outlook:
         basis: where the curve comes from, in words.
         points: (labels, accuracy) of the curve.
         plan, rounds: for the target; ``rounds`` None where nothing is to be planned.
-        buys: (labels, median, 5 %, 95 %), at two, four and eight times the labels.
-        budget: what the budget buys, likewise; None without one.
-        gain_per_100: (median, 5 %, 95 %); ``advice``: go on, unclear or stop.
+        buys: accuracy at two, four and eight times the labels.
+        budget: further labels that the budget buys, and the accuracy then; None without one.
+        gain_per_100: accuracy that 100 more labels gain.
+        advice: go on, unclear or stop.
         what_if: per simulated method.
         notes: what to know before trusting the numbers.
     """
@@ -70,9 +71,9 @@ class Outlook:
     points: list[tuple[int, float]]
     plan: Plan | None
     rounds: Rounds | None
-    buys: list[tuple[int, float, float, float]]
-    budget: tuple[int, float, float, float] | None
-    gain_per_100: tuple[float, float, float] | None
+    buys: list[ExpectedAccuracy]
+    budget: ExpectedAccuracy | None
+    gain_per_100: Estimate | None
     advice: str | None
     price: Price
     what_if: list[WhatIf]
@@ -94,45 +95,51 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
     price = _price(project, wish, seen.answers)
     simulated = curves.curves(curves.stored(folders) if folders else curves.own(project))
     rng = generator(project.config.project.seed, "plan")
-    curve, basis, scale, have = _basis(project, seen, simulated)
-    found = forecast(curve, rng)
-    own = scale is None
-    made, rounds = None, None
+    basis = _basis(project, seen, simulated)
+    curve = basis.curve
+    continued = forecast(curve, rng)
+    plan_, rounds = None, None
     if wish.target is not None:
-        if own:
-            more = targets.further(curve, found, wish.target) - (have - curve.have)
-        else:
-            more = targets.needed(curve, found, wish.target, rng) * (scale or 1.0) - have
-        limit = np.resize(found.limit, len(more))
-        now = curve.now if own else None
-        made = targets.plan(
-            wish.target,
-            now,
-            have,
-            np.maximum(np.ceil(more), 0),
-            limit,
-            price,
-            datetime.now(UTC).date(),
+        more = _more(basis, continued, wish.target, seen.have, rng)
+        plan_ = targets.plan(
+            target=wish.target,
+            now=curve.now if basis.own else None,
+            have=seen.have,
+            more=np.maximum(np.ceil(more), 0),
+            limit=np.resize(continued.limit, len(more)),
+            price=price,
+            today=datetime.now(UTC).date(),
         )
         rounds = cheapest(np.maximum(more, 0), wish.rounds)
-    budget, count = None, None
+    budget, affordable = None, None
     if wish.budget_money is not None or wish.budget_hours is not None:
-        count = targets.affordable(price, money=wish.budget_money, hours=wish.budget_hours)
-        budget = (count, *_bought(curve, found, have + min(count, seen.left), scale, rng))
-    per_100 = targets.gain(curve, found) if own else None
+        affordable = targets.affordable(price, money=wish.budget_money, hours=wish.budget_hours)
+        total = seen.have + min(affordable, seen.left)
+        budget = ExpectedAccuracy(affordable, *_bought(basis, continued, total, rng))
+    per_100 = targets.gain(curve, continued) if basis.own else None
     return Outlook(
-        basis,
-        [(int(n), float(a)) for n, a in zip(curve.labels, curve.accuracy.mean(axis=0))],
-        made,
-        rounds,
-        targets.buys(found, _ahead(curve, seen), rng) if own else [],
-        budget,
-        per_100,
-        targets.advice(per_100, wish.stop_below) if per_100 else None,
-        price,
-        _what_if(simulated, wish.target, rng),
-        _notes(seen, curve, made, price, own, count),
+        basis=basis.words,
+        points=list(zip(map(int, curve.labels), curve.accuracy.mean(axis=0).tolist())),
+        plan=plan_,
+        rounds=rounds,
+        buys=targets.buys(continued, _ahead(curve, seen), rng) if basis.own else [],
+        budget=budget,
+        gain_per_100=per_100,
+        advice=targets.advice(per_100, wish.stop_below) if per_100 else None,
+        price=price,
+        what_if=_what_if(simulated, wish.target, rng),
+        notes=_notes(seen, basis, plan_, price, affordable),
     )
+
+
+def _more(
+    basis: _Basis, continued: Forecast, target: float, have: int, rng: np.random.Generator
+) -> Floats:
+    """(B,) labels needed beyond those at hand; below 0 where they are more than enough."""
+    curve = basis.curve
+    if basis.own:
+        return targets.further(curve, continued, target) - (have - curve.have)
+    return targets.needed(curve, continued, target, rng) * basis.scale - have
 
 
 def measure(
@@ -177,10 +184,15 @@ def _seen(project: Project) -> _Seen:
     by_labels: dict[int, list[float]] = {}
     for run in runs:
         by_labels.setdefault(run.labels, []).append(float(run.metrics["accuracy"]))
-    mine = {labels[int(row)] for row in picked if int(row) in labels}
-    have = sum(int(row) in labels for row in picked)
-    test_images = int(runs[-1].metrics["n"]) if runs else 0
-    return _Seen(by_labels, test_images, answers, len(mine), left, have)
+    classes = [labels[int(row)] for row in picked if int(row) in labels]
+    return _Seen(
+        by_labels=by_labels,
+        test_images=int(runs[-1].metrics["n"]) if runs else 0,
+        answers=answers,
+        classes_seen=len(set(classes)),
+        left=left,
+        have=len(classes),
+    )
 
 
 def _price(project: Project, wish: Wish, answers: list[Answer]) -> Price:
@@ -188,12 +200,13 @@ def _price(project: Project, wish: Wish, answers: list[Answer]) -> Price:
     costs = project.config.costs
     images = len({a.item_id for a in answers if a.label is not None})
     votes = len(answers) / images if images else float(project.config.labeler.overlap)
+    seconds, per_day = wish.seconds_per_label, wish.labels_per_day
     return Price(
-        upcoming(_in_order(answers)) if wish.seconds_per_label is None else wish.seconds_per_label,
-        votes,
-        costs.hourly_rate if wish.hourly_rate is None else wish.hourly_rate,
-        costs.per_label if wish.per_label is None else wish.per_label,
-        _per_day(answers, images) if wish.labels_per_day is None else wish.labels_per_day,
+        seconds=upcoming(_in_order(answers)) if seconds is None else seconds,
+        votes=votes,
+        hourly_rate=costs.hourly_rate if wish.hourly_rate is None else wish.hourly_rate,
+        per_label=costs.per_label if wish.per_label is None else wish.per_label,
+        per_day=_per_day(answers, images) if per_day is None else per_day,
     )
 
 
@@ -209,16 +222,32 @@ def _per_day(answers: list[Answer], images: int) -> float | None:
     return images / ((max(days) - min(days)).days + 1) if days else None
 
 
+@dataclass(frozen=True)
+class _Basis:
+    """The curve that a plan continues.
+
+    Attributes:
+        words: where it comes from.
+        own: it is the project's, not a simulation's.
+        scale: labels here over labels of the curve.
+    """
+
+    curve: LearningCurve
+    words: str
+    own: bool
+    scale: float = 1.0
+
+
 def _basis(
     project: Project, seen: _Seen, simulated: dict[tuple[str, str], tuple[LearningCurve, int]]
-) -> tuple[LearningCurve, str, float | None, int]:
-    """(curve, words, factor on its labels or None for the project's own, labels there are)."""
+) -> _Basis:
+    """The project's own curve from two points on; else the first simulation's."""
     if len(seen.by_labels) >= 2:
         labels = sorted(seen.by_labels)
         seeds = min(len(values) for values in seen.by_labels.values())
         table = np.array([seen.by_labels[n][:seeds] for n in labels]).T
         curve = LearningCurve(np.array(labels, dtype=np.float64), table, seen.test_images)
-        return curve, f"this project, {len(labels)} rounds", None, seen.have
+        return _Basis(curve, f"this project, {len(labels)} rounds", own=True)
     if not simulated:
         raise NotReady(
             f"a plan needs two trained rounds, there are {len(seen.by_labels)}; before that, name "
@@ -226,15 +255,14 @@ def _basis(
         )
     first = next(iter(simulated))[0]
     methods = [method for name, method in simulated if name == first]
-    method = next(
-        (m for m in (project.config.selection.scorer, "auto", "random") if m in methods), methods[0]
-    )
-    curve, classes = simulated[first, method]
-    mine = len(project.config.project.classes)
+    wanted = (project.config.selection.scorer, "auto", "random", methods[0])
+    method = next(method for method in wanted if method in methods)
+    curve, simulated_classes = simulated[first, method]
+    classes = len(project.config.project.classes)
     words = f"simulation of {first!r}, {method}, {len(curve.accuracy)} seeds"
-    if mine != classes:
-        words += f"; labels times {mine}/{classes}, for the number of classes"
-    return curve, words, mine / classes, seen.have
+    if classes != simulated_classes:
+        words += f"; labels times {classes}/{simulated_classes}, for the number of classes"
+    return _Basis(curve, words, own=False, scale=classes / simulated_classes)
 
 
 def _ahead(curve: LearningCurve, seen: _Seen) -> list[int]:
@@ -242,23 +270,14 @@ def _ahead(curve: LearningCurve, seen: _Seen) -> list[int]:
     return [k * curve.have for k in (2, 4, 8) if k * curve.have <= seen.have + seen.left]
 
 
-def _bought(
-    curve: LearningCurve,
-    found: Forecast,
-    labels: int,
-    scale: float | None,
-    rng: np.random.Generator,
-) -> tuple[float, float, float]:
-    """(median, 5 %, 95 %) accuracy with so many labels in all."""
-    total = labels / (scale or 1.0)
+def _bought(basis: _Basis, continued: Forecast, labels: int, rng: np.random.Generator) -> Estimate:
+    """Accuracy with so many labels in all."""
+    curve, total = basis.curve, labels / basis.scale
     if total < curve.have:  # inside a simulated curve: what was measured
-        values = [
-            float(np.interp(np.log(total), np.log(curve.labels), row)) for row in curve.accuracy
-        ]
-        low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
-        return float(middle), float(low), float(high)
-    ((_, middle, low, high),) = targets.buys(found, [min(total, found.grid[-1])], rng)
-    return middle, low, high
+        log_labels = np.log(curve.labels)
+        values = [np.interp(np.log(total), log_labels, row) for row in curve.accuracy]
+        return targets.estimate(np.array(values))
+    return targets.estimate(continued.measured(min(total, continued.grid[-1]), rng))
 
 
 def _what_if(
@@ -276,14 +295,10 @@ def _what_if(
 
 
 def _notes(
-    seen: _Seen,
-    curve: LearningCurve,
-    made: Plan | None,
-    price: Price,
-    own: bool,
-    bought: int | None,
+    seen: _Seen, basis: _Basis, plan_: Plan | None, price: Price, affordable: int | None
 ) -> list[str]:
-    notes = []
+    """What to know before trusting the numbers."""
+    curve, notes = basis.curve, []
     if curve.test_images < SMALL_TEST:
         notes.append(
             f"there are only {curve.test_images} test images: one more right or wrong moves the "
@@ -291,18 +306,18 @@ def _notes(
         )
     if seen.classes_seen == 1:
         notes.append("all labels so far are of one class; the curve says nothing yet")
-    if own and curve.now < float(curve.accuracy[:, -2].mean()):
+    if basis.own and curve.now < float(curve.accuracy[:, -2].mean()):
         notes.append("accuracy fell in the last round; by chance, or new labels are wrong")
     if price.seconds is None or price.seconds == 0:
         notes.append("no labelling times are known, so no hours; give --seconds-per-label")
-    more = made.labels.middle if made else None
-    if (more is not None and more > seen.left) or (bought is not None and bought > seen.left):
+    wanted = [plan_.labels.middle if plan_ else None, affordable]
+    if any(labels is not None and labels > seen.left for labels in wanted):
         notes.append(f"the pool has only {seen.left} images left to label; add images")
-    if made is not None and made.verdict == "reached" and made.now is not None:
-        low, high = wilson(round(made.now * curve.test_images), curve.test_images)
-        if low < made.target:
+    if plan_ is not None and plan_.verdict == "reached" and plan_.now is not None:
+        lower, upper = wilson(round(plan_.now * curve.test_images), curve.test_images)
+        if lower < plan_.target:
             notes.append(
                 f"the target lies within the 95 % interval of what was measured "
-                f"({100 * low:.1f} to {100 * high:.1f} %); more test images would tell"
+                f"({100 * lower:.1f} to {100 * upper:.1f} %); more test images would tell"
             )
     return notes

@@ -10,6 +10,7 @@ import pytest
 from loop.errors import ConfigError
 from loop.planning.curves import LearningCurve
 from loop.planning.target import (
+    Estimate,
     Price,
     Spread,
     advice,
@@ -138,6 +139,6 @@ def test_stopping_rule():
     assert advice(gain(flat, forecast_of(flat)), 0.005) == "stop"
     steep = curve(power)
     assert advice(gain(steep, forecast_of(steep)), 0.005) == "go on"
-    assert advice((0.001, -0.01, 0.02), 0.005) == "unclear"
+    assert advice(Estimate(0.001, -0.01, 0.02), 0.005) == "unclear"
     with pytest.raises(ConfigError, match="--stop-below"):
-        advice((0, 0, 0), -1)
+        advice(Estimate(0, 0, 0), -1)
