@@ -1,4 +1,4 @@
-"""What labelling costs in time, from lead times as labelling tools report them.
+"""Labelling time: robust means of lead times, pace, and the learning effect.
 
 Lead times cannot be summed as they are: some are missing, some count a lunch break, and some
 versions of Label Studio doubled them (label-studio pull request 6406). So a missing one counts like
@@ -21,7 +21,7 @@ LEARNING_FROM = 20
 
 def usable(seconds: Sequence[float | None]) -> list[float]:
     """Times above zero."""
-    return [s for s in seconds if s is not None and s > 0]
+    return [time for time in seconds if time is not None and time > 0]
 
 
 def typical(seconds: Sequence[float | None]) -> float | None:
@@ -30,18 +30,24 @@ def typical(seconds: Sequence[float | None]) -> float | None:
     if not known:
         return None
     cap = CAP * median(known)
-    return sum(min(s, cap) for s in known) / len(known)
+    return sum(min(time, cap) for time in known) / len(known)
 
 
 def hours(seconds: Sequence[float | None]) -> float | None:
     """Hours for all of these labels, the missing times filled in; None if no time is known."""
-    each = typical(seconds)
-    return None if each is None else each * len(seconds) / 3600
+    mean = typical(seconds)
+    return None if mean is None else mean * len(seconds) / 3600
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast one group of labels was given. ``timed`` of ``labels`` have a known time."""
+    """How fast one group of labels was given.
+
+    Attributes:
+        timed: labels with a known time.
+        seconds: per label, see ``typical``; None if no time is known.
+        per_hour: labels.
+    """
 
     labels: int
     timed: int
@@ -51,9 +57,13 @@ class Pace:
 
 def pace(seconds: Sequence[float | None]) -> Pace:
     """Typical seconds per label and labels per hour of work, pauses left out."""
-    each = typical(seconds)
-    per_hour = None if each is None else 3600 / each
-    return Pace(len(seconds), len(usable(seconds)), each, per_hour)
+    mean = typical(seconds)
+    return Pace(
+        labels=len(seconds),
+        timed=len(usable(seconds)),
+        seconds=mean,
+        per_hour=None if mean is None else 3600 / mean,
+    )
 
 
 def paces(timed: Sequence[tuple[Hashable, float | None]]) -> dict[Hashable, Pace]:
@@ -61,14 +71,17 @@ def paces(timed: Sequence[tuple[Hashable, float | None]]) -> dict[Hashable, Pace
     groups: dict[Hashable, list[float | None]] = defaultdict(list)
     for group, seconds in timed:
         groups[group].append(seconds)
-    return {group: pace(mine) for group, mine in groups.items()}
+    return {group: pace(times) for group, times in groups.items()}
 
 
 def learning(seconds: Sequence[float | None]) -> float:
-    """Exponent b of seconds ~ (n-th label) ** b for one person's times in order; below 0: faster.
+    """Exponent b of the power law of practice, seconds ~ (n-th label) ** b; below 0: faster.
 
     Theil-Sen slope over medians of up to 50 consecutive blocks, so that pauses do not bend it; 0
-    with fewer than 20 times, or where its 95 % interval holds 0.
+    with fewer than ``LEARNING_FROM`` times, or where its 95 % interval holds 0.
+
+    Args:
+        seconds: of one person's labels, in order.
     """
     import numpy as np
     from scipy.stats import theilslopes
@@ -77,24 +90,32 @@ def learning(seconds: Sequence[float | None]) -> float:
     if len(known) < LEARNING_FROM:
         return 0.0
     blocks = np.array_split(np.array(known), min(50, len(known) // 4))
-    ends = np.cumsum([len(block) for block in blocks])
-    middle = ends - np.array([len(block) for block in blocks]) / 2 + 0.5
-    slope = theilslopes(np.log([np.median(block) for block in blocks]), np.log(middle), 0.95)
-    return float(slope.slope) if slope.low_slope > 0 or slope.high_slope < 0 else 0.0
+    sizes = np.array([len(block) for block in blocks])
+    centres = np.cumsum(sizes) - sizes / 2 + 0.5
+    medians = np.array([np.median(block) for block in blocks])
+    fit = theilslopes(np.log(medians), np.log(centres), 0.95)
+    significant = fit.low_slope > 0 or fit.high_slope < 0
+    return float(fit.slope) if significant else 0.0
 
 
 def upcoming(timed: Sequence[tuple[Hashable, float | None]]) -> float | None:
-    """Seconds per label to expect next from (person, seconds) pairs in order: what each person
-    takes by now, after learning or tiring, weighted by their labels. Not extrapolated further."""
+    """Seconds per label to expect next: what each person takes by now, weighted by their labels.
+
+    After learning or tiring, that is; it is not extrapolated further. None if no time is known.
+
+    Args:
+        timed: (person, seconds) in order.
+    """
     groups: dict[Hashable, list[float | None]] = defaultdict(list)
     for person, seconds in timed:
         groups[person].append(seconds)
     total = labels = 0.0
-    for mine in groups.values():
-        each = typical(mine)
-        if each is None:
+    for times in groups.values():
+        mean = typical(times)
+        if mean is None:
             continue
-        n, power = len(usable(mine)), learning(mine)
-        total += len(mine) * each * n**power / (sum(i**power for i in range(1, n + 1)) / n)
-        labels += len(mine)
+        n, exponent = len(usable(times)), learning(times)
+        mean_of_curve = sum(i**exponent for i in range(1, n + 1)) / n
+        total += len(times) * mean * n**exponent / mean_of_curve
+        labels += len(times)
     return total / labels if labels else None

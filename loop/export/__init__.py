@@ -28,7 +28,13 @@ FORMATS = {**TABLES, **FOLDERS}
 
 @dataclass(frozen=True)
 class ExportedVote:
-    """One annotation. ``label`` None: skipped; ``at``: ISO 8601 time."""
+    """One annotation.
+
+    Attributes:
+        label: None: skipped.
+        seconds: of work; None: not known.
+        at: ISO 8601 time.
+    """
 
     annotator: str
     label: str | None
@@ -38,7 +44,13 @@ class ExportedVote:
 
 @dataclass(frozen=True)
 class Exported:
-    """One image: what is known of it. ``votes``: every annotation that stands now, oldest first."""
+    """One image and what is known of it.
+
+    Attributes:
+        round, rank: of its pick; round 0 is the test split.
+        label: by consensus; None: not labelled.
+        votes: every annotation that stands now, oldest first.
+    """
 
     key: str
     uri: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loop.export import Exported
@@ -25,9 +25,8 @@ def write_folder(
 ) -> None:
     """One of ``loop.export.FOLDERS`` to a new ``folder``; every row has a label."""
     folder.mkdir(parents=True)
-    {"folders": _image_folder, "huggingface": _hugging_face, "fiftyone": _fiftyone}[form](
-        rows, folder, read, classes
-    )
+    writers = {"folders": _image_folder, "huggingface": _hugging_face, "fiftyone": _fiftyone}
+    writers[form](rows, folder, read, classes)
 
 
 def _image_folder(
@@ -36,8 +35,8 @@ def _image_folder(
     """A class with an image in one split has a folder in all, so that their class numbers agree
     (torchvision then asks for ``allow_empty=True`` where a split lacks a class)."""
     present = {row.label for row in rows}
-    names = {c: name for c, name in folder_names(classes).items() if c in present}
-    for split in dict.fromkeys(row.split for row in rows):
+    names = {label: name for label, name in folder_names(classes).items() if label in present}
+    for split in _by_split(rows):
         for name in names.values():
             (folder / split / name).mkdir(parents=True)
     for row in rows:
@@ -48,44 +47,50 @@ def _image_folder(
 def _hugging_face(
     rows: Sequence[Exported], folder: Path, read: Callable[[str], bytes], classes: Sequence[str]
 ) -> None:
-    """``data/<split>-00000-of-00001.parquet`` with the images inside, as on the Hub.
-
-    The column types stand in the schema's ``huggingface`` entry, so ``label`` is a ClassLabel.
-    """
+    """``data/<split>-00000-of-00001.parquet`` with the images inside, as on the Hub."""
     import pyarrow as pa
     import pyarrow.parquet
+
+    schema = _hugging_face_schema(classes)
+    (folder / "data").mkdir()
+    for split, split_rows in _by_split(rows).items():
+        path = folder / "data" / f"{split}-00000-of-00001.parquet"
+        with pyarrow.parquet.ParquetWriter(path, schema) as file:
+            for start in range(0, len(split_rows), ROW_GROUP):
+                group = [
+                    _hugging_face_row(row, read(row.uri), classes)
+                    for row in split_rows[start : start + ROW_GROUP]
+                ]
+                file.write_table(pa.Table.from_pylist(group, schema=schema))
+
+
+def _hugging_face_schema(classes: Sequence[str]) -> Any:
+    """The features stand in the schema's ``huggingface`` entry, so ``label`` is a ClassLabel."""
+    import pyarrow as pa
 
     features = {
         "image": {"_type": "Image"},
         "label": {"names": list(classes), "_type": "ClassLabel"},
-        **{name: {"dtype": "string", "_type": "Value"} for name in ("key", "uri")},
+        "key": {"dtype": "string", "_type": "Value"},
+        "uri": {"dtype": "string", "_type": "Value"},
         "round": {"dtype": "int64", "_type": "Value"},
     }
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     types = [image, pa.int64(), pa.string(), pa.string(), pa.int64()]
-    schema = pa.schema(
+    return pa.schema(
         list(zip(features, types, strict=True)),
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
     )
-    (folder / "data").mkdir()
-    for split in dict.fromkeys(row.split for row in rows):
-        mine = [row for row in rows if row.split == split]
-        path = folder / "data" / f"{split}-00000-of-00001.parquet"
-        with pyarrow.parquet.ParquetWriter(path, schema) as file:
-            for start in range(0, len(mine), ROW_GROUP):
-                lines = []
-                for row in mine[start : start + ROW_GROUP]:
-                    data = read(row.uri)
-                    lines.append(
-                        {
-                            "image": {"bytes": data, "path": _name(row, data)},
-                            "label": classes.index(str(row.label)),
-                            "key": row.key,
-                            "uri": row.uri,
-                            "round": row.round,
-                        }
-                    )
-                file.write_table(pa.Table.from_pylist(lines, schema=schema))
+
+
+def _hugging_face_row(row: Exported, data: bytes, classes: Sequence[str]) -> dict[str, Any]:
+    return {
+        "image": {"bytes": data, "path": _name(row, data)},
+        "label": classes.index(str(row.label)),
+        "key": row.key,
+        "uri": row.uri,
+        "round": row.round,
+    }
 
 
 def _fiftyone(
@@ -95,13 +100,19 @@ def _fiftyone(
 
     Source: FiftyOne user guide, "FiftyOneImageClassificationDataset".
     """
-    for split in dict.fromkeys(row.split for row in rows):
-        mine = [row for row in rows if row.split == split]
+    for split, split_rows in _by_split(rows).items():
         (folder / split / "data").mkdir(parents=True)
-        for row in mine:
+        for row in split_rows:
             _save(row, folder / split / "data", read)
-        labels = {row.key: classes.index(str(row.label)) for row in mine}
+        labels = {row.key: classes.index(str(row.label)) for row in split_rows}
         _json(folder / split / "labels.json", {"classes": list(classes), "labels": labels})
+
+
+def _by_split(rows: Sequence[Exported]) -> dict[str, list[Exported]]:
+    splits: dict[str, list[Exported]] = {}
+    for row in rows:
+        splits.setdefault(row.split, []).append(row)
+    return splits
 
 
 def _save(row: Exported, folder: Path, read: Callable[[str], bytes]) -> None:
@@ -121,10 +132,10 @@ def image_suffix(data: bytes) -> str:
 
     try:
         with Image.open(io.BytesIO(data)) as image:
-            found = (image.format or "png").lower()
+            name = (image.format or "png").lower()
     except UnidentifiedImageError:
         return ".bin"
-    return {"jpeg": ".jpg"}.get(found, f".{found}")
+    return ".jpg" if name == "jpeg" else f".{name}"
 
 
 def _json(path: Path, values: object) -> None:

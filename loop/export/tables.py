@@ -24,9 +24,9 @@ def write_table(rows: Sequence[Exported], form: str, path: Path) -> None:
     elif form == "jsonl":
         path.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")
     else:
-        lines = {"csv": _images, "annotations": _annotations, "votes": _votes}[form](rows)
+        tables = {"csv": _images, "annotations": _annotations, "votes": _votes}
         text = io.StringIO()
-        csv.writer(text).writerows(lines)
+        csv.writer(text).writerows(tables[form](rows))
         path.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
@@ -45,12 +45,15 @@ def _annotations(rows: Sequence[Exported]) -> Iterator[Sequence[Any]]:
 
 def _votes(rows: Sequence[Exported]) -> Iterator[Sequence[Any]]:
     """Several labels by one person on one image: the newest, as training counts them."""
-    people = sorted({v.annotator for row in rows for v in row.votes if v.label is not None})
-    yield ("key", *people)
-    for row in rows:
-        newest = {v.annotator: v.label for v in row.votes if v.label is not None}
-        if newest:
-            yield (row.key, *(newest.get(who, "") for who in people))
+    labels = [
+        (row.key, {vote.annotator: vote.label for vote in row.votes if vote.label is not None})
+        for row in rows
+    ]
+    annotators = sorted({annotator for _, by_annotator in labels for annotator in by_annotator})
+    yield ("key", *annotators)
+    for key, by_annotator in labels:
+        if by_annotator:
+            yield (key, *(by_annotator.get(annotator, "") for annotator in annotators))
 
 
 def _parquet(rows: Sequence[Exported], path: Path) -> None:
@@ -58,24 +61,17 @@ def _parquet(rows: Sequence[Exported], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet
 
-    vote = pa.struct(
-        [
-            ("annotator", pa.string()),
-            ("label", pa.string()),
-            ("seconds", pa.float64()),
-            ("at", pa.string()),
-        ]
-    )
-    schema = pa.schema(
-        [
-            ("key", pa.string()),
-            ("uri", pa.string()),
-            ("split", pa.string()),
-            ("round", pa.int64()),
-            ("rank", pa.int64()),
-            ("label", pa.string()),
-            ("votes", pa.list_(vote)),
-        ]
-    )
+    text, count = pa.string(), pa.int64()
+    vote = {"annotator": text, "label": text, "seconds": pa.float64(), "at": text}
+    columns = {
+        "key": text,
+        "uri": text,
+        "split": text,
+        "round": count,
+        "rank": count,
+        "label": text,
+        "votes": pa.list_(pa.struct(list(vote.items()))),
+    }
+    schema = pa.schema(list(columns.items()))
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
     pyarrow.parquet.write_table(table, path)
