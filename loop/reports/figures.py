@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,38 +26,33 @@ STYLES = ("-", "--", "-.", ":")
 def learning_curve(curves: Sequence[MethodCurve]) -> str:
     """Accuracy against labels, one line per method with a band of its 95 % interval."""
     figure, axes = _figure(5.2, 3.5)
-    drawn: dict[str, int] = {}
-    ticks: set[int] = set()
-    for curve in curves:
-        if not curve.points:
-            continue
-        place = "random" if curve.name == "random" else curve.kind
-        style = STYLES[drawn.get(place, 0) % len(STYLES)]
-        drawn[place] = drawn.get(place, 0) + 1
-        x = [p.labels for p in curve.points]
-        ticks |= set(x)
-        y = [100 * p.accuracy for p in curve.points]
-        name = f"{curve.name}, this project" if curve.kind == "live" else curve.name
-        if curve.mode == "hindsight":
-            name += " (hindsight)"
-        width = 2.4 if curve.kind == "live" else 1.5
-        axes.plot(
-            x, y, style, color=COLOURS.get(place, "#444"), lw=width, marker="o", ms=4, label=name
-        )
-        axes.fill_between(
-            x,
-            [100 * p.low for p in curve.points],
-            [100 * p.high for p in curve.points],
-            color=COLOURS.get(place, "#444"),
-            alpha=0.12,
-            lw=0,
-        )
+    measured = [curve for curve in curves if curve.points]
+    drawn: Counter[str] = Counter()  # curves of one colour get different lines
+    for curve in measured:
+        colour = "random" if curve.name == "random" else curve.kind
+        _draw(axes, curve, COLOURS.get(colour, "#444"), STYLES[drawn[colour] % len(STYLES)])
+        drawn[colour] += 1
     axes.set_xlabel("labels")
     axes.set_ylabel("test accuracy, %")
+    ticks = {point.labels for curve in measured for point in curve.points}
     if len(ticks) <= 8:
         axes.set_xticks(sorted(ticks))
     figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)
     return _svg(figure)
+
+
+def _draw(axes: Any, curve: MethodCurve, colour: str, style: str) -> None:
+    live = curve.kind == "live"
+    name = f"{curve.name}, this project" if live else curve.name
+    if curve.mode == "hindsight":
+        name += " (hindsight)"
+    labels = [point.labels for point in curve.points]
+    accuracy = [100 * point.accuracy for point in curve.points]
+    lower = [100 * point.low for point in curve.points]
+    upper = [100 * point.high for point in curve.points]
+    line: dict[str, Any] = {"color": colour, "lw": 2.4 if live else 1.5, "label": name}
+    axes.plot(labels, accuracy, style, marker="o", ms=4, **line)
+    axes.fill_between(labels, lower, upper, color=colour, alpha=0.12, lw=0)
 
 
 def confusion(facts: Facts) -> str:
@@ -74,18 +70,10 @@ def confusion(facts: Facts) -> str:
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", **text)
     axes.set_yticks(range(len(names)), names, **text)
     if len(names) <= 20:
-        for i, row in enumerate(table):
-            for j, count in enumerate(row):
-                if count:
-                    axes.text(
-                        j,
-                        i,
-                        f"{count:.0f}",
-                        ha="center",
-                        va="center",
-                        fontsize=7,
-                        color="white" if share[i, j] > 0.6 else "#222",
-                    )
+        for row, column in np.argwhere(table):
+            colour = "white" if share[row, column] > 0.6 else "#222"
+            count = f"{table[row, column]:.0f}"
+            axes.text(column, row, count, ha="center", va="center", fontsize=7, color=colour)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.grid(False)
@@ -93,15 +81,15 @@ def confusion(facts: Facts) -> str:
 
 
 def calibration(facts: Facts) -> str:
-    """Accuracy against confidence; on the diagonal the model knows what it knows."""
+    """Reliability diagram: accuracy against confidence, calibrated on the diagonal."""
     assert facts.metrics is not None
     figure, axes = _figure(3.6, 3.2)
-    bins = facts.metrics["calibration"]
     axes.plot([0, 100], [0, 100], color="#999", lw=1, ls="--")
+    confidence, accuracy, counts = zip(*facts.metrics["calibration"], strict=True)
     axes.scatter(
-        [100 * b[0] for b in bins],
-        [100 * b[1] for b in bins],
-        s=[12 + 160 * b[2] / facts.metrics["n"] for b in bins],
+        [100 * value for value in confidence],
+        [100 * value for value in accuracy],
+        s=[12 + 160 * count / facts.metrics["n"] for count in counts],
         color=COLOURS["live"],
         alpha=0.8,
         lw=0,
