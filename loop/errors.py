@@ -46,5 +46,5 @@ class TrainingFailed(LoopError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a mistyped name: `` (did you mean 'x'?)`` or the empty string."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {found[0]!r}?)" if found else ""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

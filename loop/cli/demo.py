@@ -68,13 +68,13 @@ def finish(project: Any, as_json: bool, seconds: float) -> None:
     from loop.steps.compare import compared
     from loop.steps.report import report
 
-    found = compared(project)
+    outcome = compared(project)
     paths = report(project)
     if as_json:
         print_json(
-            {"seconds": round(seconds, 1), "report": str(paths["html"]), "rows": found.to_json()}
+            {"seconds": round(seconds, 1), "report": str(paths["html"]), "rows": outcome.to_json()}
         )
         return
-    comparison(found)
+    comparison(outcome)
     say(f"report: {paths['html']}  ({seconds:.0f} s)")
     say(f"next:   cd {shlex.quote(os.path.relpath(project.root))} && coreloop status")

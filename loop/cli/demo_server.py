@@ -24,9 +24,9 @@ def executable() -> Path:
         NotReady: there is none; says how to make it.
     """
     beside = Path(sys.prefix).parent / ".venv-label-studio" / "bin" / "label-studio"
-    for place in (os.environ.get(COMMAND, ""), str(beside), shutil.which("label-studio") or ""):
-        if place and Path(place).is_file():
-            return Path(place)
+    for candidate in (os.environ.get(COMMAND, ""), str(beside), shutil.which("label-studio") or ""):
+        if candidate and Path(candidate).is_file():
+            return Path(candidate)
     raise NotReady(
         "no Label Studio to start; type 'make demo-label-studio', or install label-studio==1.23.2 "
         f"in an environment of its own and set {COMMAND} to its label-studio command"

@@ -59,7 +59,7 @@ def labels(
     if disagreements or times or not label_issues:
         facts |= asdict(opinions)
     if disagreements:
-        listed += [one.key for one in opinions.divided]
+        listed += [image.key for image in opinions.divided]
     if send_back:
         facts["sent_back"] = step.send_back(project, list(dict.fromkeys(listed)))
     if as_json:
@@ -104,8 +104,12 @@ def _overview(opinions: Opinions) -> None:
 
 def _divided(opinions: Opinions) -> None:
     lines = [
-        (one.uri, one.consensus, ", ".join(f"{who}: {what}" for who, what in one.votes.items()))
-        for one in opinions.divided[:SHOWN]
+        (
+            image.uri,
+            image.consensus,
+            ", ".join(f"{who}: {what}" for who, what in image.votes.items()),
+        )
+        for image in opinions.divided[:SHOWN]
     ]
     table(("image", opinions.consensus, "votes"), lines, left=3)
     _more(len(opinions.divided), "coreloop labels --disagreements --send-back asks one more person")
@@ -129,21 +133,35 @@ def _more(count: int, advice: str) -> None:
 
 def _times(opinions: Opinions) -> None:
     lines = [
-        ("all", label, one.labels, one.timed, _seconds(one), _per_hour(one))
-        for label, one in opinions.by_class.items()
+        (
+            "all",
+            label,
+            class_pace.labels,
+            class_pace.timed,
+            _seconds(class_pace),
+            _per_hour(class_pace),
+        )
+        for label, class_pace in opinions.by_class.items()
     ]
     for person in opinions.people if len(opinions.people) > 1 else ():
         lines += [
-            (person.name, label, one.labels, one.timed, _seconds(one), _per_hour(one))
-            for label, one in person.by_class.items()
+            (
+                person.name,
+                label,
+                class_pace.labels,
+                class_pace.timed,
+                _seconds(class_pace),
+                _per_hour(class_pace),
+            )
+            for label, class_pace in person.by_class.items()
         ]
     table(("annotator", "class", "labels", "timed", "s/label", "per hour"), lines, left=2)
     say("no single time counts more than 5 medians; unknown ones count like the others")
 
 
-def _seconds(one: Pace) -> str:
-    return "-" if one.seconds is None else f"{one.seconds:.1f}"
+def _seconds(measured: Pace) -> str:
+    return "-" if measured.seconds is None else f"{measured.seconds:.1f}"
 
 
-def _per_hour(one: Pace) -> str:
-    return "-" if one.per_hour is None else f"{one.per_hour:.0f}"
+def _per_hour(measured: Pace) -> str:
+    return "-" if measured.per_hour is None else f"{measured.per_hour:.0f}"

@@ -21,12 +21,12 @@ def scorers(name: str | None, as_json: bool) -> None:
     """
     from loop import scorers as registry
 
-    found: list[dict[str, Any]] = []
-    for one in [name] if name else registry.names():
-        cls = registry.load(one)
-        found.append(
+    listed: list[dict[str, Any]] = []
+    for scorer_name in [name] if name else registry.names():
+        cls = registry.load(scorer_name)
+        listed.append(
             {
-                "name": one,
+                "name": scorer_name,
                 "needs": sorted(cls.needs),
                 "uses": sorted(cls.uses),
                 "nested": cls.nested,
@@ -40,12 +40,12 @@ def scorers(name: str | None, as_json: bool) -> None:
             }
         )
     if as_json:
-        print_json(found)
+        print_json(listed)
     elif name:
-        for key, value in found[0].items():
+        for key, value in listed[0].items():
             say(f"{key}: {value}")
     else:
-        lines = [(f["name"], _needs(f), f["cost"]) for f in found]
+        lines = [(f["name"], _needs(f), f["cost"]) for f in listed]
         table(("name", "needs", "cost"), lines, left=3)
         say("all about one: coreloop scorers NAME")
 

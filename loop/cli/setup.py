@@ -112,13 +112,13 @@ def status(folder: Path, as_json: bool) -> None:
     """
     from loop.steps.status import status as step
 
-    found = step(project_at(folder))
+    standing = step(project_at(folder))
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(standing))
         return
-    say(f"{found.name}  ({found.root})")
-    say("  " + ", ".join(f"{count} {name}" for name, count in found.counts.items() if count))
-    for name, value in found.settings.items():
+    say(f"{standing.name}  ({standing.root})")
+    say("  " + ", ".join(f"{count} {name}" for name, count in standing.counts.items() if count))
+    for name, value in standing.settings.items():
         say(f"  {name}: {value}")
     rows = [
         (
@@ -129,15 +129,15 @@ def status(folder: Path, as_json: bool) -> None:
             line.skipped,
             percent(line.accuracy),
         )
-        for line in found.rounds
+        for line in standing.rounds
     ]
     if rows:
         table(("round", "state", "scorer", "labelled", "skipped", "accuracy %"), rows)
-    for trouble in found.troubles:
+    for trouble in standing.troubles:
         say(f"attention: {trouble}")
-    for event in found.events:
+    for event in standing.events:
         say(f"  {event}")
-    say(f"next: {found.next}")
+    say(f"next: {standing.next}")
 
 
 @click.command()

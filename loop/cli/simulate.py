@@ -165,5 +165,7 @@ def _print(rows: list[Row], budgets: list[int], shown: Callable[[Row], str]) -> 
         cells.setdefault(name, {})[row.budget] = shown(row)
     for start in range(0, len(budgets), COLUMNS):
         some = budgets[start : start + COLUMNS]
-        lines = [(name, *[mine.get(b, "-") for b in some]) for name, mine in cells.items()]
+        lines = [
+            (name, *[by_budget.get(b, "-") for b in some]) for name, by_budget in cells.items()
+        ]
         table(("method \\ labels", *map(str, some)), lines)

@@ -46,14 +46,14 @@ def scan(folder: Path, as_json: bool, workers: int | None) -> None:
 
     with bar() as (begin, progress):
         begin("scanning images")
-        found = step(project_at(folder), progress, workers)
+        scanned = step(project_at(folder), progress, workers)
     text = (
-        f"{found.images} images ({found.added} new), {found.test} of them held out for testing; "
-        f"{found.duplicates} further copies, {len(found.unreadable)} unreadable"
+        f"{scanned.images} images ({scanned.added} new), {scanned.test} of them held out for "
+        f"testing; {scanned.duplicates} further copies, {len(scanned.unreadable)} unreadable"
     )
-    _answer(as_json, asdict(found), text)
+    _answer(as_json, asdict(scanned), text)
     if not as_json:
-        for uri, reason in found.unreadable[:10]:
+        for uri, reason in scanned.unreadable[:10]:
             say(f"  skipped {uri}: {reason}")
 
 
@@ -216,11 +216,11 @@ def compare(folder: Path, as_json: bool) -> None:
     project = project_at(folder)
     with bar() as (begin, progress):
         begin("comparing")
-        found = step(project, on_progress=progress)
+        compared = step(project, on_progress=progress)
     if as_json:
-        print_json(found.to_json())
+        print_json(compared.to_json())
     else:
-        comparison(found)
+        comparison(compared)
         say("next: coreloop report")
 
 

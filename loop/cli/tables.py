@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from loop.steps.compare import Compared
 
 
-def comparison(found: Compared) -> None:
+def comparison(compared: Compared) -> None:
     """Accuracy per method and budget with 95 % intervals, and the paired difference to random."""
     lines, still = [], False
-    for row in found.rows:
+    for row in compared.rows:
         low, high = row.interval
         # a method without chance has no spread over seeds; a band of no width would be a claim
         band = f" [{percent(low)}, {percent(high)}]" if row.n > 1 and high - low > 1e-9 else ""
@@ -28,11 +28,11 @@ def comparison(found: Compared) -> None:
                 against += f" [{100 * dlow:+.1f}, {100 * dhigh:+.1f}]"
         lines.append((row.method, row.budget, cell, against, row.n))
     table(("method", "labels", "accuracy % [95 %]", "minus random", "seeds"), lines)
-    if found.among is None:
+    if compared.among is None:
         say("minus random: paired by seed, in points; an interval without 0 is a real")
         say("difference")
     else:
-        say(f"in hindsight: every method, random too, chose among the {found.among} images")
+        say(f"in hindsight: every method, random too, chose among the {compared.among} images")
         say("labelled so far, not from the pool")
     if still:
         say("accuracy without an interval: every seed gave the same, which is no certainty")

@@ -24,9 +24,9 @@ def beats_random(facts: Facts) -> str:
         return _against_random(own[-1]) + _earlier(own)
     if facts.control is not None:
         return _against_control(facts.control)
-    said = _in_hindsight(own[-1]) if own else "Not measured."
+    hindsight = _in_hindsight(own[-1]) if own else "Not measured."
     return (
-        f"{said} With labels for all images 'coreloop simulate' tells; with people's, "
+        f"{hindsight} With labels for all images 'coreloop simulate' tells; with people's, "
         "control = 0.2 under [selection] has a random share labelled too."
     )
 
@@ -37,24 +37,23 @@ def own_method(facts: Facts) -> str:
     return scored[-1] if scored else ""
 
 
-def _against_control(found: Control) -> str:
-    if found.low == found.high == 0:
+def _against_control(control: Control) -> str:
+    picks, randoms = f"first {control.labels} picks", f"{control.labels} random ones of the control"
+    if control.low == control.high == 0:
         return (
-            f"Not shown: the first {found.labels} picks and the {found.labels} random ones of the "
-            f"control are right about the same of the {found.test_images} test images."
+            f"Not shown: the {picks} and the {randoms} are right about the same of the "
+            f"{control.test_images} test images."
         )
-    verdict = (
-        "Yes"
-        if found.low > 0
-        else "No, it was worse"
-        if found.high < 0
-        else "Not shown: the interval contains zero"
-    )
+    verdict = "Not shown: the interval contains zero"
+    if control.low > 0:
+        verdict = "Yes"
+    elif control.high < 0:
+        verdict = "No, it was worse"
+    difference, lower, upper = (100 * v for v in (control.mean, control.low, control.high))
     return (
-        f"{verdict}. The first {found.labels} picks against the {found.labels} random ones of the "
-        f"control: {100 * found.mean:+.1f} points, 95 % interval {100 * found.low:+.1f} to "
-        f"{100 * found.high:+.1f} over {found.test_images} test images. Other random images would "
-        "have brought something else; that is not in the interval."
+        f"{verdict}. The {picks} against the {randoms}: {difference:+.1f} points, 95 % interval "
+        f"{lower:+.1f} to {upper:+.1f} over {control.test_images} test images. Other random images "
+        "would have brought something else; that is not in the interval."
     )
 
 
@@ -92,12 +91,12 @@ def _span(d: Difference) -> str:
 
 
 def _earlier(own: list[Difference]) -> str:
-    said = [
+    sentences = [
         f" At {d.labels} labels it was {d.verdict} by {abs(100 * d.mean):.1f} points."
         for d in own[:-1]
         if d.verdict
     ]
-    return "".join(said)
+    return "".join(sentences)
 
 
 def cost_so_far(facts: Facts) -> str:

@@ -41,9 +41,9 @@ def init(
     config = _config(root, path, sections)
     check_names(config, root)
     tests = config.pool.test_path
-    for place in [path, Path(tests)] if tests else [path]:
-        if not place.exists():
-            raise SourceError(f"there is no {place}; say where the images are")
+    for location in [path, Path(tests)] if tests else [path]:
+        if not location.exists():
+            raise SourceError(f"there is no {location}; say where the images are")
     _check_labelled(path, config)
     project = create(root, config)
     try:

@@ -124,7 +124,10 @@ def _people(answers: list[Answer], votes: list[Vote], agreed: dict[int, str]) ->
 
 def _paces_by_class(answers: list[Answer]) -> dict[str, Pace]:
     timed = [(a.label, a.seconds) for a in answers if a.label is not None]
-    return {str(label): one for label, one in sorted(paces(timed).items(), key=lambda x: str(x[0]))}
+    return {
+        str(label): class_pace
+        for label, class_pace in sorted(paces(timed).items(), key=lambda x: str(x[0]))
+    }
 
 
 def label_issues(project: Project) -> list[LabelIssue]:

@@ -240,11 +240,11 @@ def _curves(runs: list[Any], cells: list[Run], rows: list[Row]) -> list[MethodCu
         for _, run in runs:
             if run.arm == arm:
                 by_labels[run.labels].append(run)
-        for labels, mine in sorted(by_labels.items()):
-            low, high = np.mean([m.metrics["intervals"]["accuracy"] for m in mine], axis=0)
-            accuracy = float(np.mean([m.metrics["accuracy"] for m in mine]))
+        for labels, same in sorted(by_labels.items()):
+            low, high = np.mean([m.metrics["intervals"]["accuracy"] for m in same], axis=0)
+            accuracy = float(np.mean([m.metrics["accuracy"] for m in same]))
             points.append(
-                Point(labels, accuracy, float(low), float(high), len(mine), [m.id for m in mine])
+                Point(labels, accuracy, float(low), float(high), len(same), [m.id for m in same])
             )
         if points:
             curves.append(MethodCurve(name, kind, "live", points))
@@ -252,12 +252,12 @@ def _curves(runs: list[Any], cells: list[Run], rows: list[Row]) -> list[MethodCu
     for run in cells:
         ids[run.method, run.labels].append(run.id)
     for method in dict.fromkeys(row.method for row in rows):
-        mine = [row for row in rows if row.method == method]
+        same = [row for row in rows if row.method == method]
         points = [
             Point(r.budget, r.mean, r.interval[0], r.interval[1], r.n, ids[method, r.budget])
-            for r in mine
+            for r in same
         ]
-        curves.append(MethodCurve(method, mine[0].kind, cells[-1].mode, points))
+        curves.append(MethodCurve(method, same[0].kind, cells[-1].mode, points))
     return curves
 
 
@@ -275,18 +275,18 @@ def _annotators(answers: list[Answer]) -> list[Annotator]:
     by_name: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
         by_name[answer.annotator].append(answer)
-    found = []
-    for name, mine in sorted(by_name.items()):
-        times = [a.seconds for a in mine if a.seconds]
-        found.append(
+    annotators = []
+    for name, own in sorted(by_name.items()):
+        times = [a.seconds for a in own if a.seconds]
+        annotators.append(
             Annotator(
                 name,
-                sum(a.label is not None for a in mine),
-                sum(a.label is None for a in mine),
+                sum(a.label is not None for a in own),
+                sum(a.label is None for a in own),
                 median(times) if times else None,
             )
         )
-    return found
+    return annotators
 
 
 def _agreement(answers: list[Answer]) -> float | None:
