@@ -10,6 +10,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from loop.errors import ConfigError, nearest
+from loop.secrets import check_address
 
 FILE = "coreloop.toml"
 SKIP = "skip"
@@ -159,12 +160,16 @@ def check(values: dict[str, Any], where: str) -> Config:
 
     Raises:
         ConfigError: names the key, the value and the nearest known key; a class is called as
-            sheets call a skipped image; a test folder beside a parquet file.
+            sheets call a skipped image; a test folder beside a parquet file; a password in the
+            address of the labeler.
     """
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(e, where) for e in error.errors())) from None
+    check_address(config.labeler.url, f"{where}: labeler.url")
+    host = config.labeler.url_base.partition("//")[2].partition("/")[0]
+    check_address(host, f"{where}: labeler.url_base")
     skips = [name for name in config.project.classes if name.strip() == SKIP]
     if config.labeler.kind == "csv" and skips:
         raise ConfigError(

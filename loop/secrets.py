@@ -1,4 +1,5 @@
-"""The Label Studio token: from the environment or a file only its owner can read, nowhere else."""
+"""Secrets: the Label Studio token, from the environment or a file only its owner can read, nowhere
+else; and addresses, which hold none."""
 
 from __future__ import annotations
 
@@ -38,6 +39,26 @@ def label_studio_token(root: Path) -> str:
     if stat.S_IMODE(file.stat().st_mode) & 0o077:
         raise ConfigError(f"{file} can be read by others; type: chmod 600 {quote(str(file))}")
     return _plain(file.read_text(encoding="utf-8", errors="replace").strip(), str(file))
+
+
+def check_address(url: str, setting: str) -> None:
+    """Raises ConfigError if an address carries a user name or password; the message shows neither.
+
+    Args:
+        setting: where the address stands.
+    """
+    if "@" in url:
+        raise ConfigError(
+            f"{setting} holds a user name or password before an '@'; take it out of the address. "
+            f"The token comes from {VARIABLE} or the file {FILE}"
+        )
+
+
+def shown_address(url: str) -> str:
+    """An address as it may be printed: without all that stands before its last ``@``."""
+    if "@" not in url:
+        return url
+    return f"...@{url.rpartition('@')[2]}"
 
 
 def _plain(token: str, where: str) -> str:

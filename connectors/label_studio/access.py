@@ -6,21 +6,18 @@ No claim of any token is read: an access token is renewed by its age, and once m
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
 import httpx
 
 from connectors.base import Rejected, Unauthorized, Unreachable
+from connectors.label_studio.errors import TOKEN_HELP, moved, no_answer
 
 RENEW_SECONDS = 240.0
 """Age at which an access token is renewed; the server accepts it for 300 seconds."""
-LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Status codes after which the same request may succeed, and may have been carried out."""
-TOKEN_HELP = (
-    "make a new personal access token in Label Studio (Account & Settings) and set it in "
-    "LABEL_STUDIO_API_KEY; legacy tokens work only where the organization allows them"
-)
+TOKEN = re.compile(r"[!-~]{1,10000}")
 UNSIGNED = "none"
 """Stands where the SDK wants a key: the exchange of a token is not signed with any."""
 
@@ -67,8 +64,10 @@ class Authorization:
             raise self._refusal(error) from None
         except httpx.HTTPError as error:
             raise no_answer(self._url, error) from None
-        access = answer.access
-        if not isinstance(access, str) or not access.isascii() or not access.isprintable():
+        except (ValueError, TypeError, RecursionError):  # its models check nothing
+            answer = None
+        access = getattr(answer, "access", None)
+        if not isinstance(access, str) or not TOKEN.fullmatch(access):
             raise Unreachable(f"{self._url} answered the token with something that is no token")
         return access
 
@@ -80,19 +79,3 @@ class Authorization:
         if 300 <= code < 400:
             return moved(self._url, "the token", (error.headers or {}).get("location"))
         return Unreachable(f"{self._url} answered {code} to the token; repeat the command later")
-
-
-def no_answer(url: str, error: Exception) -> Unreachable:
-    """The error for a request that nobody answered and that did nothing."""
-    return Unreachable(
-        f"no answer from Label Studio at {url} ({type(error).__name__}); is it running? "
-        "Nothing is lost, repeat the command later"
-    )
-
-
-def moved(url: str, request: str, location: str | None) -> Rejected:
-    """The error for a redirect, which is never followed."""
-    return Rejected(
-        f"{url} sends {request} on to {location or 'elsewhere'}; "
-        "set url under [labeler] to the address behind the redirect"
-    )

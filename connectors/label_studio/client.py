@@ -1,4 +1,4 @@
-"""Requests to one server: retries and errors.
+"""Requests to one server: retries, errors, and answers of the type that was asked for.
 
 Reads are repeated with growing pauses; writes never are (the SDK would, and so doubles tasks).
 An answer that was lost on the way back from a write is ``Unknown``, a refusal is ``Rejected``. No
@@ -8,19 +8,28 @@ message carries headers or tokens, and no redirect is followed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar, overload
 
 import httpx
+import pydantic_core
+from pydantic import TypeAdapter
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from connectors.base import Mismatch, Rejected, Unauthorized, Unknown, Unreachable
-from connectors.label_studio.access import LATER, TOKEN_HELP, Authorization, moved, no_answer
+from connectors.base import Unknown, Unreachable
+from connectors.label_studio.access import Authorization
+from connectors.label_studio.errors import LATER, no_answer, refusal, strange
+from connectors.label_studio.http import BoundedClient
 
 READ_TIMEOUT = 120.0
 WRITE_TIMEOUT = 600.0
 PAUSE = 0.5
 """Seconds before a read is repeated; doubled each time."""
 RETRY = frozenset({408, 425, 429, 502, 503, 504})
+CONTINUES = "it may have been done. The same command finds out and continues"
+BOM = b"\xef\xbb\xbf"
+
+T = TypeVar("T")
 
 
 class Client:
@@ -29,14 +38,20 @@ class Client:
     def __init__(self, url: str, token: str, *, attempts: int = 5) -> None:
         self.url = url.rstrip("/")
         self._attempts = attempts
-        self._http = httpx.Client(timeout=httpx.Timeout(READ_TIMEOUT, connect=10.0))
+        self._http = BoundedClient(READ_TIMEOUT)
         self._authorization = Authorization(self._http, self.url, token)
 
-    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        """JSON answer of a read.
+    @overload
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any: ...
+
+    @overload
+    def get(self, path: str, params: Mapping[str, Any] | None = None, *, answer: type[T]) -> T: ...
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None, *, answer: Any = Any) -> Any:
+        """The answer to a read, of type ``answer``.
 
         Raises:
-            Unreachable: no useful answer after several tries.
+            Unreachable: no usable answer after several tries.
             Unauthorized, Mismatch (404), Rejected: the server refused.
         """
         retrying = Retrying(
@@ -47,16 +62,44 @@ class Client:
         )
         for attempt in retrying:
             with attempt:
-                return self._read(path, params)
+                return self._read(path, params, answer)
 
-    def _read(self, path: str, params: Mapping[str, Any] | None) -> Any:
+    def _read(self, path: str, params: Mapping[str, Any] | None, answer: Any) -> Any:
+        request = f"GET {path}"
         try:
             response = self._send("GET", path, params=params)
         except httpx.HTTPError as error:
             raise no_answer(self.url, error) from None
         if response.status_code in RETRY:
-            raise Unreachable(f"{self.url} answered {response.status_code} to GET {path}")
-        return self._json(response, f"GET {path}")
+            raise Unreachable(f"{self.url} answered {response.status_code} to {request}")
+        self._check(response, request)
+        try:
+            return _parsed(response, answer)
+        except ValueError as error:
+            raise Unreachable(strange(self.url, request, error)) from None
+
+    @overload
+    def write(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        files: Any = None,
+    ) -> Any: ...
+
+    @overload
+    def write(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        files: Any = None,
+        answer: type[T],
+    ) -> T: ...
 
     def write(
         self,
@@ -66,14 +109,16 @@ class Client:
         *,
         params: Mapping[str, Any] | None = None,
         files: Any = None,
+        answer: Any = Any,
     ) -> Any:
-        """JSON answer of a write, sent once.
+        """The answer to a write, which is sent once; of type ``answer``.
 
         Raises:
             Unreachable: nothing was sent.
             Rejected, Unauthorized, Mismatch: refused, nothing was written.
             Unknown: it may have been written.
         """
+        request = f"{method} {path}"
         try:
             response = self._send(
                 method, path, params=params, json=json, files=files, timeout=WRITE_TIMEOUT
@@ -81,16 +126,15 @@ class Client:
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise no_answer(self.url, error) from None
         except httpx.HTTPError as error:
-            raise Unknown(
-                f"no answer to {method} {path} ({type(error).__name__}); it may have been done. "
-                "The same command finds out and continues"
-            ) from None
+            lost = f"no answer to {request} ({type(error).__name__})"
+            raise Unknown(f"{lost}; {CONTINUES}") from None
         if response.status_code in LATER:
-            raise Unknown(
-                f"{self.url} answered {response.status_code} to {method} {path}; it may have been "
-                "done. The same command finds out and continues"
-            )
-        return self._json(response, f"{method} {path}")
+            raise Unknown(f"{self.url} answered {response.status_code} to {request}; {CONTINUES}")
+        self._check(response, request)
+        try:
+            return _parsed(response, answer)
+        except ValueError as error:
+            raise Unknown(f"{strange(self.url, request, error)} The write: {CONTINUES}") from None
 
     def close(self) -> None:
         """Gives connections back."""
@@ -109,37 +153,21 @@ class Client:
                 break
         return response
 
-    def _json(self, response: httpx.Response, request: str) -> Any:
-        code = response.status_code
-        if code in (401, 403):
-            raise Unauthorized(f"{self.url} answered {code} to {request}; {TOKEN_HELP}")
-        if 300 <= code < 400:
-            raise moved(self.url, request, response.headers.get("Location"))
-        if code == 404:
-            raise Mismatch(
-                f"{self.url} knows nothing at {request}: the project was deleted, or this token "
-                "may not see it"
-            )
-        if code == 500 or code >= 502:
-            raise Unreachable(f"{self.url} failed with {code} at {request}; look at its log")
-        if code >= 400:
-            raise Rejected(f"{self.url} refused {request} ({code}): {_detail(response)}")
-        if not response.content:
-            return None
-        try:
-            return response.json()
-        except ValueError:
-            raise Unreachable(
-                f"{self.url} answered {request} with something that is no JSON; is it Label Studio?"
-            ) from None
+    def _check(self, response: httpx.Response, request: str) -> None:
+        """Raises the error that the status code stands for."""
+        code, location = response.status_code, response.headers.get("Location")
+        if not 200 <= code < 300:
+            raise refusal(self.url, request, code, location, response.content)
 
 
-def _detail(response: httpx.Response) -> str:
-    """The server's own explanation, short."""
-    try:
-        body = response.json()
-    except ValueError:
-        return response.reason_phrase
-    if isinstance(body, dict):
-        return str(body.get("validation_errors") or body.get("detail") or body)[:400]
-    return str(body)[:400]
+@cache
+def _adapter(answer: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(answer)
+
+
+def _parsed(response: httpx.Response, answer: Any) -> Any:
+    """The body as JSON of the type asked for. Raises ValueError."""
+    if not response.content and answer is Any:
+        return None
+    value = pydantic_core.from_json(response.content.removeprefix(BOM), allow_inf_nan=False)
+    return _adapter(answer).validate_python(value)

@@ -11,7 +11,7 @@ from pathlib import Path
 from loop.cli.output import say
 from loop.errors import NotReady
 from loop.project import Project
-from loop.steps.demo_people import answer_open_tasks
+from loop.project.simulated_annotator import answer_open_tasks
 from loop.steps.run import Watcher, run
 
 COMMAND = "CORELOOP_LABEL_STUDIO"

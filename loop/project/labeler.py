@@ -79,11 +79,14 @@ def label_studio_url(configured: str) -> str:
     """The server's address: environment before file, as ``status`` prints.
 
     Raises:
-        ConfigError: neither is set, or it is no address.
+        ConfigError: neither is set, it is no address, or it holds a password.
     """
     import httpx
 
+    from loop.secrets import check_address
+
     url = os.environ.get("LABEL_STUDIO_URL") or configured
+    check_address(url, "the address in LABEL_STUDIO_URL")
     if not url:
         raise ConfigError(
             "no Label Studio address; set url under [labeler] or LABEL_STUDIO_URL in the "

@@ -19,7 +19,7 @@ from loop.project import Project
 from loop.project.labels import Outstanding, changed_classes, outstanding
 from loop.project.remote import gone_by_round
 from loop.project.rounds import edited_since, next_command, one_more
-from loop.secrets import origin
+from loop.secrets import origin, shown_address
 
 if TYPE_CHECKING:
     import pandas
@@ -147,7 +147,7 @@ def settings(project: Project) -> dict[str, str]:
     labeler: str = config.labeler.kind
     if labeler == "label-studio":
         url = os.environ.get("LABEL_STUDIO_URL") or config.labeler.url or "no address"
-        labeler = f"label-studio at {url} ({origin(project.root)})"
+        labeler = f"label-studio at {shown_address(url)} ({origin(project.root)})"
     return {
         "scorer": config.selection.scorer,
         "encoder": short(config.encoder),

@@ -10,7 +10,7 @@ import pytest
 from connectors.base import Unreachable
 from loop import config
 from loop.project import create
-from loop.steps.demo_people import answer_open_tasks
+from loop.project.simulated_annotator import answer_open_tasks
 from loop.steps.push import push
 from loop.steps.run import run
 from loop.steps.status import status

@@ -1,0 +1,152 @@
+"""What the server says, validated once: everything else here works with these types only.
+
+A page of another shape than Label Studio's is no answer at all; what people can put into an
+annotation is looked at one by one in ``annotation``, where an odd one does not harm the others.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+
+STAMP = "%Y-%m-%dT%H:%M:%S.%fZ"
+"""The one form of time that the server's filters take."""
+YEARS = range(1971, 3000)
+
+
+def moment(text: str) -> datetime:
+    """The time that a server wrote, in UTC. Raises ValueError."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None or time.year not in YEARS:
+        raise ValueError("is no time of a server")
+    return time.astimezone(UTC)
+
+
+def _is_moment(text: str) -> str:
+    moment(text)
+    return text
+
+
+Time = Annotated[str, AfterValidator(_is_moment)]
+"""As the server wrote it: a version of an annotation is told from others by this text."""
+Count = NonNegativeInt | None
+
+
+class Answer(BaseModel):
+    """Strict about types; what we do not know is passed over."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+class ProjectAnswer(Answer):
+    """GET, POST, PATCH /api/projects/..."""
+
+    id: PositiveInt
+    title: str = ""
+    description: str | None = None
+    label_config: str
+    created_at: Time | None = None
+    maximum_annotations: Count = None
+    task_number: Count = None
+    num_tasks_with_annotations: Count = None
+    total_annotations_number: Count = None
+    skipped_annotations_number: Count = None
+
+
+class ListedProject(Answer):
+    """A line of GET /api/projects/."""
+
+    id: PositiveInt
+    title: str | None = None
+    description: str | None = None
+
+
+class ProjectPage(Answer):
+    """GET /api/projects/"""
+
+    results: list[ListedProject]
+    next: str | None = None
+
+
+class Entry(Answer):
+    """An annotation; only its id is the server's own, the rest is looked at in ``annotation``."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    id: PositiveInt
+
+
+class Task(Answer):
+    """A task in a listing, with its annotations or with the counts of them."""
+
+    id: PositiveInt
+    data: dict[str, Any]
+    updated_at: Time
+    created_at: Time | None = None
+    annotations: list[Entry] | None = None
+    total_annotations: Count = None
+    cancelled_annotations: Count = None
+
+
+class TaskPage(Answer):
+    """GET /api/tasks/"""
+
+    total: NonNegativeInt
+    tasks: list[Task]
+
+
+class TaskDetail(Answer):
+    """GET /api/tasks/<id>/"""
+
+    id: PositiveInt
+    project: PositiveInt
+    data: dict[str, Any]
+    total_annotations: Count = None
+    cancelled_annotations: Count = None
+    annotations: list[Any] | None = None
+    drafts: list[Any] | None = None
+
+
+class ImportAnswer(Answer):
+    """POST .../import of tasks; an asynchronous server names no tasks."""
+
+    task_ids: list[PositiveInt] | None = None
+    prediction_count: Count = None
+
+
+class PredictionsAnswer(Answer):
+    """POST .../import/predictions"""
+
+    created: NonNegativeInt
+
+
+class UploadAnswer(Answer):
+    """POST .../import of files"""
+
+    file_upload_ids: list[PositiveInt]
+
+
+class Upload(Answer):
+    """A file in GET .../file-uploads"""
+
+    id: PositiveInt
+    file: str
+
+
+class Storage(Answer):
+    """A storage in GET /api/storages/localfiles"""
+
+    path: str | None = None
+
+
+class Person(Answer):
+    """GET /api/current-user/whoami"""
+
+    email: str
+
+
+class Version(Answer):
+    """GET /api/version"""
+
+    edition: str | None = None

@@ -1,0 +1,80 @@
+"""Our errors for what a server does; its words are shown short, without control characters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pydantic_core
+from pydantic import ValidationError
+
+from connectors.base import ConnectorError, Mismatch, Rejected, Unauthorized, Unreachable
+
+LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Status codes after which the same request may succeed, and may have been carried out."""
+MOST_SHOWN = 400
+"""Characters of a server's own words that a message holds."""
+TOKEN_HELP = (
+    "make a new personal access token in Label Studio (Account & Settings) and set it in "
+    "LABEL_STUDIO_API_KEY; legacy tokens work only where the organization allows them"
+)
+
+
+def printable(text: str) -> str:
+    """The text, short, with control characters written out: a terminal would obey them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:MOST_SHOWN])
+
+
+def no_answer(url: str, error: Exception) -> Unreachable:
+    """Nobody answered, and nothing was done."""
+    return Unreachable(
+        f"no answer from Label Studio at {url} ({type(error).__name__}); is it running? "
+        "Nothing is lost, repeat the command later"
+    )
+
+
+def moved(url: str, request: str, location: str | None) -> Rejected:
+    """A redirect, which is never followed."""
+    return Rejected(
+        f"{url} sends {request} on to {printable(location or 'elsewhere')}; "
+        "set url under [labeler] to the address behind the redirect"
+    )
+
+
+def strange(url: str, request: str, error: ValueError) -> str:
+    """A sentence about an answer that is none of Label Studio's."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    else:
+        reason = f"no JSON: {error}"
+    return (
+        f"{url} answered {request} with something that Label Studio never says "
+        f"({printable(reason)}); is it Label Studio?"
+    )
+
+
+def refusal(url: str, request: str, code: int, location: str | None, body: bytes) -> ConnectorError:
+    """What a status code beyond 299 stands for."""
+    if code in (401, 403):
+        return Unauthorized(f"{url} answered {code} to {request}; {TOKEN_HELP}")
+    if 300 <= code < 400:
+        return moved(url, request, location)
+    if code == 404:
+        return Mismatch(
+            f"{url} knows nothing at {request}: the project was deleted, or this token may not "
+            "see it"
+        )
+    if 400 <= code < 500:
+        return Rejected(f"{url} refused {request} ({code}): {_explanation(body)}")
+    return Unreachable(f"{url} failed with {code} at {request}; look at its log")
+
+
+def _explanation(body: bytes) -> str:
+    """The server's own, out of its JSON."""
+    try:
+        answer: Any = pydantic_core.from_json(body)
+    except ValueError:
+        return "no reason given"
+    if isinstance(answer, dict):
+        answer = answer.get("validation_errors") or answer.get("detail") or answer
+    return printable(str(answer))
