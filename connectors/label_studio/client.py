@@ -16,9 +16,10 @@ import pydantic_core
 from pydantic import TypeAdapter
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from connectors.base import Unknown, Unreachable
+from connectors.base import Rejected, Unknown, Unreachable
 from connectors.label_studio.access import Authorization
-from connectors.label_studio.errors import LATER, no_answer, refusal, strange
+from connectors.label_studio.answers import Person
+from connectors.label_studio.errors import LATER, no_answer, printable, refusal, strange
 from connectors.label_studio.http import BoundedClient
 
 READ_TIMEOUT = 120.0
@@ -36,6 +37,8 @@ class Client:
     """One server and one token, of either kind (personal access or legacy)."""
 
     def __init__(self, url: str, token: str, *, attempts: int = 5) -> None:
+        if "@" in url:  # it would stand in every message
+            raise Rejected("the server's address holds a user name or password; take it out")
         self.url = url.rstrip("/")
         self._attempts = attempts
         self._http = BoundedClient(READ_TIMEOUT)
@@ -135,6 +138,10 @@ class Client:
             return _parsed(response, answer)
         except ValueError as error:
             raise Unknown(f"{strange(self.url, request, error)} The write: {CONTINUES}") from None
+
+    def whoami(self) -> str:
+        """E-mail address of the account that the token is for."""
+        return printable(self.get("/api/current-user/whoami", answer=Person).email)
 
     def close(self) -> None:
         """Gives connections back."""

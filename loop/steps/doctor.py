@@ -120,8 +120,7 @@ def _labeler(project: Project) -> str:
 
     url = label_studio_url(config.url)
     client = Client(url, label_studio_token(project.root), attempts=1)
-    user = client.get("/api/current-user/whoami")
-    return f"{url} accepts the token of {user.get('email')}"
+    return f"{url} accepts the token of {client.whoami()}"
 
 
 def _arrays(project: Project) -> str:
