@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loop.files import draft_of
 
@@ -15,7 +15,14 @@ __all__ = ["write"]
 
 
 def write(facts: Facts, folder: Path) -> dict[str, Path]:
-    """Writes the three files, each whole or not at all; format -> path."""
+    """Writes the three files, each whole or not at all, whoever else writes them.
+
+    Returns:
+        Format (html, md, json) -> path.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
     texts = {
         "html": _render(facts, "report.html.j2"),
         "md": _render(facts, "report.md.j2"),
@@ -33,29 +40,42 @@ def write(facts: Facts, folder: Path) -> dict[str, Path]:
 
 def _render(facts: Facts, template: str) -> str:
     from jinja2 import Environment, PackageLoader
-    from markupsafe import Markup
 
-    from loop.reports import answers, figures
+    from loop.reports import answers
 
     html = template.endswith(".html.j2")
     environment = Environment(loader=PackageLoader("loop.reports"), autoescape=html)
     own = [d for d in facts.differences if d.method == answers.own_method(facts)]
-    drawn = {}
-    if html:  # figures are our own drawing, their texts escaped by matplotlib
-        drawn["curve"] = (
-            Markup(figures.learning_curve(facts.curves))
-            if any(c.points for c in facts.curves)
-            else ""
-        )
-        if facts.metrics:
-            drawn["confusion"] = Markup(figures.confusion(facts))
-            drawn["calibration"] = Markup(figures.calibration(facts))
     return environment.get_template(template).render(
         facts=facts,
         answers=answers,
         own=own[-1] if own else None,
-        pct=lambda v: "-" if v is None else f"{100 * v:.1f}",
-        cell=lambda text: str(text).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;"),
+        pct=_percent,
+        cell=_markdown_cell,
         provenance=json.dumps(facts.provenance, indent=1, default=str),
-        **drawn,
+        **(_figures(facts) if html else {}),
     )
+
+
+def _figures(facts: Facts) -> dict[str, Any]:
+    """Figures by name, marked as safe: our own drawings, their texts escaped by matplotlib."""
+    from markupsafe import Markup
+
+    from loop.reports import figures
+
+    drawn = {}
+    if any(curve.points for curve in facts.curves):
+        drawn["curve"] = figures.learning_curve(facts.curves)
+    if facts.metrics:
+        drawn["confusion"] = figures.confusion(facts)
+        drawn["calibration"] = figures.calibration(facts)
+    return {name: Markup(svg) for name, svg in drawn.items()}
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _markdown_cell(text: object) -> str:
+    """Text that cannot leave its cell of a Markdown table."""
+    return str(text).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
