@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy.orm import Session
 
-from db import queries
+from db.queries import Picked
 from loop.errors import NotReady
 from loop.label_issues import (
     MIN_LABELS,
@@ -67,27 +66,27 @@ def nothing_left_out(n_classes: int) -> LeftOut:
     return LeftOut(nothing, nothing, np.empty((0, n_classes)))
 
 
-def issues_among(session: Session, classes: list[str], left_out: LeftOut) -> list[LabelIssue]:
+def issues_among(
+    picks: Iterable[Picked], classes: Sequence[str], left_out: LeftOut
+) -> list[LabelIssue]:
     """Label issues among the labels, the largest label margin first.
 
     Args:
-        session: of the records that know the images' names.
+        picks: of every labelled image, the test split's too.
         classes: class names.
     """
-    pool_id = queries.the_pool(session).id
-    uris, keys = queries.row_uris(session, pool_id), queries.row_keys(session, pool_id)
-    test_rows = set(queries.split_rows(session, pool_id, "test").tolist())
+    by_row = {pick.row: pick for pick in picks}
     given, probabilities = left_out.given, left_out.probabilities
     margins = label_margin(given, probabilities)
     confidences = self_confidence(given, probabilities)
     issues = []
     for i in find_label_issues(given, probabilities):
-        row = int(left_out.rows[i])
+        pick = by_row[int(left_out.rows[i])]
         issues.append(
             LabelIssue(
-                key=keys[row],
-                uri=uris[row],
-                split="test" if row in test_rows else "train",
+                key=pick.key,
+                uri=pick.uri,
+                split="test" if pick.arm == "test" else "train",
                 label=classes[given[i]],
                 predicted=classes[probabilities[i].argmax()],
                 confidence=float(probabilities[i].max()),

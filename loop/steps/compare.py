@@ -44,10 +44,11 @@ SETTINGS = "settings"
 @dataclass(frozen=True)
 class Compared:
     """Rows by method and budget. ``among``: the images labelled, which is all that methods could
-    choose from in hindsight; None where they chose from the pool."""
+    choose from in hindsight; None where they chose from the pool. ``cells``: the runs behind them."""
 
     rows: list[Row]
     among: int | None
+    cells: list[Run]
 
     def to_json(self) -> list[dict[str, Any]]:
         """A row each, with ``among``."""
@@ -123,10 +124,10 @@ def compared(project: Project) -> Compared:
     kinds = {name: kind(scorer) for name, scorer in _methods(project).items()}
     rows = paired(accuracy, kinds, one_pool=True)
     if not runs or runs[-1].mode != "hindsight":
-        return Compared(rows, None)
+        return Compared(rows, None, runs)
     # more random labels would be other images than those at hand
     among = int(runs[-1].notes.get("among", max(run.labels for run in runs)))
-    return Compared([replace(row, saved=None) for row in rows], among)
+    return Compared([replace(row, saved=None) for row in rows], among, runs)
 
 
 def compared_runs(session: Session, pool_id: int) -> list[Run]:

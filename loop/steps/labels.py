@@ -137,12 +137,12 @@ def label_issues(project: Project) -> list[LabelIssue]:
         NotReady: the images are not embedded, or too few are labelled.
     """
     with project.records.read() as session:
-        by_row = collect(session, queries.the_pool(session), project.config).by_row
+        pool = queries.the_pool(session)
+        by_row = collect(session, pool, project.config).by_row
+        picks = queries.picks(session, pool.id)
         embedded = embeddings(session, project)
     classes = project.config.project.classes
-    left_out = predict_left_out(embedded, by_row, len(classes))
-    with project.records.read() as session:
-        return issues_among(session, classes, left_out)
+    return issues_among(picks, classes, predict_left_out(embedded, by_row, len(classes)))
 
 
 def send_back(project: Project, keys: list[str]) -> int:
