@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from loop.cli import COMMANDS
 from tests.conftest import rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +56,11 @@ def test_imports_point_one_way(path):
         if name == no or name.startswith(no + ".")
     ]
     assert wrong == []
+
+
+def test_a_step_is_a_verb_of_the_command_line():
+    steps = {path.stem for path in FILES if path.parent.as_posix() == "loop/steps"}
+    assert steps - {"__init__"} <= set(COMMANDS)
 
 
 def test_no_import_cycles():

@@ -1,5 +1,5 @@
-"""One module per verb of the loop. Each step is load -> compute -> save, and only here do the
-records (db), the outside world (connectors) and the algorithms (loop) meet.
+"""One module per verb of the command line. Each step is load -> compute -> save; the nouns that
+steps share stand in ``loop.project``.
 
     planned --score--> scored --select--> selected --push--> pushed --pull--> labeled
             --train--> trained --compare--> compared

@@ -43,8 +43,9 @@ SETTINGS = "settings"
 
 @dataclass(frozen=True)
 class Compared:
-    """Rows by method and budget. ``among``: the images labelled, which is all that methods could
-    choose from in hindsight; None where they chose from the pool. ``cells``: the runs behind them."""
+    """Rows by method and budget, and the ``cells`` behind them. ``among``: the images labelled,
+    which is all that methods could choose from in hindsight; None where they chose from the pool.
+    """
 
     rows: list[Row]
     among: int | None

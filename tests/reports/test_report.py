@@ -13,9 +13,11 @@ import subprocess
 
 import pytest
 
+from db import queries
 from loop import config
 from loop.project import create
-from loop.reports import write
+from loop.project.rounds import begin_round
+from loop.reports import answers, write
 from loop.steps.report import facts, report
 from loop.steps.run import run
 from tests.conftest import small_values, write_images
@@ -51,6 +53,16 @@ def test_the_trainer_is_named_with_its_reason(finished):
     said = facts(finished).trained
     assert re.match(r"(propagate|linear) \(.*labels per class", said), said
     assert f"Trained by {said}" in report(finished)["md"].read_text()
+
+
+def test_a_round_that_is_not_scored_yet_hides_no_comparison(finished):
+    """A further round has begun: what was compared before is still what is known."""
+    before = answers.beats_random(facts(finished))
+    begin_round(finished, budget=2)
+    assert answers.beats_random(facts(finished)) == before
+    assert not before.startswith("Not measured")
+    with finished.records.write() as session:
+        session.delete(queries.newest_round(session, 1))
 
 
 def test_html_is_whole_and_small(finished):
