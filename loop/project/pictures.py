@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,13 @@ def contact_sheet(
     picks: Sequence[Picked],
     labels: Mapping[int, int],
     predicted: Mapping[int, int],
+    issue_keys: Collection[str],
 ) -> list[PickShown]:
     """The first picks of each round, at most ``THUMBNAILS`` in all, shared evenly.
 
     Args:
         labels, predicted: array row -> class index.
+        issue_keys: of the images whose label is a label issue.
     """
     from loop.images import thumbnail
 
@@ -47,6 +49,7 @@ def contact_sheet(
                 rank=pick.rank,
                 label=classes[labels[pick.row]] if pick.row in labels else None,
                 predicted=classes[predicted[pick.row]] if pick.row in predicted else None,
+                label_issue=pick.key in issue_keys,
                 thumbnail=picture,
             )
         )
@@ -72,14 +75,15 @@ def embedding_map(
     classes: Sequence[str],
     picks: Sequence[Picked],
     labels: Mapping[int, int],
-    predicted: Mapping[int, int],
+    issue_keys: Collection[str],
 ) -> list[MapPoint]:
     """Picks and a sample of the pool on the first two principal components of the embeddings.
 
     Args:
         embedded: (all items, D), in array rows.
         pool_rows: (N,) array rows of the pool.
-        labels, predicted: array row -> class index.
+        labels: array row -> class index.
+        issue_keys: of the images whose label is a label issue.
     """
     step = max(1, len(pool_rows) // MAP_POINTS)
     picked = {pick.row: pick for pick in picks[:MAP_POINTS]}
@@ -95,9 +99,9 @@ def embedding_map(
         elif row not in labels:
             points.append(MapPoint(x, y, "picked", f"{pick.uri} (no label yet)", pick.key))
         else:
-            agrees = predicted.get(row, labels[row]) == labels[row]
+            state = "issue" if pick.key in issue_keys else "labelled"
             text = f"{pick.uri} ({classes[labels[row]]})"
-            points.append(MapPoint(x, y, "labelled" if agrees else "wrong", text, pick.key))
+            points.append(MapPoint(x, y, state, text, pick.key))
     return points
 
 

@@ -14,7 +14,13 @@ UNSCORED = "-"
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a learning curve; accuracies in [0, 1], a 95 % interval, ids of its runs."""
+    """A point of a learning curve; accuracies in [0, 1].
+
+    Attributes:
+        low, high: ends of the 95 % interval.
+        n: runs that the accuracy is the mean of.
+        runs: their ids.
+    """
 
     labels: int
     accuracy: float
@@ -26,8 +32,12 @@ class Point:
 
 @dataclass(frozen=True)
 class MethodCurve:
-    """One method. ``kind``: live, coreset, control or those of ``loop.compare.kind``; ``mode``:
-    live, simulated or hindsight."""
+    """The learning curve of one method.
+
+    Attributes:
+        kind: live, coreset, control, or one of ``loop.compare.kind``.
+        mode: live, simulated or hindsight.
+    """
 
     name: str
     kind: str
@@ -37,11 +47,16 @@ class MethodCurve:
 
 @dataclass(frozen=True)
 class Difference:
-    """Paired difference to random at equal labels, in accuracy, with its 95 % interval.
+    """Paired difference to random at equal labels, in accuracy.
 
-    ``saved``: how many more labels random needs for the accuracy; ``saved_interval``: 95 %, None
-    where it is not known, an end None where it lies beyond random's measured curve. ``among``: in
-    hindsight, the images labelled, which both chose among; None where they chose from the pool.
+    Attributes:
+        low, high: ends of the 95 % interval of ``mean``.
+        saved: labels saved, how many more random needs for the accuracy.
+        n: paired seeds.
+        saved_interval: 95 %; None where it is not known, an end None where it lies beyond random's
+            measured curve.
+        among: in hindsight, the number of labelled images that both chose among; None where they
+            chose from the pool.
     """
 
     method: str
@@ -69,14 +84,18 @@ class Difference:
             return "-"
         if self.saved_interval is None:
             return f"{self.saved:.0f}"
-        low, high = ("?" if v is None else f"{v:.0f}" for v in self.saved_interval)
-        return f"{self.saved:.0f} ({low} to {high})"
+        lower, upper = ("?" if end is None else f"{end:.0f}" for end in self.saved_interval)
+        return f"{self.saved:.0f} ({lower} to {upper})"
 
 
 @dataclass(frozen=True)
 class Control:
-    """The first picks against as many random ones, people having labelled both: the difference in
-    accuracy, and its 95 % interval over the test images, both models looking at the same ones."""
+    """The first picks against as many random ones, people having labelled both.
+
+    Attributes:
+        mean: difference in accuracy.
+        low, high: ends of its 95 % interval, paired over the test images.
+    """
 
     labels: int
     mean: float
@@ -87,7 +106,13 @@ class Control:
 
 @dataclass(frozen=True)
 class PickShown:
-    """A picked image in the contact sheet. ``predicted``: by a model of all other labels."""
+    """A picked image in the contact sheet.
+
+    Attributes:
+        predicted: class by a model of all other labels; None without a label.
+        thumbnail: JPEG.
+        label_issue: its label is one of the label issues.
+    """
 
     key: str
     uri: str
@@ -97,6 +122,7 @@ class PickShown:
     label: str | None
     predicted: str | None
     thumbnail: bytes
+    label_issue: bool = False
 
     @property
     def data_uri(self) -> str:
@@ -106,8 +132,13 @@ class PickShown:
 
 @dataclass(frozen=True)
 class MapPoint:
-    """An image on the map, x and y in [0, 1]. ``state``: pool, picked (no label yet), labelled, or
-    wrong: a model of all other labels contradicts its label."""
+    """An image on the map.
+
+    Attributes:
+        x, y: in [0, 1], first two principal components.
+        state: pool, picked (no label yet), labelled, or issue (labelled, and a label issue).
+        text: its name and label.
+    """
 
     x: float
     y: float
@@ -134,7 +165,12 @@ class RoundShown:
 
 @dataclass(frozen=True)
 class Annotator:
-    """What one person did. Seconds are the median per label."""
+    """What one person did.
+
+    Attributes:
+        labels, skips: images.
+        seconds: median per label; None if no time is known.
+    """
 
     name: str
     labels: int
@@ -144,7 +180,17 @@ class Annotator:
 
 @dataclass(frozen=True)
 class Facts:
-    """One project, now. ``trained``: which trainer made the newest model, and why that one."""
+    """One project, now.
+
+    Attributes:
+        counts: what the records hold, by kind.
+        trained: which trainer made the newest model, and why that one.
+        agreement: Krippendorff's alpha; None: no image with two votes.
+        hours, money: of labelling so far; None: not known.
+        label_issues: the largest label margins first.
+        provenance: ids, digests, versions and the config behind the numbers.
+        notes: what to know before trusting them.
+    """
 
     project: str
     classes: list[str]
@@ -169,7 +215,6 @@ class Facts:
     label_issues: list[LabelIssue]
     provenance: dict[str, Any]
     notes: list[str] = field(default_factory=list)
-    """What to know before trusting the numbers."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, thumbnails left out."""

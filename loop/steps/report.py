@@ -68,6 +68,8 @@ def _facts(evidence: Evidence, comparison: Compared) -> Facts:
     labelled = [classes[labels[pick.row]] for pick in evidence.chosen if pick.row in labels]
     rounds = [_round(round_, evidence.open) for round_ in evidence.rounds]
     newest = evidence.live[-1] if evidence.live else None
+    issues = issues_among(evidence.picks, classes, evidence.left_out)
+    issue_keys = {issue.key for issue in issues}
     seconds = hours([answer.seconds for answer in answers])
     return Facts(
         project=config.project.name,
@@ -88,15 +90,17 @@ def _facts(evidence: Evidence, comparison: Compared) -> Facts:
         hours=seconds,
         money=_money(config.costs, seconds, len(answers)),
         currency=config.costs.currency,
-        picks=contact_sheet(evidence.source, classes, evidence.chosen, labels, predicted),
-        points=_points(evidence),
-        label_issues=issues_among(evidence.picks, classes, evidence.left_out)[:LABEL_ISSUES],
+        picks=contact_sheet(
+            evidence.source, classes, evidence.chosen, labels, predicted, issue_keys
+        ),
+        points=_points(evidence, issue_keys),
+        label_issues=issues[:LABEL_ISSUES],
         provenance=_provenance(evidence, rounds),
         notes=_notes(config.costs, comparison.rows, seconds),
     )
 
 
-def _points(evidence: Evidence) -> list[MapPoint]:
+def _points(evidence: Evidence, issue_keys: set[str]) -> list[MapPoint]:
     if evidence.embedded is None:
         return []
     return embedding_map(
@@ -105,7 +109,7 @@ def _points(evidence: Evidence) -> list[MapPoint]:
         evidence.classes,
         evidence.chosen,
         evidence.labels.by_row,
-        evidence.left_out.predicted,
+        issue_keys,
     )
 
 

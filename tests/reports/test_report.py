@@ -105,8 +105,16 @@ def test_wrong_labels_are_found_by_a_model_that_has_not_seen_them(tmp_path):
         ).fetchone()
         other = "digit-1" if label == "digit-0" else "digit-0"
         raw.execute("UPDATE annotation SET label = ? WHERE item_id = ?", (other, item))
-    (first, *_) = facts(project).label_issues
+    shown = facts(project)
+    (first, *_) = shown.label_issues
     assert (first.label, first.predicted, first.split) == (other, label, "train")
+    issues = {issue.key for issue in shown.label_issues if issue.split == "train"}
+    assert {pick.key for pick in shown.picks if pick.label_issue} == issues
+    assert {point.key for point in shown.points if point.state == "issue"} == issues
+    html = report(project)["html"].read_text()
+    assert (
+        html.count('<figure class="issue">') == html.count('<circle class="issue"') == len(issues)
+    )
 
 
 def test_half_a_price_is_no_price(finished):
