@@ -37,6 +37,7 @@ def test_pragmas(records):
         assert ask("journal_mode") == "wal"
         assert ask("foreign_keys") == 1
         assert ask("busy_timeout") == 10_000
+        assert ask("synchronous") == 2  # FULL: an answer that was stored survives a power cut
 
 
 def test_write_is_all_or_nothing(records):

@@ -1,0 +1,49 @@
+"""select: the rule of the config decides which scores become picks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from db import arrays, queries
+from loop import config
+from loop.steps.init import init
+from loop.steps.opened import reading
+from loop.steps.run import run
+from tests.conftest import rows, small_values
+
+
+def scores_of_round(project, number):
+    """(scores of the pool, scores of the picks in their order)."""
+    with reading(project) as records, records.read() as session:
+        row = arrays.find(session, pool_id=1, kind="scores", name="coreset", of=f"round-{number}")
+        pool = np.array(arrays.load(row, project.arrays))
+        picks = [p.score for p in queries.picks(session, 1, number) if p.arm == "coreset"]
+    return np.sort(pool)[::-1], picks
+
+
+@pytest.mark.parametrize(("skip", "first"), [(0.0, 0), (0.25, 12), (0.5, 24)])
+def test_a_window_skips_its_share_of_the_highest_scores(tmp_path, images, skip, first):
+    """Of 48 images in the pool; live picks go by ``skip`` as compared ones do."""
+    selection = {"scorer": "norm", "rule": "window", "skip": skip, "budgets": [6]}
+    project = init(tmp_path / "p", config.check(small_values(images, selection=selection), "test"))
+    run(project)
+    pool, picks = scores_of_round(project, 1)
+    assert len(pool) == 48
+    assert picks == pool[first : first + 6].tolist()
+
+
+def test_the_control_is_random_and_apart_from_the_rest(tmp_path, images):
+    selection = {"scorer": "norm", "budgets": [10, 10], "control": 0.3}
+    project = init(tmp_path / "p", config.check(small_values(images, selection=selection), "test"))
+    run(project)
+    pool, picks = scores_of_round(project, 1)
+    control = rows(
+        project,
+        "SELECT score FROM pick JOIN round ON round.id = round_id WHERE arm = 'control' "
+        "AND number = 1",
+    )
+    assert (len(picks), len(control)) == (7, 3)
+    assert not {score for (score,) in control} & set(picks)
+    left = [score for score in pool.tolist() if (score,) not in control]
+    assert picks == left[:7]
