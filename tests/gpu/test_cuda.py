@@ -12,9 +12,9 @@ from loop import config, scorers
 from loop.device import gpus, resolve
 from loop.errors import ConfigError
 from loop.geometry import neighbours, unit
+from loop.project import create
 from loop.scorers import Inputs, temi
 from loop.scorers.zcore import replay, sample_draws
-from loop.steps.init import init
 from loop.steps.run import run
 from loop.train import Task, get
 from tests.conftest import rows, small_values, write_images
@@ -241,7 +241,7 @@ def test_a_whole_project_trains_networks(card, tmp_path):
             "device": "auto",
         },
     )
-    project = init(tmp_path / "p", config.check(values, "test"))
+    project = create(tmp_path / "p", config.check(values, "test"))
     assert run(project).why == "done"
     assert rows(project, "SELECT state FROM round ORDER BY number")[-1] == ("compared",)
     devices = rows(project, "SELECT DISTINCT notes ->> 'device' FROM run WHERE arm = 'all'")

@@ -1,6 +1,6 @@
 """make mutants: puts one fault at a time into a copy of the tree; some test must notice each.
 
-    python -m tests.mutants.run [WORDS]   only faults whose text holds WORDS
+    python -m tests.mutants.run [WORD ...]   only faults whose file or text holds one of the words
 
 ``list.toml`` has the faults. Exit code 1: a fault survived; 2: the list does not fit the code, or
 the tests it names fail without any fault.
@@ -167,8 +167,9 @@ def run(chosen: Sequence[Mutant]) -> dict[str, str]:
             return dict(pool.map(judge, chosen))
 
 
-def main(words: str) -> int:
-    chosen = [m for m in mutants() if words in f"{m.file}: {m.fault}"]
+def main(words: Sequence[str]) -> int:
+    """Judges the chosen faults; the exit code."""
+    chosen = [m for m in mutants() if not words or any(w in f"{m.file}: {m.fault}" for w in words)]
     misfits = [f"{m.fault}: {why}" for m in chosen if (why := m.misfit(ROOT))]
     if misfits or not chosen:
         print("\n".join(["tests/mutants/list.toml does not fit the code", *misfits]))
@@ -182,4 +183,4 @@ def main(words: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(" ".join(sys.argv[1:])))
+    sys.exit(main(sys.argv[1:]))

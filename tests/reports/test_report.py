@@ -137,7 +137,9 @@ def test_a_price_is_by_the_label_and_by_the_hour(finished):
 
 def test_half_a_price_is_no_price(tmp_path, images):
     """Sheets know no times: pay by the hour is not known, so the sum is not known either."""
-    project = init(tmp_path / "p", config.check(small_values(images, labeler={"kind": "csv"}), "t"))
+    project = create(
+        tmp_path / "p", config.check(small_values(images, labeler={"kind": "csv"}), "t")
+    )
     run(project)
     for sheet in project.root.glob("sheets/*.csv"):
         sheet.write_text(sheet.read_text().replace(".png,", ".png,digit-0"))

@@ -7,15 +7,14 @@ import pytest
 
 from db import arrays, queries
 from loop import config
-from loop.steps.init import init
-from loop.steps.opened import reading
+from loop.project import create
 from loop.steps.run import run
 from tests.conftest import rows, small_values
 
 
 def scores_of_round(project, number):
     """(scores of the pool, scores of the picks in their order)."""
-    with reading(project) as records, records.read() as session:
+    with project.records.read() as session:
         row = arrays.find(session, pool_id=1, kind="scores", name="coreset", of=f"round-{number}")
         pool = np.array(arrays.load(row, project.arrays))
         picks = [p.score for p in queries.picks(session, 1, number) if p.arm == "coreset"]
@@ -26,7 +25,9 @@ def scores_of_round(project, number):
 def test_a_window_skips_its_share_of_the_highest_scores(tmp_path, images, skip, first):
     """Of 48 images in the pool; live picks go by ``skip`` as compared ones do."""
     selection = {"scorer": "norm", "rule": "window", "skip": skip, "budgets": [6]}
-    project = init(tmp_path / "p", config.check(small_values(images, selection=selection), "test"))
+    project = create(
+        tmp_path / "p", config.check(small_values(images, selection=selection), "test")
+    )
     run(project)
     pool, picks = scores_of_round(project, 1)
     assert len(pool) == 48
@@ -35,7 +36,9 @@ def test_a_window_skips_its_share_of_the_highest_scores(tmp_path, images, skip, 
 
 def test_the_control_is_random_and_apart_from_the_rest(tmp_path, images):
     selection = {"scorer": "norm", "budgets": [24], "control": 0.5}
-    project = init(tmp_path / "p", config.check(small_values(images, selection=selection), "test"))
+    project = create(
+        tmp_path / "p", config.check(small_values(images, selection=selection), "test")
+    )
     run(project)
     pool, picks = scores_of_round(project, 1)
     control = rows(project, "SELECT score FROM pick WHERE arm = 'control'")
@@ -43,3 +46,13 @@ def test_the_control_is_random_and_apart_from_the_rest(tmp_path, images):
     assert not {score for (score,) in control} & set(picks)
     left = [score for score in pool.tolist() if (score,) not in control]
     assert picks == left[:12]
+
+
+def test_the_next_round_picks_among_what_is_left(tmp_path, images):
+    """The scores stay the same, so the second six are the next best."""
+    values = small_values(images, selection={"scorer": "norm", "budgets": [6, 6]})
+    project = create(tmp_path / "p", config.check(values, "test"))
+    run(project)
+    pool, first = scores_of_round(project, 1)
+    _, second = scores_of_round(project, 2)
+    assert first + second == pool[:12].tolist()

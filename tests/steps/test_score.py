@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from loop import config, scorers
-from loop.steps.init import init
+from loop.project import create
 from loop.steps.run import run
 from tests.conftest import rows, small_values
 
@@ -22,7 +22,7 @@ def test_a_label_free_scorer_never_sees_a_label(tmp_path, images, monkeypatch, n
 
     monkeypatch.setattr(scorers.load(name), "score", watched)
     values = small_values(images, selection={"scorer": name}, compare={"seeds": 1})
-    project = init(tmp_path / "p", config.check(values, "test"))
+    project = create(tmp_path / "p", config.check(values, "test"))
     run(project)
     assert rows(project, "SELECT count(*) FROM annotation") == [(24,)]
     assert sum(int(inputs.covered.sum()) > 0 for inputs in given) >= 1
@@ -40,7 +40,7 @@ def test_a_scorer_that_goes_by_collected_labels_sees_those_and_no_others(
         auto, "score", lambda self, inputs: given.append(inputs) or inputs.rng.random(inputs.n)
     )
     values = small_values(images, selection={"scorer": "auto"}, compare={"seeds": 1})
-    project = init(tmp_path / "p", config.check(values, "test"))
+    project = create(tmp_path / "p", config.check(values, "test"))
     run(project)
     assert given
     for inputs in given:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 from loop import config
-from loop.steps.init import init
+from loop.project import create
 from loop.steps.run import run
 from loop.train.linear import Linear
 from tests.conftest import rows, small_values
@@ -26,7 +26,7 @@ def test_seeds_of_all_rounds_draw_from_generators_of_their_own(tmp_path, images,
         training={"trainer": "linear", "seeds": 3},
         compare={"seeds": 1},
     )
-    project = init(tmp_path / "p", config.check(values, "test"))
+    project = create(tmp_path / "p", config.check(values, "test"))
     run(project)
     query = "SELECT count(*) FROM run WHERE arm = 'all' AND mode = 'live'"
     assert rows(project, query) == [(6,)]
