@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from db import arrays, queries
-from loop import config
+from loop import config, scorers
 from loop.project import create
 from loop.steps.run import run
 from tests.conftest import rows, small_values
@@ -48,8 +48,11 @@ def test_the_control_is_random_and_apart_from_the_rest(tmp_path, images):
     assert picks == left[:12]
 
 
-def test_the_next_round_picks_among_what_is_left(tmp_path, images):
-    """The scores stay the same, so the second six are the next best."""
+def test_the_next_round_picks_among_what_is_left(tmp_path, images, monkeypatch):
+    """Of a scorer that says the same each time, the second round gets the next best."""
+    monkeypatch.setattr(
+        scorers.load("norm"), "score", lambda self, inputs: -np.arange(inputs.n, dtype=np.float64)
+    )
     values = small_values(images, selection={"scorer": "norm", "budgets": [6, 6]})
     project = create(tmp_path / "p", config.check(values, "test"))
     run(project)
