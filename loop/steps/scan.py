@@ -20,7 +20,7 @@ from db.soundness import pool_digest
 from db.state import Records, log
 from loop.errors import DataError
 from loop.project import Project
-from loop.project.test_split import fix_test_split
+from loop.project.holdout import fix_test_split
 
 CHUNK, PATIENCE = 250_000, 3.0
 """Rows and seconds per transaction, whichever ends first: a killed scan goes on behind the last.

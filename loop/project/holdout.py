@@ -1,4 +1,4 @@
-"""The test split: what every model is measured on, fixed before round 1, labelled as round 0."""
+"""The holdout: test images that every model is measured on, fixed before round 1; round 0."""
 
 from __future__ import annotations
 
