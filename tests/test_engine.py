@@ -76,7 +76,7 @@ def cells(project):
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory, images):
+def local_run(tmp_path_factory, images):
     """(digest of the embeddings, cells) as this process computes them."""
     project = new_project(tmp_path_factory.mktemp("here") / "project", images)
     embed(project)
@@ -86,8 +86,8 @@ def here(tmp_path_factory, images):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_local(workers):
-    found = dict(Local(workers).map(square, 2, range(7)))
-    assert found == {i: 2 * i**2 for i in range(7)}
+    results = dict(Local(workers).map(square, 2, range(7)))
+    assert results == {i: 2 * i**2 for i in range(7)}
 
 
 def test_a_failing_piece_is_raised():
@@ -123,15 +123,15 @@ def test_sources_and_encoders_travel(tmp_path, images):
 
 
 def test_ray_uses_both_nodes(cluster):
-    found = dict(get("ray").map(where_am_i, None, range(12)))
-    assert sorted(found) == list(range(12))
-    assert len(set(found.values())) == 2
+    results = dict(get("ray").map(where_am_i, None, range(12)))
+    assert sorted(results) == list(range(12))
+    assert len(set(results.values())) == 2
 
 
 def test_ray_survives_a_killed_worker(cluster, tmp_path):
-    found = dict(get("ray").map(die_once, str(tmp_path), range(6)))
+    results = dict(get("ray").map(die_once, str(tmp_path), range(6)))
     assert (tmp_path / "died").exists()
-    assert found == {i: i + 100 for i in range(6)}
+    assert results == {i: i + 100 for i in range(6)}
 
 
 def test_errors_of_a_piece_are_its_own(cluster):
@@ -148,13 +148,13 @@ def test_a_cluster_that_loses_work_is_an_error_of_ours(cluster, monkeypatch):
 
 
 @pytest.mark.slow
-def test_embeddings_and_cells_are_the_same(cluster, here, tmp_path, images, monkeypatch):
+def test_embeddings_and_cells_are_the_same(cluster, local_run, tmp_path, images, monkeypatch):
     project = new_project(tmp_path / "project", images)
     monkeypatch.setattr("loop.encoders.shards.SHARD", 7)
     embed(project, where=get("ray"))
     simulate(project, grid(), where=get("ray"))
-    assert rows(project, 'SELECT digest FROM "array"') == here[0]
-    assert cells(project) == here[1]
+    assert rows(project, 'SELECT digest FROM "array"') == local_run[0]
+    assert cells(project) == local_run[1]
 
 
 class Backwards:
@@ -178,18 +178,18 @@ def spread(engine):
 
 
 @pytest.fixture(scope="module")
-def spread_here():
+def computed_locally():
     return spread(Local())
 
 
-def test_pieces_of_scorers_come_together(spread_here):
-    for here, there in zip(spread_here, spread(Backwards()), strict=True):
-        assert np.array_equal(here, there)
+def test_pieces_of_scorers_come_together(computed_locally):
+    for local, result in zip(computed_locally, spread(Backwards()), strict=True):
+        assert np.array_equal(local, result)
 
 
-def test_pieces_of_scorers_on_a_cluster(cluster, spread_here):
-    for here, there in zip(spread_here, spread(get("ray")), strict=True):
-        assert np.array_equal(here, there)
+def test_pieces_of_scorers_on_a_cluster(cluster, computed_locally):
+    for local, result in zip(computed_locally, spread(get("ray")), strict=True):
+        assert np.array_equal(local, result)
 
 
 @pytest.mark.slow
@@ -208,7 +208,7 @@ def test_a_round_is_the_same(cluster, tmp_path, images, scorer):
 
 
 @pytest.mark.slow
-def test_a_killed_driver_is_resumed(cluster, here, tmp_path, images):
+def test_a_killed_driver_is_resumed(cluster, local_run, tmp_path, images):
     project = new_project(tmp_path / "project", images)
     command = [
         *MAIN,
@@ -243,20 +243,20 @@ def test_a_killed_driver_is_resumed(cluster, here, tmp_path, images):
     )
     assert again.returncode == 0, again.stderr
     assert rows(project, "SELECT id FROM cell WHERE id <= 3 ORDER BY id") == before
-    assert cells(project) == here[1]
+    assert cells(project) == local_run[1]
 
 
 def test_digest_is_of_the_file(tmp_path):
     """Shards from an engine end up in the file that one process writes."""
     data = {f"{i}.png": p.read_bytes() for i, p in enumerate(_pictures(tmp_path))}
-    for name, where in (("a", Local(1)), ("b", Local(2))):
+    for name, engine in (("a", Local(1)), ("b", Local(2))):
         shards.encode(
             encoders.get("pixels:4"),
             data.__getitem__,
             list(data),
             list(data),
             tmp_path / f"{name}.npy",
-            where=where,
+            engine=engine,
         )
     assert arrays.file_digest(tmp_path / "a.npy") == arrays.file_digest(tmp_path / "b.npy")
     assert np.load(tmp_path / "a.npy").shape == (9, 16)
@@ -271,9 +271,9 @@ def _pictures(folder):
 def test_ray_survives_a_killed_node(cluster):
     doomed = cluster.add_node(num_cpus=2, object_store_memory=100 * 2**20)
     cluster.wait_for_nodes()
-    found = {}
+    results = {}
     for number, result in get("ray").map(sleep_a_little, None, range(12)):
-        found[number] = result
-        if len(found) == 2:
+        results[number] = result
+        if len(results) == 2:
             cluster.remove_node(doomed, allow_graceful=False)
-    assert found == {i: i for i in range(12)}
+    assert results == {i: i for i in range(12)}

@@ -26,8 +26,8 @@ def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "CMYK"])
 def test_modes_become_rgb(mode):
     image = Image.fromarray(BASE).convert(mode)
-    found = decode(encoded(image, "TIFF"), mode)
-    assert (found.mode, found.size) == ("RGB", (16, 12))
+    decoded = decode(encoded(image, "TIFF"), mode)
+    assert (decoded.mode, decoded.size) == ("RGB", (16, 12))
 
 
 def test_transparency_lies_on_white():
@@ -37,10 +37,10 @@ def test_transparency_lies_on_white():
 
 def test_sixteen_bits_are_scaled_not_cut():
     ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
-    found = np.asarray(decode(encoded(Image.fromarray(ramp))))[..., 0].astype(int)
-    assert found[0, 0] == 0
-    assert found[-1, -1] == 255
-    assert (np.diff(found.ravel()) >= 0).all()
+    pixels = np.asarray(decode(encoded(Image.fromarray(ramp))))[..., 0].astype(int)
+    assert pixels[0, 0] == 0
+    assert pixels[-1, -1] == 255
+    assert (np.diff(pixels.ravel()) >= 0).all()
 
 
 def test_exif_rotation_is_applied():
@@ -77,15 +77,15 @@ def test_damaged_bytes_never_crash(data):
 
 def test_squares_of_mixed_sizes():
     data = {"a": encoded(Image.fromarray(BASE)), "b": encoded(Image.new("L", (50, 20), 7))}
-    found = squares(data.__getitem__, ["a", "b"], 8)
-    assert found.shape == (2, 8, 8, 3)
-    assert (found[1] == 7).all()
+    pixels = squares(data.__getitem__, ["a", "b"], 8)
+    assert pixels.shape == (2, 8, 8, 3)
+    assert (pixels[1] == 7).all()
 
 
 def test_thumbnail_is_small_and_opens():
     big = encoded(Image.new("RGB", (2000, 1000), "green"))
-    found = Image.open(io.BytesIO(thumbnail(big)))
-    assert max(found.size) == 96
+    small = Image.open(io.BytesIO(thumbnail(big)))
+    assert max(small.size) == 96
 
 
 def test_dark_sixteen_bit_pictures_stay_dark():
@@ -100,15 +100,15 @@ def test_float_pictures_are_scaled():
 
 def test_cmyk_jpeg_keeps_its_colour():
     red = Image.new("RGB", (8, 8), (220, 20, 20)).convert("CMYK")
-    found = np.asarray(decode(encoded(red, "JPEG"))).mean(axis=(0, 1))
-    assert found[0] > 180
-    assert found[1:].max() < 60
+    mean_colour = np.asarray(decode(encoded(red, "JPEG"))).mean(axis=(0, 1))
+    assert mean_colour[0] > 180
+    assert mean_colour[1:].max() < 60
 
 
 def test_damaged_exif_is_passed_over():
     bad = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\xff\xff" + b"\x01\x12\x00\x03\xff\xff\xff\xff" * 3
-    found = decode(encoded(Image.fromarray(BASE), "JPEG", exif=bad))
-    assert (found.mode, found.size) == ("RGB", (16, 12))
+    decoded = decode(encoded(Image.fromarray(BASE), "JPEG", exif=bad))
+    assert (decoded.mode, decoded.size) == ("RGB", (16, 12))
 
 
 def test_bombs_are_refused_before_they_are_decoded():

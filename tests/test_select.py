@@ -51,12 +51,12 @@ def test_every_rule_picks_exactly_the_budget_of_available_rows(values, seed, par
 def test_a_smaller_budget_is_a_prefix(values, seed):
     scores = np.array(values, np.float64)
     n, ties = len(scores), select.tiebreak(len(scores), seed)
-    whole = select.top(scores, everything(n), n, ties)
-    assert (np.diff(scores[whole]) <= 0).all()
+    order = select.top(scores, everything(n), n, ties)
+    assert (np.diff(scores[order]) <= 0).all()
     groups = np.arange(n) % 3
     dealt = select.balanced(scores, everything(n), n, ties, groups)
     for k in range(n):
-        assert select.top(scores, everything(n), k, ties).tolist() == whole[:k].tolist()
+        assert select.top(scores, everything(n), k, ties).tolist() == order[:k].tolist()
         picks = select.balanced(scores, everything(n), k, ties, groups)
         assert picks.tolist() == dealt[:k].tolist()
 

@@ -68,7 +68,7 @@ def encode(
     *,
     device: str = "cpu",
     workers: int = 0,
-    where: Engine = LOCAL,
+    engine: Engine = LOCAL,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Writes (N, D) float32 to ``out``. Finished shards are kept beside it until ``forget``.
@@ -79,7 +79,7 @@ def encode(
         device: for encoders that use one; ``auto`` is resolved where a shard is computed.
         workers: decoding threads besides the forward pass (Pillow decodes and resizes outside
             the GIL); 0 chooses: one beside a CPU model, which needs the cores, all for a GPU.
-        where: the engine that maps the shards.
+        engine: maps the shards.
         on_progress: told the number of newly finished rows.
 
     Raises:
@@ -92,7 +92,7 @@ def encode(
         on_progress(finished_rows)
     _folder(out).mkdir(parents=True, exist_ok=True)
     pieces = [(uris[shard.rows], keys[shard.rows]) for shard in missing]
-    for number, embeddings in where.map(_encode_piece, (encoder, read, device, workers), pieces):
+    for number, embeddings in engine.map(_encode_piece, (encoder, read, device, workers), pieces):
         missing[number].save(embeddings)
         on_progress(len(embeddings))
     join(shards, (len(uris), encoder.dim), out)

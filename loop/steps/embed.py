@@ -70,7 +70,7 @@ def embed(
             keys,
             draft,
             device=device,
-            where=where,
+            engine=where,
             on_progress=progress,
         )
         path = arrays.adopt_file(draft, project.arrays)

@@ -47,7 +47,7 @@ def work(shared, tmp_path):
 
     def embed(engine):
         out = tmp_path / f"{time.perf_counter_ns()}.npy"
-        shards.encode(encoder, source.read, uris, uris, out, where=engine)
+        shards.encode(encoder, source.read, uris, uris, out, engine=engine)
 
     return {
         "embedding, 512 JPEGs, shards of 64": embed,

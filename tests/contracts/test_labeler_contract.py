@@ -94,11 +94,11 @@ def test_csv_semicolons(tmp_path):
 
 def test_oracle_errs_at_its_rate_and_repeats(tmp_path):
     labels = {f"{i:032x}": CLASSES[i % 3] for i in range(3000)}
-    told = Oracle(tmp_path, labels, CLASSES, error_rate=0.1).reveal(list(labels))
-    wrong = sum(told[k] != labels[k] for k in labels)
+    answers = Oracle(tmp_path, labels, CLASSES, error_rate=0.1).reveal(list(labels))
+    wrong = sum(answers[k] != labels[k] for k in labels)
     assert 240 < wrong < 360
-    assert told == Oracle(tmp_path, labels, CLASSES, error_rate=0.1).reveal(list(labels))
-    assert len(Counter(told.values())) == 3
+    assert answers == Oracle(tmp_path, labels, CLASSES, error_rate=0.1).reveal(list(labels))
+    assert len(Counter(answers.values())) == 3
 
 
 def test_oracle_survives_a_torn_line(tmp_path):

@@ -102,7 +102,7 @@ class Greedy(Scorer):
 
 
 @pytest.mark.parametrize(
-    ("cls", "said"),
+    ("cls", "message"),
     [
         (Forgetful, "inputs.rng"),
         (Peeking, "read labels"),
@@ -113,6 +113,6 @@ class Greedy(Scorer):
         (Greedy, "future"),
     ],
 )
-def test_the_check_finds_each_kind_of_fault(cls, said):
-    with pytest.raises(ContractBroken, match=said):
+def test_the_check_finds_each_kind_of_fault(cls, message):
+    with pytest.raises(ContractBroken, match=message):
         check_scorer(cls)

@@ -31,10 +31,10 @@ def run(encoder, out, read=DATA.__getitem__):
 
 
 def test_pixels(tmp_path):
-    found = run(encoders.get("pixels:8"), tmp_path / "e.npy")
+    embeddings = run(encoders.get("pixels:8"), tmp_path / "e.npy")
     grey = Image.open(io.BytesIO(DATA["3.png"])).convert("L").resize((8, 8), Image.Resampling.BOX)
-    np.testing.assert_allclose(found[3], np.asarray(grey).ravel() / 255, atol=1e-6)
-    assert found.dtype == np.float32
+    np.testing.assert_allclose(embeddings[3], np.asarray(grey).ravel() / 255, atol=1e-6)
+    assert embeddings.dtype == np.float32
     shards.forget(tmp_path / "e.npy")
     assert [p.name for p in tmp_path.iterdir()] == ["e.npy"]
 
@@ -105,14 +105,14 @@ def test_tiny_timm_model_from_a_checkpoint(tmp_path):
     torch.save(model.state_dict(), tmp_path / "tiny.pth")
     spec = f"timm:resnet10t:{tmp_path / 'tiny.pth'}?size=32&classes=4"
     encoder = encoders.get(spec)
-    found = run(encoder, tmp_path / "e.npy")
+    embeddings = run(encoder, tmp_path / "e.npy")
     image = Image.open(io.BytesIO(DATA["2.png"])).convert("RGB").resize((32, 32), 3)
     x = (np.asarray(image) / 255 - encoder.mean) / encoder.std
     x = torch.tensor(x, dtype=torch.float32).permute(2, 0, 1)[None]
     with torch.no_grad():
         model.eval()
         expected = model.forward_head(model.forward_features(x), pre_logits=True)[0].numpy()
-    np.testing.assert_allclose(found[2], expected, atol=1e-4)
+    np.testing.assert_allclose(embeddings[2], expected, atol=1e-4)
     assert encoders.get(spec).digest == encoder.digest
     torch.manual_seed(1)
     other = timm.create_model("resnet10t", num_classes=4)
@@ -172,10 +172,10 @@ def test_files_are_named_in_full(tmp_path, monkeypatch):
 
 def test_a_shard_that_a_power_cut_left_in_half_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "SHARD", 3)
-    whole = run(encoders.get("pixels:4"), tmp_path / "e.npy")
+    embeddings = run(encoders.get("pixels:4"), tmp_path / "e.npy")
     (shard, *_) = sorted((tmp_path / "e.parts").iterdir())
     shard.write_bytes(shard.read_bytes()[:100])
-    np.testing.assert_array_equal(run(encoders.get("pixels:4"), tmp_path / "e.npy"), whole)
+    np.testing.assert_array_equal(run(encoders.get("pixels:4"), tmp_path / "e.npy"), embeddings)
 
 
 def test_a_vision_transformer_of_another_size(tmp_path):
@@ -183,8 +183,8 @@ def test_a_vision_transformer_of_another_size(tmp_path):
     import torch
 
     torch.save(timm.create_model("test_vit", num_classes=4).state_dict(), tmp_path / "vit.pth")
-    found = run(
+    embeddings = run(
         encoders.get(f"timm:test_vit:{tmp_path / 'vit.pth'}?size=64&classes=4"), tmp_path / "e.npy"
     )
-    assert found.shape[0] == len(URIS)
-    assert np.isfinite(found).all()
+    assert embeddings.shape[0] == len(URIS)
+    assert np.isfinite(embeddings).all()

@@ -63,11 +63,11 @@ def test_open_clip_embeds_as_the_library_does(clip, tmp_path):
 
     model, transform, spec = clip
     encoder = encoders.get(spec)
-    found = run(encoder, tmp_path)
+    embeddings = run(encoder, tmp_path)
     with torch.no_grad():
         expected = model.encode_image(torch.stack([transform(p) for p in PICTURES])).numpy()
-    assert found.shape == (5, encoder.dim) == (5, 16)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert embeddings.shape == (5, encoder.dim) == (5, 16)
+    np.testing.assert_allclose(embeddings, expected, atol=1e-4)
     assert encoders.get(spec).digest == encoder.digest
 
 
@@ -78,11 +78,11 @@ def test_zero_shot(clip, tmp_path):
     model, _, spec = clip
     names = ["daisy", "red_rose", "tulip"]
     encoder = encoders.get(spec)
-    found = zero_shot.probabilities(encoder, run(encoder, tmp_path), names)
-    assert found.shape == (5, 3)
-    np.testing.assert_allclose(found.sum(axis=1), 1)
-    again = zero_shot.probabilities(encoder, run(encoder, tmp_path), names[::-1])
-    np.testing.assert_allclose(found, again[:, ::-1], rtol=1e-5)
+    probabilities = zero_shot.probabilities(encoder, run(encoder, tmp_path), names)
+    assert probabilities.shape == (5, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    reversed_classes = zero_shot.probabilities(encoder, run(encoder, tmp_path), names[::-1])
+    np.testing.assert_allclose(probabilities, reversed_classes[:, ::-1], rtol=1e-5)
 
     # An image whose embedding is a class's own text embedding belongs to that class.
     tokens = open_clip.get_tokenizer("tiny-test")([t.format("red rose") for t in TEMPLATES])
@@ -122,14 +122,14 @@ def test_torchvision_embeds_as_the_library_does(name, tmp_path):
     model = models.get_model(name, weights=None, num_classes=7).eval()
     torch.save(model.state_dict(), tmp_path / "tiny.pth")
     encoder = encoders.get(f"torchvision:{name}:{tmp_path / 'tiny.pth'}")
-    found = run(encoder, tmp_path)
+    embeddings = run(encoder, tmp_path)
     transform = models.get_model_weights(name).DEFAULT.transforms()
     last = [m for m in model.modules() if isinstance(m, torch.nn.Linear)][-1]
     seen = []
     last.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     with torch.no_grad():
         model(torch.stack([transform(p) for p in PICTURES]))
-    np.testing.assert_allclose(found, seen[0].numpy(), atol=2e-3)
+    np.testing.assert_allclose(embeddings, seen[0].numpy(), atol=2e-3)
 
 
 def test_timm_crops_as_the_model_was_trained(tmp_path):
@@ -162,11 +162,11 @@ def test_own_embeddings_are_found_by_path_or_key(tmp_path):
         raise AssertionError(f"{uri} was read")
 
     shards.encode(encoder, never, URIS, KEYS, tmp_path / "e.npy")
-    found = np.load(tmp_path / "e.npy")
-    np.testing.assert_array_equal(found, values[:0:-1].astype(np.float32))
+    embeddings = np.load(tmp_path / "e.npy")
+    np.testing.assert_array_equal(embeddings, values[:0:-1].astype(np.float32))
     shards.forget(tmp_path / "e.npy")
     joined = run(encoders.get(f"file:{tmp_path / 'own.npy'}+pixels:4"), tmp_path)
-    np.testing.assert_array_equal(joined[:, :3], found)
+    np.testing.assert_array_equal(joined[:, :3], embeddings)
 
 
 def test_own_embeddings_that_change_are_others(tmp_path):

@@ -33,9 +33,9 @@ def inputs(x, budget, **options):
 def test_choice_and_scores(budget, choice, because):
     x, _ = pool()
     auto = scorers.get("auto")
-    told = auto.explain(inputs(x, budget))
-    assert told["choice"] == choice
-    assert because in told["reason"]
+    explanation = auto.explain(inputs(x, budget))
+    assert explanation["choice"] == choice
+    assert because in explanation["reason"]
     params = {"geometry": "centred", "radius": 0.7} if choice == "kmedoids" else {}
     expected = scorers.get(choice, **params).score(inputs(x, budget))
     np.testing.assert_array_equal(auto.score(inputs(x, budget)), expected)
@@ -54,16 +54,19 @@ def test_later_rounds_go_by_the_labels_collected():
     covered[:30] = True
     seen = np.where(covered, y, -1)
     unsure = np.full((len(x), 3), 1 / 3)
-    near = np.argsort(np.linalg.norm(x - x[200], axis=1))[:60]
+    neighbourhood = np.argsort(np.linalg.norm(x - x[200], axis=1))[:60]
     sure = 0.01 + 0.97 * np.eye(3)[y]
-    sure[near] = 1 / 3
-    auto, told = scorers.get("auto"), []
-    for p in (unsure, sure):
-        given = inputs(x, 12, covered=covered, labels=seen, probabilities=p)
-        told.append((auto.explain(given), np.argsort(-auto.score(given))[:12]))
-    assert [t["choice"] for t, _ in told] == ["uherding", "uherding"]
-    assert "30 labels" in told[0][0]["reason"]
-    assert np.isin(told[1][1], near).sum() > np.isin(told[0][1], near).sum() + 4
+    sure[neighbourhood] = 1 / 3
+    auto = scorers.get("auto")
+    picks_nearby = []
+    for probabilities in (unsure, sure):
+        given = inputs(x, 12, covered=covered, labels=seen, probabilities=probabilities)
+        explanation = auto.explain(given)
+        assert explanation["choice"] == "uherding"
+        assert "30 labels" in explanation["reason"]
+        picks = np.argsort(-auto.score(given))[:12]
+        picks_nearby.append(np.isin(picks, neighbourhood).sum())
+    assert picks_nearby[1] > picks_nearby[0] + 4
 
 
 def test_few_labels_make_no_model_to_go_by():

@@ -26,9 +26,9 @@ def test_loss_prior_and_gradient_agree_with_the_authors(golden):
         student = torch.tensor(data[f"step{step}_student_logits"], requires_grad=True)
         teacher = torch.tensor(data[f"step{step}_teacher_logits"])
         prior = torch.tensor(data[f"step{step}_prior_before"])
-        each, after = temi.loss(student, teacher, prior)
-        each.mean().backward()
-        np.testing.assert_allclose(each.detach(), data[f"step{step}_head_losses"], atol=1e-10)
+        losses, after = temi.loss(student, teacher, prior)
+        losses.mean().backward()
+        np.testing.assert_allclose(losses.detach(), data[f"step{step}_head_losses"], atol=1e-10)
         np.testing.assert_allclose(after, data[f"step{step}_prior_after"], atol=1e-10)
         np.testing.assert_allclose(student.grad, data[f"step{step}_student_grad"], atol=1e-10)
 
@@ -37,10 +37,12 @@ def test_loss_prior_and_gradient_agree_with_the_authors(golden):
 def test_clusters_are_found():
     x, y = blobs()
     x = unit(x)
-    near, _ = neighbours(x, 20)
-    found, _ = temi.cluster(x, near, 4, np.random.default_rng(0), count=4, epochs=300, batch=100)
+    index, _ = neighbours(x, 20)
+    clusters, _ = temi.cluster(
+        x, index, 4, np.random.default_rng(0), count=4, epochs=300, batch=100
+    )
     table = np.zeros((4, 4))
-    np.add.at(table, (y, found), 1)
+    np.add.at(table, (y, clusters), 1)
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(-table)
@@ -57,9 +59,9 @@ def inputs(x, budget=30, **options):
 def test_window_is_full_and_repeatable():
     x, _ = blobs()
     scorer = scorers.get("elfs", heads=2, epochs=3)
-    one, two = scorer.score(inputs(x)), scorer.score(inputs(x))
-    np.testing.assert_array_equal(one, two)
-    assert (one > -len(x)).sum() == 30
+    scores, again = scorer.score(inputs(x)), scorer.score(inputs(x))
+    np.testing.assert_array_equal(scores, again)
+    assert (scores > -len(x)).sum() == 30
     everything = scorer.score(inputs(x, budget=300))
     assert sorted(-everything) == list(range(300))
 
@@ -75,9 +77,9 @@ def test_it_needs_classes_and_a_fit():
 @pytest.mark.parametrize("key", ["aum", "forgetting", "el2n"])
 def test_the_key_matters_and_the_hardest_are_skipped(key):
     x, _ = blobs()
-    found = scorers.get("elfs", heads=2, epochs=3, key=key, beta=0.3).score(inputs(x))
-    free = scorers.get("elfs", heads=2, epochs=3, key=key, beta=0.0).score(inputs(x))
-    assert set(np.argsort(-found)[:30]) != set(np.argsort(-free)[:30])
+    scores = scorers.get("elfs", heads=2, epochs=3, key=key, beta=0.3).score(inputs(x))
+    without_skipping = scorers.get("elfs", heads=2, epochs=3, key=key, beta=0.0).score(inputs(x))
+    assert set(np.argsort(-scores)[:30]) != set(np.argsort(-without_skipping)[:30])
 
 
 def test_true_labels_never_reach_it():

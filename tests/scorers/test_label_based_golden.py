@@ -19,11 +19,11 @@ from loop.select import double_end_window, strata_budgets
 
 
 def recorded(data, half=False, **options):
-    found = Dynamics(data["labels"], **options)
+    dynamics = Dynamics(data["labels"], **options)
     for epoch in range(len(data["logits"])):
         logits = data["logits"][epoch]
-        found.update(logits.astype(np.float16) if half else logits)
-    return found
+        dynamics.update(logits.astype(np.float16) if half else logits)
+    return dynamics
 
 
 @pytest.fixture(scope="module")
@@ -32,65 +32,65 @@ def data(golden):
 
 
 def test_sums_of_ccs_and_elfs(data):
-    found = recorded(data)
+    dynamics = recorded(data)
     for author in ("ccs", "elfs"):
-        np.testing.assert_allclose(found.aum, data[f"{author}_aum"], atol=1e-5)
-        np.testing.assert_allclose(found.el2n, data[f"{author}_el2n"], atol=1e-5)
-        np.testing.assert_array_equal(found.forgetting_events, data[f"{author}_forgetting"])
-        np.testing.assert_array_equal(found.correctness, data[f"{author}_correctness"])
+        np.testing.assert_allclose(dynamics.aum, data[f"{author}_aum"], atol=1e-5)
+        np.testing.assert_allclose(dynamics.el2n, data[f"{author}_el2n"], atol=1e-5)
+        np.testing.assert_array_equal(dynamics.forgetting_events, data[f"{author}_forgetting"])
+        np.testing.assert_array_equal(dynamics.correctness, data[f"{author}_correctness"])
 
 
 def test_half_precision_records(data):
-    found = recorded(data, half=True)
-    np.testing.assert_allclose(found.aum, data["elfs_half_aum"], atol=2e-5)
-    np.testing.assert_array_equal(found.forgetting_events, data["elfs_half_forgetting"])
+    dynamics = recorded(data, half=True)
+    np.testing.assert_allclose(dynamics.aum, data["elfs_half_aum"], atol=2e-5)
+    np.testing.assert_array_equal(dynamics.forgetting_events, data["elfs_half_forgetting"])
 
 
 def test_never_learned_is_the_hardest(data):
-    found = recorded(data)
-    np.testing.assert_array_equal(found.forgetting, data["forgetting_datadiet"])
+    dynamics = recorded(data)
+    np.testing.assert_array_equal(dynamics.forgetting, data["forgetting_datadiet"])
     # CCS, ELFS and DeepCore leave such images at 0, as if they were the easiest
-    never = np.isinf(found.forgetting)
+    never = np.isinf(dynamics.forgetting)
     assert (data["ccs_forgetting"][never] == 0).all()
-    scores = finite(found.forgetting)
+    scores = finite(dynamics.forgetting)
     assert scores[~never].max() < scores[never].min() if never.any() else True
 
 
 def test_windows(data):
-    found = recorded(data, tdds_epochs=30)
-    np.testing.assert_allclose(found.dyn_unc, data["dynunc_dual"], atol=1e-10)
-    np.testing.assert_allclose(found.dyn_unc_published, data["dynunc_baai"], atol=1e-10)
-    np.testing.assert_allclose(found.dual, data["dual"], atol=1e-10)
-    np.testing.assert_allclose(found.tdds, data["tdds_T30_J10"], atol=1e-10)
+    dynamics = recorded(data, tdds_epochs=30)
+    np.testing.assert_allclose(dynamics.dyn_unc, data["dynunc_dual"], atol=1e-10)
+    np.testing.assert_allclose(dynamics.dyn_unc_published, data["dynunc_baai"], atol=1e-10)
+    np.testing.assert_allclose(dynamics.dual, data["dual"], atol=1e-10)
+    np.testing.assert_allclose(dynamics.tdds, data["tdds_T30_J10"], atol=1e-10)
     short = recorded(data, window=5, tdds_epochs=10)
     np.testing.assert_allclose(short.tdds, data["tdds_T10_J5"], atol=1e-10)
 
 
 def test_aum_is_a_sum_and_not_the_last_epoch(data):
-    found = recorded(data)
+    dynamics = recorded(data)
     # dual-pruning empties its accumulator every epoch; that is the last margin, not AUM
-    np.testing.assert_allclose(found.last_margin, data["aum_dual_last_epoch_only"], atol=1e-6)
-    assert np.abs(found.aum - found.last_margin).max() > 1
+    np.testing.assert_allclose(dynamics.last_margin, data["aum_dual_last_epoch_only"], atol=1e-6)
+    assert np.abs(dynamics.aum - dynamics.last_margin).max() > 1
 
 
 def test_memory_does_not_grow_with_epochs(data):
-    found = recorded(data)
+    dynamics = recorded(data)
     for _ in range(100):
-        found.update(data["logits"][0])
-    assert len(found._targets) == 10
-    assert len(found._changes) == 9
+        dynamics.update(data["logits"][0])
+    assert len(dynamics._targets) == 10
+    assert len(dynamics._changes) == 9
 
 
 def test_rows_without_a_label_are_left_out(data):
     labels = data["labels"].copy()
     labels[::3] = -1
-    found = Dynamics(labels)
+    dynamics = Dynamics(labels)
     for epoch in range(len(data["logits"])):
-        found.update(data["logits"][epoch])
-    whole = recorded(data)
-    assert np.isnan(found.aum[::3]).all()
+        dynamics.update(data["logits"][epoch])
+    all_labelled = recorded(data)
+    assert np.isnan(dynamics.aum[::3]).all()
     kept = labels >= 0
-    np.testing.assert_allclose(found.aum[kept], whole.aum[kept])
+    np.testing.assert_allclose(dynamics.aum[kept], all_labelled.aum[kept])
 
 
 def test_ccs_cut_strata_and_budgets(golden):
@@ -102,9 +102,9 @@ def test_ccs_cut_strata_and_budgets(golden):
         score = data["aum" if "aum" in str(case["key"]) else "el2n"].astype(np.float64)
         kept = hard_cut(data["aum"].astype(np.float64), int(case["cut_num"]))
         np.testing.assert_array_equal(np.setdiff1d(np.arange(1000), kept), case["cut_ids"])
-        place = strata_of(score[kept], 50)
-        np.testing.assert_array_equal(place, case["stratum_of_sample"][kept])
-        sizes = np.bincount(place, minlength=50)
+        stratum = strata_of(score[kept], 50)
+        np.testing.assert_array_equal(stratum, case["stratum_of_sample"][kept])
+        sizes = np.bincount(stratum, minlength=50)
         share = strata_budgets(sizes, int(case["coreset_num"]))
         expected = zip(case["strata_size"], case["strata_budget"], strict=True)
         # strata of equal size may change places: the authors' sort is not stable
@@ -125,16 +125,16 @@ def test_elfs_window(golden):
     n = len(aum)
     for i in range(int(data["n_cases"])):
         kept = data[f"case{i}_kept_in_order"]
-        found = double_end_window(
+        picks = double_end_window(
             -aum, np.ones(n, bool), len(kept), np.arange(n), skip=float(data[f"case{i}_beta"])
         )
-        np.testing.assert_array_equal(found, kept)
+        np.testing.assert_array_equal(picks, kept)
 
 
 def test_elfs_window_to_the_very_end():
     # where beta n + k = n the original's slice [m:-0] is empty
-    found = double_end_window(-np.arange(10.0), np.ones(10, bool), 6, np.arange(10), skip=0.4)
-    np.testing.assert_array_equal(found, np.arange(4, 10))
+    picks = double_end_window(-np.arange(10.0), np.ones(10, bool), 6, np.arange(10), skip=0.4)
+    np.testing.assert_array_equal(picks, np.arange(4, 10))
 
 
 def test_badge_distances_and_forced_picks(golden):
@@ -145,12 +145,12 @@ def test_badge_distances_and_forced_picks(golden):
         np.testing.assert_allclose(np.sqrt(space.squared_distances(int(row))), expected, atol=1e-6)
     picks = [int(space.squared_lengths.argmax())]
     assert rows[picks[0]] == data["first_centre"]
-    near = space.squared_distances(picks[0])
+    nearest = space.squared_distances(picks[0])
     for expected in data["sampling_prob_before_pick_2_to_k"]:
-        np.testing.assert_allclose(near / near.sum(), expected, atol=1e-10)
-        picks.append(int(near.argmax()))
-        near = np.minimum(near, space.squared_distances(picks[-1]))
-        near[picks] = 0
+        np.testing.assert_allclose(nearest / nearest.sum(), expected, atol=1e-10)
+        picks.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, space.squared_distances(picks[-1]))
+        nearest[picks] = 0
     np.testing.assert_array_equal(rows[picks], data["forced_argmax_picks"])
 
 

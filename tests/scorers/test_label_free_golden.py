@@ -33,8 +33,8 @@ def covered_rows(z, start, n):
 @pytest.mark.parametrize(("start", "picks"), [("start", "picks"), ("start_multi", "picks_multi")])
 def test_kcenter(start, picks):
     z = golden("kcenter")
-    found, radii = farthest_first(z["features"], z[start], int(z["k"]), np.ones(400, bool))
-    assert found.tolist() == z[picks].tolist()
+    order, radii = farthest_first(z["features"], z[start], int(z["k"]), np.ones(400, bool))
+    assert order.tolist() == z[picks].tolist()
     if start == "start":
         np.testing.assert_allclose(radii, z["radius"], rtol=1e-5)
 

@@ -91,12 +91,12 @@ def test_no_exchange_is_left_that_covers_more(seed, stored, monkeypatch):
     def worth(picks):
         return k[[*np.flatnonzero(covered), *picks]].max(axis=0) @ weights
 
-    def found(how, *also):
+    def picks_of(method, *also):
         state = Coverage(rows, kernel, weights=weights)
         state.add(np.flatnonzero(covered))
-        return how(state, 12, available, *also)
+        return method(state, 12, available, *also)
 
-    picks, start = found(exchanged, np.random.default_rng(0)), found(greedy)
+    picks, start = picks_of(exchanged, np.random.default_rng(0)), picks_of(greedy)
     assert len(set(picks)) == 12
     assert available[picks].all()
     assert worth(picks) >= worth(start)
@@ -133,14 +133,14 @@ def test_in_a_pool_too_large_to_store_only_a_part_are_candidates(monkeypatch):
     picks = np.argsort(-scores, kind="stable")[:12]
     assert len(set(picks)) == 12
     assert available[picks].all()
-    whole = Coverage(
+    coverage_of_all = Coverage(
         transform(x, "centred"), similarity("rbf", get("kmedoids").explain(inputs)["radius"])
     )
 
     def worth(chosen):
-        whole.covered[:] = 0
-        whole.add(np.concatenate([np.flatnonzero(covered), chosen]))
-        return whole.covered.sum()
+        coverage_of_all.covered[:] = 0
+        coverage_of_all.add(np.concatenate([np.flatnonzero(covered), chosen]))
+        return coverage_of_all.covered.sum()
 
     greedily = get("maxherding", geometry="centred", radius=0.7).score(inputs)
     rng = np.random.default_rng(1)
@@ -215,9 +215,9 @@ def test_herding_beats_random_where_the_argmax_of_deepcore_does_not():
     usual = np.mean([error(rng.choice(200, 20, replace=False)) for _ in range(200)])
     away, total = [], np.zeros(x.shape[1])
     for t in range(20):  # the published code maximises the distance
-        far = np.linalg.norm((t + 1) * mean - total - x, axis=1)
-        far[away] = -np.inf
-        away.append(int(np.argmax(far)))
+        distances = np.linalg.norm((t + 1) * mean - total - x, axis=1)
+        distances[away] = -np.inf
+        away.append(int(np.argmax(distances)))
         total += x[away[-1]]
     assert error(herd(x, 20, everything, none)) < 0.3 * usual
     assert error(away) > 1.5 * usual
@@ -263,19 +263,19 @@ def test_d2_passes_messages_on_the_dense_graph(seed, clamp):
     for i in range(n):
         for j, d in zip(index[i], distance[i], strict=True):
             edge[i, j] = edge[j, i] = d
-    near = np.isfinite(edge)
-    g = scores + (np.exp(-edge) * np.where(near, np.maximum(scores, 1e-7)[None], 0)).sum(axis=1)
+    joined = np.isfinite(edge)
+    g = scores + (np.exp(-edge) * np.where(joined, np.maximum(scores, 1e-7)[None], 0)).sum(axis=1)
     order = np.flatnonzero(covered)
     for row in order[np.argsort(-g[order], kind="stable")]:
         given = max(g[row], 0) if clamp else g[row]
-        g -= np.where(near[row], np.exp(-gamma * edge[row]), 0) * given
+        g -= np.where(joined[row], np.exp(-gamma * edge[row]), 0) * given
     graph = MessageGraph.of(index, distance, symmetric=True)
     picks, _ = graph.pick(scores, 40, available=available, covered=order, gamma=gamma, clamp=clamp)
     chosen = []
     for pick in picks:
         assert best_open(g, available, chosen) == pick
         given = max(g[pick], 0) if clamp else g[pick]
-        g -= np.where(near[pick], np.exp(-gamma * edge[pick]), 0) * given
+        g -= np.where(joined[pick], np.exp(-gamma * edge[pick]), 0) * given
         chosen.append(int(pick))
 
 
@@ -286,9 +286,11 @@ def test_typiclust_visits_look_at_the_rows_that_are_left(n):
     cluster = OpenCluster(x, rows, 5)
     left = rows.tolist()
     while left:
-        far = np.linalg.norm(x[left, None].astype(float) - x[None, left], axis=2)
-        near = np.sort(far, axis=1)[:, 1 : 1 + min(5, len(left) // 2)]
-        typical = 1 / ((near**2).mean(axis=1) + 1e-5) if near.size else np.full(len(left), 1e5)
+        distances = np.linalg.norm(x[left, None].astype(float) - x[None, left], axis=2)
+        nearest = np.sort(distances, axis=1)[:, 1 : 1 + min(5, len(left) // 2)]
+        typical = np.full(len(left), 1e5)
+        if nearest.size:
+            typical = 1 / ((nearest**2).mean(axis=1) + 1e-5)
         best = cluster.take()
         assert typical[left.index(best)] == pytest.approx(typical.max(), rel=1e-5)
         left.remove(best)
@@ -329,8 +331,8 @@ def test_covered_rows_change_what_is_picked_as_if_they_were_picks(name):
     first = np.zeros(120, bool)
     first[3] = True
     seed = np.random.default_rng
-    whole = get(name, **params).score(Inputs(x, 12, seed(0), covered=first))
-    order = np.argsort(-np.where(first, -np.inf, whole), kind="stable")
+    scores = get(name, **params).score(Inputs(x, 12, seed(0), covered=first))
+    order = np.argsort(-np.where(first, -np.inf, scores), kind="stable")
     covered = first.copy()
     covered[order[:5]] = True
     again = get(name, **params).score(Inputs(x, 7, seed(0), covered=covered))

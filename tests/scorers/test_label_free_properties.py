@@ -53,12 +53,13 @@ def test_scores_follow_the_rows_when_rows_change_places(name):
     order = rng.permutation(90)
     params = DETERMINISTIC[name]
     # ties (equal counts of covered rows) fall to the lowest row, so probcover is compared by gain
-    one = score(name, x, 20, **params)
-    two = score(name, x[order], 20, **params)
+    scores = score(name, x, 20, **params)
+    moved_scores = score(name, x[order], 20, **params)
     if name == "probcover":
-        assert covered_by(x, np.argsort(-one)[:20]) == covered_by(x[order], np.argsort(-two)[:20])
+        picks, moved_picks = np.argsort(-scores)[:20], np.argsort(-moved_scores)[:20]
+        assert covered_by(x, picks) == covered_by(x[order], moved_picks)
     else:
-        np.testing.assert_array_equal(two, one[order])
+        np.testing.assert_array_equal(moved_scores, scores[order])
 
 
 def covered_by(x, picks):
@@ -123,7 +124,7 @@ def test_prototypical_near_is_far_reversed():
 
 
 @pytest.mark.parametrize(
-    ("name", "params", "said"),
+    ("name", "params", "message"),
     [
         ("norm", {"mode": "long"}, "mode must be one of"),
         ("prototypical", {"keep": "all"}, "keep must be near or far"),
@@ -134,8 +135,8 @@ def test_prototypical_near_is_far_reversed():
         ("d2", {"neighbours": 0}, "neighbours must be at least 1"),
     ],
 )
-def test_a_value_that_is_refused_is_named(name, params, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_value_that_is_refused_is_named(name, params, message):
+    with pytest.raises(ConfigError, match=message):
         get(name, **params)
 
 
@@ -190,6 +191,6 @@ def test_the_median_distance_is_that_of_all_pairs():
     x = np.random.default_rng(0).standard_normal((1200, 5)).astype(np.float32)
     for n, close in ((300, 1e-5), (1200, 0.02)):  # all pairs; a sample of pairs
         pairs = np.linalg.norm(x[:n, None] - x[None, :n], axis=2)[np.triu_indices(n, 1)]
-        found = median_distance(x[:n], np.random.default_rng(1))
-        assert found == pytest.approx(np.median(pairs), rel=close)
+        median = median_distance(x[:n], np.random.default_rng(1))
+        assert median == pytest.approx(np.median(pairs), rel=close)
     assert median_distance(x[:1], np.random.default_rng(1)) == 0.0

@@ -28,19 +28,21 @@ def draws():
 def transcription(x, dims, points, k, exponent=4):
     """The published loop in NumPy, weights in float64; ties and copies share."""
     sums, winners = np.zeros(len(x)), []
-    for where, point in zip(dims, points, strict=True):
-        win = int(np.argmin(np.abs(x[:, where] - point).sum(axis=1)))
+    for chosen, point in zip(dims, points, strict=True):
+        win = int(np.argmin(np.abs(x[:, chosen] - point).sum(axis=1)))
         winners.append(win)
         sums[win] += 1
-        far = np.abs(x[:, where] - x[win, where]).sum(axis=1)
-        far[win] = np.inf
-        if (far == 0).any():
-            sums -= (far == 0) / (far == 0).sum()
+        distances = np.abs(x[:, chosen] - x[win, chosen]).sum(axis=1)
+        distances[win] = np.inf
+        if (distances == 0).any():
+            sums -= (distances == 0) / (distances == 0).sum()
             continue
-        edge = np.sort(far)[min(k, len(x) - 1) - 1]
-        share = np.where(far < edge, 1.0, 0.0)
-        share[far == edge] = (min(k, len(x) - 1) - (far < edge).sum()) / (far == edge).sum()
-        weight = share * far.astype(np.float64) ** -exponent
+        edge = np.sort(distances)[min(k, len(x) - 1) - 1]
+        share = np.where(distances < edge, 1.0, 0.0)
+        share[distances == edge] = (min(k, len(x) - 1) - (distances < edge).sum()) / (
+            distances == edge
+        ).sum()
+        weight = share * distances.astype(np.float64) ** -exponent
         sums -= weight / weight.sum()
     return sums, np.array(winners)
 
@@ -112,9 +114,9 @@ def test_a_common_scale_changes_nothing(scale):
 
 def test_the_published_float32_weights_underflow_where_ours_do_not():
     x = (np.random.default_rng(0).standard_normal((50, 2)) * 1e-12).astype(np.float32)
-    far = np.abs(x - x[0]).sum(axis=1)[1:]
+    distances = np.abs(x - x[0]).sum(axis=1)[1:]
     with np.errstate(all="ignore"):
-        published = np.float32(1) / far**4
+        published = np.float32(1) / distances**4
         assert not np.isfinite(published / published.sum()).all()
     points = np.zeros((10, 2))
     assert np.isfinite(accumulate(x, np.tile([0, 1], (10, 1)), points)).all()
@@ -126,11 +128,11 @@ def test_rows_may_come_in_any_order():
     x[50:60] = x[49]  # copies: each may be the winner, but only the lowest is
     dims, points = sample_draws(x, np.arange(6), 3000, 2, rng)
     order = rng.permutation(400)
-    one, two = accumulate(x, dims, points, 30), accumulate(x[order], dims, points, 30)
+    sums, moved_sums = accumulate(x, dims, points, 30), accumulate(x[order], dims, points, 30)
     apart = np.setdiff1d(np.arange(400), np.arange(49, 60))
     back = np.argsort(order)
-    np.testing.assert_allclose(two[back][apart], one[apart], atol=1e-4)
-    assert abs(two[back][49:60].sum() - one[49:60].sum()) < 1e-4
+    np.testing.assert_allclose(moved_sums[back][apart], sums[apart], atol=1e-4)
+    assert abs(moved_sums[back][49:60].sum() - sums[49:60].sum()) < 1e-4
 
 
 THREADS = """
@@ -147,7 +149,7 @@ print(numba.get_num_threads(), hashlib.sha256(sums.tobytes()).hexdigest())
 
 def test_the_number_of_threads_changes_nothing():
     """Also: numba takes as many threads as OMP_NUM_THREADS says, unless told otherwise."""
-    said = {}
+    digests = {}
     for threads, name in (("1", "OMP_NUM_THREADS"), ("2", "NUMBA_NUM_THREADS")):
         env = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
         done = subprocess.run(
@@ -157,9 +159,9 @@ def test_the_number_of_threads_changes_nothing():
             text=True,
             check=True,
         )
-        seen, said[threads] = done.stdout.split()
+        seen, digests[threads] = done.stdout.split()
         assert seen == threads
-    assert said["1"] == said["2"]
+    assert digests["1"] == digests["2"]
 
 
 DIGEST = """
@@ -178,7 +180,7 @@ print(digest.hexdigest())
 
 def test_compiled_code_rounds_as_the_interpreter_does():
     """So no way of compiling it can change a score: another processor, another process."""
-    said = set()
+    outputs = set()
     for interpreted in "01":
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", DIGEST],
@@ -187,8 +189,8 @@ def test_compiled_code_rounds_as_the_interpreter_does():
             check=True,
             env={**os.environ, "NUMBA_DISABLE_JIT": interpreted, "PYTHONPATH": str(ROOT)},
         )
-        said.add(done.stdout)
-    assert len(said) == 1
+        outputs.add(done.stdout)
+    assert len(outputs) == 1
 
 
 def test_torch_takes_the_same_draws():
@@ -200,9 +202,9 @@ def test_torch_takes_the_same_draws():
         x = np.round(rng.standard_normal((700, 8)), decimals).astype(np.float32)
         dims, points = sample_draws(x, np.arange(8), 1500, 2, rng)
         raw, winners = replay(x, dims, points, 40)
-        found, found_winners = batched(x, dims, points, 40, device="cpu")
-        assert winners.tolist() == found_winners.tolist()
-        np.testing.assert_allclose(found, raw, atol=1e-4)
+        sums, torch_winners = batched(x, dims, points, 40, device="cpu")
+        assert winners.tolist() == torch_winners.tolist()
+        np.testing.assert_allclose(sums, raw, atol=1e-4)
 
 
 def test_a_gpu_takes_the_same_draws():
@@ -237,9 +239,9 @@ def score(x, seed=0, **params):
 
 def test_replicas_repeat_the_same_draws():
     x = np.random.default_rng(0).standard_normal((60, 5))
-    one, ten = score(x, draws=200), score(x, draws=200, replicas=10)
-    rank = [np.argsort(np.argsort(s)) for s in (one, ten)]
-    assert not np.array_equal(one, ten)  # the random start weighs a tenth
+    single, replicated = score(x, draws=200), score(x, draws=200, replicas=10)
+    rank = [np.argsort(np.argsort(s)) for s in (single, replicated)]
+    assert not np.array_equal(single, replicated)  # the random start weighs a tenth
     assert np.corrcoef(rank)[0, 1] > 0.9
 
 
