@@ -1,4 +1,4 @@
-"""Embeddings of one's own: mean colours of a 3 x 3 grid, saved for ``file:<array.npy>``."""
+"""Own embeddings: mean colours of a 3 x 3 grid, saved for ``file:<array.npy>``."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SUFFIXES = {".png", ".jpg", ".jpeg"}
 def embed(path: Path) -> np.ndarray:
     """(27,) float32; put your model here."""
     with Image.open(path) as image:
-        small = image.convert("RGB").resize((3, 3), Image.Resampling.BOX)
-    return np.asarray(small, dtype=np.float32).reshape(-1) / 255
+        grid = image.convert("RGB").resize((3, 3), Image.Resampling.BOX)
+    return np.asarray(grid, dtype=np.float32).reshape(-1) / 255
 
 
-def main(images: Path, out: Path) -> None:
-    """Writes ``out`` and, beside it, the paths of its rows."""
-    paths = sorted(p for p in images.rglob("*") if p.suffix.lower() in SUFFIXES)
-    np.save(out, np.stack([embed(path) for path in paths]))
+def main(images: Path, array: Path) -> None:
+    """Writes the array and, beside it, the paths of its rows."""
+    paths = sorted(path for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
+    np.save(array, np.stack([embed(path) for path in paths]))
     names = [path.relative_to(images).as_posix() for path in paths]
-    out.with_suffix(".keys").write_text("\n".join(names) + "\n", encoding="utf-8")
+    array.with_suffix(".keys").write_text("\n".join(names) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,13 +20,13 @@ def test_example(images, tmp_path):
     array = tmp_path / "mine.npy"
     subprocess.run([sys.executable, EXAMPLE, images, array], check=True)
     source = Folder(images)
-    images = [image for image in source.scan() if isinstance(image, Image)]
+    scanned = [image for image in source.scan() if isinstance(image, Image)]
     encoder = encoders.get(f"file:{array}")
     shards.encode(
         encoder,
         source.read,
-        [image.uri for image in images],
-        [image.key for image in images],
+        [image.uri for image in scanned],
+        [image.key for image in scanned],
         tmp_path / "pool.npy",
     )
     x = np.load(tmp_path / "pool.npy")

@@ -39,9 +39,8 @@ def transcription(x, dims, points, k, exponent=4):
             continue
         edge = np.sort(distances)[min(k, len(x) - 1) - 1]
         share = np.where(distances < edge, 1.0, 0.0)
-        share[distances == edge] = (min(k, len(x) - 1) - (distances < edge).sum()) / (
-            distances == edge
-        ).sum()
+        nearer, tied = (distances < edge).sum(), (distances == edge).sum()
+        share[distances == edge] = (min(k, len(x) - 1) - nearer) / tied
         weight = share * distances.astype(np.float64) ** -exponent
         sums -= weight / weight.sum()
     return sums, np.array(winners)

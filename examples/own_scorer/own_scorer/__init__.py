@@ -1,4 +1,4 @@
-"""Central images first: nearest to the mean of what may be picked."""
+"""Central images first: those nearest to the mean of the available rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loop.scorers import Inputs, Scorer
 
 @dataclass(frozen=True)
 class Central(Scorer):
-    """Distance to the mean, to a power.
+    """Minus the distance to the mean of the available rows, to a power.
 
     Attributes:
         power: of the distance; changes the numbers, not the order.
