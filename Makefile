@@ -20,7 +20,7 @@ INSTALL = $(1)/bin/python -m pip install --quiet
 CHECK_INSTALLED = $(BIN)/python -m pip check
 endif
 
-.PHONY: demo demo-label-studio test test-oldest-sdk test-postgresql check docs soak bench clean
+.PHONY: demo demo-label-studio test test-oldest-sdk test-postgresql check docs mutants gpu soak bench clean
 
 demo: .venv/installed
 	$(BIN)/coreloop demo $(ARGS)
@@ -49,6 +49,14 @@ check: .venv/installed-test
 # A link that leads nowhere is an error; the site is .build/site/index.html.
 docs: .venv/installed-test
 	$(BIN)/mkdocs build --strict --quiet
+
+# Puts the faults of tests/mutants/list.toml in, one at a time; ARGS: words of those to try.
+mutants: .venv/installed-test .venv-label-studio/installed
+	WORKERS=$(WORKERS) $(BIN)/python -m tests.mutants.run $(ARGS)
+
+# Every CUDA path, in under eight minutes; without a card in miniature. ARGS: parts to run.
+gpu: .venv/installed-test
+	$(BIN)/python -m tests.gpu.run $(ARGS)
 
 bench: .venv/installed-test
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -s $(ARGS)

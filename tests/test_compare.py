@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import fields
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -10,6 +13,7 @@ from sklearn.datasets import load_digits
 from loop import scorers, train
 from loop.compare import draw, drawn, kind, labels_saved, paired, simulate, t_interval
 from loop.errors import ConfigError
+from loop.scorers import Inputs
 from loop.train import Task
 from loop.train.linear import Linear
 
@@ -25,11 +29,63 @@ def cells(methods, labels=LABELS, budgets=(10, 30), seeds=(0,), **options):
     return list(simulate(TASK, labels, chosen, budgets, seeds, train.get("linear"), **options))
 
 
+def spied(scorer, budgets=(10, 30), seeds=(0, 1)):
+    """Cells of a scorer that has another way to score, and the inputs that it was given."""
+    given: list[Inputs] = []
+
+    class Spy(type(scorer)):
+        def score(self, inputs):
+            given.append(inputs)
+            return inputs.labels + inputs.rng.random(inputs.n)
+
+    values = {f.name: getattr(scorer, f.name) for f in fields(scorer)}
+    trainer = train.get("linear")
+    return list(simulate(TASK, LABELS, {"spy": Spy(**values)}, budgets, seeds, trainer)), given
+
+
 @pytest.mark.parametrize("name", FREE)
 def test_label_free_methods_never_see_labels(name):
-    shuffled = np.random.default_rng(0).permutation(LABELS)
-    for one, two in zip(cells([name]), cells([name], shuffled), strict=True):
-        np.testing.assert_array_equal(one.picks, two.picks)
+    _, given = spied(scorers.get(name))
+    assert given
+    for inputs in given:
+        assert (inputs.labels == -1).all()
+        assert inputs.probabilities is None
+        if inputs.fit is not None:  # what it learns from is what the method asks for
+            own = np.arange(inputs.n) % 10
+            np.testing.assert_array_equal(inputs.fit(own).labels, own)
+
+
+def test_methods_that_go_by_collected_labels_see_those_of_their_picks_alone():
+    found, given = spied(scorers.get("auto"))
+    picks = [cell.picks for cell in found]
+    for inputs, before in zip(given, ([], picks[0], [], picks[2]), strict=True):
+        seen = np.flatnonzero(inputs.labels >= 0)
+        assert sorted(before) == seen.tolist()
+        np.testing.assert_array_equal(inputs.labels[seen], LABELS[seen])
+        assert (inputs.probabilities is None) == (len(before) == 0)
+
+
+def test_each_seed_draws_of_its_own_and_methods_of_one_seed_are_paired(monkeypatch):
+    """A training generator by (seed, budget), the same for all methods; picks by seed."""
+    drawn_first: dict[tuple[int, int], set[float]] = {}
+    training = Linear.train
+
+    def watched(self, task, known, rng, **options):
+        if not options:  # the training of a cell, not of a model to score with
+            first = drawn_first.setdefault((seed, int((known >= 0).sum())), set())
+            first.add(float(copy.deepcopy(rng).random()))
+        return training(self, task, known, rng, **options)
+
+    monkeypatch.setattr(Linear, "train", watched)
+    picks = {}
+    for seed in (0, 1, 2):
+        for cell in cells(["random", "kmeans", "margin"], seeds=(seed,)):
+            picks[cell.method, cell.budget, seed] = frozenset(cell.picks.tolist())
+    assert len(drawn_first) == 6
+    assert all(len(values) == 1 for values in drawn_first.values())
+    assert len(set.union(*drawn_first.values())) == 6
+    for method in ("random", "kmeans", "margin"):
+        assert len({picks[method, 10, seed] for seed in (0, 1, 2)}) == 3
 
 
 def test_picks_are_distinct_and_exact_and_nested_over_rounds():
@@ -148,6 +204,15 @@ def test_labels_saved():
     curve = [(10, 0.5), (100, 0.9)]
     assert labels_saved(curve, 10, 0.7) == pytest.approx(10**1.5 - 10)
     assert labels_saved(curve, 10, 0.95) is None
+
+
+def test_noise_never_bends_the_reference_down():
+    """The curve reaches 0.68 between 10 and 20 labels, though 40 labels were measured below."""
+    noisy = [(10, 0.5), (20, 0.7), (40, 0.65), (80, 0.9)]
+    between = 10 * 2 ** (0.18 / 0.2)
+    assert labels_saved(noisy, 5, 0.68) == pytest.approx(between - 5)
+    saved = [labels_saved(noisy, 0, height) for height in np.linspace(0.5, 0.9, 41)]
+    assert saved == sorted(saved)
 
 
 def test_a_plateau_counts_where_it_begins():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
+from scipy import stats
 
 from loop.saved import saved_interval
 
@@ -41,6 +44,32 @@ def test_beyond_randoms_curve_an_end_is_open():
 
 def test_four_seeds_say_nothing():
     assert interval(cells(1, seeds=4), 20) is None
+
+
+def test_the_ends_are_expanded_percentiles():
+    """Random is certain here, so labels saved rise with the mean of five accuracies, and all 3,125
+    resamples can be listed."""
+    heights = np.array([0.50, 0.52, 0.55, 0.59, 0.64])
+    curve = [(b, 0.4 + 0.1 * np.log2(b / 10)) for b in (10, 20, 40, 80, 160)]
+    accuracy = {("random", b, s): height for b, height in curve for s in range(5)}
+    accuracy |= {("mine", 20, s): float(height) for s, height in enumerate(heights)}
+    means = np.array([heights[list(rows)].mean() for rows in product(range(5), repeat=5)])
+    tail = stats.norm.sf(np.sqrt(5 / 4) * stats.t.ppf(0.9, 4))
+    expected = [10 * 2 ** ((end - 0.4) / 0.1) - 20 for end in np.quantile(means, [tail, 1 - tail])]
+    ends = [
+        saved_interval(accuracy, "mine", 20, np.random.default_rng(seed), level=0.8)
+        for seed in range(30)
+    ]
+    assert np.mean(ends, axis=0) == pytest.approx(expected, rel=0.08)  # else 1.2 and 0.9 times
+
+
+def test_the_interval_is_one_of_95_percent():
+    accuracy = cells(1)
+    default = interval(accuracy, 20)
+    same = saved_interval(accuracy, "mine", 20, np.random.default_rng(1), level=0.95)
+    narrower = saved_interval(accuracy, "mine", 20, np.random.default_rng(1), level=0.9)
+    assert default == same
+    assert default[0] < narrower[0] < narrower[1] < default[1]
 
 
 @pytest.mark.parametrize("seeds", [5, 10])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -23,12 +27,38 @@ def test_round_trip_and_content_address(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]  # no draft left
 
 
+def test_a_file_is_on_disk_before_it_has_its_name_and_its_name_before_a_row_can(
+    tmp_path, monkeypatch
+):
+    order, fsync, replace = [], os.fsync, Path.replace
+
+    def watched_fsync(handle):
+        order.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def watched_replace(path, target):
+        order.append("name")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "replace", watched_replace)
+    arrays.write_file(np.zeros(3), tmp_path)
+    assert order == ["file", "name", "folder"]
+
+
 def test_truncated_file_is_named(tmp_path):
     values = np.zeros((100, 10))
     path = arrays.write_file(values, tmp_path)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(Damaged, match="'coreloop doctor --repair'"):
         arrays.load(row_of(path, values), tmp_path)
+
+
+def test_an_array_of_another_shape_is_named(tmp_path):
+    path = arrays.write_file(np.zeros((100, 10)), tmp_path)
+    for shape in ((99, 10), (100, 10, 1)):
+        with pytest.raises(Damaged, match="recorded"):
+            arrays.load(row_of(path, np.zeros(shape)), tmp_path)
 
 
 def test_missing_file_is_named(tmp_path):

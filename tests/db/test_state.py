@@ -37,6 +37,16 @@ def test_pragmas(records):
         assert ask("journal_mode") == "wal"
         assert ask("foreign_keys") == 1
         assert ask("busy_timeout") == 10_000
+        assert ask("synchronous") == 2  # FULL: an answer that was stored survives a power cut
+
+
+@pytest.mark.skipif("config.getoption('--postgresql')", reason="about SQLite")
+def test_a_writer_locks_others_out_from_its_first_moment(records):
+    """What it reads before it writes can then not be outdated."""
+    other = sqlite3.connect(records.engine.url.database, timeout=0)
+    with records.write(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.close()
 
 
 def test_write_is_all_or_nothing(records):

@@ -159,8 +159,12 @@ def test_copies_are_removed_unless_labelled(server, new_labeler, items):
     ]
     labeler.client.write("POST", f"/api/projects/{labeler.project.id}/import", copies)
     assert len(tasks(new_labeler)) == 10
-    assert dict(new_labeler().find(batch)) == first
-    assert len(tasks(new_labeler)) == 5
+    copied, untouched = items[0].key, {item.key for item in items[1:]}
+    annotate(server, labeler.project.id, {copied: ("dog", 2.0)})  # both tasks of this image
+    found = new_labeler().find(batch)
+    assert {key: found[key] for key in untouched} == {key: first[key] for key in untouched}
+    assert len(tasks(new_labeler)) == 6
+    assert len(new_labeler().inventory()[copied]) == 2
 
 
 def test_deleted_task_is_sent_again_and_a_reused_id_does_not_confuse(new_labeler, items):

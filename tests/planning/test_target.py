@@ -15,6 +15,7 @@ from loop.planning.target import (
     Spread,
     advice,
     affordable,
+    buys,
     further,
     gain,
     needed,
@@ -128,6 +129,28 @@ def test_spread_of_draws_that_never_end():
     assert spread.intervals["90%"] == (10, None)
     assert spread.dates(0.0001, TODAY)["median"] == [None]
     assert spread.dates(None, TODAY) is None
+
+
+def test_intervals_hold_as_many_draws_as_they_say():
+    draws = np.random.default_rng(0).permutation(np.arange(1.0, 10_001.0))
+    spread = Spread.of(draws)
+    assert spread.middle == pytest.approx(5000, abs=2)
+    for name, share in (("50%", 0.5), ("80%", 0.8), ("90%", 0.9)):
+        lower, upper = spread.intervals[name]
+        assert ((draws >= lower) & (draws <= upper)).mean() == pytest.approx(share, abs=0.001)
+
+
+def test_gains_and_budgets_have_intervals_of_90_percent():
+    steep = curve(power)
+    found = forecast_of(steep)
+    middle, lower, upper = gain(steep, found)
+    gains = found.at(steep.have + 100) - found.at(steep.have)
+    assert ((gains >= lower) & (gains <= upper)).mean() == pytest.approx(0.9, abs=0.002)
+    assert (gains <= middle).mean() == pytest.approx(0.5, abs=0.002)
+    ((_, middle, lower, upper),) = buys(found, [320], np.random.default_rng(1))
+    measured = found.measured(320, np.random.default_rng(1))
+    assert ((measured >= lower) & (measured <= upper)).mean() == pytest.approx(0.9, abs=0.002)
+    assert lower < middle < upper
 
 
 def test_stopping_rule():

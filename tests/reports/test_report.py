@@ -18,6 +18,7 @@ from loop import config
 from loop.project import create
 from loop.project.rounds import begin_round
 from loop.reports import answers, write
+from loop.steps.pull import pull
 from loop.steps.report import facts, report
 from loop.steps.run import run
 from tests.conftest import small_values, write_images
@@ -117,21 +118,37 @@ def test_wrong_labels_are_found_by_a_model_that_has_not_seen_them(tmp_path):
     )
 
 
-def test_half_a_price_is_no_price(finished):
-    def with_costs(**costs):
-        values = finished.config.model_dump()
-        values["costs"] = costs
-        return facts(type(finished)(finished.root, config.check(values, "test")))
+def with_costs(project, **costs):
+    """What the report shows with these costs in the config."""
+    values = project.config.model_dump()
+    values["costs"] = costs
+    return facts(type(project)(project.root, config.check(values, "test")))
 
-    hours = with_costs().hours
-    count = sum(a.labels + a.skips for a in with_costs().annotators)
-    assert with_costs(per_label=0.5).money == pytest.approx(0.5 * count)
-    priced = with_costs(hourly_rate=30.0, per_label=0.5)
-    if hours is None:
-        assert priced.money is None
-        assert any("pay by the hour" in note for note in priced.notes)
-    else:
-        assert priced.money == pytest.approx(0.5 * count + 30 * hours)
+
+def test_a_price_is_by_the_label_and_by_the_hour(finished):
+    hours = with_costs(finished).hours
+    assert hours > 0
+    answers = sum(a.labels + a.skips for a in with_costs(finished).annotators)
+    assert with_costs(finished).money is None
+    assert with_costs(finished, per_label=0.5).money == pytest.approx(0.5 * answers)
+    both = with_costs(finished, hourly_rate=30.0, per_label=0.5)
+    assert both.money == pytest.approx(0.5 * answers + 30 * hours)
+
+
+def test_half_a_price_is_no_price(tmp_path, images):
+    """Sheets know no times: pay by the hour is not known, so the sum is not known either."""
+    project = create(
+        tmp_path / "p", config.check(small_values(images, labeler={"kind": "csv"}), "t")
+    )
+    run(project)
+    for sheet in project.root.glob("sheets/*.csv"):
+        sheet.write_text(sheet.read_text().replace(".png,", ".png,digit-0"))
+    pull(project)
+    assert with_costs(project, per_label=0.5).money == pytest.approx(0.5 * 12)
+    priced = with_costs(project, hourly_rate=30.0, per_label=0.5)
+    assert priced.hours is None
+    assert priced.money is None
+    assert any("pay by the hour" in note for note in priced.notes)
 
 
 def test_a_method_without_chance_is_said_to_have_no_band(finished):

@@ -206,21 +206,6 @@ def test_torch_takes_the_same_draws():
         np.testing.assert_allclose(sums, raw, atol=1e-4)
 
 
-def test_a_gpu_takes_the_same_draws():
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    from loop.scorers.zcore_torch import accumulate as batched
-
-    rng = np.random.default_rng(3)
-    x = rng.standard_normal((5000, 16)).astype(np.float32)
-    dims, points = sample_draws(x, np.arange(16), 5000, 2, rng)
-    raw, winners = replay(x, dims, points)
-    found, found_winners = batched(x, dims, points, device="cuda")
-    assert winners.tolist() == found_winners.tolist()
-    np.testing.assert_allclose(found, raw, atol=1e-3)
-
-
 @pytest.mark.parametrize("m", [1, 2, 3, 5])
 def test_dimensions_of_a_draw_are_distinct_and_uniform(m):
     x = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)

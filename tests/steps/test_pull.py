@@ -118,10 +118,29 @@ def test_deleted_answers_leave_a_tombstone(sheets):
     fill(sheets, "digit-0", rows=[0])
     pull(sheets)
     fill(sheets, "", rows=[0])
-    assert pull(sheets).answered == 0
+    pulled = pull(sheets)
+    assert (pulled.answered, pulled.skipped) == (0, 0)
     assert [note.deleted for note in versions(sheets)] == [False, True]
+    with sheets.records.read() as session:
+        assert queries.answers(session, 1) == []
     fill(sheets, "digit-2", rows=[0])
     assert pull(sheets).answered == 1
+
+
+def test_what_a_deleted_task_was_answered_is_not_taken_back(tmp_path, images):
+    """Two people are asked. One has answered when the sheets are lost; those sent again lack that
+    answer, which does not mean that anybody took it back."""
+    values = small_values(images, labeler={"kind": "csv", "overlap": 2})
+    project = create(tmp_path / "p", config.check(values, "test"))
+    run(project)
+    fill(project, "digit-0", rows=[0])
+    (sheet,) = (project.root / "sheets").glob("*.csv")
+    sheet.rename(sheet.with_suffix(".alice.csv"))
+    assert pull(project).new == 1
+    sheet.with_suffix(".alice.csv").unlink()
+    assert push(project).again == 12
+    assert pull(project).new == 0
+    assert [(note.label, note.deleted) for note in versions(project)] == [("digit-0", False)]
 
 
 def test_an_old_sheet_that_comes_back_is_a_new_version(sheets, tmp_path):

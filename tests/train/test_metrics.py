@@ -37,6 +37,17 @@ def test_interval_is_about_binomial():
     assert low < found.accuracy < high
 
 
+def test_bootstrap_intervals_are_of_95_percent():
+    """About as wide as a normal interval, which 90 % would miss by a sixth."""
+    p, y = sample(n=1000)
+    found, predicted = measure(p, y, resamples=10_000), p.argmax(axis=1)
+    recalls = np.array([(predicted[y == c] == c).mean() for c in range(4)])
+    counts = np.array(found.class_support)
+    half = 1.96 * np.sqrt((recalls * (1 - recalls) / counts).sum()) / 4
+    lower, upper = found.intervals["balanced_accuracy"]
+    assert upper - lower == pytest.approx(2 * half, rel=0.06)
+
+
 def test_unlabelled_rows_do_not_count():
     p, y = sample()
     y[:100] = -1
