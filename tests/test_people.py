@@ -25,19 +25,19 @@ def noisy_votes(accuracies, items=400, classes=4, seed=0):
     votes = []
     for who, accuracy in enumerate(accuracies):
         wrong = (truth + rng.integers(1, classes, size=items)) % classes
-        said = np.where(rng.random(items) < accuracy, truth, wrong)
-        votes += [(i, f"p{who}", int(said[i])) for i in range(items)]
+        given = np.where(rng.random(items) < accuracy, truth, wrong)
+        votes += [(i, f"p{who}", int(given[i])) for i in range(items)]
     return truth, votes
 
 
 def errors(votes, method, truth):
     """Share of items on which the consensus is wrong."""
-    said = consensus(votes, method)
-    return np.mean([said[i] != label for i, label in enumerate(truth)])
+    chosen = consensus(votes, method)
+    return np.mean([chosen[i] != label for i, label in enumerate(truth)])
 
 
 def test_alpha_agrees_with_the_package():
-    krippendorff = pytest.importorskip("krippendorff", reason="extra 'annotators' not installed")
+    krippendorff = pytest.importorskip("krippendorff", reason="extra 'test' not installed")
     rng = np.random.default_rng(0)
     truth = rng.integers(4, size=60)
     table = np.where(rng.random((3, 60)) < 0.7, truth, rng.integers(4, size=(3, 60))).astype(float)
@@ -55,14 +55,15 @@ def test_alpha_needs_two_votes_and_two_labels():
 
 def test_kappa_agrees_with_scikit_learn():
     _, votes = noisy_votes([0.9, 0.6, 0.3])
-    said = {who: [v for _, w, v in votes if w == who] for who in ("p0", "p1", "p2")}
-    found = cohen_kappa([*votes, ("alone", "p0", 1)])
-    assert len(found) == 3
-    for pair in found:
-        expected = cohen_kappa_score(said[pair.first], said[pair.second])
+    labels = {who: [v for _, w, v in votes if w == who] for who in ("p0", "p1", "p2")}
+    pairs = cohen_kappa([*votes, ("alone", "p0", 1)])
+    assert len(pairs) == 3
+    for pair in pairs:
+        expected = cohen_kappa_score(labels[pair.first], labels[pair.second])
         assert pair.kappa == pytest.approx(expected)
         assert pair.images == 400
     assert cohen_kappa([(1, "a", "x"), (1, "b", "x")])[0].kappa is None
+    assert cohen_kappa([(1, "a", "x"), (1, "b", "y")])[0].kappa == 0
 
 
 def test_majority_and_on_a_tie_the_newest():
@@ -111,11 +112,11 @@ def test_a_lunch_break_does_not_count():
 
 
 def test_pace_per_group():
-    found = paces([("a", 2.0), ("b", None), ("a", 2.0), ("a", None), ("a", 900.0)])
-    assert (found["a"].labels, found["a"].timed) == (4, 3)
-    assert found["a"].seconds == pytest.approx((2 + 2 + 10) / 3)
-    assert found["a"].per_hour == pytest.approx(3600 / found["a"].seconds)
-    assert (found["b"].seconds, found["b"].per_hour) == (None, None)
+    groups = paces([("a", 2.0), ("b", None), ("a", 2.0), ("a", None), ("a", 900.0)])
+    assert (groups["a"].labels, groups["a"].timed) == (4, 3)
+    assert groups["a"].seconds == pytest.approx((2 + 2 + 10) / 3)
+    assert groups["a"].per_hour == pytest.approx(3600 / groups["a"].seconds)
+    assert (groups["b"].seconds, groups["b"].per_hour) == (None, None)
     assert pace([]).labels == 0
 
 

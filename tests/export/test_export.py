@@ -135,15 +135,15 @@ def test_hugging_face_datasets_reads_labels_and_names(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
 
     out = written("huggingface", tmp_path / "set")
-    found = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
-    assert set(found) == {"train", "test"}
-    label = found["train"].features["label"]
+    loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    assert set(loaded) == {"train", "test"}
+    label = loaded["train"].features["label"]
     assert label.names == CLASSES
-    assert [(r["key"], label.int2str(r["label"])) for r in found["train"]] == [
+    assert [(r["key"], label.int2str(r["label"])) for r in loaded["train"]] == [
         ("k1", "cat"),
         ("k4", "__/dog"),
     ]
-    assert abs(np.asarray(found["test"][0]["image"]).mean() - 40) < 2
+    assert abs(np.asarray(loaded["test"][0]["image"]).mean() - 40) < 2
 
 
 def test_hugging_face_reads_the_folders_too(tmp_path, monkeypatch):
@@ -151,23 +151,23 @@ def test_hugging_face_reads_the_folders_too(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
 
     out = written("folders", tmp_path / "set")
-    found = datasets.load_dataset(
+    loaded = datasets.load_dataset(
         "imagefolder", data_dir=str(out), cache_dir=str(tmp_path / "cache")
     )
-    label = found["train"].features["label"]
+    label = loaded["train"].features["label"]
     names = json.loads((out / "classes.json").read_text())
-    assert sorted(names[label.int2str(r["label"])] for r in found["train"]) == ["__/dog", "cat"]
+    assert sorted(names[label.int2str(r["label"])] for r in loaded["train"]) == ["__/dog", "cat"]
 
 
 def test_fiftyone_layout(tmp_path):
     out = written("fiftyone", tmp_path / "set")
-    said = json.loads((out / "train" / "labels.json").read_text())
-    assert {k: said["classes"][i] for k, i in said["labels"].items()} == {
+    content = json.loads((out / "train" / "labels.json").read_text())
+    assert {k: content["classes"][i] for k, i in content["labels"].items()} == {
         "k1": "cat",
         "k4": "__/dog",
     }
     files = {p.stem for p in (out / "train" / "data").iterdir()}
-    assert files == set(said["labels"])
+    assert files == set(content["labels"])
 
 
 def test_an_image_that_has_gone_leaves_nothing_behind(tmp_path):

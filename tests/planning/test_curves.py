@@ -29,8 +29,8 @@ def logarithm(n):
     return 0.2 + 0.11 * np.log(np.asarray(n, dtype=float))
 
 
-def forecast_of(one, **options):
-    return forecast(one, np.random.default_rng(0), **options)
+def forecast_of(measured, **options):
+    return forecast(measured, np.random.default_rng(0), **options)
 
 
 def test_twice_and_four_times_the_labels():
@@ -53,12 +53,12 @@ def test_draws_agree_with_the_posterior_of_a_straight_case():
     exact = LearningCurve(
         np.array([100.0, 200.0, 400.0, 800.0]), power([100, 200, 400, 800])[None], 10**7
     )
-    found = forecast_of(exact)
-    assert np.abs(found.at(800) - power(800)).std() < 0.01
-    assert found.grid[0] == 800
-    assert found.grid[-1] == FARTHEST * 800
+    continued = forecast_of(exact)
+    assert np.abs(continued.at(800) - power(800)).std() < 0.01
+    assert continued.grid[0] == 800
+    assert continued.grid[-1] == FARTHEST * 800
     # beyond the drift of real curves, nothing exceeds its limit
-    assert (found.values <= 1).all()
+    assert (continued.values <= 1).all()
 
 
 def test_small_test_split_gives_wide_intervals():
@@ -67,9 +67,9 @@ def test_small_test_split_gives_wide_intervals():
 
 
 def test_a_measured_run_is_less_certain_than_its_expectation():
-    found = forecast_of(curve(power, test=200))
+    continued = forecast_of(curve(power, test=200))
     rng = np.random.default_rng(1)
-    assert found.measured(320, rng).std() > found.at(320).std()
+    assert continued.measured(320, rng).std() > continued.at(320).std()
 
 
 def test_the_same_seed_gives_the_same_forecast():
@@ -78,9 +78,9 @@ def test_the_same_seed_gives_the_same_forecast():
 
 @pytest.mark.parametrize("accuracy", [[0.0, 0.0], [1.0, 1.0], [0.9, 0.2]])
 def test_strange_curves_stay_in_bounds(accuracy):
-    found = forecast_of(LearningCurve(np.array([5.0, 10.0]), np.array([accuracy]), 5))
-    assert np.isfinite(found.values).all()
-    assert ((found.values >= 0) & (found.values <= 1)).all()
+    continued = forecast_of(LearningCurve(np.array([5.0, 10.0]), np.array([accuracy]), 5))
+    assert np.isfinite(continued.values).all()
+    assert ((continued.values >= 0) & (continued.values <= 1)).all()
 
 
 def test_falling_accuracy_promises_little():

@@ -18,25 +18,25 @@ def expected(needed, ends):
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 def test_no_other_stops_are_cheaper(rounds):
     needed = np.random.default_rng(0).integers(1, 30, size=200).astype(float)
-    found = cheapest(needed, rounds, confidence=1.0)
-    assert found.expected == pytest.approx(expected(needed, np.cumsum(found.sizes)))
+    best = cheapest(needed, rounds, confidence=1.0)
+    assert best.expected == pytest.approx(expected(needed, np.cumsum(best.sizes)))
     last = int(needed.max())
     others = [[*ends, last] for ends in combinations(range(1, last), rounds - 1)]
-    assert found.expected == pytest.approx(min(expected(needed, ends) for ends in others))
+    assert best.expected == pytest.approx(min(expected(needed, ends) for ends in others))
 
 
 def test_more_rounds_never_cost_more():
     needed = np.random.default_rng(1).lognormal(5, 1, size=1000)
     costs = [cheapest(needed, k).expected for k in range(1, 6)]
     assert costs == sorted(costs, reverse=True)
-    one = cheapest(needed, 1)
-    assert one.sizes == [one.at_once]
+    single = cheapest(needed, 1)
+    assert single.sizes == [single.at_once]
 
 
 def test_draws_that_never_arrive_lower_the_chance():
     needed = np.concatenate([np.full(60, 10.0), np.full(40, np.inf)])
-    found = cheapest(needed, 3)
-    assert found.sizes == [10]
-    assert found.confidence == pytest.approx(0.6)
+    best = cheapest(needed, 3)
+    assert best.sizes == [10]
+    assert best.confidence == pytest.approx(0.6)
     assert cheapest(np.full(10, np.inf), 3) is None
     assert cheapest(np.zeros(10), 3) is None

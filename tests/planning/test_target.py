@@ -26,29 +26,29 @@ from tests.planning.test_curves import curve, forecast_of, power
 TODAY = date(2026, 1, 1)
 
 
-def planned(one, target, price=None):
-    found = forecast_of(one)
-    more = further(one, found, target)
-    return plan(target, one.now, one.have, more, found.limit, price or Price(), TODAY)
+def planned(measured, target, price=None):
+    continued = forecast_of(measured)
+    more = further(measured, continued, target)
+    return plan(target, measured.now, measured.have, more, continued.limit, price or Price(), TODAY)
 
 
 def test_a_target_within_reach_has_labels_hours_money_and_a_date():
     price = Price(seconds=3.6, votes=2.0, hourly_rate=20.0, per_label=0.01, per_day=50)
-    found = planned(curve(power), 0.88, price)
+    result = planned(curve(power), 0.88, price)
     true = (1.2 / 0.07) ** (1 / 0.45) - 160
-    low, high = found.labels.intervals["90%"]
-    assert low < true
-    assert high is None or true < high
-    assert found.verdict == "within reach"
-    assert found.hours.middle == pytest.approx(found.labels.middle * 0.002)
-    assert found.money.middle == pytest.approx(found.labels.middle * (0.002 * 20 + 0.02))
-    assert found.money.intervals["50%"][0] == pytest.approx(low50(found) * 0.06)
-    days = (date.fromisoformat(found.dates["median"][0]) - TODAY).days
-    assert days == np.ceil(found.labels.middle / 50)
+    lower, upper = result.labels.intervals["90%"]
+    assert lower < true
+    assert upper is None or true < upper
+    assert result.verdict == "within reach"
+    assert result.hours.middle == pytest.approx(result.labels.middle * 0.002)
+    assert result.money.middle == pytest.approx(result.labels.middle * (0.002 * 20 + 0.02))
+    assert result.money.intervals["50%"][0] == pytest.approx(low50(result) * 0.06)
+    days = (date.fromisoformat(result.dates["median"][0]) - TODAY).days
+    assert days == np.ceil(result.labels.middle / 50)
 
 
-def low50(found):
-    return found.labels.intervals["50%"][0]
+def low50(result):
+    return result.labels.intervals["50%"][0]
 
 
 def test_never_and_too_far_are_told_apart():
@@ -60,36 +60,36 @@ def test_never_and_too_far_are_told_apart():
     assert planned(levelled, 0.95).verdict == "never"
     no_end = np.full(100, np.inf)
     for limit, verdict in ((0.96, "far"), (0.94, "never")):
-        found = plan(0.95, 0.8, 100, no_end, np.full(100, limit), Price(), TODAY)
-        assert found.verdict == verdict
-        assert found.labels.middle is None
+        result = plan(0.95, 0.8, 100, no_end, np.full(100, limit), Price(), TODAY)
+        assert result.verdict == verdict
+        assert result.labels.middle is None
 
 
 def test_reached_already_needs_nothing():
-    found = planned(curve(power), 0.5)
-    assert found.verdict == "reached"
-    assert found.labels.middle == 0
+    result = planned(curve(power), 0.5)
+    assert result.verdict == "reached"
+    assert result.labels.middle == 0
 
 
 def test_a_simulated_curve_is_read_where_the_target_was_crossed():
     n = np.array([10.0, 20.0, 40.0, 80.0])
     crossing = LearningCurve(n, np.array([[0.5, 0.6, 0.7, 0.8], [0.5, 0.6, 0.8, 0.9]]), 10**9)
-    found, rng = forecast_of(crossing), np.random.default_rng(0)
-    wide = needed(crossing, found, 0.7, rng)
+    continued, rng = forecast_of(crossing), np.random.default_rng(0)
+    wide = needed(crossing, continued, 0.7, rng)
     assert 25 < np.median(wide) < 45
-    assert (needed(crossing, found, 0.2, rng) == 10).all()
-    assert np.isinf(needed(crossing, found, 1.0, rng)).mean() > 0.5
+    assert (needed(crossing, continued, 0.2, rng) == 10).all()
+    assert np.isinf(needed(crossing, continued, 1.0, rng)).mean() > 0.5
 
 
 def test_a_method_without_chance_is_not_certain():
     n = np.array([10.0, 20.0, 40.0, 80.0])
     same = LearningCurve(n, np.array([[0.5, 0.6, 0.7, 0.8]] * 5), 400)
-    low, middle, high = np.quantile(
+    lower, middle, upper = np.quantile(
         needed(same, forecast_of(same), 0.65, np.random.default_rng(0)), [0.05, 0.5, 0.95]
     )
     assert middle == pytest.approx(28, abs=1.5)
-    assert low < 26
-    assert high > 31
+    assert lower < 26
+    assert upper > 31
 
 
 @pytest.mark.parametrize("target", [0, -0.5, 1.01, 90, float("nan")])

@@ -39,21 +39,21 @@ def finished(tmp_path_factory):
 
 
 def test_every_number_can_be_traced(finished):
-    said = json.loads(report(finished)["json"].read_text())
-    runs = {r["id"]: r for r in said["provenance"]["runs"]}
-    for curve in said["curves"]:
+    written = json.loads(report(finished)["json"].read_text())
+    runs = {r["id"]: r for r in written["provenance"]["runs"]}
+    for curve in written["curves"]:
         for point in curve["points"]:
-            mine = [runs[i]["accuracy"] for i in point["runs"]]
-            assert point["accuracy"] == pytest.approx(sum(mine) / len(mine))
+            accuracies = [runs[i]["accuracy"] for i in point["runs"]]
+            assert point["accuracy"] == pytest.approx(sum(accuracies) / len(accuracies))
             assert {runs[i]["labels"] for i in point["runs"]} == {point["labels"]}
-    assert said["provenance"]["versions"]["numpy"]
-    assert said["provenance"]["config"]["project"]["seed"] == 3
+    assert written["provenance"]["versions"]["numpy"]
+    assert written["provenance"]["config"]["project"]["seed"] == 3
 
 
 def test_the_trainer_is_named_with_its_reason(finished):
-    said = facts(finished).trained
-    assert re.match(r"(propagate|linear) \(.*labels per class", said), said
-    assert f"Trained by {said}" in report(finished)["md"].read_text()
+    trained = facts(finished).trained
+    assert re.match(r"(propagate|linear) \(.*labels per class", trained), trained
+    assert f"Trained by {trained}" in report(finished)["md"].read_text()
 
 
 def test_a_round_that_is_not_scored_yet_hides_no_comparison(finished):
@@ -157,9 +157,9 @@ def test_a_method_without_chance_is_said_to_have_no_band(finished):
             "UPDATE run SET metrics = json_set(metrics, '$.accuracy', 0.75) "
             "WHERE arm = 'compared' AND method = 'kmeans'"
         )
-    said = [note for note in facts(finished).notes if "every seed gave the same" in note]
-    assert len(said) == 1
-    assert "kmeans" in said[0].split(":")[0]
+    notes = [note for note in facts(finished).notes if "every seed gave the same" in note]
+    assert len(notes) == 1
+    assert "kmeans" in notes[0].split(":")[0]
     assert "every seed gave the same" in report(finished)["html"].read_text()
 
 
@@ -207,10 +207,10 @@ def test_secrets_never_reach_files(project, monkeypatch):
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "very-secret-token-1234")
     run(project)
     report(project)
-    found = subprocess.run(
+    looked = subprocess.run(
         ["grep", "-rl", "very-secret-token-1234", str(project.root)], capture_output=True, text=True
     )
-    assert found.stdout == ""
+    assert looked.stdout == ""
 
 
 def test_names_with_dollars_are_no_formulas():

@@ -19,9 +19,9 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "cifar10_table" / "
 
 
 def digits(path: Path) -> Path:
-    found = load_digits(n_class=3)
+    digits = load_digits(n_class=3)
     rows = []
-    for i, (pixels, label) in enumerate(zip(found.images[:160], found.target, strict=False)):
+    for i, (pixels, label) in enumerate(zip(digits.images[:160], digits.target, strict=False)):
         out = io.BytesIO()
         Image.fromarray((pixels * 15).astype(np.uint8)).save(out, "PNG")
         split = "test" if i >= 120 else "train"

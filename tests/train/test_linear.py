@@ -27,38 +27,38 @@ def digits(labelled: int, seed: int = 0) -> tuple[Task, np.ndarray]:
 def test_same_optimum_as_sklearn(count):
     task, labels = digits(count)
     l2 = 1e-3
-    found = Linear(l2=l2, steps=2000).train(task, labels, np.random.default_rng(0))
+    trained = Linear(l2=l2, steps=2000).train(task, labels, np.random.default_rng(0))
     rows = np.flatnonzero(labels >= 0)
     x = task.standardised(task.pool[rows])
     penalty = 1 / (l2 * (x**2).sum() / len(x) * len(x))
     model = LogisticRegression(C=penalty, max_iter=5000, tol=1e-9).fit(x, labels[rows])
     expected = model.predict_proba(task.standardised(task.test))
-    np.testing.assert_allclose(found.test_probabilities, expected, atol=2e-3)
+    np.testing.assert_allclose(trained.test_probabilities, expected, atol=2e-3)
 
 
 def test_l2_is_chosen_on_labelled_rows_only():
     task, labels = digits(100)
-    one = Linear().train(task, labels, np.random.default_rng(0))
+    first = Linear().train(task, labels, np.random.default_rng(0))
     other = Task(10, task.pool, task.test, np.roll(task.test_labels, 7))
-    two = Linear().train(other, labels, np.random.default_rng(0))
-    np.testing.assert_array_equal(one.test_probabilities, two.test_probabilities)
-    assert one.notes["l2"] in L2_CANDIDATES
+    second = Linear().train(other, labels, np.random.default_rng(0))
+    np.testing.assert_array_equal(first.test_probabilities, second.test_probabilities)
+    assert first.notes["l2"] in L2_CANDIDATES
 
 
 def test_good_on_digits():
     task, labels = digits(500)
-    found = Linear().train(task, labels, np.random.default_rng(0), pool_probabilities=True)
-    assert found.metrics.accuracy > 0.87
-    assert found.pool_probabilities.shape == (1400, 10)
-    np.testing.assert_allclose(found.pool_probabilities.sum(axis=1), 1)
+    trained = Linear().train(task, labels, np.random.default_rng(0), pool_probabilities=True)
+    assert trained.metrics.accuracy > 0.87
+    assert trained.pool_probabilities.shape == (1400, 10)
+    np.testing.assert_allclose(trained.pool_probabilities.sum(axis=1), 1)
 
 
 def test_one_class_only():
     task, _ = digits(0)
     labels = np.where(np.arange(1400) < 5, 3, -1)
-    found = Linear().train(task, labels, np.random.default_rng(0))
-    assert (found.test_probabilities.argmax(axis=1) == 3).all()
-    assert found.notes["labels_of_one_class"]
+    trained = Linear().train(task, labels, np.random.default_rng(0))
+    assert (trained.test_probabilities.argmax(axis=1) == 3).all()
+    assert trained.notes["labels_of_one_class"]
 
 
 def test_one_label_per_class():
@@ -66,9 +66,9 @@ def test_one_label_per_class():
     labels = np.full(1400, -1, np.int64)
     for c in range(10):
         labels[np.flatnonzero(Y[:1400] == c)[0]] = c
-    found = Linear().train(task, labels, np.random.default_rng(0))
-    assert found.metrics.accuracy > 0.3
-    assert "too few" in found.notes["l2_chosen"]
+    trained = Linear().train(task, labels, np.random.default_rng(0))
+    assert trained.metrics.accuracy > 0.3
+    assert "too few" in trained.notes["l2_chosen"]
 
 
 def test_no_label_is_an_error():
@@ -87,9 +87,9 @@ def test_constant_dims_and_duplicates():
 
 
 def test_folds_keep_single_examples_in_training():
-    place = folds(np.array([0, 0, 0, 1, 2, 2]), 5, np.random.default_rng(0))
-    assert place[3] == -1
-    assert (place[[0, 1, 2, 4, 5]] >= 0).all()
+    fold = folds(np.array([0, 0, 0, 1, 2, 2]), 5, np.random.default_rng(0))
+    assert fold[3] == -1
+    assert (fold[[0, 1, 2, 4, 5]] >= 0).all()
 
 
 def test_dynamics_learn_clean_labels_first():
@@ -98,10 +98,10 @@ def test_dynamics_learn_clean_labels_first():
     rng = np.random.default_rng(0)
     wrong = rng.choice(1400, 100, replace=False)
     labels[wrong] = (labels[wrong] + rng.integers(1, 10, 100)) % 10
-    found = get("linear").dynamics(task, labels, np.random.default_rng(1))
+    dynamics = get("linear").dynamics(task, labels, np.random.default_rng(1))
     clean = np.setdiff1d(np.arange(1400), wrong)
-    assert np.median(found.aum[wrong]) < np.median(found.aum[clean])
-    assert np.median(found.el2n[wrong]) > np.median(found.el2n[clean])
+    assert np.median(dynamics.aum[wrong]) < np.median(dynamics.aum[clean])
+    assert np.median(dynamics.el2n[wrong]) > np.median(dynamics.el2n[clean])
 
 
 def test_projects_with_former_names_of_hyper_parameters_still_open():

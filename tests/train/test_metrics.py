@@ -21,20 +21,20 @@ def sample(n=400, classes=4, seed=0):
 
 def test_agrees_with_sklearn():
     p, y = sample()
-    found, said = measure(p, y), p.argmax(axis=1)
-    assert found.accuracy == pytest.approx((said == y).mean())
-    assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(y, said))
-    assert found.macro_f1 == pytest.approx(f1_score(y, said, average="macro"))
-    assert sum(found.class_support) == found.n == 400
+    metrics, predicted = measure(p, y), p.argmax(axis=1)
+    assert metrics.accuracy == pytest.approx((predicted == y).mean())
+    assert metrics.balanced_accuracy == pytest.approx(balanced_accuracy_score(y, predicted))
+    assert metrics.macro_f1 == pytest.approx(f1_score(y, predicted, average="macro"))
+    assert sum(metrics.class_support) == metrics.n == 400
 
 
 def test_interval_is_about_binomial():
     p, y = sample(n=1000)
-    found = measure(p, y, resamples=4000)
-    low, high = found.intervals["accuracy"]
-    half = 1.96 * np.sqrt(found.accuracy * (1 - found.accuracy) / 1000)
-    assert high - low == pytest.approx(2 * half, rel=0.1)
-    assert low < found.accuracy < high
+    metrics = measure(p, y, resamples=4000)
+    lower, upper = metrics.intervals["accuracy"]
+    half = 1.96 * np.sqrt(metrics.accuracy * (1 - metrics.accuracy) / 1000)
+    assert upper - lower == pytest.approx(2 * half, rel=0.1)
+    assert lower < metrics.accuracy < upper
 
 
 def test_bootstrap_intervals_are_of_95_percent():
@@ -71,14 +71,14 @@ def test_calibrated_is_near_zero():
 
 
 def test_json_round_trip():
-    found = measure(*sample())
-    assert Metrics.from_json(found.to_json()) == found
+    metrics = measure(*sample())
+    assert Metrics.from_json(metrics.to_json()) == metrics
 
 
 def test_an_interval_has_width_where_all_is_right():
     p, y = np.tile([0.9, 0.1], (20, 1)), np.zeros(20, np.int64)
-    found = measure(p, y)
-    assert found.accuracy == 1
-    low, high = found.intervals["accuracy"]
-    assert (low, high) == (pytest.approx(0.839, abs=0.001), 1)
-    assert "balanced_accuracy" not in found.intervals
+    metrics = measure(p, y)
+    assert metrics.accuracy == 1
+    lower, upper = metrics.intervals["accuracy"]
+    assert (lower, upper) == (pytest.approx(0.839, abs=0.001), 1)
+    assert "balanced_accuracy" not in metrics.intervals

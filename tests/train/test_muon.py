@@ -34,18 +34,18 @@ def test_orthogonal_as_timm_computes_it(shape):
     from timm.optim.muon import zeropower_via_newtonschulz
 
     given = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    found = orthogonal(given)
+    orthogonalised = orthogonal(given)
     coefficients = [COEFFICIENTS] * STEPS
     wanted = zeropower_via_newtonschulz(given, STEPS, coefficients, dtype=torch.float32)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(orthogonalised, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_singular_values_come_near_one_whatever_they_were():
     generator = torch.Generator().manual_seed(0)
     u, _, v = torch.linalg.svd(torch.randn((1, 12, 30), generator=generator), full_matrices=False)
     given = u @ torch.diag(torch.logspace(0, -1, 12))[None] @ v
-    found = torch.linalg.svdvals(orthogonal(1e3 * given))
-    assert 0.5 < found.min() < found.max() < 1.3
+    values = torch.linalg.svdvals(orthogonal(1e3 * given))
+    assert 0.5 < values.min() < values.max() < 1.3
     assert orthogonal(torch.zeros(1, 4, 4)).abs().max() == 0
 
 
@@ -62,8 +62,8 @@ def test_which_weights_are_matrices():
 def test_every_weight_of_a_network_learns_once(model):
     net = build(model, 5)
     groups = Muon(net, 0.1, 0, False, 0.9).param_groups
-    found = [id(p) for group in groups for p in group["params"]]
-    assert sorted(found) == sorted(id(p) for p in net.parameters())
+    learned = [id(p) for group in groups for p in group["params"]]
+    assert sorted(learned) == sorted(id(p) for p in net.parameters())
     assert len(groups[1]["params"]) > 5
 
 
@@ -79,18 +79,18 @@ def test_a_step():
 
 
 def test_what_is_not_a_matrix_learns_as_in_sgd():
-    mine, other = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
-    other.load_state_dict(mine.state_dict())
-    muon = Muon(mine, 0.1, 1e-3, False, 0.9)  # its one layer is the last
+    ours, theirs = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+    theirs.load_state_dict(ours.state_dict())
+    muon = Muon(ours, 0.1, 1e-3, False, 0.9)  # its one layer is the last
     sgd = torch.optim.SGD(
-        other.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3
+        theirs.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3
     )
     for _ in range(3):
-        for net, optimiser in ((mine, muon), (other, sgd)):
+        for net, optimiser in ((ours, muon), (theirs, sgd)):
             optimiser.zero_grad()
             net(torch.arange(8.0).reshape(2, 4)).square().sum().backward()
             optimiser.step()
-    torch.testing.assert_close(mine.weight, other.weight)
+    torch.testing.assert_close(ours.weight, theirs.weight)
 
 
 def test_goes_on_from_its_state():

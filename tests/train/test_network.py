@@ -33,9 +33,9 @@ TASK = Task(2, FLAT, TEST.reshape(64, -1).astype(np.float32), TEST_Y, lambda: IM
 @pytest.mark.slow
 def test_learns_and_records():
     trainer = get("resnet18", preset="paper", epochs=4, batch=32, learning_rate=0.01)
-    found = trainer.train(TASK, Y, np.random.default_rng(0), pool_probabilities=True)
-    assert found.metrics.accuracy > 0.9
-    assert found.pool_probabilities.shape == (96, 2)
+    trained = trainer.train(TASK, Y, np.random.default_rng(0), pool_probabilities=True)
+    assert trained.metrics.accuracy > 0.9
+    assert trained.pool_probabilities.shape == (96, 2)
     quick = get("timm:test_resnet", epochs=2, batch=32)
     dynamics = quick.dynamics(TASK, Y, np.random.default_rng(0))
     assert dynamics.epochs == 2
@@ -121,10 +121,10 @@ def test_augmentation_keeps_shape_and_values():
     import torch
 
     batch = normalise(torch.from_numpy(IMAGES[:4]).permute(0, 3, 1, 2))
-    found = augment(batch)
-    assert found.shape == batch.shape
-    for one, many in zip(found, batch, strict=True):
-        assert set(one.unique().tolist()) <= set(many.unique().tolist())
+    augmented = augment(batch)
+    assert augmented.shape == batch.shape
+    for after, before in zip(augmented, batch, strict=True):
+        assert set(after.unique().tolist()) <= set(before.unique().tolist())
 
 
 def test_images_are_needed():
@@ -147,10 +147,10 @@ def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch):
         return real(batch)
 
     monkeypatch.setattr(descent, "augment", small)
-    found = get("timm:test_resnet", epochs=1, batch=32).train(TASK, Y, np.random.default_rng(0))
+    trained = get("timm:test_resnet", epochs=1, batch=32).train(TASK, Y, np.random.default_rng(0))
     assert sizes[:3] == [32, 16, 8]
-    assert found.notes["batch"] == 8
-    assert found.notes["out_of_memory"] == "batch halved 2 times"
+    assert trained.notes["batch"] == 8
+    assert trained.notes["out_of_memory"] == "batch halved 2 times"
     monkeypatch.setattr(descent, "augment", lambda batch: small(batch.repeat(9, 1, 1, 1)))
     with pytest.raises(TrainingFailed, match="side"):
         get("timm:test_resnet", epochs=1, batch=8).train(TASK, Y, np.random.default_rng(0))
@@ -158,8 +158,8 @@ def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch):
 
 def test_the_same_seed_gives_the_same_network():
     trainer = get("timm:test_resnet", epochs=2, batch=32)
-    one, two = (trainer.train(TASK, Y, np.random.default_rng(4)) for _ in range(2))
-    np.testing.assert_array_equal(one.test_probabilities, two.test_probabilities)
+    first, second = (trainer.train(TASK, Y, np.random.default_rng(4)) for _ in range(2))
+    np.testing.assert_array_equal(first.test_probabilities, second.test_probabilities)
 
 
 def test_every_image_is_learned_from_in_every_epoch():
@@ -224,9 +224,9 @@ def test_another_run_takes_nothing_from_an_unfinished_one(tmp_path, monkeypatch)
         (trainer, 1 - Y, 4),
         (get("timm:test_resnet", epochs=2, batch=32, weight_decay=0.0), Y, 4),
     ):
-        found = other.train(task, labels, np.random.default_rng(seed))
+        trained = other.train(task, labels, np.random.default_rng(seed))
         alone = other.train(TASK, labels, np.random.default_rng(seed))
-        np.testing.assert_array_equal(found.test_probabilities, alone.test_probabilities)
+        np.testing.assert_array_equal(trained.test_probabilities, alone.test_probabilities)
     assert list(tmp_path.iterdir()) == [left]
 
 
@@ -234,9 +234,9 @@ def test_another_run_takes_nothing_from_an_unfinished_one(tmp_path, monkeypatch)
 def test_two_devices_share_each_batch():
     pytest.importorskip("lightning_fabric", reason="pip install 'coreloop[fabric]'")
     trainer = get("timm:test_resnet", epochs=8, batch=16, learning_rate=0.05, devices=2)
-    found = trainer.train(TASK, Y, np.random.default_rng(0))
-    assert found.notes["devices"] == 2
-    assert found.metrics.accuracy > 0.9
+    trained = trainer.train(TASK, Y, np.random.default_rng(0))
+    assert trained.notes["devices"] == 2
+    assert trained.metrics.accuracy > 0.9
     dynamics = trainer.dynamics(TASK, Y, np.random.default_rng(0))
     assert dynamics.epochs == 8
     assert np.isfinite(dynamics.aum).all()
@@ -279,10 +279,10 @@ def test_any_timm_or_torchvision_model_is_a_trainer():
 
 def test_a_single_label_can_be_learned_from():
     """An arm of a small round may have one, and batch norm wants two."""
-    one = np.full_like(Y, -1)
-    one[0] = Y[0]
-    found = get("timm:test_resnet", steps=2).train(TASK, one, np.random.default_rng(0))
-    assert np.isfinite(found.test_probabilities).all()
+    labels = np.full_like(Y, -1)
+    labels[0] = Y[0]
+    trained = get("timm:test_resnet", steps=2).train(TASK, labels, np.random.default_rng(0))
+    assert np.isfinite(trained.test_probabilities).all()
 
 
 def test_dynamics_are_of_the_presets_epochs_where_steps_make_fewer():

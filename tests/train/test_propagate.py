@@ -72,11 +72,11 @@ def test_spread_is_the_closed_form() -> None:
 def test_a_graph_that_misleads_gets_no_share() -> None:
     """The class is the sign of one dimension; 60 dimensions of clusters have nothing to do with
     it, and the graph follows them."""
-    chance = np.random.default_rng(3)
+    draw = np.random.default_rng(3)
     n = 800
-    y = chance.integers(2, size=n)
-    clusters = chance.normal(size=(40, 60))[chance.integers(40, size=n)]
-    x = np.column_stack([clusters + 0.05 * chance.normal(size=(n, 60)), 2.0 * y - 1])
+    y = draw.integers(2, size=n)
+    clusters = draw.normal(size=(40, 60))[draw.integers(40, size=n)]
+    x = np.column_stack([clusters + 0.05 * draw.normal(size=(n, 60)), 2.0 * y - 1])
     task = Task(2, x[:600].astype(np.float32), x[600:].astype(np.float32), y[600:])
     known = np.where(np.arange(600) < 80, y[:600], -1)
     ours, probe = Propagate().train(task, known, rng()), Linear().train(task, known, rng())
@@ -90,8 +90,8 @@ def test_many_labels_or_one_class_are_the_linear_probe_and_say_why() -> None:
     few = Propagate(per_class=2).train(task, some(y, 3, 0), rng())
     assert few.notes["used"] == "linear"
     assert few.notes["why"] == "over 2 labels per class"
-    one = Propagate().train(task, np.where(y == 4, y, -1), rng())
-    assert one.notes["why"] == "labels of one class"
+    one_class = Propagate().train(task, np.where(y == 4, y, -1), rng())
+    assert one_class.notes["why"] == "labels of one class"
 
 
 def test_labelled_images_outside_the_sampled_graph_still_count() -> None:
