@@ -147,6 +147,9 @@ class Annotation:
         cancelled: True for a skip.
         deleted: True if an annotation known before has gone.
         at: when it was last changed, timezone-aware, the labeler's clock.
+        task: remote id of its task; None where there is no such thing.
+        url: where people see it.
+        problem: what is odd about it, so that it counts as no answer; None if nothing is.
     """
 
     id: str
@@ -158,16 +161,41 @@ class Annotation:
     cancelled: bool = False
     deleted: bool = False
     at: datetime | None = None
+    task: str | None = None
+    url: str | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one ``pull`` saw of an image.
+
+    Attributes:
+        annotations: ids of all that these tasks have now; one of theirs that was known before and
+            is absent here was deleted.
+        tasks: remote ids of its tasks among those looked at.
+        since: when the oldest of these was made, by the labeler's clock; an annotation from before
+            belongs to a task that has gone, and its absence says nothing. None: nothing has gone.
+    """
+
+    annotations: frozenset[str] = frozenset()
+    tasks: frozenset[str] = frozenset()
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Counts as the labeler itself reports them, and a link for people."""
+    """Counts as the labeler itself reports them, a link for people, and what they should know.
+
+    ``answers``: annotations of all tasks, skips too; None where nobody counts them.
+    """
 
     tasks: int
     annotated: int
     skipped: int = 0
+    answers: int | None = None
     url: str | None = None
+    notes: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -207,8 +235,15 @@ class Labeler(Protocol):
         """Item key -> remote id of what is really there of this batch."""
         ...
 
-    def inventory(self) -> Mapping[str, Sequence[str]]:
-        """Item key -> remote ids of the tasks it has now, at least one; every batch's."""
+    def inventory(self, known: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
+        """Item key -> remote ids of the tasks it has now, at least one; every batch's.
+
+        Args:
+            known: item key -> remote id of a task that it had.
+
+        Raises:
+            Unreachable: a known task is there, though not among those listed.
+        """
         ...
 
     def pull(self, since: str | None) -> Iterator[Annotation]:
@@ -221,9 +256,14 @@ class Labeler(Protocol):
         ...
 
     @property
-    def present(self) -> Mapping[str, set[str]]:
-        """Item key -> ids of the annotations it has now, for every item that the last ``pull``
-        looked at; one known before and absent here has been deleted."""
+    def seen(self) -> Mapping[str, Seen]:
+        """Item key -> what the last ``pull`` saw of it, for every item that it looked at."""
+        ...
+
+    @property
+    def location(self) -> Mapping[str, Any]:
+        """What finds the other side again, kept in the records and handed to the labeler when it
+        is made anew. Empty where nothing is needed."""
         ...
 
     def progress(self) -> Progress:

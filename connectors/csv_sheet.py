@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from connectors.base import Annotation, Batch, Item, Progress, Rejected
+from connectors.base import Annotation, Batch, Item, Progress, Rejected, Seen
 
 COLUMNS = ("key", "image", "label")
 SKIP = "skip"
@@ -50,7 +50,8 @@ class CsvSheet:
     lag: float = 0.0
     version: str = ""
     cursor: str | None = field(default=None, init=False)
-    present: dict[str, set[str]] = field(default_factory=dict, init=False)
+    seen: dict[str, Seen] = field(default_factory=dict, init=False)
+    location: Mapping[str, Any] = field(default_factory=dict, init=False)
 
     def prepare(self, classes: Sequence[str]) -> None:
         """Makes the folder."""
@@ -72,20 +73,19 @@ class CsvSheet:
         return self.find(batch)
 
     def find(self, batch: Batch) -> Mapping[str, str]:
-        """Item key -> sheet and line."""
+        """Item key -> sheet and key: lines move when people sort."""
         sheet = self._sheet(batch)
         if not sheet.exists():
             return {}
-        return {row["key"]: f"{sheet.name}:{line}" for line, row in self._rows(sheet)}
+        return {row["key"]: _task(sheet, row["key"]) for _, row in self._rows(sheet)}
 
-    def inventory(self) -> Mapping[str, Sequence[str]]:
-        """Sheets and lines by item key; a line copied within its sheet is no second task."""
-        lines: dict[str, list[str]] = {}
+    def inventory(self, known: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
+        """Sheets by item key; a line copied within its sheet is no second task."""
+        tasks: dict[str, list[str]] = {}
         for sheet in self._originals():
-            in_sheet = {row["key"]: f"{sheet.name}:{line}" for line, row in self._rows(sheet)}
-            for key, line in in_sheet.items():
-                lines.setdefault(key, []).append(line)
-        return lines
+            for key in dict.fromkeys(row["key"] for _, row in self._rows(sheet)):
+                tasks.setdefault(key, []).append(_task(sheet, key))
+        return tasks
 
     def pull(self, since: str | None) -> Iterator[Annotation]:
         """Every image with an answer in every sheet.
@@ -95,7 +95,7 @@ class CsvSheet:
                 person, a column is missing, or it is no text; names the sheet and each line.
                 Nothing of that sheet is yielded.
         """
-        self.present = {}
+        self.seen = {}
         earlier: dict[str, tuple[Path, Entry]] = {}
         for sheet in sorted(self.folder.glob("[!.]*.csv")):
             entries = self._entries(sheet)
@@ -103,7 +103,11 @@ class CsvSheet:
             ids = {key: f"{key} {person}" if person else key for key in entries}
             _check_agree(sheet, {ids[key]: entry for key, entry in entries.items()}, earlier)
             for key, entry in entries.items():
-                self.present.setdefault(key, set()).update([ids[key]] if entry.label else [])
+                before = self.seen.get(key, Seen())
+                self.seen[key] = Seen(
+                    annotations=before.annotations | ({ids[key]} if entry.label else set()),
+                    tasks=before.tasks | {_task(sheet, key)},
+                )
                 if entry.label and ids[key] not in earlier:
                     earlier[ids[key]] = sheet, entry
                     yield _annotation(ids[key], key, person or "sheet", entry, sheet)
@@ -184,6 +188,11 @@ class CsvSheet:
             raise Rejected(f"{sheet.name} line {table.line_num}: {error}") from None
 
 
+def _task(sheet: Path, key: str) -> str:
+    """An image on a sheet or on anybody's copy of it: one task."""
+    return f"{sheet.name.partition('.')[0]}:{key[:12]}"
+
+
 def _annotation(id_: str, key: str, annotator: str, entry: Entry, sheet: Path) -> Annotation:
     saved = sheet.stat().st_mtime_ns
     skipped = entry.label == SKIP
@@ -195,6 +204,7 @@ def _annotation(id_: str, key: str, annotator: str, entry: Entry, sheet: Path) -
         label=None if skipped else entry.label,
         cancelled=skipped,
         at=datetime.fromtimestamp(saved / 1e9, UTC),
+        task=_task(sheet, key),
     )
 
 

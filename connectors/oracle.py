@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from connectors.base import Annotation, Batch, Item, Progress, Rejected
+from connectors.base import Annotation, Batch, Item, Progress, Rejected, Seen
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 MEDIAN_SECONDS = 3.0
@@ -43,7 +44,8 @@ class Oracle:
     lag: float = 0.0
     version: str = ""
     cursor: str | None = field(default=None, init=False)
-    present: dict[str, set[str]] = field(default_factory=dict, init=False)
+    seen: dict[str, Seen] = field(default_factory=dict, init=False)
+    location: Mapping[str, Any] = field(default_factory=dict, init=False)
 
     def prepare(self, classes: Sequence[str]) -> None:
         """Nothing to prepare."""
@@ -74,7 +76,7 @@ class Oracle:
             if task["batch"] == batch.uuid
         }
 
-    def inventory(self) -> Mapping[str, Sequence[str]]:
+    def inventory(self, known: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
         """Task ids by item key."""
         task_ids: dict[str, list[str]] = {}
         for number, task in enumerate(self._tasks()):

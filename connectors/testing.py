@@ -35,7 +35,7 @@ def check_labeler(
     assert kept == first_ids, "a push of more items must keep those there"
     assert dict(make().find(batch)) == all_ids, "find must tell what push told"
     assert len(set(all_ids.values())) == len(items), "remote ids must differ"
-    listed = {key: list(ids) for key, ids in make().inventory().items()}
+    listed = {key: list(ids) for key, ids in make().inventory(all_ids).items()}
     assert listed == {key: [id_] for key, id_ in all_ids.items()}, "inventory must list the tasks"
     if answer is not None:
         assert list(make().pull(None)) == [], "nobody has answered yet"

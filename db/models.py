@@ -184,7 +184,11 @@ class Sent(Base):
 
 
 class Annotation(Base):
-    """One version of one human answer, as it was seen; versions are never changed or removed."""
+    """One version of one human answer, as it was seen; versions are never changed or removed.
+
+    ``task`` is the remote id of its task, ``url`` where people see it. One with a ``problem`` could
+    not be read as an answer, and counts as none.
+    """
 
     __tablename__ = "annotation"
     __table_args__ = (
@@ -201,16 +205,24 @@ class Annotation(Base):
     seconds: Mapped[float | None]
     cancelled: Mapped[bool] = mapped_column(default=False)
     deleted: Mapped[bool] = mapped_column(default=False)
+    task: Mapped[str | None]
+    url: Mapped[str | None]
+    problem: Mapped[str | None]
     at: Mapped[datetime | None]
     seen_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Cursor(Base):
-    """Where the next pull from a connector may start."""
+    """Where the next pull from a connector may start.
+
+    ``surplus``: annotations that the other side counted beyond those held here, when all were read
+    last: those of other people's tasks, less those of tasks that have gone.
+    """
 
     __tablename__ = "cursor"
     connector: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str | None]
+    surplus: Mapped[int] = mapped_column(default=0)
 
 
 class Run(Base):

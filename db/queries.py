@@ -173,9 +173,14 @@ def _given() -> Any:
     return func.coalesce(Annotation.at, Annotation.seen_at)
 
 
+def _stands() -> Any:
+    """That a newest version is an answer: neither deleted nor odd."""
+    return and_(~Annotation.deleted, Annotation.problem.is_(None))
+
+
 def standing(session: Session, pool_id: int) -> list[Answer]:
     """Every annotation that stands now, by the time it was made, oldest first: its newest version,
-    deleted ones left out."""
+    deleted and odd ones left out."""
     newest = (
         select(func.max(Annotation.id))
         .group_by(Annotation.connector, Annotation.external_id)
@@ -184,7 +189,7 @@ def standing(session: Session, pool_id: int) -> list[Answer]:
     found = session.execute(
         select(Annotation, Item.row, Item.key)
         .join(Item, Item.id == Annotation.item_id)
-        .where(Item.pool_id == pool_id, Annotation.id.in_(newest), ~Annotation.deleted)
+        .where(Item.pool_id == pool_id, Annotation.id.in_(newest), _stands())
         .order_by(_given(), Annotation.id)
     )
     return [
@@ -233,7 +238,7 @@ def tallies(
     )
     seen = (
         select(Annotation.item_id, Annotation.label, Annotation.cancelled, place.label("place"))
-        .where(Annotation.id.in_(newest), ~Annotation.deleted)
+        .where(Annotation.id.in_(newest), _stands())
         .subquery()
     )
 
@@ -262,6 +267,41 @@ def tallies(
         .group_by(Round.number)
     )
     return {number: (int(picks), int(wait), int(skip)) for number, picks, wait, skip in found}
+
+
+def odd_annotations(session: Session, pool_id: int) -> list[tuple[Annotation, str]]:
+    """(newest version, uri) of every annotation that could not be read as an answer."""
+    newest = (
+        select(func.max(Annotation.id))
+        .group_by(Annotation.connector, Annotation.external_id)
+        .scalar_subquery()
+    )
+    odd = session.execute(
+        select(Annotation, Item.uri)
+        .join(Item, Item.id == Annotation.item_id)
+        .where(Annotation.problem.is_not(None), ~Annotation.deleted, Item.pool_id == pool_id)
+        .where(Annotation.id.in_(newest))
+        .order_by(Annotation.id)
+    )
+    return [(annotation, uri) for annotation, uri in odd]
+
+
+def held_annotations(session: Session, connector: str) -> int:
+    """Annotations of a connector that have not been deleted there, odd ones too."""
+    newest = (
+        select(func.max(Annotation.id))
+        .where(Annotation.connector == connector)
+        .group_by(Annotation.external_id)
+        .scalar_subquery()
+    )
+    held = select(func.count()).where(Annotation.id.in_(newest), ~Annotation.deleted)
+    return int(session.scalar(held) or 0)
+
+
+def sent_batches(session: Session) -> list[str]:
+    """Uuids of batches that were sent, or may have been, oldest first."""
+    first = select(func.min(Sent.id)).where(Sent.batch_uuid == Batch.uuid).scalar_subquery()
+    return list(session.scalars(select(Batch.uuid).where(Batch.state != "PLANNED").order_by(first)))
 
 
 def newest_annotations(

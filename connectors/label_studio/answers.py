@@ -71,10 +71,11 @@ class ProjectPage(Answer):
 
 
 class Entry(Answer):
-    """An annotation; only its id is the server's own, the rest is looked at in ``annotation``."""
+    """An annotation; id and time are the server's own, the rest is looked at in ``annotation``."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
     id: PositiveInt
+    updated_at: Time
 
 
 class Task(Answer):
@@ -106,6 +107,21 @@ class TaskDetail(Answer):
     cancelled_annotations: Count = None
     annotations: list[Any] | None = None
     drafts: list[Any] | None = None
+    draft_exists: bool | None = None
+    annotators: list[Any] | None = None
+    updated_by: list[Any] | None = None
+    comment_count: Count = None
+
+    @property
+    def is_untouched(self) -> bool:
+        """No answer, no draft (``drafts`` has only those of the token's owner), no comment, and no
+        person who changed it; a field that is missing says nothing, and so it is touched."""
+        return (
+            self.total_annotations == self.cancelled_annotations == 0
+            and self.annotations == self.drafts == self.annotators == self.updated_by == []
+            and self.draft_exists is False
+            and not self.comment_count
+        )
 
 
 class ImportAnswer(Answer):
@@ -140,7 +156,7 @@ class Storage(Answer):
     path: str | None = None
 
 
-class Person(Answer):
+class Account(Answer):
     """GET /api/current-user/whoami"""
 
     email: str

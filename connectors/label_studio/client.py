@@ -8,6 +8,8 @@ message carries headers or tokens, and no redirect is followed.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, TypeVar, overload
 
@@ -18,7 +20,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from connectors.base import Rejected, Unknown, Unreachable
 from connectors.label_studio.access import Authorization
-from connectors.label_studio.answers import Person
+from connectors.label_studio.answers import YEARS, Account
 from connectors.label_studio.errors import LATER, no_answer, printable, refusal, strange
 from connectors.label_studio.http import BoundedClient
 
@@ -43,6 +45,8 @@ class Client:
         self._attempts = attempts
         self._http = BoundedClient(READ_TIMEOUT)
         self._authorization = Authorization(self._http, self.url, token)
+        self.server_time: datetime | None = None
+        """By the Date header of the newest answer."""
 
     @overload
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any: ...
@@ -141,7 +145,7 @@ class Client:
 
     def whoami(self) -> str:
         """E-mail address of the account that the token is for."""
-        return printable(self.get("/api/current-user/whoami", answer=Person).email)
+        return printable(self.get("/api/current-user/whoami", answer=Account).email)
 
     def close(self) -> None:
         """Gives connections back."""
@@ -158,6 +162,7 @@ class Client:
             )
             if response.status_code != 401:
                 break
+        self.server_time = _date(response)
         return response
 
     def _check(self, response: httpx.Response, request: str) -> None:
@@ -170,6 +175,14 @@ class Client:
 @cache
 def _adapter(answer: Any) -> TypeAdapter[Any]:
     return TypeAdapter(answer)
+
+
+def _date(response: httpx.Response) -> datetime | None:
+    try:
+        time = parsedate_to_datetime(response.headers.get("Date", ""))
+    except ValueError:
+        return None
+    return time if time.tzinfo and time.year in YEARS else None
 
 
 def _parsed(response: httpx.Response, answer: Any) -> Any:

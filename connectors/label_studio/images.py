@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 import httpx
 
-from connectors.base import Item, Rejected
+from connectors.base import Item, Rejected, Unreachable
+from connectors.label_studio.answers import Storage, Upload, UploadAnswer
 from connectors.label_studio.client import Client
 
 UPLOADS = 50
@@ -61,16 +62,21 @@ class Uploaded:
             # one form field per file: of several under one name the server keeps only the last
             files={f"f{i}": file for i, file in enumerate(files)},
             params={"commit_to_project": "false"},
+            answer=UploadAnswer,
         )
-        ids = [int(i) for i in answer["file_upload_ids"]]
+        ids = answer.file_upload_ids
         listed = client.get(
-            f"/api/projects/{project}/file-uploads", {"ids": str(ids).replace(" ", "")}
+            f"/api/projects/{project}/file-uploads",
+            {"ids": str(ids).replace(" ", "")},
+            answer=list[Upload],
         )
-        return {
-            _key_in(str(upload["file"])): f"/data/{upload['file']}"
-            for upload in listed
-            if upload["id"] in ids
-        }
+        stored = {upload.id: upload.file for upload in listed}
+        addresses = {}
+        for id_, (name, _) in zip(ids, files, strict=False):
+            if not stored.get(id_, "").endswith(f"-{name}"):  # upload/<project>/<random>-<name>
+                raise Unreachable(f"{client.url} names the files sent to it otherwise; try again")
+            addresses[name.partition(".")[0]] = f"/data/{stored[id_]}"
+        return addresses
 
 
 class OnDisk:
@@ -100,8 +106,9 @@ class OnDisk:
     def _allow(self, client: Client, project: int) -> None:
         """The server hands out files only below the path of some storage of the project; the
         storage is never synchronised, since that would make tasks of its own."""
-        storages = client.get("/api/storages/localfiles", {"project": project})
-        if not any(Path(str(s["path"])) == self.images for s in storages):
+        path, params = "/api/storages/localfiles", {"project": project}
+        storages = client.get(path, params, answer=list[Storage])
+        if not any(storage.path == str(self.images) for storage in storages):
             client.write(
                 "POST",
                 "/api/storages/localfiles",
@@ -173,8 +180,3 @@ def _check_formats(items: Sequence[Item]) -> None:
             f"no browser shows {wrong[0]} ({len(wrong)} such images); set images = 'upload' under "
             "[labeler], which sends them as PNG"
         )
-
-
-def _key_in(file: str) -> str:
-    """Uploads are named ``upload/<project>/<random>-<our name>``."""
-    return Path(file).stem.rpartition("-")[2]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from connectors.base import Annotation, Batch, Item, Prediction, Progress, Rejected
+from connectors.base import Annotation, Batch, Item, Prediction, Progress, Rejected, Seen
 from connectors.label_studio import predictions, push
 from connectors.label_studio.client import Client
 from connectors.label_studio.images import ByUrl, OnDisk, Serving, Uploaded
 from connectors.label_studio.project import RemoteProject
 from connectors.label_studio.pull import AnnotationReader
 
-LAG = 20.0
-"""Label Studio on SQLite waits out a lock in pauses of 3, 6, 12 seconds before it imports."""
+LAG = 100.0
+"""Label Studio on SQLite waits out a lock in pauses of 3, 6, 12, 24, 48 seconds before it
+imports."""
+PROJECTS = "projects"
+"""Key in ``location``."""
 
 
 class LabelStudio:
@@ -31,6 +35,8 @@ class LabelStudio:
         order: "picked" (as pushed), or "uncertain": by the score of the newest predictions, which
             people get who start with "Label All Tasks".
         project_id: an existing project to adopt; its label config must fit.
+        location: what ``location`` gave earlier.
+        batches: uuids of batches that were sent, or may have been.
     """
 
     def __init__(
@@ -49,6 +55,8 @@ class LabelStudio:
         order: str = "picked",
         overlap: int = 1,
         project_id: int | None = None,
+        location: Mapping[str, Any] | None = None,
+        batches: Sequence[str] = (),
         attempts: int = 5,
     ) -> None:
         self.client = Client(url, token, attempts=attempts)
@@ -59,6 +67,8 @@ class LabelStudio:
             classes=classes,
             overlap=overlap,
             adopted=project_id,
+            projects=(location or {}).get(PROJECTS, []),
+            batches=batches,
         )
         self.name = f"label-studio:{marker[:12]}"
         self.lag = LAG
@@ -78,14 +88,19 @@ class LabelStudio:
         return self.project.version
 
     @property
+    def location(self) -> Mapping[str, Any]:
+        """Ids of the projects that hold our tasks."""
+        return {PROJECTS: self.project.projects}
+
+    @property
     def cursor(self) -> str | None:
         """The server's time up to which the last ``pull`` has seen changes."""
         return self._reader.cursor
 
     @property
-    def present(self) -> Mapping[str, set[str]]:
-        """Item key -> ids of its annotations, of every task that the last ``pull`` saw."""
-        return self._reader.present
+    def seen(self) -> Mapping[str, Seen]:
+        """Item key -> tasks and annotations of an image, of all that the last ``pull`` saw."""
+        return self._reader.seen
 
     def prepare(self, classes: Sequence[str]) -> None:
         """Finds or makes the project and adds what its label config lacks."""
@@ -99,9 +114,9 @@ class LabelStudio:
         """Item key -> id of its task, of this batch."""
         return push.find(self.project, batch)
 
-    def inventory(self) -> Mapping[str, Sequence[str]]:
+    def inventory(self, known: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
         """Item key -> ids of its tasks, of every batch."""
-        return push.inventory(self.project)
+        return push.inventory(self.project, known)
 
     def predict(self, tasks: Mapping[str, str], guesses: Mapping[str, Prediction]) -> None:
         """Shows guesses (by item key) on tasks that are there, in place of earlier ones."""

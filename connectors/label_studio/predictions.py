@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from connectors.base import Mismatch, Prediction, Unknown
+from connectors.label_studio.answers import PredictionsAnswer
 from connectors.label_studio.config import Controls
 from connectors.label_studio.project import RemoteProject
+from connectors.label_studio.tasks import list_tasks
 
 
 def predict(
@@ -24,6 +26,9 @@ def predict(
         Unknown: the server stored fewer; the same call puts it right.
     """
     controls = project.controls()
+    if len(project.projects) > 1:  # the server takes no guess for a task of another project
+        ids = {str(task.id) for task in list_tasks(project.client, project.id)}
+        tasks = {key: id_ for key, id_ in tasks.items() if id_ in ids}
     wanted = [
         {"task": int(tasks[key]), **prediction(guess, controls)}
         for key, guess in guesses.items()
@@ -32,9 +37,10 @@ def predict(
     versions = {guess.version for guess in guesses.values()}
     for version in versions:
         project.client.write("DELETE", f"{project.path}model-versions/", {"model_version": version})
-    answer = project.client.write("POST", f"{project.path}import/predictions", wanted)
-    if int((answer or {}).get("created", 0)) != len(wanted):
-        raise Unknown(f"the server kept {answer} of {len(wanted)} predictions; repeat it")
+    path = f"{project.path}import/predictions"
+    kept = project.client.write("POST", path, wanted, answer=PredictionsAnswer).created
+    if kept != len(wanted):
+        raise Unknown(f"the server kept {kept} of {len(wanted)} predictions; repeat it")
     show_newest(project, versions, order)
 
 

@@ -2,100 +2,106 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
-from connectors.base import Annotation
+from connectors.base import Annotation, Seen
+from connectors.label_studio import config
+from connectors.label_studio.annotation import identity, read_annotation
+from connectors.label_studio.answers import STAMP, ProjectAnswer, Task, moment
 from connectors.label_studio.config import Controls
 from connectors.label_studio.project import RemoteProject
-from connectors.label_studio.tasks import KEY, Filter, list_tasks
+from connectors.label_studio.tasks import Filter, key_of, list_tasks
 
 OVERLAP = timedelta(seconds=60)
 """Each incremental pull looks back this far: the server saves task and annotation apart."""
-STAMP = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class AnnotationReader:
-    """Reads annotations of one project, and notes what it saw on the way.
+    """Reads annotations of our projects, and notes what it saw on the way.
 
     Attributes:
-        cursor: newest change of a task that the last reading saw.
-        present: item key -> ids of its annotations, of every task that the last reading saw.
+        cursor: up to when the last reading has seen all changes, by the server's clock.
+        seen: item key -> tasks and annotations of an image, of all that the last reading saw.
         counts: tasks without our key, annotations without a label, labels that are no class.
     """
 
     def __init__(self, project: RemoteProject) -> None:
         self.project = project
         self.cursor: str | None = None
-        self.present: dict[str, set[str]] = {}
+        self.seen: dict[str, Seen] = {}
         self.counts = {"foreign": 0, "empty": 0, "strange": 0}
 
     def read(self, since: str | None) -> Iterator[Annotation]:
-        """Every annotation of tasks that changed since the cursor; None: of all."""
-        newest = since
-        self.present = {}
+        """Every annotation of tasks that changed since the cursor; of all tasks if there is none,
+        or one that is later than the server's own time."""
+        self.seen = {}
         controls = self.project.controls()
-        for task in list_tasks(self.project, _changed_since(since), annotations=True):
-            stamp = _stamp(str(task["updated_at"]))
-            newest = max(newest or stamp, stamp)
-            key = task["data"].get(KEY)
-            if not key:
-                self.counts["foreign"] += 1
-                continue
-            entries = task.get("annotations") or []
-            ids = self.present.setdefault(str(key), set())
-            ids.update(_identity(entry, str(key)) for entry in entries)
-            for entry in entries:
-                yield self._annotation(str(key), entry, controls)
-        self.cursor = newest
+        began = self._server_time()
+        start = _start(since, began)
+        newest = start
+        for home in self.project.projects:
+            if home != self.project.id:
+                controls = self._controls(home)
+            for task in list_tasks(
+                self.project.client, home, _changed_since(start), annotations=True
+            ):
+                changed = moment(task.updated_at)
+                newest = max(newest or changed, changed)
+                yield from self._annotations(task, home, controls)
+        self.cursor = _stamp(min(newest, began)) if newest and began else None
 
-    def _annotation(self, key: str, entry: dict[str, Any], controls: Controls) -> Annotation:
-        label = _choice(entry.get("result") or [], controls)
-        skipped = bool(entry.get("was_cancelled"))
-        if label is None and not skipped:
-            self.counts["empty"] += 1
-        elif label is not None and label not in controls.classes:
-            self.counts["strange"] += 1
-        person = entry.get("completed_by")
-        if isinstance(person, dict):
-            person = person.get("id")
-        at = str(entry.get("updated_at") or entry.get("created_at"))
-        return Annotation(
-            id=_identity(entry, key),
-            version=at,
-            key=key,
-            annotator=f"user {person}",
-            label=None if skipped else label,
-            seconds=entry.get("lead_time"),
-            cancelled=skipped,
-            at=datetime.fromisoformat(at.replace("Z", "+00:00")),
+    def _annotations(self, task: Task, home: int, controls: Controls) -> Iterator[Annotation]:
+        key = key_of(task.data)
+        if key is None:
+            self.counts["foreign"] += 1
+            return
+        entries = task.annotations or []
+        self._note(key, task, frozenset(identity(entry, key) for entry in entries))
+        url = f"{self.project.client.url}/projects/{home}/data?task={task.id}"
+        for entry in entries:
+            annotation = read_annotation(entry, key, task.id, controls, url)
+            if annotation.label is not None:
+                self.counts["strange"] += annotation.label not in controls.classes
+            elif not annotation.cancelled and not annotation.problem:
+                self.counts["empty"] += 1
+            yield annotation
+
+    def _note(self, key: str, task: Task, annotations: frozenset[str]) -> None:
+        """Adds a task to what was seen of its image."""
+        seen = self.seen.get(key, Seen())
+        made = moment(task.created_at) if task.created_at else None
+        self.seen[key] = Seen(
+            annotations=seen.annotations | annotations,
+            tasks=seen.tasks | {str(task.id)},
+            since=min(filter(None, (seen.since, made)), default=None),
         )
 
+    def _server_time(self) -> datetime | None:
+        """The server's time before the listing begins, by the answer to a request made for it."""
+        self.project.client.get(self.project.path, answer=ProjectAnswer)
+        return self.project.client.server_time
 
-def _changed_since(cursor: str | None) -> list[Filter]:
-    if not cursor:
+    def _controls(self, home: int) -> Controls:
+        path = f"/api/projects/{home}/"
+        answer = self.project.client.get(path, answer=ProjectAnswer)
+        return config.read(answer.label_config)
+
+
+def _start(since: str | None, began: datetime | None) -> datetime | None:
+    """Where to begin; None: at the beginning."""
+    if since is None or began is None:
+        return None
+    start = datetime.strptime(since, STAMP).replace(tzinfo=UTC)
+    return start if start <= began else None
+
+
+def _changed_since(start: datetime | None) -> list[Filter]:
+    if start is None:
         return []
-    start = datetime.strptime(cursor, STAMP) - OVERLAP
-    return [Filter("updated_at", "greater", "Datetime", start.strftime(STAMP))]
+    return [Filter("updated_at", "greater", "Datetime", _stamp(start - OVERLAP))]
 
 
-def _identity(entry: dict[str, Any], key: str) -> str:
-    """``<annotation id>@<key>``: a server set up anew counts from 1 again, on other images."""
-    return f"{entry['id']}@{key[:12]}"
-
-
-def _choice(result: list[dict[str, Any]], controls: Controls) -> str | None:
-    for region in result:
-        if region.get("type") == "choices" and region.get("from_name") == controls.label:
-            chosen = (region.get("value") or {}).get("choices") or []
-            return str(chosen[0]) if chosen else None
-    return None
-
-
-def _stamp(text: str) -> str:
+def _stamp(time: datetime) -> str:
     """The one form of time that the server's filter takes."""
-    if not re.search(r"\.\d+", text):
-        text = text.replace("Z", ".000000Z")
-    return datetime.strptime(text, STAMP).strftime(STAMP)
+    return time.astimezone(UTC).strftime(STAMP)

@@ -1,24 +1,19 @@
-"""Push: one import per batch, what is there of it, and copies that nobody labelled."""
+"""Push: one import per batch, and what is there of it."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from connectors.base import Batch, Item, Mismatch, Unknown
+from connectors.base import Batch, Item, Unknown, Unreachable
+from connectors.label_studio.answers import ImportAnswer
 from connectors.label_studio.config import Controls
+from connectors.label_studio.copies import without_copies
 from connectors.label_studio.images import Serving
 from connectors.label_studio.predictions import predict, prediction, show_newest
 from connectors.label_studio.project import RemoteProject
-from connectors.label_studio.tasks import BATCH, KEY, Filter, list_tasks
-
-
-class Copy(NamedTuple):
-    """One of the tasks of an image; sorted, those that people answered come first."""
-
-    blank: bool
-    id: int
+from connectors.label_studio.search import of_batch
+from connectors.label_studio.tasks import BATCH, KEY, get_task, key_of
 
 
 def send(
@@ -34,15 +29,15 @@ def send(
     if not missing:
         return task_ids
     answer = _import(project, serving, batch, missing)
-    new_ids = answer.get("task_ids") or []
-    if len(new_ids) == len(missing):
+    new_ids = answer.task_ids or []
+    if len(set(new_ids)) == len(missing):
         task_ids.update({item.key: str(id_) for item, id_ in zip(missing, new_ids, strict=True)})
     else:  # an asynchronous server answers with an import id
         task_ids = dict(find(project, batch))
-        if len(task_ids) < len(items):
+        if any(item.key not in task_ids for item in items):
             raise Unknown("the server is still importing; repeat the command in a while")
     guesses = {item.key: item.prediction for item in missing if item.prediction}
-    if guesses and answer.get("prediction_count", len(guesses)) != len(guesses):
+    if guesses and answer.prediction_count not in (None, len(guesses)):
         predict(project, task_ids, guesses, order)
     elif guesses:
         show_newest(project, {guess.version for guess in guesses.values()}, order)
@@ -51,15 +46,31 @@ def send(
 
 def find(project: RemoteProject, batch: Batch) -> Mapping[str, str]:
     """What is there of a batch. Of copies (somebody imported twice) those that people have
-    labelled stay, or else the lowest id."""
-    of_batch = Filter(f"data.{BATCH}", "equal", "String", batch.uuid)
-    kept = _without_copies(project, list_tasks(project, [of_batch]))
+    worked on stay, or else the lowest id."""
+    kept = without_copies(project, [of_batch(batch.uuid)])
     return {key: ids[0] for key, ids in kept.items()}
 
 
-def inventory(project: RemoteProject) -> Mapping[str, Sequence[str]]:
-    """Task ids by item key, of one scan of the whole project; copies removed as by ``find``."""
-    return _without_copies(project, list_tasks(project))
+def inventory(project: RemoteProject, known: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
+    """Task ids by item key, of one scan of all our projects; copies removed as by ``find``.
+
+    Args:
+        known: item key -> id of the task that it had; one that the scan misses is asked for.
+
+    Raises:
+        Unreachable: the scan misses a task that is there.
+    """
+    task_ids = without_copies(project)
+    for key, id_ in known.items():
+        if key in task_ids:
+            continue
+        task = get_task(project.client, id_)
+        if task is not None and task.project in project.projects and key_of(task.data) == key:
+            raise Unreachable(
+                f"{project.client.url} lists the tasks of project {task.project} without task "
+                f"{id_}, which is there; nothing was sent or changed, repeat the command later"
+            )
+    return task_ids
 
 
 def ask_again(project: RemoteProject, tasks: Mapping[str, str]) -> int:
@@ -67,13 +78,9 @@ def ask_again(project: RemoteProject, tasks: Mapping[str, str]) -> int:
     who have are not asked twice. Returns how many were opened."""
     opened = 0
     for key, id_ in tasks.items():
-        try:
-            task = project.client.get(f"/api/tasks/{id_}/")
-        except Mismatch:  # somebody deleted it
-            continue
-        if task["data"].get(KEY) == key:
-            people = int(task.get("total_annotations") or 0) + 1
-            wanted = {"overlap": people, "is_labeled": False}
+        task = get_task(project.client, id_)
+        if task is not None and key_of(task.data) == key:
+            wanted = {"overlap": (task.total_annotations or 0) + 1, "is_labeled": False}
             project.client.write("PATCH", f"/api/tasks/{id_}/", wanted)
             opened += 1
     return opened
@@ -81,7 +88,7 @@ def ask_again(project: RemoteProject, tasks: Mapping[str, str]) -> int:
 
 def _import(
     project: RemoteProject, serving: Serving, batch: Batch, items: Sequence[Item]
-) -> dict[str, Any]:
+) -> ImportAnswer:
     """The server's answer to an import of these items; all or nothing."""
     controls = project.controls()
     addresses = serving.addresses(project.client, project.id, items)
@@ -90,7 +97,7 @@ def _import(
         for item, address in zip(items, addresses, strict=True)
     ]
     path, params = f"{project.path}import", {"return_task_ids": "true"}
-    return project.client.write("POST", path, tasks, params=params) or {}
+    return project.client.write("POST", path, tasks, params=params, answer=ImportAnswer)
 
 
 def _task(item: Item, address: str, batch: Batch, controls: Controls) -> dict[str, Any]:
@@ -98,29 +105,3 @@ def _task(item: Item, address: str, batch: Batch, controls: Controls) -> dict[st
     if item.prediction is None:
         return {"data": data}
     return {"data": data, "predictions": [prediction(item.prediction, controls)]}
-
-
-def _without_copies(
-    project: RemoteProject, tasks: Iterable[dict[str, Any]]
-) -> dict[str, list[str]]:
-    """Item key -> ids of its tasks, once copies that nobody labelled are gone."""
-    copies: dict[str, list[Copy]] = defaultdict(list)
-    for task in tasks:
-        key = task["data"].get(KEY)
-        if key:
-            answered = task.get("total_annotations") or task.get("cancelled_annotations")
-            copies[str(key)].append(Copy(not answered, int(task["id"])))
-    kept: dict[str, list[str]] = {}
-    surplus: list[int] = []
-    for key, of_image in copies.items():
-        first, *others = sorted(of_image)
-        kept[key] = [str(copy.id) for copy in (first, *others) if copy is first or not copy.blank]
-        surplus += [copy.id for copy in others if copy.blank]
-    if surplus:
-        project.client.write(
-            "POST",
-            "/api/dm/actions/",
-            {"selectedItems": {"all": False, "included": surplus}},
-            params={"id": "delete_tasks", "project": project.id},
-        )
-    return kept

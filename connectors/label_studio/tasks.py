@@ -6,14 +6,20 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from connectors.label_studio.project import RemoteProject
+from connectors.base import Mismatch, Unreachable
+from connectors.label_studio.answers import Task, TaskDetail, TaskPage, Version
+from connectors.label_studio.client import Client
 
 KEY, BATCH = "coreloop_key", "coreloop_batch"
 """Our fields in task.data. They tell nothing of label or split: annotators can look them up."""
 PAGE = 500
-FIELDS = "id,data,updated_at,total_annotations,cancelled_annotations"
-ANSWERED_FIELDS = "id,data,updated_at,annotations,result,was_cancelled,lead_time,completed_by"
+FIELDS = "id,data,updated_at,created_at,total_annotations,cancelled_annotations"
+ANSWERED_FIELDS = (
+    "id,data,updated_at,created_at,annotations,result,was_cancelled,lead_time,completed_by"
+)
 """The server filters the fields of each annotation by the same list."""
+MOST_IMPORTED = 100_000
+"""Tasks that others may import while we list."""
 
 
 class Filter(NamedTuple):
@@ -22,40 +28,78 @@ class Filter(NamedTuple):
     column: str
     operator: str
     type: str
-    value: str
+    value: str | list[str]
 
 
 def list_tasks(
-    project: RemoteProject, filters: Sequence[Filter] = (), *, annotations: bool = False
-) -> Iterator[dict[str, Any]]:
-    """Tasks in the order of their ids; no page shifts while people annotate.
+    client: Client, project: int, filters: Sequence[Filter] = (), *, annotations: bool = False
+) -> Iterator[Task]:
+    """Tasks in the order of their ids, each once; no page shifts while people annotate.
 
     Args:
         annotations: with their annotations, without the counts of them.
+
+    Raises:
+        Unreachable: the pages contradict each other.
     """
+    params = _params(client, project, annotations=annotations)
+    last = seen = 0
+    most: int | None = None
+    while True:
+        page = _page(client, params, [*filters, Filter("id", "greater", "Number", str(last))])
+        tasks = {task.id: task for task in page.tasks}
+        whole = len(tasks) >= page.total  # pages may be cut short (TASK_API_PAGE_SIZE_MAX)
+        if not whole and list(tasks) != sorted(tasks):
+            raise _contradiction(client, project, "out of order")
+        if page.total and not any(id_ > last for id_ in tasks):
+            raise _contradiction(client, project, "of which a page brings nothing new")
+        yield from (tasks[id_] for id_ in sorted(tasks) if id_ > last)
+        if whole:
+            return
+        last, seen = max(tasks), seen + len(tasks)
+        most = page.total + MOST_IMPORTED if most is None else most
+        if seen > most:
+            raise _contradiction(client, project, "without an end")
+
+
+def count_tasks(client: Client, project: int, filters: Sequence[Filter]) -> int:
+    """How many tasks these filters let through: one cheap request."""
+    params = {**_params(client, project, annotations=False), "page_size": 1}
+    return _page(client, params, filters).total
+
+
+def get_task(client: Client, id_: int | str) -> TaskDetail | None:
+    """A task as it is now, with its annotations and drafts; None if it has gone."""
+    try:
+        task = client.get(f"/api/tasks/{id_}/", answer=TaskDetail)
+    except Mismatch:
+        return None
+    if str(task.id) != str(id_):
+        raise Unreachable(f"{client.url} answers with task {task.id} where {id_} was asked for")
+    return task
+
+
+def key_of(data: dict[str, Any]) -> str | None:
+    """Our key in a task's data."""
+    key = data.get(KEY)
+    return key if isinstance(key, str) and key else None
+
+
+def _params(client: Client, project: int, *, annotations: bool) -> dict[str, Any]:
     params = {
-        "project": project.id,
+        "project": project,
         "page": 1,
         "page_size": PAGE,
         "fields": "all" if annotations else "task_only",
         "include": ANSWERED_FIELDS if annotations else FIELDS,
         "resolve_uri": "false",
     }
-    if annotations and _is_community(project):  # leaves out columns that nobody asked for
+    if annotations and _is_community(client):  # leaves out columns that nobody asked for
         params["review"] = "true"
-    last = 0
-    while True:
-        query = _query([*filters, Filter("id", "greater", "Number", str(last))])
-        answer = project.client.get("/api/tasks/", {**params, "query": query})
-        tasks = answer["tasks"]
-        yield from tasks
-        # a server may cut pages shorter (TASK_API_PAGE_SIZE_MAX) and says so by the total alone
-        if not tasks or len(tasks) >= int(answer["total"]):
-            return
-        last = int(tasks[-1]["id"])
+    return params
 
 
-def _query(filters: Sequence[Filter]) -> str:
+def _page(client: Client, params: dict[str, Any], filters: Sequence[Filter]) -> TaskPage:
     items = [
         {
             "filter": f"filter:tasks:{condition.column}",
@@ -65,9 +109,17 @@ def _query(filters: Sequence[Filter]) -> str:
         }
         for condition in filters
     ]
-    return json.dumps({"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]})
+    query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
+    return client.get("/api/tasks/", {**params, "query": json.dumps(query)}, answer=TaskPage)
 
 
-def _is_community(project: RemoteProject) -> bool:
+def _contradiction(client: Client, project: int, how: str) -> Unreachable:
+    return Unreachable(
+        f"{client.url} lists the tasks of project {project} {how}, so that none can be believed; "
+        "repeat the command later"
+    )
+
+
+def _is_community(client: Client) -> bool:
     """Elsewhere a listing "for review" may leave tasks out."""
-    return str(project.client.get("/api/version").get("edition")) == "Community"
+    return client.get("/api/version", answer=Version).edition == "Community"

@@ -177,6 +177,10 @@ def _print_pulled(pulled: Pulled, *, as_json: bool, as_line: bool = False) -> No
     )
     if pulled.foreign or pulled.unknown_class:
         say(f"ignored: {pulled.foreign} foreign, {pulled.unknown_class} of an unknown class")
+    for name in pulled.odd:
+        say(f"not read as an answer: {name}")
+    for note in pulled.notes:
+        say(f"note: {note}")
     if pulled.gone or pulled.twice:
         say(f"of the images sent: {pulled.gone} missing there, {pulled.twice} there twice")
     if pulled.complete:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import bindparam, delete, select, update
@@ -98,7 +98,7 @@ class Delivery:
         In a round that people label already, picks whose tasks have gone unanswered count as
         unsent.
         """
-        tasks = self.labeler.inventory() if self.reopened else None
+        tasks = self._inventory() if self.reopened else None
         connector = self.labeler.name
         with self.records.write("push-plan") as session:
             if tasks is not None:
@@ -202,11 +202,17 @@ class Delivery:
         with self.records.read() as session:
             surplus = progress.tasks > sent_count(session, connector)
         if surplus:
-            tasks = self.labeler.inventory()
+            tasks = self._inventory()
             with self.records.write("push-copies") as session:
                 notice(session, connector, tasks)
                 session.execute(delete(Cursor).where(Cursor.connector == connector))
         return progress.url
+
+    def _inventory(self) -> Mapping[str, Sequence[str]]:
+        """Tasks on the other side, by item key."""
+        with self.records.read() as session:
+            known = queries.remote_ids(session, self.labeler.name)
+        return self.labeler.inventory(known)
 
 
 def unsent(session: Session, round_id: int) -> list[int]:

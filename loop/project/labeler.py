@@ -11,6 +11,7 @@ from db import queries
 from db.models import Pool
 from loop.errors import ConfigError, nearest
 from loop.project.project import Project
+from loop.project.remote import LOCATION
 
 
 def connect_labeler(session: Session, project: Project) -> Labeler:
@@ -27,7 +28,7 @@ def connect_labeler(session: Session, project: Project) -> Labeler:
 
         classes = project.config.project.classes
         return CsvSheet(project.root / "sheets", classes, project.source.shown)
-    return _label_studio(project, queries.the_pool(session))
+    return _label_studio(project, queries.the_pool(session), queries.sent_batches(session))
 
 
 def _oracle(session: Session, project: Project) -> Labeler:
@@ -51,7 +52,7 @@ def _oracle(session: Session, project: Project) -> Labeler:
     return Oracle(project.root, labels, classes, error_rate=error_rate, seed=seed)
 
 
-def _label_studio(project: Project, pool: Pool) -> Labeler:
+def _label_studio(project: Project, pool: Pool, batches: list[str]) -> Labeler:
     from connectors.label_studio import LabelStudio
     from loop.images import browsable
     from loop.secrets import label_studio_token
@@ -72,6 +73,8 @@ def _label_studio(project: Project, pool: Pool) -> Labeler:
         order=settings.order,
         overlap=settings.overlap,
         project_id=settings.project or None,
+        location=pool.source.get(LOCATION),
+        batches=batches,
     )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from connectors.base import ConnectorError, Labeler, Mismatch
 from db import queries
-from db.models import Batch, Item, Pick, Round, Sent
+from db.models import Batch, Item, Pick, Pool, Round, Sent
 from db.state import Records, log
 from loop.config import Config
 from loop.errors import ConfigError
@@ -21,6 +21,8 @@ from loop.project.labels import waiting
 
 LABEL_CONFIG = "label_config"
 """Key in a round's versions."""
+LOCATION = "labeler"
+"""Key in a pool's source: what finds the other side again."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,21 @@ def store_config(session: Session, labeler: Labeler, round_id: int) -> None:
     if labeler.version:
         round_ = session.get_one(Round, round_id)
         round_.versions = {**round_.versions, LABEL_CONFIG: labeler.version}
+
+
+def store_location(session: Session, pool_id: int, labeler: Labeler) -> None:
+    """Keeps what finds the other side again, whatever people change there."""
+    pool = session.get_one(Pool, pool_id)
+    if labeler.location and pool.source.get(LOCATION) != labeler.location:
+        pool.source = {**pool.source, LOCATION: dict(labeler.location)}
+
+
+def named_odd(session: Session, pool_id: int) -> list[str]:
+    """Each annotation that could not be read as an answer: the image, why, and where it is."""
+    return [
+        f"{uri}: {note.problem} ({note.url or note.external_id})"
+        for note, uri in queries.odd_annotations(session, pool_id)
+    ]
 
 
 def sent_count(session: Session, connector: str) -> int:

@@ -56,9 +56,7 @@ class UHerding(Scorer):
 
     def __post_init__(self) -> None:
         if self.uncertainty not in KINDS:
-            raise ValueError(
-                f"uncertainty must be one of {', '.join(KINDS)}, got {self.uncertainty!r}"
-            )
+            raise ValueError(f"uncertainty must be one of {', '.join(KINDS)}")
         check_unit_geometry(self.geometry)
 
     def score(self, inputs: Inputs) -> Floats:

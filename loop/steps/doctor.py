@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from connectors.base import Image
 from db import arrays, queries
+from db.errors import Missing
 from db.models import Array, Pool, Round
 from db.soundness import pool_digest
 from db.state import log
@@ -22,6 +23,7 @@ from loop.errors import LoopError
 from loop.project import Project, find
 from loop.project.damage import Damage, verify
 from loop.project.labeler import label_studio_url
+from loop.project.remote import named_odd
 from loop.steps.embed import embed
 from loop.steps.init import check_names
 from loop.steps.score import score
@@ -60,6 +62,7 @@ def doctor(folder: Path, *, deep: bool = False, mend: bool = False) -> list[Chec
             _check("images", lambda: _images(project)),
             _check("encoder", lambda: _encoder(project)),
             _check("labeler", lambda: _labeler(project)),
+            _check("annotations", lambda: _annotations(project)),
             _check("arrays", lambda: _arrays(project)),
         ]
         return checks + _deep(project) if deep or mend else checks
@@ -121,6 +124,18 @@ def _labeler(project: Project) -> str:
     url = label_studio_url(config.url)
     client = Client(url, label_studio_token(project.root), attempts=1)
     return f"{url} accepts the token of {client.whoami()}"
+
+
+def _annotations(project: Project) -> str:
+    """Every annotation could be read."""
+    with project.records.read() as session:
+        try:
+            odd = named_odd(session, queries.the_pool(session).id)
+        except Missing:  # nothing was scanned
+            odd = []
+    if odd:
+        raise RuntimeError("not read as an answer: " + "; ".join(odd))
+    return "each could be read as an answer"
 
 
 def _arrays(project: Project) -> str:

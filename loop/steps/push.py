@@ -18,7 +18,13 @@ from loop.project import Project
 from loop.project.delivery import Delivery, unsent
 from loop.project.labeler import connect_labeler
 from loop.project.predictions import predictions
-from loop.project.remote import check_config, check_kind, failures_noted, store_config
+from loop.project.remote import (
+    check_config,
+    check_kind,
+    failures_noted,
+    store_config,
+    store_location,
+)
 from loop.project.rounds import current_round
 
 
@@ -64,7 +70,8 @@ def push(
         delivery = Delivery(records, labeler, round_, project.config)
         with failures_noted(records, "push", round_.number):
             labeler.prepare(project.config.project.classes)
-            with records.read() as session:
+            with records.write("push-location") as session:
+                store_location(session, pool.id, labeler)
                 check_config(session, labeler, pool.id)
             delivery.settle_doubtful_batches()
             delivery.predictions = predictions(project, round_.number)

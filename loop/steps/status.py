@@ -17,12 +17,16 @@ from loop.encoders.spec import short
 from loop.frames import to_frame
 from loop.project import Project
 from loop.project.labels import Outstanding, changed_classes, outstanding
-from loop.project.remote import gone_by_round
+from loop.project.remote import gone_by_round, named_odd
 from loop.project.rounds import edited_since, next_command, one_more
 from loop.secrets import origin, shown_address
 
 if TYPE_CHECKING:
     import pandas
+
+
+MOST_NAMED = 10
+"""Annotations that could not be read, named one by one."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,10 @@ def _troubles(session: Session, pool_id: int, config: Config) -> list[str]:
             f"{round_name(number)}: {count} images sent are missing there; "
             "'coreloop push' sends those without an answer again"
         )
+    odd = named_odd(session, pool_id)
+    troubles += [f"not read as an answer: {name}" for name in odd[:MOST_NAMED]]
+    if len(odd) > MOST_NAMED:
+        troubles.append(f"{len(odd) - MOST_NAMED} more are not read as an answer; see 'pull'")
     return [trouble for trouble in troubles if trouble]
 
 

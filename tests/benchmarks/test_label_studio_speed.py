@@ -115,7 +115,7 @@ def test_pull(benchmark, labeler, raw, server):  # noqa: F811
         theirs += seconds(lambda: list(islice(listed, LISTED // STEPS)))
         mine += seconds(lambda: sum(1 for _ in islice(pulled, TASKS // STEPS)))
     assert next(pulled, None) is None
-    assert len(labeler.present) == TASKS
+    assert len(labeler.seen) == TASKS
     peaks, again = [], labeler.pull(None)  # once more, since tracing takes its time
     for _ in range(2):
         tracemalloc.start()

@@ -53,7 +53,7 @@ def test_one_image_with_two_answers(labeler):
 def test_a_copied_line_is_no_second_answer(labeler, labels):
     write(labeler, *(f"{KEYS[0]},a,{label}" for label in labels))
     assert pulled(labeler) == {KEYS[0]: "Glas"}
-    assert len(labeler.inventory()[KEYS[0]]) == 1
+    assert len(labeler.inventory({})[KEYS[0]]) == 1
     assert labeler.progress().annotated == 1
 
 

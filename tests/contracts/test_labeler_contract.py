@@ -76,8 +76,8 @@ def test_csv_of_several_people(tmp_path):
     answers = list(labeler.pull(None))
     assert {(n.annotator, n.label) for n in answers} == {("alice", "cat"), ("bob", "dog")}
     assert len({n.id for n in answers}) == 2
-    assert labeler.present[ITEMS[0].key] == {n.id for n in answers}
-    assert {key: len(ids) for key, ids in labeler.inventory().items()} == {
+    assert labeler.seen[ITEMS[0].key].annotations == {n.id for n in answers}
+    assert {key: len(ids) for key, ids in labeler.inventory({}).items()} == {
         i.key: 1 for i in ITEMS[:2]
     }
     assert (labeler.progress().tasks, labeler.progress().annotated) == (2, 1)

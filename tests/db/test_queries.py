@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -16,6 +17,7 @@ from loop import config
 from loop.project import Project
 from loop.project.labels import outstanding, tally
 from tests import postgresql
+from tests.db.test_upgrade import FIXTURES
 
 ITEMS = 6
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -129,3 +131,18 @@ def test_answers_come_by_the_time_they_were_given(records):
         assert said[0] == ("early", "dog")
         assert said[-2:] == [("late", "dog"), ("twice", "cat")]
         session.rollback()
+
+
+def test_an_odd_annotation_is_held_and_is_no_answer(tmp_path):
+    """The kept file of the version that brought them has one."""
+    path = tmp_path / "odd.db"
+    with sqlite3.connect(path) as raw:
+        raw.executescript((FIXTURES / "0002.sql").read_text(encoding="utf-8"))
+    raw.close()
+    records = open_records(f"sqlite:///{path}")
+    with records.read() as session:
+        ((note, _),) = queries.odd_annotations(session, 1)
+        assert note.problem.startswith("value.choices")
+        assert queries.held_annotations(session, note.connector) == 1
+        assert note.external_id not in {a.external_id for a in queries.standing(session, 1)}
+    records.close()

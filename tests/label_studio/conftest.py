@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import threading
 import time
@@ -17,11 +18,19 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import update
 
 from connectors.base import Item
 from connectors.folder import content_key
 from connectors.label_studio import LabelStudio
+from db.models import Pool
+from loop import config
 from loop.demo.server import start
+from loop.project import create, find
+from loop.steps.embed import embed
+from loop.steps.scan import scan
+from tests.conftest import small_values, write_images
+from tests.label_studio.world import PICKS, World
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ["cat", "dog", "bird"]
@@ -230,3 +239,29 @@ def new_labeler(server, pictures):
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def picked(tmp_path_factory):
+    """A project ready to be pushed, made once and copied."""
+    folder = tmp_path_factory.mktemp("picked")
+    write_images(folder / "images")
+    values = small_values(
+        folder / "images", pool={"test": PICKS}, labeler={"kind": "label-studio", "error_rate": 0.0}
+    )
+    project = create(folder / "p", config.check(values, "test"))
+    scan(project)
+    embed(project)
+    return project
+
+
+@pytest.fixture
+def world(picked, tmp_path, server, proxy, monkeypatch):
+    root = tmp_path / "p"
+    shutil.copytree(picked.root, root)
+    project = find(root)
+    with project.records.write() as session:
+        session.execute(update(Pool).values(source={"marker": uuid.uuid4().hex}))
+    monkeypatch.setenv("LABEL_STUDIO_URL", proxy.url)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", server.token)
+    return World(project, server, proxy, monkeypatch)

@@ -24,11 +24,12 @@ from connectors.base import (
     Unknown,
     Unreachable,
 )
-from connectors.label_studio.pull import OVERLAP, STAMP
-from connectors.label_studio.tasks import list_tasks
+from connectors.label_studio.answers import STAMP
+from connectors.label_studio.pull import OVERLAP
 from connectors.testing import check_labeler
 from loop.demo.server import annotate, personal_token
 from tests.label_studio.conftest import ROOT, kill, second_person, start_again
+from tests.label_studio.world import tasks_of
 
 pytestmark = pytest.mark.server
 IMPORT = "/import?return_task_ids"
@@ -45,7 +46,7 @@ def new_batch():
 
 
 def tasks(new_labeler):
-    return list(list_tasks(new_labeler().project))
+    return tasks_of(new_labeler())
 
 
 def number(annotation):
@@ -150,8 +151,8 @@ def test_copies_are_removed_unless_labelled(server, new_labeler, items):
     copies = [
         {
             "data": {
-                "image": t["data"]["image"],
-                "coreloop_key": t["data"]["coreloop_key"],
+                "image": t.data["image"],
+                "coreloop_key": t.data["coreloop_key"],
                 "coreloop_batch": batch.uuid,
             }
         }
@@ -217,7 +218,7 @@ def test_edits_skips_deletions_and_foreign_tasks(server, new_labeler, items):
     answers = list(later.pull(cursor))
     assert ("bird", first[edited].id) in {(n.label, n.id) for n in answers if n.key == edited}
     assert any(n.cancelled and n.label is None for n in answers if n.key == skipped)
-    assert later.present[deleted] == set()
+    assert later.seen[deleted].annotations == set()
 
 
 def test_answers_that_arrive_while_pages_are_read(server, new_labeler, items, monkeypatch):
@@ -350,7 +351,7 @@ def test_ten_thousand_tasks(server, new_labeler):
     items = many(10_000)
     for start in range(0, len(items), 1000):
         labeler.push(new_batch(), items[start : start + 1000])
-    keys = [t["data"]["coreloop_key"] for t in list_tasks(labeler.project)]
+    keys = [t.data["coreloop_key"] for t in tasks_of(labeler)]
     assert keys == [item.key for item in items]  # in labelling order, each once
     assert list(labeler.pull(None)) == []
     cursor = labeler.cursor
@@ -359,7 +360,7 @@ def test_ten_thousand_tasks(server, new_labeler):
     stamp = datetime.strptime(cursor, STAMP) + OVERLAP  # so that the import counts as long ago
     later = new_labeler()
     assert {n.key for n in later.pull(stamp.strftime(STAMP))} == {item.key for item in chosen}
-    assert len(later.present) < 10_000
+    assert len(later.seen) < 10_000
 
 
 @pytest.mark.parametrize("after", [0.1, 0.4, 0.8, 1.6])
@@ -377,7 +378,7 @@ def test_server_killed_during_an_import_of_thousands(server, new_labeler, proxy,
     print(f"killed after {after} s: {len(task_ids)} of {len(items)} tasks")
     assert len(task_ids) in (0, len(items))
     new_labeler().push(batch, items)
-    assert {key: len(ids) for key, ids in new_labeler().inventory().items()} == {
+    assert {key: len(ids) for key, ids in new_labeler().inventory({}).items()} == {
         item.key: 1 for item in items
     }
 
@@ -410,9 +411,9 @@ def test_nothing_telling_is_sent(new_labeler, items):
     labeler = new_labeler()
     labeler.prepare(["cat", "dog", "bird"])
     labeler.push(new_batch(), items)
-    for task in list_tasks(labeler.project):
-        assert set(task["data"]) == {"image", "coreloop_key", "coreloop_batch"}
-        assert "cat" not in json.dumps(task["data"])
+    for task in tasks_of(labeler):
+        assert set(task.data) == {"image", "coreloop_key", "coreloop_batch"}
+        assert "cat" not in json.dumps(task.data)
 
 
 def test_a_server_that_cuts_pages_short_hides_nothing(server, new_labeler, items, monkeypatch):
@@ -423,11 +424,12 @@ def test_a_server_that_cuts_pages_short_hides_nothing(server, new_labeler, items
     answer_all(server, new_labeler, items)
     ask = labeler.client.get
 
-    def short(path, params=None):
-        return ask(path, {**params, "page_size": 2} if path == "/api/tasks/" else params)
+    def short(path, params=None, **options):
+        params = {**params, "page_size": 2} if path == "/api/tasks/" else params
+        return ask(path, params, **options)
 
     monkeypatch.setattr(labeler.client, "get", short)
-    assert len(list(labeler.pull(None))) == len(labeler.inventory()) == len(items)
+    assert len(list(labeler.pull(None))) == len(labeler.inventory({})) == len(items)
 
 
 def test_overlap_raised_later_opens_the_tasks_again(server, new_labeler, items):
@@ -438,7 +440,7 @@ def test_overlap_raised_later_opens_the_tasks_again(server, new_labeler, items):
     assert labeler.progress().annotated == 5
     more = new_labeler(overlap=2)
     more.prepare(["cat", "dog", "bird"])
-    tasks = [more.client.get(f"/api/tasks/{ids[0]}/") for ids in more.inventory().values()]
+    tasks = [more.client.get(f"/api/tasks/{ids[0]}/") for ids in more.inventory({}).values()]
     assert [(t["overlap"], t["is_labeled"]) for t in tasks] == [(2, False)] * 5
 
 
@@ -446,9 +448,7 @@ def test_classes_added_at_the_end_are_offered_and_all_else_stays(server, new_lab
     labeler = new_labeler()
     labeler.prepare(["cat", "dog", "bird"])
     path = f"/api/projects/{labeler.project.id}/"
-    own = labeler.project.description["label_config"].replace(
-        'maxWidth="600px"', 'maxWidth="900px"'
-    )
+    own = labeler.project.description.label_config.replace('maxWidth="600px"', 'maxWidth="900px"')
     labeler.client.write("PATCH", path, {"label_config": own})
     labeler.push(new_batch(), items)
     answer_all(server, new_labeler, items)
@@ -457,7 +457,7 @@ def test_classes_added_at_the_end_are_offered_and_all_else_stays(server, new_lab
         list(again.pull(None))
     again.prepare(["cat", "dog", "bird", "fish"])
     assert again.project.controls().classes == ("cat", "dog", "bird", "fish")
-    assert 'maxWidth="900px"' in again.project.description["label_config"]
+    assert 'maxWidth="900px"' in again.project.description.label_config
     assert len(list(again.pull(None))) == 5
 
 

@@ -15,6 +15,7 @@ from loop.steps.push import push
 from loop.steps.run import run
 from loop.steps.status import status
 from tests.conftest import small_values
+from tests.label_studio.world import tasks_of
 
 pytestmark = pytest.mark.server
 
@@ -29,7 +30,6 @@ def live(tmp_path, images, server, monkeypatch):
 
 def test_rounds_with_people(live, server):
     from connectors.label_studio import LabelStudio
-    from connectors.label_studio.tasks import list_tasks
 
     for _ in range(6):
         ended = run(live)
@@ -48,10 +48,10 @@ def test_rounds_with_people(live, server):
         read=lambda uri: b"",
         project_id=number,
     )
-    tasks = list(list_tasks(reader.project))
+    tasks = tasks_of(reader)
     assert len(tasks) == 12 + 6 + 6
-    assert len({t["data"]["coreloop_key"] for t in tasks}) == 24
-    assert all(t["total_annotations"] == 1 for t in tasks)
+    assert len({task.data["coreloop_key"] for task in tasks}) == 24
+    assert all(task.total_annotations == 1 for task in tasks)
     assert reader.client.get(f"/api/projects/{number}/")["model_version"] == "round-1"
     assert [line.labelled for line in status(live).rounds] == [12, 6, 6]
     leaks = subprocess.run(

@@ -6,159 +6,20 @@ Whatever breaks, in the end: no image twice, none missing, every human answer ke
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 import threading
-import uuid
-from collections import Counter
 
 import pytest
-from sqlalchemy import update
 
 from connectors.base import Mismatch, Unauthorized, Unknown, Unreachable
 from connectors.label_studio import config as label_config
-from connectors.label_studio.tasks import list_tasks
-from db import queries
-from db.models import Pool
-from loop import config
-from loop.demo.server import annotate
-from loop.project import Project, create, find
-from loop.project.labeler import connect_labeler
-from loop.steps.embed import embed
 from loop.steps.pull import pull
 from loop.steps.push import push
-from loop.steps.scan import scan
 from loop.steps.status import status
-from tests.conftest import small_values, write_images
 from tests.label_studio.conftest import kill, start_again
+from tests.label_studio.world import PICKS, settled, tasks_of
 
 pytestmark = pytest.mark.server
 IMPORT, UPLOAD, LIST = "import?return_task_ids", "import?commit_to", "GET /api/tasks/"
-PICKS = 5
-DYING = """
-import os, signal, sys
-from contextlib import contextmanager
-from db.state import Records
-write, when, left = Records.write, sys.argv[1], int(sys.argv[2])
-
-@contextmanager
-def dying(self, *names):
-    global left
-    left -= 1
-    with write(self, *names) as session:
-        yield session
-        if left == 0 and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-Records.write = dying
-sys.argv = ["coreloop", *sys.argv[3:]]
-from loop.cli import main
-main()
-"""
-
-
-class World:
-    """One project whose five test images are picked, behind a proxy, and what people answered."""
-
-    def __init__(self, project: Project, server, proxy, monkeypatch) -> None:
-        self.project, self.server, self.proxy = project, server, proxy
-        self.monkeypatch = monkeypatch
-        self.given: dict[str, str] = {}
-
-    def direct(self):
-        """A labeler that goes around the proxy."""
-        self.monkeypatch.setenv("LABEL_STUDIO_URL", self.server.url)
-        with self.project.records.read() as session:
-            direct = connect_labeler(session, self.project)
-        self.monkeypatch.setenv("LABEL_STUDIO_URL", self.proxy.url)
-        return direct
-
-    @property
-    def picks(self) -> list[str]:
-        with self.project.records.read() as session:
-            return [p.key for p in queries.picks(session, 1, 0)]
-
-    def tasks(self) -> dict[str, int]:
-        return {
-            t["data"]["coreloop_key"]: t["id"]
-            for t in list_tasks(self.direct().project)
-            if "coreloop_key" in t["data"]
-        }
-
-    def answer(self, keys: list[str], label: str = "digit-1") -> None:
-        annotate(self.server, self.direct().project.id, dict.fromkeys(keys, (label, 2.0)))
-        self.given |= dict.fromkeys(keys, label)
-
-    def write(self, method: str, path: str, body=None, **params):
-        direct = self.direct()
-        return direct.client.write(
-            method, path.format(project=direct.project.id), body, params=params
-        )
-
-    def command(self, *words: str, code: tuple[str, ...] = ()) -> subprocess.Popen:
-        """The command line in a process of its own."""
-        program = ["-c", DYING, *code] if code else ["-c", "from loop.cli import main; main()"]
-        return subprocess.Popen(
-            [sys.executable, *program, *words, "-p", str(self.project.root)],
-            env={**os.environ, "LABEL_STUDIO_URL": self.proxy.url},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def says(self) -> str:
-        shown = status(self.project)
-        return "\n".join([*shown.troubles, *shown.events])
-
-
-@pytest.fixture(scope="session")
-def picked(tmp_path_factory):
-    """A project ready to be pushed, made once and copied."""
-    folder = tmp_path_factory.mktemp("picked")
-    write_images(folder / "images")
-    values = small_values(
-        folder / "images", pool={"test": PICKS}, labeler={"kind": "label-studio", "error_rate": 0.0}
-    )
-    project = create(folder / "p", config.check(values, "test"))
-    scan(project)
-    embed(project)
-    return project
-
-
-@pytest.fixture
-def world(picked, tmp_path, server, proxy, monkeypatch):
-    root = tmp_path / "p"
-    shutil.copytree(picked.root, root)
-    project = find(root)
-    with project.records.write() as session:
-        session.execute(update(Pool).values(source={"marker": uuid.uuid4().hex}))
-    monkeypatch.setenv("LABEL_STUDIO_URL", proxy.url)
-    monkeypatch.setenv("LABEL_STUDIO_API_KEY", server.token)
-    return World(project, server, proxy, monkeypatch)
-
-
-def settled(world) -> None:
-    """People finish what is open; then everything is there exactly once."""
-    world.proxy.times = 0
-    tasks = [t["data"].get("coreloop_key") for t in list_tasks(world.direct().project)]
-    counts = Counter(key for key in tasks if key)
-    assert set(counts) == set(world.picks), "an image is missing, or one too many"
-    assert set(counts.values()) == {1}, "an image is there twice"
-    done = pull(world.project)
-    world.answer([key for key in world.picks if key not in world.given], "digit-2")
-    done = pull(world.project)
-    assert (done.complete, done.answered) == (True, PICKS)
-    with world.project.records.read() as session:
-        answers = queries.answers(session, 1)
-    assert {a.key: a.label for a in answers} == world.given
-    assert len(answers) == PICKS
-    assert status(world.project).rounds[0].state == "labeled"
-    assert [t for t in status(world.project).troubles if t.startswith("batch")] == []
-
 
 # what breaks: (does it, error of the first try or None, what status says then)
 
@@ -357,7 +218,7 @@ def offer(world, classes) -> None:
 def test_names_in_the_config_changed(world, verb):
     """Answers under another name of the control would be read as empty ones."""
     push(world.project)
-    whole = world.direct().project.description["label_config"]
+    whole = world.direct().project.description.label_config
     renamed = whole.replace('name="label"', 'name="kind"')
     assert renamed != whole
     world.write("PATCH", "/api/projects/{project}/", {"label_config": renamed})
@@ -407,7 +268,7 @@ def test_ids_reused(world, verb):
 def test_copies(world, verb):
     """Somebody imports our tasks a second time: blank copies go, answers given on both stay."""
     push(world.project)
-    copies = [{"data": t["data"]} for t in list_tasks(world.direct().project)]
+    copies = [{"data": task.data} for task in tasks_of(world.direct())]
     world.write("POST", "/api/projects/{project}/import", copies)
     if verb == "push":
         push(world.project)

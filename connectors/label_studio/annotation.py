@@ -1,0 +1,102 @@
+"""One annotation as people made it: the server stores whatever it is given, so that each is looked
+at alone, and an odd one is named and passed over."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from connectors.base import Annotation
+from connectors.label_studio.answers import Answer, Entry, moment
+from connectors.label_studio.config import Controls
+from connectors.label_studio.errors import printable
+
+MOST_SECONDS = 1e8
+"""Three years: nobody looked at an image for longer."""
+MOST_SHOWN = 120
+"""Characters of a problem."""
+
+
+class Person(Answer):
+    """Who annotated, where the server tells more than a number."""
+
+    id: int
+
+
+class Choice(Answer):
+    """The value of a Choices control with ``choice="single"``."""
+
+    choices: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=1)]
+
+
+class Region(Answer):
+    """What was chosen at our control."""
+
+    type: Literal["choices"]
+    value: Choice
+
+
+class Content(Answer):
+    """What people, and programs of theirs, put into an annotation."""
+
+    result: list[dict[str, Any]] | None = None
+    was_cancelled: bool | None = None
+    lead_time: Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)] | None = None
+    completed_by: int | Person | None = None
+
+
+def read_annotation(entry: Entry, key: str, task: int, controls: Controls, url: str) -> Annotation:
+    """The annotation in our own type; an odd one has a ``problem`` and no label.
+
+    Args:
+        key, task: item key and id of its task.
+        url: where people see it.
+    """
+    label, seconds, skipped, problem = None, None, False, None
+    person: int | Person | None = None
+    try:
+        content = Content.model_validate(entry.model_dump())
+        label = _label(content.result or [], controls)
+        seconds, skipped = content.lead_time, bool(content.was_cancelled)
+        person = content.completed_by
+    except ValueError as error:
+        problem = _explain(error)
+    return Annotation(
+        id=identity(entry, key),
+        version=entry.updated_at,
+        key=key,
+        annotator=f"user {person.id if isinstance(person, Person) else person}",
+        label=None if skipped else label,
+        seconds=seconds,
+        cancelled=skipped,
+        at=moment(entry.updated_at),
+        task=str(task),
+        url=url,
+        problem=problem,
+    )
+
+
+def identity(entry: Entry, key: str) -> str:
+    """``<annotation id>@<key>``: a server set up anew counts from 1 again, on other images."""
+    return f"{entry.id}@{key[:12]}"
+
+
+def _label(result: list[dict[str, Any]], controls: Controls) -> str | None:
+    """The class chosen at our control, None if nothing was. Raises ValueError."""
+    ours = [region for region in result if region.get("from_name") == controls.label]
+    if len(ours) > 1:
+        raise ValueError(f"{len(ours)} results of one control")
+    chosen = Region.model_validate(ours[0]).value.choices if ours else []
+    if chosen and not chosen[0].isprintable():
+        raise ValueError("a choice with control characters")
+    return chosen[0] if chosen else None
+
+
+def _explain(error: ValueError) -> str:
+    """Which field is odd, and how: ``value.choices: Input should be a valid list``."""
+    text = str(error)
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        text = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return printable(text)[:MOST_SHOWN]
