@@ -24,9 +24,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.dynamics import Dynamics
 from loop.errors import ConfigError, DataError
-from loop.scorers import Inputs, Scorer
+from loop.scorers import Scorer
+from loop.scorers.inputs import inputs_for
 from loop.seeds import generator
 from loop.select import picks as picks_by
 from loop.train import Task, Trainer
@@ -62,7 +62,7 @@ def kind(scorer: Scorer) -> str:
         return "all labels"
     if scorer.label_free():
         return "label-free"
-    return "label-free first" if scorer.uses else "active"
+    return "active" if scorer.needs & {"collected", "probabilities"} else "label-free first"
 
 
 def simulate(
@@ -180,59 +180,27 @@ def extend(
     if stream is None:
         stream = 0 if "fit" in scorer.needs else budget
     rng = generator(seed, "select", stream, name)
-    if "probabilities" in scorer.needs and not len(picks):
+    if "probabilities" in scorer.needs and way != "all labels" and not len(picks):
         scores = generator(seed, "first picks").random(n)
     else:
-        scores = scorer.score(
-            _inputs(task, labels, scorer, covered, picks, budget, rng, seed, trainer or Linear())
+        collected = np.full(n, -1, np.int64)
+        collected[picks] = labels[picks]
+        inputs = inputs_for(
+            scorer,
+            task,
+            collected,
+            covered,
+            budget - len(picks),
+            trainer or Linear(),
+            seed=seed,
+            rng=rng,
+            model_rng=generator(seed, "score model", budget),
+            all_labels=labels,
         )
+        scores = scorer.score(inputs)
     if scores.shape != (n,) or not np.isfinite(scores).all():
         raise DataError(f"scorer {name!r} answered no finite number for some image")
     return np.concatenate([picks, (rule or HIGHEST)(scores, ~covered, budget - len(picks), seed)])
-
-
-def _inputs(
-    task: Task,
-    labels: Labels,
-    scorer: Scorer,
-    covered: NDArray[np.bool_],
-    picks: NDArray[np.int64],
-    budget: int,
-    rng: np.random.Generator,
-    seed: int,
-    trainer: Trainer,
-) -> Inputs:
-    """What the scorer needs and nothing else: no label reaches a label-free method."""
-    known = np.full(len(labels), -1, np.int64)
-    known[picks] = labels[picks]
-    wants, probabilities = scorer.wants(len(picks) > 0), None
-    if "probabilities" in wants:
-        model = Linear().train(
-            task, known, generator(seed, "score model", budget), pool_probabilities=True
-        )
-        probabilities = model.pool_probabilities
-    seen: Labels = np.full(len(labels), -1, np.int64)
-    if "labels" in wants:
-        seen = labels
-    elif wants & {"collected", "probabilities"}:
-        seen = known
-
-    def fit(y: Labels) -> Dynamics:  # the same run serves all methods and budgets of a seed
-        key = ("dynamics", repr(trainer), seed, y.tobytes())
-        return task.once(key, lambda: trainer.dynamics(task, y, generator(seed, "fit")))
-
-    return Inputs(
-        embeddings=task.pool,
-        budget=budget - len(picks),
-        rng=rng,
-        covered=covered,
-        labels=seen,
-        n_classes=task.n_classes,
-        classifier=trainer.wants,
-        probabilities=probabilities,
-        fit=fit if "fit" in wants else None,
-        device=task.device,
-    )
 
 
 @dataclass(frozen=True)

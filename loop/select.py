@@ -181,11 +181,7 @@ def strata_budgets(sizes: NDArray[np.int64], budget: int) -> Rows:
 
 
 def balanced(
-    scores: NDArray[np.float64],
-    available: NDArray[np.bool_],
-    budget: int,
-    ties: Rows,
-    groups: Rows,
+    scores: NDArray[np.float64], available: NDArray[np.bool_], budget: int, ties: Rows, groups: Rows
 ) -> Rows:
     """The best row of each group in turn: groups (classes, clusters) get equal shares until they
     run out. Nested: a prefix of any length is balanced.

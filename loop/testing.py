@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from loop.dynamics import Dynamics
 from loop.scorers.base import ABILITIES, Inputs, Scorer
+from loop.scorers.inputs import shown
 from loop.select import tiebreak, top
 
 CLASSES = 3
@@ -52,7 +53,7 @@ def check_scorer(scorer: Scorer | type[Scorer]) -> None:
             name,
             "answered differently for the same seed; draw from inputs.rng alone",
         )
-        if one.label_free():
+        if not one.wants(True) & {"labels", "collected"}:
             _check_blind(one, given, scores, name)
         if one.nested:
             _check_nested(one, given, name)
@@ -84,18 +85,20 @@ def pools() -> Iterator[tuple[str, Inputs]]:
 
 
 def for_needs(scorer: Scorer, inputs: Inputs) -> Inputs:
-    """``inputs`` with nothing but what the scorer asks for, as a round would give it."""
-    needs = scorer.wants(bool(inputs.covered.any()))
-    labels = inputs.labels.copy()
-    if "labels" not in needs:
-        labels[~inputs.covered] = -1
-        if "collected" not in needs:
-            labels[:] = -1
-    return dataclasses.replace(
-        inputs,
-        labels=labels,
-        probabilities=inputs.probabilities if "probabilities" in needs else None,
-        fit=inputs.fit if "fit" in needs else None,
+    """``inputs``, which know everything, as a round shows them to the scorer; of labels, those of
+    the rows covered count as collected. A model is there before any label is."""
+    probabilities, fit = inputs.probabilities, inputs.fit
+    assert probabilities is not None
+    assert fit is not None
+    unknown = np.full(inputs.n, -1, np.int64)
+    bare = dataclasses.replace(inputs, labels=unknown, probabilities=None, fit=None)
+    return shown(
+        scorer,
+        bare,
+        np.where(inputs.covered, inputs.labels, -1),
+        all_labels=inputs.labels,
+        model=lambda _: probabilities,
+        fit=fit,
     )
 
 
@@ -140,7 +143,7 @@ def _check_kind(scorer: Scorer) -> None:
 
 
 def _check_blind(scorer: Scorer, inputs: Inputs, scores: NDArray[np.float64], name: str) -> None:
-    """A method that calls itself label-free answers the same whatever labels are there."""
+    """A method that asks for no labels answers the same whatever labels are there."""
     shown = np.zeros(inputs.n, np.int64)
     shown[::2] = 1
     again = scorer.score(_seeded(inputs, labels=shown))

@@ -30,7 +30,7 @@ def probabilities(
         if isinstance(part, ClipEncoder):
             return part.probabilities(columns, class_names)
     raise ConfigError(
-        f"{encoder.digest} knows no words; zero-shot needs a CLIP encoder, "
+        f"{encoder.digest} has no text tower; zero-shot needs a CLIP encoder, "
         "e.g. open_clip:ViT-B-32:laion2b_s34b_b79k"
     )
 

@@ -45,12 +45,13 @@ class Inputs:
         covered: (N,) bool, rows picked in earlier rounds; they count as covered in conditional
             selection and are never available. Default: none.
         labels: (N,) int64 in [0, C), -1 = unknown. All -1 unless the scorer's ``needs`` has
-            "labels" or "collected" (or its ``uses``, from the second round on).
+            "labels" or "collected" (or its ``uses``, from the second round on): see
+            ``loop.scorers.inputs``.
         n_classes: C, or None when unknown.
         classifier: what the classifier will learn from, ``embeddings`` or ``images``.
         probabilities: (N, C) of the current model, rows sum to 1, if ``needs`` asks for it.
         fit: labels (N,) -> Dynamics of a training run on the rows with a label >= 0, if
-            ``needs`` asks for it.
+            ``needs`` asks for it: of a linear probe, or of the project's network.
         device: torch device for methods that can use one; ``auto`` is resolved where they run.
         engine: where methods compute what falls into independent pieces.
     """

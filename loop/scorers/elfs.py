@@ -12,7 +12,7 @@ pseudo-labels and validated on the pseudo-labels of a held-out tenth.
 Source: Zheng et al., ICLR 2025, arXiv 2406.04273; eltsai/elfs (089444b). Different on purpose: the
 clustering checkpoint is the last one (theirs is chosen by true test accuracy), a window that
 reaches the easy end is not empty, the option ``key`` has an effect, and the proxy is what
-Inputs.fit trains (a softmax head on the embeddings in this program, not a network from scratch).
+Inputs.fit trains (a softmax head on the embeddings, where the project trains no network).
 """
 
 from __future__ import annotations

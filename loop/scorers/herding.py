@@ -41,10 +41,7 @@ class Herding(Scorer):
 
 
 def herd(
-    x: NDArray[np.float32],
-    k: int,
-    available: NDArray[np.bool_],
-    covered: NDArray[np.int64],
+    x: NDArray[np.float32], k: int, available: NDArray[np.bool_], covered: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """(k,) picks in order; ``covered`` are the rows picked in earlier rounds."""
     picks = np.empty(k, np.int64)

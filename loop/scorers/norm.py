@@ -75,10 +75,7 @@ def weighted_order(lengths: NDArray[np.float64], rng: np.random.Generator) -> ND
 
 
 def new_directions(
-    x: NDArray[np.float32],
-    k: int,
-    available: NDArray[np.bool_],
-    rng: np.random.Generator | None,
+    x: NDArray[np.float32], k: int, available: NDArray[np.bool_], rng: np.random.Generator | None
 ) -> NDArray[np.int64]:
     """Up to k rows in order; fewer when only zero rows are left.
 

@@ -145,10 +145,7 @@ class Balls:
 
 
 def pure_radius(
-    x: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    purity: float,
-    rng: np.random.Generator,
+    x: NDArray[np.float32], labels: NDArray[np.int64], purity: float, rng: np.random.Generator
 ) -> float:
     """The largest radius at which a share ``purity`` of balls holds rows of one label only.
 

@@ -76,10 +76,8 @@ def loss(
     mean_probabilities = teacher_probabilities.mean(dim=1)
     prior = PRIOR_MOMENTUM * prior + (1 - PRIOR_MOMENTUM) * mean_probabilities
     first, second = student_probabilities[:, :pairs], student_probabilities[:, pairs:]
-    teacher_first, teacher_second = (
-        teacher_probabilities[:, :pairs],
-        teacher_probabilities[:, pairs:],
-    )
+    teacher_first = teacher_probabilities[:, :pairs]
+    teacher_second = teacher_probabilities[:, pairs:]
     weight = (teacher_first * teacher_second).sum(dim=2).mean(dim=0)
     total = torch.zeros(len(student), dtype=student.dtype, device=student.device)
     for predicted, other in ((first, teacher_second), (second, teacher_first)):
@@ -114,33 +112,47 @@ def cluster(
     index = torch.from_numpy(neighbours)
     student = heads(x.shape[1], classes, count, generator).to(device)
     teacher = copy.deepcopy(student).requires_grad_(False)
+    learning_rate = LEARNING_RATE * batch / 1024
     optimizer = torch.optim.AdamW(
-        student.parameters(),
-        lr=LEARNING_RATE * batch / 1024,
-        weight_decay=WEIGHT_DECAY,
-        fused=True,
+        student.parameters(), lr=learning_rate, weight_decay=WEIGHT_DECAY, fused=True
     )
     weights: list[torch.Tensor] = list(student.parameters())
     averages: list[torch.Tensor] = list(teacher.parameters())
     prior = torch.full((count, classes), 1 / classes, device=device)
-    epoch_loss = torch.zeros(count, device=device)
+    epoch_losses = torch.zeros(count, device=device)
     for _ in range(epochs):
-        order = torch.randperm(len(rows), generator=generator)
-        parts = [part for part in order.split(batch) if len(part) > 1]
-        epoch_loss = torch.zeros(count, device=device)
-        for part in parts:
-            choice = torch.randint(index.shape[1], (len(part),), generator=generator)
-            pairs = torch.cat([part, index[part, choice]]).to(device)
-            losses, prior = loss(student(rows[pairs]), teacher(rows[pairs]), prior)
+        pairs = _pairs_of_neighbours(index, batch, generator)
+        epoch_losses = torch.zeros(count, device=device)
+        for batch_pairs in pairs:
+            both = rows[batch_pairs.to(device)]
+            losses, prior = loss(student(both), teacher(both), prior)
             optimizer.zero_grad(set_to_none=True)
             losses.mean().backward()
             optimizer.step()
             with torch.no_grad():
                 torch._foreach_lerp_(averages, weights, 1 - TEACHER_MOMENTUM)
             prior = prior.detach()
-            epoch_loss += losses.detach() / len(parts)
-    best = int(epoch_loss.argmin())
+            epoch_losses += losses.detach() / len(pairs)
+    best = int(epoch_losses.argmin())
     with torch.no_grad():
         predicted = [teacher(part)[best].argmax(dim=1) for part in rows.split(PREDICT_ROWS)]
     labels = torch.cat(predicted).cpu().numpy().astype(np.int64)
-    return labels, {"loss": float(epoch_loss[best]), "head": float(best)}
+    return labels, {"loss": float(epoch_losses[best]), "head": float(best)}
+
+
+def _pairs_of_neighbours(
+    index: torch.Tensor, batch: int, generator: torch.Generator
+) -> list[torch.Tensor]:
+    """Batches of one epoch, each (2B,): every row once, then a random neighbour of each of them.
+
+    A last batch of a single row is left out.
+    """
+    import torch
+
+    order = torch.randperm(len(index), generator=generator)
+    pairs = []
+    for part in order.split(batch):
+        if len(part) > 1:
+            choice = torch.randint(index.shape[1], (len(part),), generator=generator)
+            pairs.append(torch.cat([part, index[part, choice]]))
+    return pairs

@@ -56,7 +56,9 @@ class UHerding(Scorer):
 
     def __post_init__(self) -> None:
         if self.uncertainty not in KINDS:
-            raise ValueError(f"uncertainty must be one of {', '.join(KINDS)}")
+            raise ValueError(
+                f"uncertainty must be one of {', '.join(KINDS)}, got {self.uncertainty!r}"
+            )
         check_unit_geometry(self.geometry)
 
     def score(self, inputs: Inputs) -> Floats:

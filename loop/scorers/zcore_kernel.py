@@ -252,8 +252,10 @@ def run(columns, order, values, dims, points, starts, k, exponent, floats, doubl
             winners[t] = order[winner]
             sums[b, winner] += 1.0
             # well below the usual width: growing costs less than having measured too much
-            near = 2 * width // 5
-            radius, inside, start, stop = _at_least(values, others, winner, k, near, distances)
+            start_width = 2 * width // 5
+            radius, inside, start, stop = _at_least(
+                values, others, winner, k, start_width, distances
+            )
             radius, tie, start, stop = _exactly(
                 values, winner, k, radius, inside, start, stop, distances
             )

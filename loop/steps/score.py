@@ -9,15 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db import arrays, queries
+from db.models import Round
 from db.state import advance, log
 from loop import scorers, train
 from loop.engine import LOCAL, Engine
-from loop.errors import DataError, NotReady
+from loop.errors import DataError
 from loop.project import Project
 from loop.project.problem import Problem, problem
 from loop.project.rounds import current_round, edited_since, settings_of, stated
 from loop.scorers import Inputs, Scorer
+from loop.scorers.inputs import inputs_for
 from loop.seeds import generator
+from loop.train import Trainer
 
 
 def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
@@ -30,15 +33,17 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
         NotReady: no round is planned, or the scorer needs labels that are not there yet.
         DataError: the scorer answered something that is no score.
     """
+    training = project.config.training
     with project.writing() as records:
+        trainer = train.get(training.trainer, **training.params)
         with records.read() as session:
             pool = queries.the_pool(session)
             round_ = current_round(session, pool, after="planned")
-            problem_ = problem(session, project)
-        selection = settings_of(round_, project.config).selection
-        scorer = scorers.get(selection.scorer, **selection.params)
-        learns_from = train.get(project.config.training.trainer).wants
-        inputs = inputs_for(scorer, problem_, round_.budget, round_.seed, where, learns_from)
+            selection = settings_of(round_, project.config).selection
+            scorer = scorers.get(selection.scorer, **selection.params)
+            fits_network = trainer.wants == "images" and "fit" in scorer.wants(True)
+            problem_ = problem(session, project, images=fits_network)
+        inputs = _inputs(scorer, problem_, round_, trainer, where)
         scores = checked(scorer.score(inputs), selection.scorer, inputs.n)
         again = replace(inputs, rng=generator(round_.seed, "explain"))
         explanation = {"scorer": selection.scorer, **scorer.explain(again)}
@@ -53,61 +58,29 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
                 explanation=explanation,
                 config=stated(round_, project.config, "encoder"),
             )
-            arrays.record(
-                session,
-                path,
-                pool_id=pool.id,
-                kind="scores",
-                name="coreset",
-                of=f"round-{round_.number}",
-            )
+            of = f"round-{round_.number}"
+            arrays.record(session, path, pool_id=pool.id, kind="scores", name="coreset", of=of)
             log(session, "score", f"{selection.scorer}, {inputs.n} images", round=round_.number)
             if edited:
                 log(session, "score", edited, round=round_.number, level="warning")
         return explanation
 
 
-def inputs_for(
-    scorer: Scorer, found: Problem, budget: int, seed: int, where: Engine, learns_from: str
+def _inputs(
+    scorer: Scorer, problem_: Problem, round_: Round, trainer: Trainer, where: Engine
 ) -> Inputs:
-    """What the scorer asked for and nothing else: label-free scorers never see a label.
-
-    Raises:
-        NotReady: it needs labels and there are none.
-    """
-    task, n = found.task, len(found.task.pool)
-    has_labels = bool((found.labels >= 0).any())
-    needs = scorer.wants(has_labels)
-    if "probabilities" in needs and "labels" not in needs and not has_labels:
-        raise NotReady(
-            "this scorer needs a model, so it cannot choose the first round; "
-            "set scorer = 'auto' under [selection] for the first round"
-        )
-    if "labels" in needs:
-        raise NotReady(
-            "this scorer needs a label on every image, so it can only be compared with "
-            "('coreloop simulate', baselines under [compare]), not choose what to label"
-        )
-    labels = found.labels if "collected" in needs else np.full(n, -1, np.int64)
-    trainer = train.get("linear")
-    probabilities = None
-    if "probabilities" in needs:
-        probabilities = trainer.train(
-            task, found.labels, generator(seed, "score model"), pool_probabilities=True
-        ).pool_probabilities
-    return Inputs(
-        embeddings=task.pool,
-        budget=budget,
+    """What the scorer sees; nobody knows more labels than those collected."""
+    seed = round_.seed
+    return inputs_for(
+        scorer,
+        problem_.task,
+        problem_.labels,
+        problem_.covered,
+        round_.budget,
+        trainer,
+        seed=seed,
         rng=generator(seed, "score"),
-        covered=found.covered,
-        labels=labels,
-        n_classes=task.n_classes,
-        classifier=learns_from,
-        probabilities=probabilities,
-        fit=(lambda y: trainer.dynamics(task, y, generator(seed, "fit")))
-        if "fit" in needs
-        else None,
-        device=task.device,
+        model_rng=generator(seed, "score model"),
         engine=where,
     )
 

@@ -165,7 +165,7 @@ def test_copies_are_removed_unless_labelled(server, new_labeler, items):
     found = new_labeler().find(batch)
     assert {key: found[key] for key in untouched} == {key: first[key] for key in untouched}
     assert len(tasks(new_labeler)) == 6
-    assert len(new_labeler().inventory()[copied]) == 2
+    assert len(new_labeler().inventory({})[copied]) == 2
 
 
 def test_deleted_task_is_sent_again_and_a_reused_id_does_not_confuse(new_labeler, items):
