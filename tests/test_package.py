@@ -1,39 +1,72 @@
-"""The wheel holds what is needed to run."""
+"""The wheel holds what is needed to run, and runs beside a folder that is called like a part."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
+import pytest
+
+from tests.conftest import write_images
+
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGED = ("loop", "connectors", "db", "pyproject.toml", "README.md", "LICENSE")
 
 
-def test_wheel_is_complete(tmp_path):
-    code = (
-        "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
-    )
-    copy = tmp_path / "source"
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built from what git lists, without a network."""
+    folder = tmp_path_factory.mktemp("wheel")
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split("\n")
     for name in filter(None, listed):
-        if (
-            name.split("/")[0]
-            in ("loop", "connectors", "db", "pyproject.toml", "README.md", "LICENSE")
-            and (ROOT / name).is_file()
-        ):
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            (copy / name).write_bytes((ROOT / name).read_bytes())
-    out = tmp_path / "wheel"
-    out.mkdir()
+        if name.split("/")[0] in PACKAGED and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    build = "from setuptools import build_meta; build_meta.build_wheel('dist')"
+    subprocess.run([sys.executable, "-c", build], cwd=folder, check=True, capture_output=True)
+    (path,) = (folder / "dist").glob("coreloop-*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """The ``bin`` of a fresh environment with the wheel; what it depends on is taken from here."""
+    folder = tmp_path_factory.mktemp("fresh")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
     subprocess.run(
-        [sys.executable, "-c", code, str(out)], cwd=copy, check=True, capture_output=True
+        [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel], check=True
     )
-    (wheel,) = out.glob("coreloop-*.whl")
+    (site,) = folder.glob("lib/python3*/site-packages")
+    # folders named in a .pth file are searched last, and their own .pth files (an editable
+    # install of this repository) are not read
+    here = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "dependencies.pth").write_text("\n".join(here))
+    return folder / "bin"
+
+
+@pytest.fixture
+def beside_a_db_folder(tmp_path):
+    """A working folder that holds somebody's own package ``db``."""
+    (tmp_path / "db").mkdir()
+    (tmp_path / "db" / "__init__.py").write_text("raise RuntimeError('not the db of coreloop')\n")
+    return tmp_path
+
+
+def run(command, folder):
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_wheel_is_complete(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for needed in (
         "loop/cli/__init__.py",
@@ -45,6 +78,37 @@ def test_wheel_is_complete(tmp_path):
     ):
         assert needed in names
     assert not [n for n in names if n.startswith(("tests", "examples"))]
+
+
+@pytest.mark.slow
+def test_the_wheel_runs_the_demo_beside_a_foreign_db_folder(installed, beside_a_db_folder):
+    done = run([installed / "coreloop", "demo"], beside_a_db_folder)
+    assert done.returncode == 0, done.stderr
+    assert "coreloop-demo && coreloop status" in done.stdout
+    where = "import loop; print(loop.__file__)"
+    found = run([installed / "python", "-c", where], installed).stdout.strip()
+    assert Path(found).is_relative_to(installed.parent)
+
+
+@pytest.mark.slow
+def test_a_notebook_beside_a_db_folder_is_told_what_is_wrong(installed, beside_a_db_folder):
+    """Python searches the folder that it was started in first."""
+    write_images(beside_a_db_folder / "photos")
+    code = (
+        "import loop; made = loop.init({project!r}, {images!r}, "
+        "project={{'classes': ['digit-0', 'digit-1', 'digit-2']}}); print(loop.status(made[0]))"
+    )
+    folder = beside_a_db_folder / "apart"
+    folder.mkdir()
+    names = {"project": str(folder / "p"), "images": str(beside_a_db_folder / "photos")}
+    command = [installed / "python", "-c", code.format(**names)]
+    refused = run(command, beside_a_db_folder)
+    assert refused.returncode == 1
+    assert "ImportError: coreloop needs its own package 'db'" in refused.stderr
+    assert str(beside_a_db_folder / "db" / "__init__.py") in refused.stderr
+    assert "rename that file or folder" in refused.stderr
+    elsewhere = run(command, folder)
+    assert elsewhere.returncode == 0, elsewhere.stderr
 
 
 def test_every_dependency_says_what_uses_it():
