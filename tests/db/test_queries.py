@@ -133,6 +133,15 @@ def test_answers_come_by_the_time_they_were_given(records):
         session.rollback()
 
 
+def test_a_label_outlives_a_later_skip_of_the_same_person(records):
+    with records.read() as session:
+        later = START + timedelta(hours=1)
+        session.add_all([note(1, "ann", "dog", START, START), note(2, "ann", None, later, later)])
+        session.flush()
+        assert [a.label for a in queries.answers(session, 1)] == ["dog"]
+        session.rollback()
+
+
 def test_an_odd_annotation_is_held_and_is_no_answer(tmp_path):
     """The kept file of the version that brought them has one."""
     path = tmp_path / "odd.db"
