@@ -23,7 +23,7 @@ from loop.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from loop.compare import Row
+    from loop.statistics import MethodRow
 
 COLUMNS = 7
 """Budgets that fit beside a method's name."""
@@ -150,14 +150,14 @@ def _budgets(project: Any, per_class: str, budgets: str) -> list[int]:
     return [n * classes for n in whole_numbers(per_class or "1,2,5,10", "--per-class")]
 
 
-def _mark(row: Row) -> str:
+def _mark(row: MethodRow) -> str:
     low, high = row.difference_interval
     if row.difference is None or row.n < 2 or low <= 0 <= high:
         return " "
     return "+" if low > 0 else "-"
 
 
-def _print(rows: list[Row], budgets: list[int], shown: Callable[[Row], str]) -> None:
+def _print(rows: list[MethodRow], budgets: list[int], shown: Callable[[MethodRow], str]) -> None:
     """One line per method, one column per budget; as many tables as 80 columns need."""
     cells: dict[str, dict[int, str]] = {}
     for row in rows:

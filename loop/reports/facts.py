@@ -35,7 +35,7 @@ class MethodCurve:
     """The learning curve of one method.
 
     Attributes:
-        kind: live, coreset, control, or one of ``loop.compare.kind``.
+        kind: live, coreset, control, or one of ``loop.simulation.kind``.
         mode: live, simulated or hindsight.
     """
 

@@ -24,7 +24,7 @@ worse than random (measured in docs/auto.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -76,6 +76,10 @@ class Auto(Scorer):
         choice = self.choose(inputs)
         explanation = scorers.get(choice.scorer, **choice.params).explain(inputs)
         return {"choice": choice.scorer, **choice.params, "reason": choice.reason, **explanation}
+
+    def in_hindsight(self) -> Auto:
+        """Never random for the share that it takes."""
+        return replace(self, most=1.0)
 
     def choose(self, inputs: Inputs) -> Choice:
         """The method that ``score`` uses for these inputs."""

@@ -140,6 +140,11 @@ class Scorer(ABC):
         why, or a reliability: plain JSON values, stored with the round."""
         return {}
 
+    def in_hindsight(self) -> Scorer:
+        """The scorer to use where only images that are labelled already can be chosen, so that a
+        large share of them always is: itself, unless that share decides what it does."""
+        return self
+
     @classmethod
     def label_free(cls) -> bool:
         """True if no human label ever reaches the method."""

@@ -23,7 +23,6 @@ from db import queries
 from db.models import Run
 from db.state import Records, advance, log
 from loop import encoders, scorers, train
-from loop.compare import Cell, Row, Rule, kind, paired, part, simulate
 from loop.errors import ConfigError, DataError
 from loop.project import Project
 from loop.project.digests import numbers_digest, rows_digest, start_digest
@@ -32,8 +31,9 @@ from loop.project.problem import Problem, problem
 from loop.project.rounds import current_round
 from loop.project.versions import versions
 from loop.scorers import Scorer
-from loop.scorers.auto import Auto
 from loop.select import picks
+from loop.simulation import CellOutcome, Rule, kind, restricted, revealed, simulate
+from loop.statistics import MethodRow, paired
 
 COMPARED = "compared"
 """Arm of the runs that this step stores."""
@@ -47,7 +47,7 @@ class Compared:
     which is all that methods could choose from in hindsight; None where they chose from the pool.
     """
 
-    rows: list[Row]
+    rows: list[MethodRow]
     among: int | None
     cells: list[Run]
 
@@ -151,11 +151,7 @@ def _methods(project: Project) -> dict[str, Scorer]:
 
 
 def _open(methods: dict[str, Scorer]) -> dict[str, Scorer]:
-    """``auto`` never becomes random: in hindsight a large share of the images is always taken."""
-    return {
-        name: replace(scorer, most=1.0) if isinstance(scorer, Auto) else scorer
-        for name, scorer in methods.items()
-    }
+    return {name: scorer.in_hindsight() for name, scorer in methods.items()}
 
 
 def _rules(project: Project) -> dict[str, Rule]:
@@ -206,7 +202,7 @@ def _labels(
     mine = np.flatnonzero(found.labels >= 0)
     if not len(mine):
         raise DataError("no label has been collected; pull annotations first")
-    labelled = replace(found, task=part(found.task, mine), rows=found.rows[mine])
+    labelled = replace(found, task=restricted(found.task, mine), rows=found.rows[mine])
     return "hindsight", labelled, found.labels[mine]
 
 
@@ -218,9 +214,7 @@ def _budgets(project: Project, records: Records) -> dict[int, int]:
     return {n: sum(size for m, size in sizes.items() if m <= n) for n in sizes}
 
 
-def _run(cell: Cell, round_id: int, mode: str, labels: np.ndarray) -> Run:
-    known = np.full(len(labels), -1, np.int64)
-    known[cell.picks] = labels[cell.picks]
+def _run(cell: CellOutcome, round_id: int, mode: str, labels: np.ndarray) -> Run:
     return Run(
         round_id=round_id,
         arm=COMPARED,
@@ -228,7 +222,7 @@ def _run(cell: Cell, round_id: int, mode: str, labels: np.ndarray) -> Run:
         seed=cell.seed,
         mode=mode,
         labels=cell.budget,
-        rows_digest=rows_digest(known),
+        rows_digest=rows_digest(revealed(labels, cell.picks)),
         metrics=cell.metrics.to_json(),
         notes={**cell.notes, "seconds": round(cell.seconds, 3), "among": len(labels)},
     )

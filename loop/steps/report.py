@@ -12,7 +12,6 @@ import numpy as np
 
 from db.models import Round, Run
 from db.queries import Answer
-from loop.compare import Row
 from loop.config import CostsSection
 from loop.costs import hours
 from loop.encoders.spec import short
@@ -34,8 +33,8 @@ from loop.reports.facts import (
     Point,
     RoundShown,
 )
-from loop.saved import saved_interval
 from loop.seeds import generator
+from loop.statistics import MethodRow, saved_interval
 from loop.steps.compare import Compared, compared
 
 ARMS = (
@@ -205,7 +204,7 @@ def _compared_curves(comparison: Compared) -> list[MethodCurve]:
     ids: dict[tuple[str, int], list[int]] = defaultdict(list)
     for run in comparison.cells:
         ids[run.method, run.labels].append(run.id)
-    by_method: dict[str, list[Row]] = defaultdict(list)
+    by_method: dict[str, list[MethodRow]] = defaultdict(list)
     for row in comparison.rows:
         by_method[row.method].append(row)
     curves = []
@@ -219,7 +218,7 @@ def _compared_curves(comparison: Compared) -> list[MethodCurve]:
 
 
 def _saved_interval(
-    comparison: Compared, row: Row, seed: int
+    comparison: Compared, row: MethodRow, seed: int
 ) -> tuple[float | None, float | None] | None:
     if row.saved is None:
         return None
@@ -264,7 +263,7 @@ def _money(costs: CostsSection, hours_: float | None, count: int) -> float | Non
     return costs.per_label * count + costs.hourly_rate * (hours_ or 0.0) or None
 
 
-def _notes(costs: CostsSection, rows: list[Row], hours_: float | None) -> list[str]:
+def _notes(costs: CostsSection, rows: list[MethodRow], hours_: float | None) -> list[str]:
     notes = []
     same = sorted({r.method for r in rows if r.n > 1 and r.sd == 0})
     if same:

@@ -11,7 +11,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ from connectors.parquet import Parquet
 from db import queries
 from db.models import Cell, Simulation
 from db.state import log
-from loop import compare, encoders, scorers, train
 from loop import config as settings
-from loop.compare import Row, kind, paired
+from loop import encoders, scorers, simulation, train
 from loop.encoders.spec import located
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
@@ -35,6 +33,8 @@ from loop.project.classes import stated_classes
 from loop.project.digests import numbers_digest, start_digest
 from loop.project.problem import make_task, unfinished
 from loop.project.versions import versions
+from loop.simulation import kind
+from loop.statistics import MethodRow, paired
 from loop.train import Task
 
 
@@ -72,7 +72,7 @@ def simulate(
     *,
     where: Engine = LOCAL,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Row]:
+) -> list[MethodRow]:
     """Runs the cells that are missing and returns the table.
 
     Raises:
@@ -83,7 +83,7 @@ def simulate(
         with records.read() as session:
             task, labels = _problem(session, project, grid)
             pool = queries.the_pool(session)
-        compare.check_budgets(grid.budgets, compare.drawn(len(task.pool), grid.share))
+        simulation.check_budgets(grid.budgets, simulation.drawn(len(task.pool), grid.share))
         config = {
             "coreloop": versions().get("coreloop"),  # the same names may be other methods there
             "pool": pool.digest,
@@ -170,61 +170,35 @@ def _problem(session: Session, project: Project, grid: Grid) -> tuple[Task, np.n
 def _cells(
     task: Task, labels: np.ndarray, grid: Grid, done: set[tuple[str, int, int]], where: Engine
 ) -> Iterator[dict[str, Any]]:
-    """Methods and seeds one by one; with a network, whose cells take minutes, budgets too: what is
-    finished is stored, and a killed comparison loses one cell."""
-    whole = set(grid.budgets)
-    alone = train.get(grid.trainer, **grid.params).wants == "images"
-    groups = []
-    for seed in range(grid.seeds):
-        for name in grid.methods:
-            open_ = {b for b in grid.budgets if (_key(grid, name), b, seed) not in done}
-            parts = [{b} for b in sorted(open_)] if alone else [open_] if open_ else []
-            groups += [(name, seed, whole - part) for part in parts]
-    for _, cells in where.map(_group, (task, labels, grid), groups):
-        yield from cells
-
-
-def _group(
-    shared: tuple[Task, np.ndarray, Grid], group: tuple[str, int, set[int]]
-) -> list[dict[str, Any]]:
-    task, labels, grid = shared
-    name, seed, done = group
-    task, rows = _drawn(task, grid.share, seed)
-    labels = labels[rows]
-    scorer, params = grid.methods[name]
-    cells = compare.simulate(
+    """The cells that are missing, as they are done."""
+    outcomes = simulation.simulate(
         task,
         labels,
-        {name: scorers.get(scorer, **params)},
+        {_key(grid, name): scorers.get(s, **params) for name, (s, params) in grid.methods.items()},
         grid.budgets,
-        [seed],
+        range(grid.seeds),
         train.get(grid.trainer, **grid.params),
-        skip={(name, b, seed) for b in done},
+        skip=done,
+        share=grid.share,
+        engine=where,
     )
-    return [
-        {
-            "method": _key(grid, name),
-            "budget": cell.budget,
-            "seed": seed,
+    for outcome in outcomes:
+        yield {
+            "method": outcome.method,
+            "budget": outcome.budget,
+            "seed": outcome.seed,
             "outcome": {
-                "accuracy": cell.metrics.accuracy,
-                "balanced_accuracy": cell.metrics.balanced_accuracy,
-                "macro_f1": cell.metrics.macro_f1,
-                "notes": cell.notes,
-                "picks": [int(p) for p in rows[cell.picks]],
+                "accuracy": outcome.metrics.accuracy,
+                "balanced_accuracy": outcome.metrics.balanced_accuracy,
+                "macro_f1": outcome.metrics.macro_f1,
+                "notes": outcome.notes,
+                "picks": outcome.picks.tolist(),
             },
-            "seconds": cell.seconds,
+            "seconds": outcome.seconds,
         }
-        for cell in cells
-    ]
 
 
-@lru_cache(maxsize=1)  # groups come seed by seed
-def _drawn(task: Task, share: float, seed: int) -> tuple[Task, np.ndarray]:
-    return compare.draw(task, share, seed)
-
-
-def _table(session: Session, number: int, grid: Grid) -> list[Row]:
+def _table(session: Session, number: int, grid: Grid) -> list[MethodRow]:
     shown = {_key(grid, name): name for name in grid.methods}
     accuracy = {}
     for cell in session.scalars(select(Cell).where(Cell.simulation_id == number)):

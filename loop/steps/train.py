@@ -14,7 +14,6 @@ from db.models import Round, Run
 from db.queries import Picked
 from db.state import advance, log
 from loop import train as trainers
-from loop.compare import t_interval
 from loop.errors import DataError
 from loop.project import Project
 from loop.project.digests import rows_digest
@@ -23,6 +22,7 @@ from loop.project.problem import Problem, problem, unfinished
 from loop.project.rounds import current_round, stated
 from loop.project.runs import CONTROL
 from loop.seeds import generator
+from loop.statistics import t_interval
 from loop.train import Trained, Trainer
 from loop.train.metrics import Metrics
 

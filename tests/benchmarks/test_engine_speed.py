@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from connectors.parquet import Parquet
-from loop import encoders
+from loop import encoders, scorers, train
 from loop.encoders import shards
 from loop.engine import get
 from loop.geometry import neighbours
 from loop.scorers.zcore import replay, sample_draws
-from loop.steps.simulate import Grid, _cells
+from loop.simulation import simulate
 from loop.train import Task
 from tests.benchmarks.test_scorer_speed import pool
 from tests.conftest import ROOT
@@ -43,7 +43,8 @@ def work(shared, tmp_path):
     uris = [f"row/{i}" for i in range(512)]
     labels = np.random.default_rng(2).integers(6, size=2000)
     task = Task(6, x[:2000], x[2000:2500], labels[:500])
-    grid = Grid({n: (n, {}) for n in ("random", "kmeans", "typiclust")}, [30, 60, 120], 8)
+    methods = {name: scorers.get(name) for name in ("random", "kmeans", "typiclust")}
+    cells = task, labels, methods, [30, 60, 120], range(8), train.get("linear")
 
     def embed(engine):
         out = tmp_path / f"{time.perf_counter_ns()}.npy"
@@ -53,7 +54,7 @@ def work(shared, tmp_path):
         "embedding, 512 JPEGs, shards of 64": embed,
         f"200,000 draws of ZCore, {N:,} x {D}": lambda e: replay(x, dims, points, engine=e),
         f"10 neighbours of each of {2 * N:,} x {D}": lambda e: neighbours(larger, 10, engine=e),
-        "72 cells of a simulation": lambda e: list(_cells(task, labels, grid, set(), e)),
+        "72 cells of a simulation": lambda e: list(simulate(*cells, share=0.8, engine=e)),
     }
 
 

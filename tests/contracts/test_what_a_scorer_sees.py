@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 from db import arrays, queries
 from db.models import Array
-from loop import compare, config, scorers, train
+from loop import config, scorers, simulation, train
 from loop.errors import NotReady
 from loop.project import create
 from loop.project.problem import problem
@@ -142,7 +142,7 @@ def test_in_a_comparison(spy):
     """Notices COMPARED, and LIVE."""
     name, method = spy.__name__.lower(), spy()
     budgets = (20, 40)
-    outcomes = compare.simulate(TASK, LABELS, {name: method}, budgets, (0,), train.get("linear"))
+    outcomes = simulation.simulate(TASK, LABELS, {name: method}, budgets, (0,), train.get("linear"))
     first, _second = outcomes
     collected = np.full(len(LABELS), -1)
     for shown, picks in zip(Spying.seen, ([], first.picks), strict=True):

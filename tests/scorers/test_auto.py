@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loop import compare, scorers, train
+from loop import scorers, simulation, train
 from loop.scorers import Inputs
 from loop.scorers.auto import Auto
 
@@ -97,7 +97,7 @@ def test_true_labels_never_reach_it():
             return super().score(inputs)
 
     def extend(labels, picks, budget):
-        return compare.extend(task, labels, "auto", Watched(), picks, budget, 0)
+        return simulation.extend(task, labels, "auto", Watched(), picks, budget, 0)
 
     first = extend(y, np.empty(0, np.int64), 6)
     extend(y, first, 30)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loop import compare, scorers, train
+from loop import scorers, simulation, train
 from loop.errors import DataError
 from loop.geometry import neighbours, unit
 from loop.scorers import Inputs, temi
@@ -95,7 +95,7 @@ def test_true_labels_never_reach_it():
 
     task = train.Task(4, x, x[:5], y[:5])
     none = np.empty(0, np.int64)
-    picks = compare.extend(task, y, "elfs", Watched(heads=2, epochs=3), none, 30, 0)
+    picks = simulation.extend(task, y, "elfs", Watched(heads=2, epochs=3), none, 30, 0)
     assert len(set(picks.tolist())) == 30
     (inputs,) = given
     assert (inputs.labels == -1).all()

@@ -1,4 +1,5 @@
-"""Labels saved: an interval over seeds, open where random's curve ends."""
+"""Statistics: intervals are what they are called, differences are paired, labels saved have an
+interval over seeds, open where random's curve ends."""
 
 from __future__ import annotations
 
@@ -8,7 +9,71 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loop.saved import saved_interval
+from loop.statistics import labels_saved, paired, saved_interval, t_interval
+
+
+def test_t_interval_agrees_with_scipy():
+    values = np.array([0.1, 0.4, 0.3, 0.2])
+    expected = stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
+    assert t_interval(values) == pytest.approx(expected)
+
+
+def test_no_interval_goes_beyond_what_an_accuracy_can_be():
+    wide = {("random", 10, 0): 0.02, ("random", 10, 1): 0.99, ("random", 10, 2): 1.0}
+    (row,) = paired(wide, {})
+    assert row.interval == (0.0, 1.0)
+
+
+def test_t_interval_covers():
+    rng = np.random.default_rng(0)
+    hits = sum(
+        low < 1 < high for low, high in (t_interval(rng.normal(1, 2, 5)) for _ in range(2000))
+    )
+    assert 0.93 < hits / 2000 < 0.97
+
+
+def test_paired_difference_uses_pairs():
+    accuracy = {}
+    for seed, base in enumerate((0.2, 0.5, 0.8)):
+        accuracy["random", 10, seed] = base
+        accuracy["mine", 10, seed] = base + 0.1 + 0.001 * seed
+    rows = {row.method: row for row in paired(accuracy, {})}
+    assert rows["random"].difference is None
+    low, high = rows["mine"].difference_interval
+    assert 0.09 < low < high < 0.11  # the spread of the seeds cancels
+
+
+def test_labels_saved():
+    curve = [(10, 0.5), (100, 0.9)]
+    assert labels_saved(curve, 10, 0.7) == pytest.approx(10**1.5 - 10)
+    assert labels_saved(curve, 10, 0.95) is None
+
+
+def test_noise_never_bends_the_reference_down():
+    """The curve reaches 0.68 between 10 and 20 labels, though 40 labels were measured below."""
+    noisy = [(10, 0.5), (20, 0.7), (40, 0.65), (80, 0.9)]
+    between = 10 * 2 ** (0.18 / 0.2)
+    assert labels_saved(noisy, 5, 0.68) == pytest.approx(between - 5)
+    saved = [labels_saved(noisy, 0, height) for height in np.linspace(0.5, 0.9, 41)]
+    assert saved == sorted(saved)
+
+
+def test_a_plateau_counts_where_it_begins():
+    assert labels_saved([(20, 0.9), (50, 1.0), (100, 1.0)], 20, 1.0) == pytest.approx(30)
+
+
+def test_one_ranking_is_one_outcome_however_many_random_picks_it_is_set_against():
+    """An order that knows nothing is no more often "surely" better or worse than was said."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(400):
+        same = rng.normal()
+        accuracy = {("fixed", 10, s): same + 0.05 * rng.normal() for s in range(5)}
+        accuracy |= {("random", 10, s): rng.normal() for s in range(5)}
+        row = next(r for r in paired(accuracy, {}, one_pool=True) if r.method == "fixed")
+        low, high = row.difference_interval
+        wrong += low > 0 or high < 0
+    assert wrong / 400 < 0.08  # 0.3 with an interval of random's mean alone
 
 
 def cells(shift, seeds=8, noise=0.01, budgets=(10, 20, 40, 80)):

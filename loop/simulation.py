@@ -1,0 +1,313 @@
+"""Simulation: methods against each other on images whose labels are known.
+
+A cell is one (method, budget, seed): picks, and a training on them. Trainer, budgets and seeds are
+the same for every method. Methods run in four ways, by what they need:
+
+* label-free: rounds as in real use, each conditional on the picks before; no label is passed in
+  (a nested method's rounds are the parts of one ranking);
+* active: later rounds use a model trained on its own picks so far; the first picks are random;
+* label-free first (``auto``): the same, with a first round of its own that sees no label;
+* all labels: pruning methods that see the label of every image, and so cannot be used to decide
+  what to label; shown as a reference.
+
+Every cell's generators depend on (seed, purpose) alone, so methods are paired by seed. A cell can
+be computed again, or skipped, without moving any other; where the picks of a round depend on those
+of the rounds before, it is known by its ``schedule``, the budgets up to its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.engine import LOCAL, Engine
+from loop.errors import ConfigError, DataError
+from loop.scorers import Scorer
+from loop.scorers.inputs import inputs_for
+from loop.seeds import generator
+from loop.select import picks as picks_by
+from loop.train import Task, Trainer
+from loop.train.linear import Linear
+from loop.train.metrics import Metrics
+
+Ints = NDArray[np.int64]
+Rule = Callable[[NDArray[np.float64], NDArray[np.bool_], int, int], Ints]
+"""(scores, which images are available, how many, seed) -> picks."""
+HIGHEST: Rule = partial(picks_by, "top")
+Schedule = tuple[int, ...]
+"""Budgets up to a cell's own; empty where the rounds before do not matter."""
+
+
+@dataclass(frozen=True)
+class CellOutcome:
+    """What came out of one cell.
+
+    Attributes:
+        budget: images picked, those of earlier rounds among them.
+        picks: (budget,) int64 rows of the pool, in order.
+        seconds: since the cell before: selection and training. Where one ranking serves every
+            budget, the first cell pays for it.
+        notes: what the trainer says of itself.
+    """
+
+    method: str
+    budget: int
+    seed: int
+    schedule: Schedule
+    picks: Ints
+    metrics: Metrics
+    seconds: float
+    notes: dict[str, object]
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What all cells of a simulation share.
+
+    Attributes:
+        labels: (N,) int64 what annotators would answer for every pool image.
+        methods: name -> scorer.
+        rules: name -> how the scores of this method become picks, where not by the highest.
+        budgets: cumulative numbers of labels, ascending.
+        share: of the pool that each seed draws.
+    """
+
+    task: Task
+    labels: Ints
+    methods: Mapping[str, Scorer]
+    rules: Mapping[str, Rule]
+    budgets: Sequence[int]
+    trainer: Trainer
+    share: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """Cells of one method and seed that are computed together."""
+
+    method: str
+    seed: int
+    budgets: frozenset[int]
+
+
+def simulate(
+    task: Task,
+    labels: Ints,
+    methods: Mapping[str, Scorer],
+    budgets: Sequence[int],
+    seeds: Sequence[int],
+    trainer: Trainer,
+    *,
+    skip: Collection[tuple[str, int, int]] = (),
+    rules: Mapping[str, Rule] = MappingProxyType({}),
+    share: float = 1.0,
+    engine: Engine = LOCAL,
+) -> Iterator[CellOutcome]:
+    """Yields cells as they are done: seed by seed, method by method, in one process.
+
+    Args:
+        labels: (N,) int64 what annotators would answer for every pool image.
+        budgets: cumulative numbers of labels, ascending.
+        skip: (method, budget, seed) of cells that exist already.
+        rules: how a method's scores become picks where that is not by the highest.
+        share: of the pool that each seed draws.
+        engine: where methods and seeds are computed, which are independent of each other.
+
+    Raises:
+        ConfigError: budgets not ascending, or more than the pool has.
+    """
+    check_budgets(budgets, drawn(len(task.pool), share))
+    trial = Trial(task, labels, dict(methods), dict(rules), tuple(budgets), trainer, share)
+    for _, outcomes in engine.map(_outcomes, trial, _parts(trial, seeds, frozenset(skip))):
+        yield from outcomes
+
+
+def kind(scorer: Scorer) -> str:
+    """``label-free``, ``label-free first``, ``active`` or ``all labels``."""
+    if "labels" in scorer.needs:
+        return "all labels"
+    if scorer.label_free():
+        return "label-free"
+    return "active" if scorer.needs & {"collected", "probabilities"} else "label-free first"
+
+
+def schedule(scorer: Scorer, rule: Rule, budgets: Sequence[int], budget: int) -> Schedule:
+    """The budgets that decide the picks at ``budget``: all up to it where each round goes on from
+    the picks before, none where one ranking serves every budget or each budget is picked anew."""
+    if kind(scorer) == "all labels" or _one_ranking(scorer, rule):
+        return ()
+    return tuple(before for before in budgets if before <= budget)
+
+
+def check_budgets(budgets: Sequence[int], n: int) -> None:
+    """Raises ConfigError unless ascending, at least 1 and at most ``n``."""
+    if not budgets or list(budgets) != sorted(set(budgets)) or budgets[0] < 1:
+        raise ConfigError(f"budgets must be ascending and at least 1, got {list(budgets)}")
+    if budgets[-1] > n:
+        raise ConfigError(f"budget {budgets[-1]} is more than the {n} images to choose from")
+
+
+def drawn(n: int, share: float) -> int:
+    """Pool images that each seed draws. Raises ConfigError unless 0 < share <= 1."""
+    if not 0 < share <= 1:
+        raise ConfigError(f"the share of the pool must be above 0 and at most 1, got {share}")
+    return max(1, round(n * share))
+
+
+def draw(task: Task, share: float, seed: int) -> tuple[Task, Ints]:
+    """A random share of the pool, the same for every method, and its rows, ascending.
+
+    Over a fixed pool a deterministic method has no variance to take an interval from. Draws
+    overlap, so intervals over seeds are narrower than over new pools (docs/auto.md says how much).
+    """
+    n = len(task.pool)
+    if share == 1:
+        return task, np.arange(n)
+    rows = np.sort(generator(seed, "draw").permutation(n)[: drawn(n, share)])
+    return restricted(task, rows), rows
+
+
+def restricted(task: Task, rows: Ints) -> Task:
+    """The task with these images of its pool alone."""
+    images = task.pool_images
+    some = None if images is None else lambda: images()[rows]
+    return replace(task, pool=task.pool[rows], pool_images=some, _made={})
+
+
+def extend(
+    task: Task,
+    labels: Ints,
+    name: str,
+    scorer: Scorer,
+    picks: Ints,
+    budget: int,
+    seed: int,
+    trainer: Trainer | None = None,
+    rule: Rule = HIGHEST,
+    *,
+    stream: int | None = None,
+) -> Ints:
+    """``picks`` plus those of the next round, up to ``budget`` in all.
+
+    Pruning methods choose all ``budget`` images anew, as published. Random numbers depend on the
+    budget, or on ``stream`` where one ranking has to be the same whatever the largest budget is;
+    those of methods with a training run do not, so that (as published) one run serves every budget.
+
+    Args:
+        trainer: the project's own; default: the linear probe.
+
+    Raises:
+        DataError: the scorer answered something that is no score.
+    """
+    n = len(task.pool)
+    if kind(scorer) == "all labels":
+        picks = np.empty(0, np.int64)
+    covered = np.zeros(n, bool)
+    covered[picks] = True
+    if stream is None:
+        stream = 0 if "fit" in scorer.needs else budget
+    asks_model = "probabilities" in scorer.needs and kind(scorer) != "all labels"
+    if asks_model and not len(picks):
+        scores = generator(seed, "first picks").random(n)
+    else:
+        inputs = inputs_for(
+            scorer,
+            task,
+            revealed(labels, picks),
+            covered,
+            budget - len(picks),
+            trainer or Linear(),
+            seed=seed,
+            rng=generator(seed, "select", stream, name),
+            model_rng=generator(seed, "score model", budget),
+            all_labels=labels,
+        )
+        scores = scorer.score(inputs)
+    if scores.shape != (n,) or not np.isfinite(scores).all():
+        raise DataError(f"scorer {name!r} answered no finite number for some image")
+    return np.concatenate([picks, rule(scores, ~covered, budget - len(picks), seed)])
+
+
+def revealed(labels: Ints, picks: Ints) -> Ints:
+    """(N,) int64 the labels of the picks, -1 elsewhere."""
+    known = np.full(len(labels), -1, np.int64)
+    known[picks] = labels[picks]
+    return known
+
+
+def _parts(trial: Trial, seeds: Sequence[int], skip: frozenset[tuple[str, int, int]]) -> list[Part]:
+    """What is to be computed: the open budgets of a method and seed together; with a network, whose
+    cells take minutes, one by one, so that what is finished is kept if the rest is killed."""
+    parts = []
+    for seed in seeds:
+        for method in trial.methods:
+            missing = [b for b in trial.budgets if (method, b, seed) not in skip]
+            together = [[budget] for budget in missing]
+            if trial.trainer.wants != "images" and missing:
+                together = [missing]
+            parts += [Part(method, seed, frozenset(some)) for some in together]
+    return parts
+
+
+def _outcomes(trial: Trial, part: Part) -> list[CellOutcome]:
+    """The cells of a part, smallest budget first."""
+    task, rows = _drawn(trial.task, trial.share, part.seed)
+    labels = trial.labels[rows]
+    scorer, rule = trial.methods[part.method], trial.rules.get(part.method, HIGHEST)
+    outcomes, began = [], time.perf_counter()
+    for budget, picks in _rounds(trial, part, task, labels):
+        if budget not in part.budgets:
+            continue
+        rng = generator(part.seed, "train", budget)
+        trained = trial.trainer.train(task, revealed(labels, picks), rng)
+        outcomes.append(
+            CellOutcome(
+                method=part.method,
+                budget=budget,
+                seed=part.seed,
+                schedule=schedule(scorer, rule, trial.budgets, budget),
+                picks=rows[picks],
+                metrics=trained.metrics,
+                seconds=time.perf_counter() - began,
+                notes=trained.notes,
+            )
+        )
+        began = time.perf_counter()
+    return outcomes
+
+
+def _rounds(trial: Trial, part: Part, task: Task, labels: Ints) -> Iterator[tuple[int, Ints]]:
+    """(budget, rows of the drawn pool picked up to it), as far as the part needs."""
+    scorer, rule = trial.methods[part.method], trial.rules.get(part.method, HIGHEST)
+    picks: Ints = np.empty(0, np.int64)
+    if _one_ranking(scorer, rule):
+        most = trial.budgets[-1]
+        ranking = extend(
+            task, labels, part.method, scorer, picks, most, part.seed, trial.trainer, stream=0
+        )
+        for budget in trial.budgets:
+            yield budget, ranking[:budget]
+        return
+    for budget in trial.budgets:
+        if budget > max(part.budgets):
+            return
+        picks = extend(
+            task, labels, part.method, scorer, picks, budget, part.seed, trial.trainer, rule
+        )
+        yield budget, picks
+
+
+def _one_ranking(scorer: Scorer, rule: Rule) -> bool:
+    """Whether the picks of a budget are the first of those of any larger one."""
+    return scorer.nested and rule is HIGHEST and kind(scorer) in ("label-free", "all labels")
+
+
+@lru_cache(maxsize=1)  # parts come seed by seed
+def _drawn(task: Task, share: float, seed: int) -> tuple[Task, Ints]:
+    return draw(task, share, seed)
