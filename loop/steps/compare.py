@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -49,7 +49,7 @@ class Compared:
 
     rows: list[MethodRow]
     among: int | None
-    cells: list[Run]
+    cells: list[Run] = field(compare=False, repr=False)
 
     def to_json(self) -> list[dict[str, Any]]:
         """A row each, with ``among``."""
