@@ -95,7 +95,8 @@ class LabelerSection(Section):
     error_rate: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of wrong answers of the oracle."""
     predictions: bool = True
-    """Show the current model's guess pre-selected (Label Studio, from round 2 on)."""
+    """Show the current model's prediction pre-selected (Label Studio): from round 2 on, with an
+    ``open_clip:`` encoder from round 1 on."""
 
 
 class TrainingSection(Section):
