@@ -134,6 +134,7 @@ def push(folder: Path, as_json: bool, dry_run: bool) -> None:
         return
     text = f"{done.sent} images sent, {done.recovered} were there already"
     text += f"\n{done.again} of them had been deleted there unanswered" if done.again else ""
+    text += "".join(f"\nnote: {note}" for note in done.notes)
     text += f"\nlabel here: {done.url}" if done.url else ""
     _answer(as_json, asdict(done), text + "\nnext: coreloop pull, when people have labelled")
 

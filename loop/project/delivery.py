@@ -19,6 +19,7 @@ from connectors.base import (
     Mismatch,
     Prediction,
     Predicts,
+    Progress,
     Rejected,
     Unauthorized,
 )
@@ -191,8 +192,9 @@ class Delivery:
             tasks = queries.remote_ids(session, self.labeler.name, self.round_id)
         self.labeler.predict(tasks, self.predictions)
 
-    def remove_copies(self) -> str | None:
-        """Removes copies that something between us and the server made; the link for people.
+    def remove_copies(self) -> Progress:
+        """Removes copies that something between us and the server made; what the labeler counted
+        before.
 
         The copy that stays may have been answered long ago, by the rounds after a backup that
         these records were restored from: the next pull looks at everything.
@@ -206,7 +208,7 @@ class Delivery:
             with self.records.write("push-copies") as session:
                 notice(session, connector, tasks)
                 session.execute(delete(Cursor).where(Cursor.connector == connector))
-        return progress.url
+        return progress
 
     def _inventory(self) -> Mapping[str, Sequence[str]]:
         """Tasks on the other side, by item key."""

@@ -31,13 +31,15 @@ from loop.project.rounds import current_round
 @dataclass(frozen=True)
 class Pushed:
     """What a push did. ``recovered`` items were found on the other side without sending; ``again``
-    are picks whose tasks had been deleted there before anyone answered."""
+    are picks whose tasks had been deleted there before anyone answered; ``notes`` is what people
+    should know of the other side."""
 
     sent: int
     recovered: int
     total: int
     url: str | None
     again: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def push(
@@ -78,14 +80,23 @@ def push(
             delivery.plan_batches()
             delivery.send_batches(lambda sent: on_progress(sent, round_.budget))
             delivery.refresh_predictions()
-            url = delivery.remove_copies()
+            progress = delivery.remove_copies()
         with records.write("push") as session:
             if round_.state == "selected":
                 advance(session, round_.id, before="selected", after="pushed")
                 store_config(session, labeler, round_.id)
             text = f"{delivery.sent} sent, {delivery.recovered} found"
             log(session, "push", text, round=round_.number)
-        return Pushed(delivery.sent, delivery.recovered, round_.budget, url, delivery.again)
+            for note in progress.notes:
+                log(session, "push", note, round=round_.number, level="warning")
+        return Pushed(
+            sent=delivery.sent,
+            recovered=delivery.recovered,
+            total=round_.budget,
+            url=progress.url,
+            again=delivery.again,
+            notes=progress.notes,
+        )
 
 
 def _round_to_push(session: Session, pool: Pool) -> Round:

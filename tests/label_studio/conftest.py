@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -155,7 +157,10 @@ class Breaking(BaseHTTPRequestHandler):
         if fault in ("502", "504", "page"):
             code = 200 if fault == "page" else int(fault)
             return self.answer(code, b"<html>gateway</html>")
-        self.answer(reply.status_code, reply.content, reply.headers.get("content-type"))
+        content = reply.content
+        if self.proxy.lie is not None and self.proxy.lie_path in f"{self.command} {self.path}":
+            content = json.dumps(self.proxy.lie(reply.json())).encode()
+        self.answer(reply.status_code, content, reply.headers.get("content-type"))
 
     def forward(self, body: bytes) -> httpx.Response:
         headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
@@ -191,10 +196,12 @@ class Proxy:
     seconds, ``twice`` forwards twice, ``refuse`` answers 503 and ``401`` answers 401 without
     forwarding, ``moved`` answers with a redirect, ``reset`` hangs up at once. A function is called
     and then the request forwarded; if it returns a function, that is called too and then nothing
-    answered.
+    answered. ``lies`` changes what comes back, until ``lie`` is None again.
     """
 
     SLOW = 2.5
+    lie: Callable[[Any], Any] | None = None
+    lie_path = ""
 
     def __init__(self, target: str) -> None:
         self.target, self.path, self.times = target, "", 0
@@ -211,6 +218,9 @@ class Proxy:
         self, fault: str | Callable[[], Callable[[], None] | None], path: str, times: int = 1
     ) -> None:
         self.fault, self.path, self.times = fault, path, times
+
+    def lies(self, path: str, lie: Callable[[Any], Any]) -> None:
+        self.lie_path, self.lie = path, lie
 
 
 @pytest.fixture
