@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy.orm import Session
 
 from db import queries
@@ -74,13 +72,6 @@ def edited_since(round_: Round, config: Config) -> str:
         f"{round_.name} goes by the settings it was begun with ({changes}); what coreloop.toml "
         "says now counts from the next round on"
     )
-
-
-def stated(round_: Round, config: Config, *sections: str) -> dict[str, Any]:
-    """The round's config with these sections as they are used now, so that what a round says is
-    what was used."""
-    used = config.public()
-    return {**round_.config, **{section: used[section] for section in sections}}
 
 
 def begin_round(project: Project, budget: int | None = None) -> int | None:

@@ -12,14 +12,14 @@ from loop.encoders.spec import short
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
 from loop.project import Project
-from loop.project.rounds import begin_round, edited_since, one_more, settings_of
+from loop.project.rounds import begin_round, one_more
 from loop.steps.compare import compare
 from loop.steps.embed import embed
 from loop.steps.pull import pull
 from loop.steps.push import push
 from loop.steps.report import report
 from loop.steps.scan import scan
-from loop.steps.score import score
+from loop.steps.score import NOTE, score
 from loop.steps.select import select
 from loop.steps.train import train
 
@@ -128,10 +128,10 @@ def _step(project: Project, watcher: Watcher, round_: Round, where: Engine) -> E
     """One step of one round; Ended if only people can do the next."""
     config, name, state = project.config, round_.name, round_.state
     if state == "planned":
-        watcher.begin(f"{name}: scoring with {settings_of(round_, config).selection.scorer}")
-        if edited := edited_since(round_, config):
-            watcher.begin(edited)
-        score(project, where)
+        watcher.begin(f"{name}: scoring with {round_.config['selection']['scorer']}")
+        explanation = score(project, where)
+        if NOTE in explanation:
+            watcher.begin(explanation[NOTE])
     elif state == "scored":
         watcher.begin(f"{name}: selecting")
         select(project)

@@ -16,11 +16,14 @@ from loop.engine import LOCAL, Engine
 from loop.errors import DataError
 from loop.project import Project
 from loop.project.problem import Problem, problem
-from loop.project.rounds import current_round, edited_since, settings_of, stated
+from loop.project.rounds import current_round, edited_since, settings_of
 from loop.scorers import Inputs, Scorer
 from loop.scorers.inputs import inputs_for
 from loop.seeds import generator
 from loop.train import Trainer
+
+NOTE = "note"
+"""Key in an explanation: what a person should know before the picks are made."""
 
 
 def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
@@ -47,7 +50,8 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
         scores = checked(scorer.score(inputs), selection.scorer, inputs.n)
         again = replace(inputs, rng=generator(round_.seed, "explain"))
         explanation = {"scorer": selection.scorer, **scorer.explain(again)}
-        edited = edited_since(round_, project.config)
+        if edited := edited_since(round_, project.config):
+            explanation[NOTE] = edited
         path = arrays.write_file(scores, project.arrays)
         with records.write("score") as session:
             advance(
@@ -56,13 +60,11 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
                 before="planned",
                 after="scored",
                 explanation=explanation,
-                config=stated(round_, project.config, "encoder"),
+                config={**round_.config, "encoder": project.config.encoder},
             )
             of = f"round-{round_.number}"
             arrays.record(session, path, pool_id=pool.id, kind="scores", name="coreset", of=of)
             log(session, "score", f"{selection.scorer}, {inputs.n} images", round=round_.number)
-            if edited:
-                log(session, "score", edited, round=round_.number, level="warning")
         return explanation
 
 

@@ -19,7 +19,7 @@ from loop.project import Project
 from loop.project.digests import rows_digest
 from loop.project.labels import CLASSES
 from loop.project.problem import Problem, problem, unfinished
-from loop.project.rounds import current_round, stated
+from loop.project.rounds import current_round
 from loop.project.runs import CONTROL
 from loop.seeds import generator
 from loop.statistics import t_interval
@@ -61,7 +61,7 @@ def train(project: Project) -> Metrics:
         kept = trained["all"][-1]
         paths = _write(kept, project)
         with records.write("train") as session:
-            used = stated(round_, project.config, "training")
+            used = {**round_.config, "training": settings.model_dump()}
             advance(session, round_.id, before="labeled", after="trained", config=used)
             stored = session.get_one(Round, round_.id)
             stored.versions = {**stored.versions, CLASSES: project.config.project.classes}
