@@ -52,7 +52,7 @@ def tests(device: str, size: Size) -> Iterator[Figure]:
         "tests/gpu",
         "-m",
         "gpu",
-        "-q",
+        "-v",
         "-p",
         "no:cacheprovider",
     ]
