@@ -111,6 +111,18 @@ def test_a_notebook_beside_a_db_folder_is_told_what_is_wrong(installed, beside_a
     assert elsewhere.returncode == 0, elsewhere.stderr
 
 
+def test_the_picture_of_the_house_is_true():
+    """Each folder that CONTRIBUTING.md draws is there, and each package of ``loop`` is drawn."""
+    picture = (ROOT / "CONTRIBUTING.md").read_text().split("```")[1]
+    inner = [line for line in picture.splitlines() if line.startswith("  ")]
+    rooms = {name for line in inner for name in re.findall(r"(\w+)/(?:\s|$)", line)}
+    packages = {path.parent.name for path in (ROOT / "loop").glob("*/__init__.py")}
+    assert rooms == packages
+    for line in picture.splitlines():
+        if line and not line.startswith(" "):
+            assert (ROOT / line.split("/")[0]).is_dir()
+
+
 def test_every_dependency_says_what_uses_it():
     """One dependency a line, a comment behind it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
