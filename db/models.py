@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ROUND_STATES = ("planned", "scored", "selected", "pushed", "labeled", "trained", "compared")
-BATCH_STATES = ("PLANNED", "SENT", "CONFIRMED", "REJECTED", "UNKNOWN")
+BATCH_STATES = ("PLANNED", "SENT", "CONFIRMED", "UNKNOWN")
 
 
 def now() -> datetime:
@@ -122,7 +123,7 @@ class Round(Base):
     pool_id: Mapped[int] = mapped_column(ForeignKey("pool.id"))
     number: Mapped[int]
     state: Mapped[str] = mapped_column(String(10), default="planned")
-    seed: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
     budget: Mapped[int]
     config: Mapped[dict[str, Any]]
     versions: Mapped[dict[str, Any]]

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import and_, case, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from db.errors import Missing
 from db.models import Annotation, Batch, Duplicate, Item, Pick, Pool, Round, Run, Sent, Unreadable
 
 SOURCE = "source"
 """Connector and annotator of labels that came with the images."""
+CHUNK = 1000
+"""Values that one query names."""
 
 
 def the_pool(session: Session) -> Pool:
@@ -52,21 +54,21 @@ def item_count(session: Session, pool_id: int, split: str | None = None) -> int:
 
 def split_rows(session: Session, pool_id: int, split: str) -> NDArray[np.int64]:
     """Array rows of a split, ascending."""
-    found = session.execute(
+    rows = session.scalars(
         select(Item.row).where(Item.pool_id == pool_id, Item.split == split).order_by(Item.row)
     )
-    return np.fromiter((row for (row,) in found), dtype=np.int64)
+    return np.fromiter(rows, dtype=np.int64)
 
 
 def picked_rows(session: Session, pool_id: int) -> NDArray[np.int64]:
     """Array rows picked for labelling in any round (the test split is not among them)."""
-    found = session.execute(
+    rows = session.scalars(
         select(Item.row)
         .join(Pick, Pick.item_id == Item.id)
-        .where(Item.pool_id == pool_id, Pick.arm != "test")
-        .order_by(Item.row)
+        .join(Round, Round.id == Pick.round_id)
+        .where(Round.pool_id == pool_id, Pick.arm != "test")
     )
-    return np.fromiter((row for (row,) in found), dtype=np.int64)
+    return np.sort(np.fromiter(rows, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -123,19 +125,19 @@ def open_batches(session: Session, connector: str) -> Sequence[Batch]:
 
 def batch_items(session: Session, uuid: str) -> list[tuple[int, str, str]]:
     """(pick id, key, uri) of a batch in labelling order."""
-    found = session.execute(
+    items = session.execute(
         select(Pick.id, Item.key, Item.uri)
         .join(Sent, Sent.pick_id == Pick.id)
         .join(Item, Item.id == Pick.item_id)
         .where(Sent.batch_uuid == uuid)
         .order_by(Sent.id)
     )
-    return [tuple(row) for row in found]  # type: ignore[misc]
+    return [(pick_id, key, uri) for pick_id, key, uri in items]
 
 
 def remote_ids(session: Session, connector: str, round_id: int | None = None) -> dict[str, str]:
     """Item key -> remote id of what is at this labeler, of one round or of all."""
-    found = (
+    tasks = (
         select(Item.key, Sent.remote_id)
         .join(Pick, Pick.item_id == Item.id)
         .join(Sent, Sent.pick_id == Pick.id)
@@ -143,8 +145,8 @@ def remote_ids(session: Session, connector: str, round_id: int | None = None) ->
         .where(Sent.remote_id.is_not(None), Batch.connector == connector)
     )
     if round_id is not None:
-        found = found.where(Pick.round_id == round_id)
-    return {str(key): str(task) for key, task in session.execute(found)}
+        tasks = tasks.where(Pick.round_id == round_id)
+    return {str(key): str(task) for key, task in session.execute(tasks)}
 
 
 @dataclass(frozen=True)
@@ -163,9 +165,9 @@ class Answer:
     connector: str
 
 
-def by_people(found: Iterable[Answer]) -> list[Answer]:
+def by_people(answers: Iterable[Answer]) -> list[Answer]:
     """Without labels that came with the images (of a test folder): they took nobody's time."""
-    return [answer for answer in found if answer.connector != SOURCE]
+    return [answer for answer in answers if answer.connector != SOURCE]
 
 
 def _given() -> Any:
@@ -178,35 +180,48 @@ def _stands() -> Any:
     return and_(~Annotation.deleted, Annotation.problem.is_(None))
 
 
+def _newest_versions() -> Any:
+    """Ids of the newest version of every annotation, as a table to join with: SQLite would ask for
+    each of many rows whether it is in a list."""
+    return (
+        select(func.max(Annotation.id).label("id"))
+        .group_by(Annotation.connector, Annotation.external_id)
+        .subquery()
+    )
+
+
 def standing(session: Session, pool_id: int) -> list[Answer]:
     """Every annotation that stands now, by the time it was made, oldest first: its newest version,
-    deleted and odd ones left out."""
-    newest = (
-        select(func.max(Annotation.id))
-        .group_by(Annotation.connector, Annotation.external_id)
-        .scalar_subquery()
-    )
-    found = session.execute(
-        select(Annotation, Item.row, Item.key)
+    deleted and odd ones left out. Costs what there are annotations, however many images.
+
+    SQLite 3.40: SCAN annotation (its index of versions), SEARCH annotation, item (by id).
+    """
+    newest = _newest_versions()
+    annotations = session.execute(
+        select(
+            Annotation.item_id,
+            Item.row,
+            Item.key,
+            Annotation.annotator,
+            Annotation.label,
+            Annotation.seconds,
+            Annotation.cancelled,
+            Annotation.at,
+            Annotation.external_id,
+            Annotation.connector,
+        )
+        .join(newest, newest.c.id == Annotation.id)
         .join(Item, Item.id == Annotation.item_id)
-        .where(Item.pool_id == pool_id, Annotation.id.in_(newest), _stands())
+        .where(_of_pool(pool_id), _stands())
         .order_by(_given(), Annotation.id)
     )
-    return [
-        Answer(
-            note.item_id,
-            row,
-            key,
-            note.annotator,
-            note.label,
-            note.seconds,
-            note.cancelled,
-            note.at,
-            note.external_id,
-            note.connector,
-        )
-        for note, row, key in found
-    ]
+    return [Answer(*tuple(annotation)) for annotation in annotations]
+
+
+def _of_pool(pool_id: int) -> Any:
+    """That an item is of a pool, as an expression: by its index of pools, SQLite would begin at
+    all items of the pool and not at the few that are joined."""
+    return Item.pool_id + 0 == pool_id
 
 
 def answers(session: Session, pool_id: int) -> list[Answer]:
@@ -227,18 +242,15 @@ def tallies(
 ) -> dict[int, tuple[int, int, int]]:
     """Round number -> (picks, picks that wait for answers, picks with skips only), counted by the
     database; the same as counting over ``answers``."""
-    newest = (
-        select(func.max(Annotation.id))
-        .group_by(Annotation.connector, Annotation.external_id)
-        .scalar_subquery()
-    )
-    place = func.row_number().over(
+    newest = _newest_versions()
+    rank = func.row_number().over(
         partition_by=(Annotation.item_id, Annotation.annotator),
         order_by=(Annotation.label.is_(None), _given().desc(), Annotation.id.desc()),
     )
     seen = (
-        select(Annotation.item_id, Annotation.label, Annotation.cancelled, place.label("place"))
-        .where(Annotation.id.in_(newest), _stands())
+        select(Annotation.item_id, Annotation.label, Annotation.cancelled, rank.label("rank"))
+        .join(newest, newest.c.id == Annotation.id)
+        .where(_stands())
         .subquery()
     )
 
@@ -252,35 +264,31 @@ def tallies(
             count(seen.c.label.in_(classes)).label("labels"),
             count(or_(seen.c.cancelled, seen.c.label.is_(None))).label("skips"),
         )
-        .where(seen.c.place == 1)
+        .where(seen.c.rank == 1)
         .group_by(seen.c.item_id)
         .subquery()
     )
     labels, skips = func.coalesce(given.c.labels, 0), func.coalesce(given.c.skips, 0)
     done = or_(labels >= overlap, and_(labels > 0, given.c.people >= overlap))
     skipped = and_(~done, labels == 0, skips >= overlap)
-    found = session.execute(
+    tallies = session.execute(
         select(Round.number, func.count(), count(and_(~done, ~skipped)), count(skipped))
         .join(Pick, Pick.round_id == Round.id)
         .outerjoin(given, given.c.item_id == Pick.item_id)
         .where(Round.pool_id == pool_id)
         .group_by(Round.number)
     )
-    return {number: (int(picks), int(wait), int(skip)) for number, picks, wait, skip in found}
+    return {number: (int(picks), int(wait), int(skip)) for number, picks, wait, skip in tallies}
 
 
 def odd_annotations(session: Session, pool_id: int) -> list[tuple[Annotation, str]]:
     """(newest version, uri) of every annotation that could not be read as an answer."""
-    newest = (
-        select(func.max(Annotation.id))
-        .group_by(Annotation.connector, Annotation.external_id)
-        .scalar_subquery()
-    )
+    newest = _newest_versions()
     odd = session.execute(
         select(Annotation, Item.uri)
+        .join(newest, newest.c.id == Annotation.id)
         .join(Item, Item.id == Annotation.item_id)
-        .where(Annotation.problem.is_not(None), ~Annotation.deleted, Item.pool_id == pool_id)
-        .where(Annotation.id.in_(newest))
+        .where(Annotation.problem.is_not(None), ~Annotation.deleted, _of_pool(pool_id))
         .order_by(Annotation.id)
     )
     return [(annotation, uri) for annotation, uri in odd]
@@ -288,13 +296,13 @@ def odd_annotations(session: Session, pool_id: int) -> list[tuple[Annotation, st
 
 def held_annotations(session: Session, connector: str) -> int:
     """Annotations of a connector that have not been deleted there, odd ones too."""
-    newest = (
-        select(func.max(Annotation.id))
-        .where(Annotation.connector == connector)
-        .group_by(Annotation.external_id)
-        .scalar_subquery()
+    newest = _newest_versions()
+    held = (
+        select(func.count())
+        .select_from(Annotation)
+        .join(newest, newest.c.id == Annotation.id)
+        .where(Annotation.connector == connector, ~Annotation.deleted)
     )
-    held = select(func.count()).where(Annotation.id.in_(newest), ~Annotation.deleted)
     return int(session.scalar(held) or 0)
 
 
@@ -307,19 +315,29 @@ def sent_batches(session: Session) -> list[str]:
 def newest_annotations(
     session: Session, connector: str, keys: Sequence[str]
 ) -> list[tuple[Annotation, str]]:
-    """(newest version, item key) of every annotation of these items."""
+    """(newest version, item key) of every annotation of these items.
+
+    SQLite 3.40: SEARCH item (its index of keys), annotation (its index of items), and for each
+    annotation the index of its versions.
+    """
+    pool_id = the_pool(session).id
+    newer = aliased(Annotation)
     newest = (
-        select(func.max(Annotation.id))
-        .where(Annotation.connector == connector)
-        .group_by(Annotation.external_id)
+        select(func.max(newer.id))
+        .where(newer.connector == Annotation.connector, newer.external_id == Annotation.external_id)
         .scalar_subquery()
     )
-    found = session.execute(
+    annotations = session.execute(
         select(Annotation, Item.key)
         .join(Item, Item.id == Annotation.item_id)
-        .where(Annotation.id.in_(newest), Item.key.in_(keys))
+        .where(
+            Item.pool_id == pool_id,
+            Item.key.in_(keys),
+            Annotation.connector == connector,
+            Annotation.id == newest,
+        )
     )
-    return [(note, key) for note, key in found]
+    return [(annotation, key) for annotation, key in annotations]
 
 
 def runs(session: Session, pool_id: int, arm: str | None = None) -> list[tuple[int, Run]]:
@@ -355,21 +373,39 @@ def counts(session: Session, pool_id: int) -> dict[str, Any]:
 
 def known_labels(session: Session, pool_id: int) -> dict[str, str]:
     """Key -> class that a labelled source stated. Only the oracle and ``simulate`` ask this."""
-    found = session.execute(
+    labels = session.execute(
         select(Item.key, Item.known_label).where(
             Item.pool_id == pool_id, Item.known_label.is_not(None)
         )
     )
-    return {key: str(label) for key, label in found}
+    return {key: str(label) for key, label in labels}
 
 
 def row_keys(session: Session, pool_id: int) -> dict[int, str]:
     """Array row -> item key."""
-    found = session.execute(select(Item.row, Item.key).where(Item.pool_id == pool_id))
-    return {int(row): str(key) for row, key in found}
+    keys = session.execute(select(Item.row, Item.key).where(Item.pool_id == pool_id))
+    return {int(row): str(key) for row, key in keys}
 
 
-def row_uris(session: Session, pool_id: int) -> dict[int, str]:
-    """Array row -> uri."""
-    found = session.execute(select(Item.row, Item.uri).where(Item.pool_id == pool_id))
-    return {int(row): str(uri) for row, uri in found}
+def row_uris(session: Session, pool_id: int, rows: Sequence[int] | None = None) -> dict[int, str]:
+    """Array row -> uri, of all rows or of these."""
+    return {row: uri for row, _, uri in row_names(session, pool_id, rows)}
+
+
+def row_names(
+    session: Session, pool_id: int, rows: Sequence[int] | None = None
+) -> list[tuple[int, str, str]]:
+    """(array row, item key, uri) of all rows or of these."""
+    query = select(Item.row, Item.key, Item.uri).where(Item.pool_id == pool_id)
+    if rows is None:
+        chunks = [query]
+    else:
+        chunks = [
+            query.where(Item.row.in_(rows[start : start + CHUNK]))
+            for start in range(0, len(rows), CHUNK)
+        ]
+    return [
+        (int(row), str(key), str(uri))
+        for chunk in chunks
+        for row, key, uri in session.execute(chunk)
+    ]

@@ -18,8 +18,8 @@ def pool_digest(session: Session, pool_id: int) -> str:
     state = hashlib.blake2b(digest_size=16)
     item = Item.__table__.c  # the table itself: a million rows pass without becoming objects
     keys = select(item.key).where(item.pool_id == pool_id).order_by(item.row)
-    found = session.connection().execute(keys, execution_options={"yield_per": STREAMED})
-    for part in found.scalars().partitions():
+    streamed = session.connection().execute(keys, execution_options={"yield_per": STREAMED})
+    for part in streamed.scalars().partitions():
         state.update("".join(part).encode())
     return state.hexdigest()
 
@@ -34,8 +34,8 @@ def contradictions(session: Session, pool: Pool) -> Iterator[str]:
     if pool.digest and pool.digest != pool_digest(session, pool.id):
         yield "the pool's digest is not that of its images"
     yield from _splits(session, pool.id)
-    for found in session.scalars(select(Round).where(Round.pool_id == pool.id)):
-        yield from _round(session, found)
+    for round_ in session.scalars(select(Round).where(Round.pool_id == pool.id)):
+        yield from _round(session, round_)
     yield from _arrays(session, pool, int(count))
 
 
@@ -58,31 +58,31 @@ def _splits(session: Session, pool_id: int) -> Iterator[str]:
         yield f"{unasked} annotations of images that nobody picked"
 
 
-def _round(session: Session, found: Round) -> Iterator[str]:
+def _round(session: Session, round_: Round) -> Iterator[str]:
     """What a round of this state must have."""
-    state = ROUND_STATES.index(found.state)
+    state = ROUND_STATES.index(round_.state)
 
     def count(query: object) -> int:
         return int(session.scalar(query) or 0)  # type: ignore[call-overload]
 
-    picks = count(select(func.count()).select_from(Pick).where(Pick.round_id == found.id))
-    expected = found.budget if state >= ROUND_STATES.index("selected") else 0
+    picks = count(select(func.count()).select_from(Pick).where(Pick.round_id == round_.id))
+    expected = round_.budget if state >= ROUND_STATES.index("selected") else 0
     if picks != expected:
-        yield f"round {found.number} is {found.state!r} with {picks} picks, not {expected}"
+        yield f"round {round_.number} is {round_.state!r} with {picks} picks, not {expected}"
     sent = (
         select(func.count())
         .select_from(Sent)
         .join(Batch, Batch.uuid == Sent.batch_uuid)
-        .where(Batch.round_id == found.id, Batch.state == "CONFIRMED")
+        .where(Batch.round_id == round_.id, Batch.state == "CONFIRMED")
     )
-    by_people = found.number > 0 or count(sent) > 0  # a labelled test folder is never sent
+    by_people = round_.number > 0 or count(sent) > 0  # a labelled test folder is never sent
     if state >= ROUND_STATES.index("pushed") and by_people and count(sent) != picks:
-        yield f"round {found.number} is {found.state!r} with {count(sent)} of {picks} picks sent"
+        yield f"round {round_.number} is {round_.state!r} with {count(sent)} of {picks} picks sent"
     runs = count(
-        select(func.count()).select_from(Run).where(Run.round_id == found.id, Run.arm == "all")
+        select(func.count()).select_from(Run).where(Run.round_id == round_.id, Run.arm == "all")
     )
     if state >= ROUND_STATES.index("trained") and not runs:
-        yield f"round {found.number} is {found.state!r} without a training run"
+        yield f"round {round_.number} is {round_.state!r} without a training run"
 
 
 def _arrays(session: Session, pool: Pool, count: int) -> Iterator[str]:

@@ -115,7 +115,7 @@ def _troubles(session: Session, pool_id: int, config: Config) -> list[str]:
     newest = queries.newest_round(session, pool_id)
     if newest and newest.state in ("planned", "scored"):
         troubles.append(edited_since(newest, config))
-    doubtful = select(Batch).where(Batch.state.in_(("SENT", "UNKNOWN", "REJECTED")))
+    doubtful = select(Batch).where(Batch.state.in_(("SENT", "UNKNOWN")))
     for batch in session.scalars(doubtful):
         troubles.append(f"batch {batch.uuid[:8]} {batch.state}: {batch.message}")
     for number, count in gone_by_round(session):

@@ -31,17 +31,17 @@ def project_on(server, folder, images):
 
 
 def test_a_project_on_a_server_is_the_same_project(server, tmp_path, images):
-    there = project_on(server, tmp_path / "there", images)
-    assert run(there).why == "done"
-    here = create(tmp_path / "here", config.check(small_values(images), "test"))
-    run(here)
-    assert picks(there) == picks(here)
-    assert status(there).rounds == status(here).rounds
-    assert verify(there) == ([], [])
-    copied = backup(there, tmp_path / "copy")
+    on_server = project_on(server, tmp_path / "on_server", images)
+    assert run(on_server).why == "done"
+    in_file = create(tmp_path / "in_file", config.check(small_values(images), "test"))
+    run(in_file)
+    assert picks(on_server) == picks(in_file)
+    assert status(on_server).rounds == status(in_file).rounds
+    assert verify(on_server) == ([], [])
+    copied = backup(on_server, tmp_path / "copy")
     again = find(restore(copied.folder, tmp_path / "again").folder)
     assert str(again.database).startswith("sqlite")
-    assert picks(again) == picks(there)
+    assert picks(again) == picks(on_server)
     assert verify(again) == ([], [])
 
 

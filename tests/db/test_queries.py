@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert
+from sqlalchemy import event, insert
 
 from db import queries
 from db.models import Annotation, Item, Pick, Pool, Round
 from db.state import open_records
-from loop import config
+from loop.config import check
 from loop.project import Project
 from loop.project.labels import outstanding, tally
 from tests import postgresql
@@ -74,7 +74,7 @@ def test_tallies_equal_counting(records, notes, overlap):
         "pool": {"path": "."},
         "labeler": {"kind": "csv", "overlap": overlap},
     }
-    project = Project(None, config.check(values, "test"))
+    project = Project(None, check(values, "test"))
     rows = [
         {
             "item_id": item,
@@ -125,11 +125,18 @@ def test_answers_come_by_the_time_they_were_given(records):
             ]
         )
         session.flush()
-        found = queries.standing(session, 1)
-        assert [a.annotator for a in found] == ["twice", "early", "east", "seen", "late", "twice"]
-        said = [(a.annotator, a.label) for a in queries.answers(session, 1)]
-        assert said[0] == ("early", "dog")
-        assert said[-2:] == [("late", "dog"), ("twice", "cat")]
+        standing = queries.standing(session, 1)
+        assert [a.annotator for a in standing] == [
+            "twice",
+            "early",
+            "east",
+            "seen",
+            "late",
+            "twice",
+        ]
+        labels = [(a.annotator, a.label) for a in queries.answers(session, 1)]
+        assert labels[0] == ("early", "dog")
+        assert labels[-2:] == [("late", "dog"), ("twice", "cat")]
         session.rollback()
 
 
@@ -155,3 +162,34 @@ def test_an_odd_annotation_is_held_and_is_no_answer(tmp_path):
         assert queries.held_annotations(session, note.connector) == 1
         assert note.external_id not in {a.external_id for a in queries.standing(session, 1)}
     records.close()
+
+
+@pytest.mark.skipif("config.getoption('--postgresql')", reason="about SQLite")
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda session: queries.standing(session, 1),
+        lambda session: queries.tallies(session, 1, ["cat"], 1),
+        lambda session: queries.newest_annotations(session, "c", ["0" * 32]),
+        lambda session: queries.picked_rows(session, 1),
+        lambda session: queries.row_names(session, 1, [1, 2]),
+        lambda session: queries.odd_annotations(session, 1),
+        lambda session: queries.held_annotations(session, "c"),
+    ],
+)
+def test_no_query_of_answers_walks_all_items(records, ask):
+    """By SQLite's own plan: items are looked up by id or key, never scanned."""
+    statements = []
+    event.listen(records.engine, "before_cursor_execute", lambda *args: statements.append(args))
+    with records.read() as session:
+        ask(session)
+        asked = [(statement, values) for _, _, statement, values, *_ in statements]
+        assert asked
+        for statement, values in asked:
+            if not statement.startswith("SELECT"):
+                continue
+            lines = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            plan = [line[-1] for line in lines]
+            assert not [line for line in plan if line.startswith("SCAN item")], plan
+            whole_pool = [line for line in plan if "item" in line and line.endswith("(pool_id=?)")]
+            assert not whole_pool, plan

@@ -23,11 +23,11 @@ def add_round(session, state="planned"):
     pool = Pool(name="p", source={})
     session.add(pool)
     session.flush()
-    found = Round(pool_id=pool.id, number=1, seed=0, budget=1, config={}, versions={}, state=state)
-    session.add(found)
+    round_ = Round(pool_id=pool.id, number=1, seed=0, budget=1, config={}, versions={}, state=state)
+    session.add(round_)
     session.add(Item(pool_id=pool.id, row=0, key="k" * 32, uri="a.png"))
     session.flush()
-    return found
+    return round_
 
 
 @pytest.mark.skipif("config.getoption('--postgresql')", reason="about SQLite")
@@ -69,25 +69,27 @@ def test_advance_moves_once(records):
 @pytest.mark.parametrize("values", [{"state": "broken"}, {"budget": -1}, {"number": -1}])
 def test_round_constraints(records, values):
     with pytest.raises(IntegrityError), records.write() as session:
-        found = add_round(session)
+        round_ = add_round(session)
         for name, value in values.items():
-            setattr(found, name, value)
+            setattr(round_, name, value)
         session.flush()
 
 
 def test_an_item_is_picked_once(records):
     with pytest.raises(IntegrityError), records.write() as session:
-        found = add_round(session)
+        round_ = add_round(session)
         item = session.query(Item).one()
         for rank in (0, 1):
-            session.add(Pick(round_id=found.id, item_id=item.id, arm="coreset", rank=rank, score=0))
+            session.add(
+                Pick(round_id=round_.id, item_id=item.id, arm="coreset", rank=rank, score=0)
+            )
         session.flush()
 
 
 def test_unknown_item_is_refused(records):
     with pytest.raises(IntegrityError), records.write() as session:
-        found = add_round(session)
-        session.add(Pick(round_id=found.id, item_id=99, arm="coreset", rank=0, score=0))
+        round_ = add_round(session)
+        session.add(Pick(round_id=round_.id, item_id=99, arm="coreset", rank=0, score=0))
         session.flush()
 
 
@@ -122,3 +124,17 @@ def test_migrations_make_what_the_models_say(records):
     with records.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         assert compare_metadata(context, Base.metadata) == []
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:secret@[::1/x", "no url", "mysql+none://h/x", ""])
+def test_what_is_no_address_of_a_database(url):
+    with pytest.raises(Missing, match=r"\[project\]") as refused:
+        open_records(url)
+    assert "secret" not in str(refused.value)
+
+
+def test_the_largest_seed_is_kept(records):
+    with records.write() as session:
+        add_round(session).seed = 2**63 - 1
+    with records.read() as session:
+        assert session.query(Round).one().seed == 2**63 - 1

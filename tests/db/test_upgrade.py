@@ -29,7 +29,7 @@ def revisions():
     config = Config()
     config.set_main_option("script_location", str(Path(db.migrations.__file__).parent))
     script = ScriptDirectory.from_config(config)
-    return script.get_current_head(), [one.revision for one in script.walk_revisions()]
+    return script.get_current_head(), [migration.revision for migration in script.walk_revisions()]
 
 
 def test_every_version_has_a_fixture_and_head_is_the_newest():
@@ -57,8 +57,8 @@ def test_older_files_are_upgraded(file, tmp_path):
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         assert compare_metadata(context, Base.metadata) == []
         for table, count in before.items():
-            found = connection.exec_driver_sql(f'SELECT count(*) FROM "{table}"').scalar()
-            assert found == count, table
+            kept = connection.exec_driver_sql(f'SELECT count(*) FROM "{table}"').scalar()
+            assert kept == count, table
         assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
     with records.read() as session:
         pool = queries.the_pool(session)
@@ -70,6 +70,23 @@ def test_older_files_are_upgraded(file, tmp_path):
         }
         assert [run.metrics["accuracy"] > 0.5 for _, run in queries.runs(session, pool.id)]
     records.close()
+
+
+def test_a_rejected_batch_becomes_one_to_be_asked_about(tmp_path):
+    """No version since has such a state, and the database refuses it."""
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as raw:
+        raw.executescript((FIXTURES / "0001.sql").read_text(encoding="utf-8"))
+        raw.execute("UPDATE batch SET state = 'REJECTED' WHERE round_id = 2")
+    raw.close()
+    open_records(f"sqlite:///{path}").close()
+    with sqlite3.connect(path) as raw:
+        states = raw.execute("SELECT state FROM batch ORDER BY round_id").fetchall()
+        assert states == [("CONFIRMED",), ("UNKNOWN",), ("CONFIRMED",)]
+        with pytest.raises(sqlite3.IntegrityError):
+            raw.execute("UPDATE batch SET state = 'REJECTED'")
+        assert raw.execute("SELECT count(*) FROM sent").fetchone() == (24,)
+    raw.close()
 
 
 if __name__ == "__main__":
