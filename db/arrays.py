@@ -1,8 +1,8 @@
 """Arrays beside the database: ``.npy`` files named by their content.
 
 A file appears under its final name by one rename after it is complete and on disk, and its row is
-committed after that; a file without a row is an orphan that ``sweep`` removes, a row without a file
-cannot happen.
+committed after that: a row without a file cannot happen. A file without a row was left by a killed
+command, or belongs to records that are not here now: only ``coreloop doctor --prune`` removes it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -109,10 +108,13 @@ def load(row: Array, folder: Path) -> NDArray[np.generic]:
     return array  # type: ignore[no-any-return]
 
 
-def sweep(folder: Path, keep: Iterable[str]) -> list[Path]:
-    """Removes files that no row names (a killed command left them) and returns their paths."""
-    kept = set(keep)
-    gone = [path for path in sorted(folder.glob("*.npy")) if path.stem not in kept]
-    for path in gone:
-        path.unlink()
-    return gone
+def remove_drafts(folder: Path) -> None:
+    """Removes files that a killed command had begun; nobody else may be writing arrays."""
+    for draft in folder.glob("draft-*.npy"):
+        draft.unlink(missing_ok=True)
+
+
+def unnamed(session: Session, folder: Path) -> list[Path]:
+    """Files that no row names, sorted."""
+    named = set(session.scalars(select(Array.digest)))
+    return [path for path in sorted(folder.glob("*.npy")) if path.stem not in named]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, inspect, make_url, text, update
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
-from db.errors import Busy, Missing, StaleRound, TooNew, mapped
+from db import snapshot, watermark
+from db.errors import Busy, Damaged, Full, Missing, StaleRound, TooNew, mapped
 from db.faults import reached
 from db.migrations import HEAD
 from db.models import Event, Round, now
@@ -29,8 +30,9 @@ LOCK = 0x636F7265
 class Records:
     """The database of one project, at the newest schema. ``read`` and ``write`` give sessions."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, on_close: Callable[[], None] = lambda: None) -> None:
         self.engine = engine
+        self._on_close = on_close
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -78,41 +80,106 @@ class Records:
             finally:
                 held.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
 
+    def keep_watermark(self, file: Path) -> None:
+        """Notes beside a SQLite database how far it has come, once all of that is in the file."""
+        if self.engine.dialect.name != "sqlite":
+            return
+        with mapped(), closing(self.engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            mark = watermark.stored(cursor)
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            (_, in_log, moved), *_ = cursor.fetchall()
+        if mark is not None and in_log == moved:
+            watermark.keep(file, mark)
+
     def close(self) -> None:
         """Gives the connections back."""
         self.engine.dispose()
+        self._on_close()
 
 
-def open_records(url: str | URL, *, create: bool = False) -> Records:
+def open_records(url: str | URL, *, create: bool = False, mark: Path | None = None) -> Records:
     """Opens the database at a SQLAlchemy url and upgrades an older schema.
+
+    A SQLite file that this user may not write to is copied, and the copy can only be read.
+
+    Args:
+        create: make it where there is none.
+        mark: the folder's watermark file, which a SQLite file must not have fallen behind.
 
     Raises:
         Missing: there is none and ``create`` is false.
         TooNew: a newer coreloop wrote it.
-        Busy, Full, Damaged: see db.errors.
+        Damaged: it is empty, older than its folder, or another program's.
+        Busy, Full, Unavailable: see db.errors.
     """
+    address = _address(url)
+    if address.get_backend_name() == "sqlite":
+        return _open_sqlite(address, create=create, mark=mark)
+    engine = _engine(address, isolation_level="REPEATABLE READ")
+    with mapped():
+        _upgrade(engine, create=create)
+    return Records(engine)
+
+
+def _open_sqlite(address: URL, *, create: bool, mark: Path | None) -> Records:
+    file = Path(address.database or "")
+    if not create:
+        if not file.is_file():
+            raise Missing(
+                f"no database at {file}; 'coreloop init' makes a new project, 'coreloop restore' "
+                "one from a backup"
+            )
+        if mark is not None:
+            watermark.check_file(file, mark)
+        if not snapshot.may_write(file):
+            return _open_copy(file)
+    engine = _engine(address)
+    _use_sqlite_well(engine)
+    with mapped():
+        _upgrade(engine, create=create)
+    return Records(engine)
+
+
+def _open_copy(file: Path) -> Records:
+    """A private copy, for reading; a transaction that would write raises Full."""
+    folder = snapshot.copied(file)
+    engine = _engine(URL.create("sqlite", database=str(Path(folder.name, file.name))))
+    _use_sqlite_well(engine)
+    with mapped():
+        _upgrade(engine, create=False)
+
+    @event.listens_for(engine, "begin", insert=True)
+    def refuse(connection: Any) -> None:
+        if connection.get_execution_options().get("coreloop_write"):
+            raise Full(f"{file} may only be read; its owner can type this command, or let you")
+
+    return Records(engine, on_close=folder.cleanup)
+
+
+def _address(url: str | URL) -> URL:
     try:
-        address = make_url(url)
-        sqlite = address.get_backend_name() == "sqlite"
-        if sqlite and not create and not Path(address.database or "").is_file():
-            raise Missing(f"no database at {address.database}; 'coreloop init' makes a new project")
-        options: dict[str, Any] = {} if sqlite else {"isolation_level": "REPEATABLE READ"}
-        engine = create_engine(
+        return make_url(url)
+    except (ArgumentError, ValueError) as error:  # its text may hold the password
+        raise _unusable(error) from None
+
+
+def _engine(address: URL, **options: Any) -> Engine:
+    try:
+        return create_engine(
             address,
             json_serializer=lambda value: json.dumps(value, sort_keys=True, default=str),
             **options,
         )
-    except (ArgumentError, ImportError) as error:  # its text never holds the password
-        raise Missing(
-            "'database' under [project] is no usable SQLAlchemy url "
-            f"({type(error).__name__}); PostgreSQL: install coreloop[postgresql], and write "
-            "postgresql+psycopg://USER@HOST/NAME"
-        ) from None
-    if sqlite:
-        _use_sqlite_well(engine)
-    with mapped():
-        _upgrade(engine)
-    return Records(engine)
+    except (ArgumentError, ImportError) as error:
+        raise _unusable(error) from None
+
+
+def _unusable(error: Exception) -> Missing:
+    return Missing(
+        f"'database' under [project] is no usable SQLAlchemy url ({type(error).__name__}); "
+        "PostgreSQL: install coreloop[postgresql], and write postgresql+psycopg://USER@HOST/NAME"
+    )
 
 
 def _use_sqlite_well(engine: Engine) -> None:
@@ -135,8 +202,13 @@ def _use_sqlite_well(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _upgrade(engine: Engine) -> None:
-    """Runs the migrations that this file lacks."""
+def _upgrade(engine: Engine, *, create: bool) -> None:
+    """Runs the migrations that this database lacks.
+
+    Raises:
+        Damaged: it has no schema of ours, and ``create`` is false.
+        TooNew: its schema is not known here.
+    """
     with engine.connect() as connection:
         current = None
         if inspect(connection).has_table("alembic_version"):
@@ -144,27 +216,53 @@ def _upgrade(engine: Engine) -> None:
         connection.rollback()
     if current == HEAD:
         return
+    if current is None and not create:
+        raise Damaged(
+            f"the database {engine.url.database} holds no records of coreloop; nothing was "
+            f"changed. To get them, {watermark.RESTORE}"
+        )
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    known = {one.revision for one in ScriptDirectory.from_config(config).walk_revisions()}
+    script = ScriptDirectory.from_config(config)
+    known = {migration.revision for migration in script.walk_revisions()}
     if current is not None and current not in known:
         raise TooNew(
             f"the database has schema {current}, newer than this coreloop knows "
             f"({HEAD}); upgrade coreloop: pip install -U coreloop"
         )
-    options: dict[str, Any] = {"coreloop_write": True}
-    if engine.dialect.name == "postgresql":  # see what the one before us in the queue has done
-        options["isolation_level"] = "READ COMMITTED"
-    with engine.connect().execution_options(**options) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK + 1})"))
+    with _migrating(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+@contextmanager
+def _migrating(engine: Engine) -> Iterator[Connection]:
+    """One transaction for all migrations, one command at a time.
+
+    SQLite changes a table by making it anew, which takes that rows may point to nothing meanwhile;
+    at the end none may.
+    """
+    sqlite = engine.dialect.name == "sqlite"
+    options: dict[str, Any] = {"coreloop_write": True}
+    if not sqlite:  # see what the one before us in the queue has done
+        options["isolation_level"] = "READ COMMITTED"
+    with engine.connect().execution_options(**options) as connection:
+        driver: Any = connection.connection.driver_connection
+        if sqlite:
+            driver.execute("PRAGMA foreign_keys = OFF")
+        else:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK + 1})"))
+        yield connection
+        orphans = driver.execute("PRAGMA foreign_key_check").fetchall() if sqlite else []
+        if orphans:
+            raise Damaged(f"{engine.url.database} cannot be upgraded: {orphans[0]}")
         connection.commit()
+        if sqlite:
+            driver.execute("PRAGMA foreign_keys = ON")
 
 
 def advance(session: Session, round_id: int, *, before: str, after: str, **values: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ MAY_BE_ABSENT = (
     "no shared data",
     "no CUDA device",
     "right to mount a tmpfs",
+    "right to trace a process",
     "about SQLite",
     "a server forbids it",
     "the records are not on this disk",
@@ -175,3 +177,15 @@ def images(tmp_path: Path) -> Path:
 def project(tmp_path: Path, images: Path) -> Project:
     """A new project on 60 digits of three classes, answered by the oracle."""
     return create(tmp_path / "project", config.check(small_values(images), "test"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own of 1 MB; mounting one takes root."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)

@@ -149,7 +149,9 @@ def status(folder: Path, as_json: bool) -> None:
     help="Compare every array with its digest, and the records with each other.",
 )
 @click.option("--repair", is_flag=True, help="First compute again what can be; implies --deep.")
-def doctor(folder: Path, as_json: bool, deep: bool, repair: bool) -> None:
+@click.option("--prune", is_flag=True, help="First list and remove arrays that no record names.")
+@click.option("--yes", is_flag=True, help="Remove them without asking.")
+def doctor(folder: Path, as_json: bool, deep: bool, repair: bool, prune: bool, yes: bool) -> None:
     """Check device, weights, server, token and records, and say what to do.
 
     \b
@@ -157,6 +159,8 @@ def doctor(folder: Path, as_json: bool, deep: bool, repair: bool) -> None:
     """
     from loop.steps.doctor import doctor as step
 
+    if prune:
+        _prune(folder, yes)
     checks = step(folder, deep=deep, mend=repair)
     if as_json:
         print_json([asdict(check) for check in checks])
@@ -165,3 +169,17 @@ def doctor(folder: Path, as_json: bool, deep: bool, repair: bool) -> None:
             say(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}")
     if not all(check.ok for check in checks):
         raise SystemExit(3)
+
+
+def _prune(folder: Path, yes: bool) -> None:
+    """Lists the arrays that no record names, and removes them if the person says so."""
+    from loop.steps.doctor import prune, unnamed_arrays
+
+    project = project_at(folder)
+    listed = unnamed_arrays(project)
+    for path in listed:
+        click.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)", err=True)
+    if listed and (yes or click.confirm(f"Remove these {len(listed)} files?", err=True)):
+        click.echo(f"removed {len(prune(project, listed))} files", err=True)
+    elif not listed:
+        click.echo("every array is named by a record", err=True)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from db.state import Records
 
 
+WATERMARK = ".coreloop.mark"
+"""File that says how far the records had come; see db.watermark."""
+
+
 class ProjectBusy(NotReady):
     """Another coreloop command is writing to the project."""
 
@@ -58,7 +62,7 @@ class Project:
         """
         from db.state import open_records
 
-        return open_records(self.database)
+        return open_records(self.database, create=self._may_begin, mark=self.root / WATERMARK)
 
     @cached_property
     def source(self) -> Source:
@@ -92,6 +96,14 @@ class Project:
         return self.config.project.database or URL.create("sqlite", database=file)
 
     @property
+    def _may_begin(self) -> bool:
+        """Whether an empty database is a new one: on a server, before anything was made."""
+        if str(self.database).startswith("sqlite"):
+            return False  # ``create`` has made it
+        made = [*self.arrays.glob("*.npy"), *self.root.glob("sheets/*"), *self.reports.glob("*")]
+        return not made
+
+    @property
     def arrays(self) -> Path:
         """Folder of the ``.npy`` files."""
         return self.root / "arrays"
@@ -108,21 +120,18 @@ class Project:
     @contextmanager
     def writing(self) -> Iterator[Records]:
         """The records, for a step that changes something: one command at a time, on this machine
-        by a lock file, on a database server by its lock. Both fall with the process. What a killed
-        command left among the arrays is removed first: nobody else writes there now.
+        by a lock file, on a database server by its lock. Both fall with the process. Drafts that a
+        killed command left among the arrays are removed first: nobody else writes there now.
 
         Raises:
             ProjectBusy, Busy: another command holds the lock.
         """
-        from sqlalchemy import select
-
         from db import arrays
-        from db.models import Array
 
         with self._locked(), self.records.alone(lock_seconds()):
-            with self.records.read() as session:
-                arrays.sweep(self.arrays, session.scalars(select(Array.digest)))
+            arrays.remove_drafts(self.arrays)
             yield self.records
+            self.records.keep_watermark(self.root / WATERMARK)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

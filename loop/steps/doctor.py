@@ -144,7 +144,29 @@ def _arrays(project: Project) -> str:
         rows = session.scalars(select(Array)).all()
         for row in rows:
             arrays.load(row, project.arrays)
-    return f"{len(rows)} there (contents not compared; use --deep)"
+        unnamed = arrays.unnamed(session, project.arrays)
+    detail = f"{len(rows)} there (contents not compared; use --deep)"
+    if unnamed:
+        size = sum(path.stat().st_size for path in unnamed) / 1e6
+        detail += f"; {len(unnamed)} more ({size:.1f} MB) that no record names: see --prune"
+    return detail
+
+
+def unnamed_arrays(project: Project) -> list[Path]:
+    """Array files that no record names, as ``prune`` would remove them."""
+    with project.records.read() as session:
+        return arrays.unnamed(session, project.arrays)
+
+
+def prune(project: Project, listed: list[Path]) -> list[Path]:
+    """Removes those of the ``listed`` files that no record names now; returns them."""
+    with project.writing() as records, records.write("prune") as session:
+        gone = [path for path in arrays.unnamed(session, project.arrays) if path in listed]
+        for path in gone:
+            path.unlink()
+        if gone:
+            log(session, "doctor", f"removed {len(gone)} arrays that no record named")
+    return gone
 
 
 def _repair(project: Project) -> str:

@@ -11,7 +11,8 @@ import pytest
 
 from db import arrays
 from db.errors import Damaged, Missing
-from db.models import Array
+from db.models import Array, Pool
+from db.state import open_records
 
 
 def row_of(path, array):
@@ -74,8 +75,17 @@ def test_pickles_are_never_loaded(tmp_path):
         arrays.load(row, tmp_path)
 
 
-def test_sweep_removes_orphans_only(tmp_path):
-    kept = arrays.write_file(np.zeros(3), tmp_path)
-    gone = arrays.write_file(np.ones(3), tmp_path)
-    assert arrays.sweep(tmp_path, [kept.stem]) == [gone]
-    assert kept.exists()
+def test_files_that_no_row_names_are_listed_and_stay(tmp_path):
+    records = open_records(f"sqlite:///{tmp_path / 'a.db'}", create=True)
+    named = arrays.write_file(np.zeros(3), tmp_path)
+    unnamed = arrays.write_file(np.ones(3), tmp_path)
+    (tmp_path / "draft-1-0.npy").write_bytes(b"begun")
+    with records.write() as session:
+        session.add(Pool(id=1, name="p", source={}))
+        session.flush()
+        arrays.record(session, named, pool_id=1, kind="scores", name="coreset", of="round-1")
+    arrays.remove_drafts(tmp_path)
+    with records.read() as session:
+        assert arrays.unnamed(session, tmp_path) == [unnamed]
+    assert sorted(tmp_path.glob("*.npy")) == sorted([named, unnamed])
+    records.close()
