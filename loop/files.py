@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from loop.errors import ConfigError
+from loop.errors import ConfigError, NotReady
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -27,16 +30,17 @@ def draft_of(path: Path) -> Iterator[Path]:
     try:
         yield draft
         if draft.is_file():
-            _to_disk(draft)
+            to_disk(draft)
         draft.replace(path)
-        _to_disk(path.parent)
+        to_disk(path.parent)
     finally:
         if draft.is_dir():
             shutil.rmtree(draft)
         draft.unlink(missing_ok=True)
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
+    """Waits until a file's content, or a folder's names, would survive a power cut."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -56,3 +60,36 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise ConfigError(f"{str(path)!r}: {error}; write the path out in full") from None
+
+
+def take_room(handle: int, size: int, path: Path) -> None:
+    """Makes the disk keep ``size`` bytes for an open file, so that a full disk is found before
+    anything is written.
+
+    Raises:
+        NotReady: it has not that much; says how much is missing.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        if error.errno not in NO_ROOM:
+            raise
+        free = shutil.disk_usage(path.parent).free
+        raise NotReady(
+            f"{path.parent} has no room for a file of {size / 1e6:.1f} MB "
+            f"({max(0, size - free) / 1e6:.1f} MB are missing, {error.strerror}); nothing is lost. "
+            "Free some space, then repeat the command"
+        ) from error
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """What this process writes in this block only its user can read."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -19,6 +19,8 @@ def _tell(copied: Copied, as_json: bool, following: str) -> None:
         print_json(asdict(copied))
         return
     say(f"{copied.files} files, {copied.bytes / 1e6:.1f} MB, digests checked: {copied.folder}")
+    if copied.note:
+        say(f"attention: {copied.note}")
     say(f"next: {following}")
 
 

@@ -1,16 +1,20 @@
 """backup and restore: the records, the arrays and what the labeler keeps here, in a folder.
 
 The images stay where they are. ``backup.json`` names each file and its digest; it is read first by
-``restore``, which takes nothing else. Both folders appear whole or not at all.
+``restore``, which takes nothing else. Both folders appear whole or not at all, and their database
+was opened and checked before they do.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,12 +22,18 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from sqlalchemy import func, select
+
+from connectors.base import SourceError
+from connectors.folder import content_key
 from db.arrays import BLOCK, file_digest
 from db.copies import copy_database, unsound
-from db.errors import Damaged, Missing
+from db.errors import Damaged, Full, Missing, mapped
+from db.models import Item
 from loop import config as settings
 from loop.errors import ConfigError
-from loop.project import Project, find
+from loop.files import to_disk
+from loop.project import Project, ProjectBusy, find
 
 LIST = "backup.json"
 DATABASE = "coreloop.db"
@@ -35,11 +45,12 @@ FOLDERS = ("arrays", "sheets")
 
 @dataclass(frozen=True)
 class Copied:
-    """What was copied and where to."""
+    """What was copied and where to; ``note`` says what is left to do, if anything is."""
 
     folder: Path
     files: int
     bytes: int
+    note: str = ""
 
 
 def backup(
@@ -49,11 +60,18 @@ def backup(
 
     Raises:
         ConfigError: the folder exists.
-        Damaged, Missing: an array is not what its row says.
+        ProjectBusy: another command is making this folder.
+        Damaged, Missing: the records are unsound, or an array is not what its row says.
+        Full: there is no room, or no right to write there.
     """
     with _draft(target, "choose another name") as draft:
-        named = copy_database(project.records, draft / DATABASE)
-        names = [settings.FILE, *_labeler_files(project), *(f"arrays/{one}.npy" for one in named)]
+        array_digests = copy_database(project.records, draft / DATABASE)
+        _check_database(draft / DATABASE)
+        names = [
+            settings.FILE,
+            *_labeler_files(project),
+            *(f"arrays/{digest}.npy" for digest in array_digests),
+        ]
         digests = {DATABASE: file_digest(draft / DATABASE)}
         for done, name in enumerate(names, 1):
             digests[name] = _copy(project.root / name, draft / name)
@@ -63,10 +81,12 @@ def backup(
         digests[settings.FILE] = file_digest(draft / settings.FILE)
         listed = {
             "name": project.config.project.name,
+            "folder": str(project.root),
             "made_at": datetime.now(UTC).isoformat(),
             "files": digests,
         }
         (draft / LIST).write_text(json.dumps(listed, indent=1), encoding="utf-8")
+        to_disk(draft / LIST)
         size = sum(path.stat().st_size for path in draft.rglob("*") if path.is_file())
     return Copied(target.resolve(), len(digests), size)
 
@@ -80,10 +100,12 @@ def restore(
 
     Raises:
         ConfigError: not a backup, or the folder is not empty.
+        ProjectBusy: another command is making this folder.
         Damaged: a file of the backup is not what it was; nothing is made.
+        Full: there is no room, or no right to write there.
     """
     listed = _read_list(source)
-    target = target or Path(_folder_name(str(listed["name"])))
+    target = (target or Path(_folder_name(str(listed["name"])))).resolve()
     size = 0
     with _draft(target, "restore into an empty folder") as draft:
         for done, (name, digest) in enumerate(listed["files"].items(), 1):
@@ -91,44 +113,173 @@ def restore(
                 raise Damaged(f"{source / name} is damaged; nothing was restored")
             size += (draft / name).stat().st_size
             on_progress(done, len(listed["files"]))
-        with closing(sqlite3.connect(draft / DATABASE)) as raw:
-            if wrong := unsound(raw):
-                raise Damaged(f"{source / DATABASE}: {wrong[0]}; nothing was restored")
+        _check_database(draft / DATABASE)
         for folder in ("arrays", "reports"):
             (draft / folder).mkdir(exist_ok=True)
         _own_database(draft)
-    return Copied(target.resolve(), len(listed["files"]), size)
+        note = _find_images(draft, target, str(listed["folder"]))
+    return Copied(target, len(listed["files"]), size, note)
+
+
+def _check_database(file: Path) -> None:
+    """Raises Damaged if SQLite finds anything wrong with a copied database."""
+    with mapped(), closing(sqlite3.connect(file)) as raw:
+        if wrong := unsound(raw):
+            raise Damaged(
+                f"{file.name}: {wrong[0]}; nothing was copied. 'coreloop doctor --deep' says more"
+            )
 
 
 def _own_database(root: Path) -> None:
     """The records are in this folder, wherever they were before; an address may hold secrets."""
-    project = find(root)
-    if project.config.project.database:
-        section = project.config.project.model_copy(update={"database": ""})
-        config = project.config.model_copy(update={"project": section})
-        (root / settings.FILE).write_text(settings.dump(config), encoding="utf-8")
+    config = find(root).config
+    if config.project.database:
+        section = config.project.model_copy(update={"database": ""})
+        _write_config(root, config.model_copy(update={"project": section}))
+
+
+def _write_config(root: Path, config: settings.Config) -> None:
+    (root / settings.FILE).write_text(settings.dump(config), encoding="utf-8")
+    to_disk(root / settings.FILE)
+
+
+def _find_images(draft: Path, target: Path, origin: str) -> str:
+    """Makes the restored config lead to the images; what a person must do where it cannot.
+
+    Args:
+        target: the folder that the restored project will be, which its paths are relative to.
+        origin: the folder that was backed up; empty where the backup does not say.
+    """
+    with find(draft) as project:
+        with project.records.read() as session:
+            last = session.scalar(select(func.max(Item.row)))
+            sample = session.execute(
+                select(Item.uri, Item.key).where(Item.row.in_({0, (last or 0) // 2, last}))
+            ).all()
+        config = project.config
+    if not sample or _leads(Project(target, config), sample):
+        return ""
+    if origin:
+        before = Project(Path(origin), config)
+        paths = {"path": str(before.path(config.pool.path))}
+        if config.pool.test_path:
+            paths["test_path"] = str(before.path(config.pool.test_path))
+        moved = config.model_copy(update={"pool": config.pool.model_copy(update=paths)})
+        if _leads(Project(target, moved), sample):
+            _write_config(draft, moved)
+            return ""
+    return (
+        f"the images are not at {Project(target, config).path(config.pool.path)}; set 'path' under "
+        f"[pool] in {target / settings.FILE} to where they are"
+    )
+
+
+def _leads(project: Project, sample: Any) -> bool:
+    """Whether one of these (uri, key) is among the project's images."""
+    for uri, key in sample:
+        try:
+            if content_key(project.source.read(uri)) == key:
+                return True
+        except SourceError:
+            continue
+    return False
 
 
 @contextmanager
 def _draft(target: Path, advice: str) -> Iterator[Path]:
-    """A folder beside ``target`` that takes its name when all went well, and is removed if not."""
+    """A folder beside ``target`` that takes its name when all went well, and is removed if not.
+
+    Raises:
+        ConfigError: the target is not empty.
+        ProjectBusy: another command is making the same target.
+        Full: there is no room, or no right to write there.
+    """
     target = target.resolve()
+    draft = target.with_name(f".{target.name}.coreloop-draft")
+    taken = ConfigError(f"{target} exists and is not empty; {advice}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(f"{target} exists and is not empty; {advice}")
-    folder = target.with_name(f".{target.name}.coreloop-draft")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+        raise taken
     try:
-        yield folder
-        folder.replace(target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with _locked_folder(draft):
+            try:
+                yield draft
+                for folder in [*draft.rglob("*/"), draft]:
+                    to_disk(folder)
+                draft.replace(target)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+        to_disk(target.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise taken from None
+        if error.errno not in CANNOT_WRITE:
+            raise
+        free = shutil.disk_usage(target.parent).free / 1e6
+        raise Full(
+            f"{target} cannot be written ({error.strerror}, {free:.1f} MB are free); nothing was "
+            "copied. Free some space or check permissions, then repeat the command"
+        ) from error
+
+
+CANNOT_WRITE = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+)
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """A new, empty folder that no other command has; what a killed one left in it is removed.
+
+    The lock is on the folder itself and falls with the process, so it leaves no file behind.
+
+    Raises:
+        ProjectBusy: another command has it.
+    """
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue  # whoever made it has just given it its last name
+        try:
+            _lock(handle, folder)
+            if _is_at(folder, handle):
+                for left in folder.iterdir():
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+                yield
+                return
+        finally:
+            os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ProjectBusy(
+            f"another coreloop command is writing {folder}; nothing was changed. Wait for it to "
+            "end, or name another folder"
+        ) from None
+
+
+def _is_at(folder: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(folder), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def _labeler_files(project: Project) -> Iterator[str]:
     for name in LABELER_FILES:
-        place = project.root / name
-        for path in sorted(place.iterdir()) if place.is_dir() else [place]:
+        kept = project.root / name
+        for path in sorted(kept.iterdir()) if kept.is_dir() else [kept]:
             if path.is_file():
                 yield path.relative_to(project.root).as_posix()
 
@@ -154,7 +305,7 @@ def _read_list(source: Path) -> dict[str, Any]:
             raise ConfigError(f"{source / LIST} names {name!r}, which no backup has; not restored")
     if not {settings.FILE, DATABASE} <= files.keys():
         raise ConfigError(f"{source} is not a backup: no {settings.FILE} or no {DATABASE}")
-    return {"name": listed.get("name", ""), "files": files}
+    return {"name": listed.get("name", ""), "folder": listed.get("folder", ""), "files": files}
 
 
 def _folder_name(name: str) -> str:
@@ -167,14 +318,26 @@ def _copy(source: Path, target: Path) -> str:
     """Copies a file, safe on disk before it returns; the digest of what was written."""
     target.parent.mkdir(exist_ok=True)
     state = hashlib.blake2b(digest_size=16)
-    try:
-        handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError as error:
-        raise Missing(f"cannot read {source} ({error.strerror}); nothing was copied") from None
-    with os.fdopen(handle, "rb") as read, target.open("xb") as write:
+    with _opened(source) as read, target.open("xb") as write:
         while block := read.read(BLOCK):
             state.update(block)
             write.write(block)
         write.flush()
         os.fsync(write.fileno())
     return state.hexdigest()
+
+
+def _opened(source: Path) -> Any:
+    """An ordinary file, not a link, open for reading.
+
+    Raises:
+        Missing: it is none.
+    """
+    try:
+        handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise Missing(f"cannot read {source} ({error.strerror}); nothing was copied") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise Missing(f"{source} is no ordinary file; nothing was copied")
+    return os.fdopen(handle, "rb")

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sqlite3
+import subprocess
 import threading
+from contextlib import closing
 
 import pytest
 from sqlalchemy import select
 
-from db.errors import Damaged, Missing
+from db.errors import Damaged, Full, Missing
 from db.models import Base
+from loop import config as settings
 from loop.errors import ConfigError
-from loop.project import find
+from loop.project import ProjectBusy, find
+from loop.project.damage import verify
 from loop.steps.backup import LIST, backup, restore
 from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.status import status
+from tests.durability.test_disk_and_signals import ENV, MAIN
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +131,16 @@ def test_links_in_a_backup_are_not_followed(finished, tmp_path):
         restore(copied.folder, tmp_path / "again")
 
 
+@pytest.mark.parametrize("kind", ["arrays", "coreloop.toml"])
+def test_a_pipe_in_a_backup_is_not_waited_for(finished, tmp_path, kind):
+    copied = backup(finished, tmp_path / "copy")
+    hit = next(path for path in copied.folder.rglob("*") if kind in str(path) and path.is_file())
+    hit.unlink()
+    os.mkfifo(hit)
+    with pytest.raises(Missing, match="no ordinary file"):
+        restore(copied.folder, tmp_path / "again")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {}}', '{"files": 3}'])
 def test_what_is_no_backup(tmp_path, text):
     (tmp_path / LIST).write_text(text)
@@ -143,3 +160,132 @@ def test_backup_while_another_command_writes(project, tmp_path):
         seen.append([(line.number, line.state) for line in found.rounds])
     writer.join()
     assert seen[0] != seen[-1] or len(seen) == 1
+
+
+def many_at_once(count, work):
+    """What each of ``count`` threads did at the same moment: its result or its exception."""
+    barrier, ends = threading.Barrier(count), []
+
+    def attempt():
+        barrier.wait()
+        try:
+            ends.append(work())
+        except Exception as error:
+            ends.append(error)
+
+    threads = [threading.Thread(target=attempt) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return ends
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_at_once_into_one_folder(finished, tmp_path, count):
+    """One makes it, the others say that another is at it, or that it is there."""
+    for attempt in range(10):
+        target, again = tmp_path / f"copy-{attempt}", tmp_path / f"again-{attempt}"
+        for made in (
+            many_at_once(count, lambda target=target: backup(finished, target)),
+            many_at_once(count, lambda target=target, again=again: restore(target, again)),
+        ):
+            refused = [end for end in made if isinstance(end, Exception)]
+            assert len(refused) == count - 1, made
+            assert {type(error) for error in refused} <= {ProjectBusy, ConfigError}
+        assert dump(find(again)) == dump(finished)
+        assert verify(find(again)) == ([], [])
+        assert sorted(path.name for path in tmp_path.iterdir() if path.name[0] == ".") == []
+
+
+@pytest.mark.slow
+def test_three_commands_at_once_into_one_folder(finished, tmp_path):
+    """As a cron job that overlaps with itself."""
+    commands = [
+        subprocess.Popen(
+            [*MAIN, "backup", str(tmp_path / "copy")],
+            cwd=finished.root,
+            env=ENV,
+            text=True,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(3)
+    ]
+    ends = [(command.communicate(timeout=120)[1], command.returncode) for command in commands]
+    assert [code for _, code in ends].count(0) == 1
+    assert all(code in (0, 2, 5) and "Traceback" not in words for words, code in ends), ends
+    assert dump(find(restore(tmp_path / "copy", tmp_path / "again").folder)) == dump(finished)
+
+
+def test_what_a_killed_backup_left_is_not_in_the_next(finished, tmp_path):
+    left = tmp_path / ".copy.coreloop-draft" / "arrays"
+    left.mkdir(parents=True)
+    (left / "of-another-time.npy").write_bytes(b"left")
+    copied = backup(finished, tmp_path / "copy")
+    assert not list(copied.folder.rglob("of-another-time.npy"))
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+def test_an_unsound_database_is_not_backed_up(finished, tmp_path):
+    """Every backup that was made can be restored: the copy is opened and looked through."""
+    shutil.copytree(finished.root, tmp_path / "project")
+    with closing(sqlite3.connect(tmp_path / "project" / "coreloop.db")) as raw:
+        raw.execute("PRAGMA foreign_keys = OFF")
+        raw.execute("DELETE FROM item WHERE id IN (SELECT item_id FROM pick LIMIT 1)")
+        raw.commit()
+    with find(tmp_path / "project") as project, pytest.raises(Damaged, match="has no item"):
+        backup(project, tmp_path / "copy")
+    assert [path.name for path in tmp_path.iterdir()] == ["project"]
+
+
+@pytest.mark.parametrize("step", ["backup", "restore"])
+def test_a_full_disk(finished, tmp_path, small_disk, step):
+    copied = backup(finished, tmp_path / "copy")
+    for left in (0, 30_000, 100_000, 180_000):
+        free = shutil.disk_usage(small_disk).free
+        ballast = small_disk / "ballast"
+        ballast.write_bytes(b"x" * max(0, free - left))
+        with pytest.raises(Full, match="Free some space"):
+            if step == "backup":
+                backup(finished, small_disk / "made")
+            else:
+                restore(copied.folder, small_disk / "made")
+        assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+        ballast.unlink()
+    assert backup(finished, small_disk / "made").files == copied.files
+
+
+def moved(finished, tmp_path, **changes):
+    """A copy of the finished project whose path to the images is relative."""
+    root = tmp_path / "far" / "project"
+    shutil.copytree(finished.root, root)
+    os.symlink(finished.root.parent / "images", tmp_path / "far" / "images")
+    project = find(root)
+    pool = project.config.pool.model_copy(update={"path": "../images", **changes})
+    config = project.config.model_copy(update={"pool": pool})
+    (root / settings.FILE).write_text(settings.dump(config))
+    return find(root)
+
+
+def test_a_relative_path_leads_to_the_images_from_elsewhere(finished, tmp_path):
+    project = moved(finished, tmp_path)
+    copied = backup(project, tmp_path / "copy")
+    beside = restore(copied.folder, tmp_path / "far" / "beside")
+    assert find(beside.folder).config.pool.path == "../images"  # it leads there as it is
+    (tmp_path / "images").mkdir()
+    elsewhere = restore(copied.folder, tmp_path / "elsewhere")  # ../images is another folder
+    assert (beside.note, elsewhere.note) == ("", "")
+    again = find(elsewhere.folder)
+    assert again.config.pool.path == str((finished.root.parent / "images").resolve())
+    assert run(again, budget=2).why == "done"
+
+
+def test_a_restored_project_says_that_its_images_are_gone(finished, tmp_path):
+    project = moved(finished, tmp_path)
+    copied = backup(project, tmp_path / "copy")
+    (tmp_path / "far" / "images").unlink()
+    restored = restore(copied.folder, tmp_path / "again")
+    assert str(tmp_path / "images") in restored.note
+    assert f"'path' under [pool] in {restored.folder / settings.FILE}" in restored.note
+    assert find(restored.folder).config.pool.path == "../images"
