@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from connectors.base import Annotation, Batch, Item, Progress, Rejected, Seen
+from connectors.files import read_ordinary
 
 COLUMNS = ("key", "image", "label")
 SKIP = "skip"
@@ -153,8 +154,9 @@ class CsvSheet:
     def _as_class(self, label: str) -> str:
         """The class as the config spells it: an é is one character or two, and looks the same."""
         plain = unicodedata.normalize("NFC", label)
-        same = [name for name in self.classes if unicodedata.normalize("NFC", name) == plain]
-        return same[0] if same else label
+        spelled = {unicodedata.normalize("NFC", name): name for name in reversed(self.classes)}
+        # a spreadsheet program takes =1+1 for a formula, and '=1+1 for text
+        return spelled.get(plain) or spelled.get(plain.removeprefix("'")) or label
 
     def _hint(self, label: str) -> str:
         """A hint where only capital letters differ."""
@@ -171,7 +173,11 @@ class CsvSheet:
     @staticmethod
     def _rows(sheet: Path) -> Iterator[tuple[int, dict[str, str]]]:
         try:
-            text = sheet.read_bytes().decode("utf-8-sig")
+            text = read_ordinary(sheet).decode("utf-8-sig")
+        except OSError as error:
+            raise Rejected(
+                f"{sheet.name} cannot be read ({error.strerror}); mend it or take it away"
+            ) from None
         except UnicodeDecodeError as error:
             raise Rejected(
                 f"{sheet.name} is not UTF-8 (byte {error.start}); save it again as 'CSV UTF-8'"

@@ -9,18 +9,19 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
-from connectors.base import Image, SourceError, Unreadable
+from connectors.base import ConnectorError, Image, SourceError, Unreadable
+from connectors.files import LeadsOut, read_ordinary
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"])
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """What the bytes may be, whatever the file is called."""
-MAX_BYTES = 500_000_000
 CHUNK = 64
 """Files that a worker process takes at once."""
 IN_PROCESS = 500
@@ -95,10 +96,10 @@ class Folder:
             SourceError: it is gone, or its path leaves the folder.
         """
         root, path = self._locate(uri)
-        if not path.resolve().is_relative_to(root.resolve()):
-            raise SourceError(f"{uri} leads out of {root}; it is not read")
         try:
-            return path.read_bytes()
+            return read_ordinary(path, inside=root.resolve())
+        except LeadsOut:
+            raise SourceError(f"{uri} leads out of {root}; it is not read") from None
         except OSError as error:
             raise SourceError(
                 f"cannot read {path} ({error.strerror}); put the file back, the project needs it"
@@ -148,15 +149,11 @@ def _examine(file: ImageFile) -> Image | Unreadable:
         shown = file.uri.encode(errors="backslashreplace").decode()
         return Unreadable(shown, "file name is not UTF-8")
     try:
-        if not file.path.resolve().is_relative_to(file.inside):
-            return Unreadable(file.uri, "symbolic link that leaves the folder")
-        if not file.path.is_file():
-            return Unreadable(file.uri, "no ordinary file")
-        if file.path.stat().st_size > MAX_BYTES:
-            return Unreadable(file.uri, f"larger than {MAX_BYTES // 1_000_000} MB")
-        data = file.path.read_bytes()
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
-        return Unreadable(file.uri, getattr(error, "strerror", None) or str(error))
+        data = read_ordinary(file.path, inside=file.inside)
+    except LeadsOut:
+        return Unreadable(file.uri, "symbolic link that leaves the folder")
+    except OSError as error:
+        return Unreadable(file.uri, error.strerror or str(error))
     reason = check_image(data)
     if reason is not None:
         return Unreadable(file.uri, reason)
@@ -165,7 +162,11 @@ def _examine(file: ImageFile) -> Image | Unreadable:
 
 def in_order(work: Callable[[In], Out], inputs: Iterable[In], workers: int) -> Iterator[Out]:
     """``map`` over ``workers`` processes (0: in this one), reading only a little ahead. The first
-    ``IN_PROCESS`` are done in this process: for few, others would not start in time."""
+    ``IN_PROCESS`` are done in this process: for few, others would not start in time.
+
+    Raises:
+        ConnectorError: a worker process was killed.
+    """
     rest = iter(inputs)
     yield from map(work, islice(rest, IN_PROCESS) if workers else rest)
     first = list(islice(rest, CHUNK))
@@ -182,6 +183,11 @@ def in_order(work: Callable[[In], Out], inputs: Iterable[In], workers: int) -> I
                 if not waiting:
                     return
                 yield from waiting.popleft().result()
+        except BrokenProcessPool:
+            raise ConnectorError(
+                "a process that reads images was killed, maybe for want of memory; what was read "
+                "before is kept. Type 'coreloop scan' to go on"
+            ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -20,13 +20,31 @@ SKIP = "skip"
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_null(cls, value: Any) -> Any:
+        section = cls is Config and isinstance(value, dict)  # which checks its own values
+        if not section and _has_null(value):
+            raise ValueError("no path or name has a character 0")
+        return value
+
+
+def _has_null(value: Any) -> bool:
+    """Whether a text in it has a character 0, which no file system or database takes."""
+    if isinstance(value, dict):
+        return any(_has_null(part) for part in [*value, *value.values()])
+    if isinstance(value, list):
+        return any(_has_null(part) for part in value)
+    return isinstance(value, str) and "\0" in value
+
 
 class ProjectSection(Section):
     """[project]"""
 
     name: str = Field(min_length=1, max_length=200)
     classes: list[str] = Field(min_length=2)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63 - 10_000)
+    """The records take 64 bits, and each round's seed is one more."""
     database: str = ""
     """SQLAlchemy url; empty: ``coreloop.db`` in the project folder."""
 

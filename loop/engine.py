@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from loop.errors import ConfigError, NotReady
+from loop.files import private_files
 from loop.registry import Registry
+from loop.secrets import without_secrets
 
 REGISTRY = Registry(
     noun="engine", built_in={"local": "loop.engine:Local", "ray": "loop.engine:Ray"}
@@ -56,11 +58,14 @@ def get(name: str, workers: int = 1) -> Engine:
     REGISTRY.check(name)
     if name == "local":
         return cast(Engine, REGISTRY.get(name, workers=workers))
+    address = os.environ.get("RAY_ADDRESS", "")
+    if not address:  # read as Ray is imported; on Linux it listens on every address without it
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray  # noqa: F401
     except ImportError:
         raise ConfigError("--engine ray needs: pip install 'coreloop[ray]'") from None
-    return cast(Engine, REGISTRY.get(name, address=os.environ.get("RAY_ADDRESS", "")))
+    return cast(Engine, REGISTRY.get(name, address=address))
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Local:
                 yield number, work(shared, piece)
             return
         from concurrent.futures import ProcessPoolExecutor, as_completed
+        from concurrent.futures.process import BrokenProcessPool
         from multiprocessing import get_context
 
         pool = ProcessPoolExecutor(
@@ -90,6 +96,11 @@ class Local:
             }
             for future in as_completed(numbers):
                 yield numbers[future], future.result()
+        except BrokenProcessPool:
+            raise NotReady(
+                "a worker process was killed, maybe for want of memory; what was finished is "
+                "kept. Repeat the command, with fewer --workers if it happens again"
+            ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -132,7 +143,8 @@ class Ray:
             yield running.pop(finished), _result(finished)
 
     def _connect(self) -> None:
-        """Joins the cluster, unless this process has done so.
+        """Joins the cluster, unless this process has done so. One that starts here listens on
+        loopback alone, and its processes get neither our secrets nor files that others may read.
 
         Raises:
             NotReady: nothing answers at the address.
@@ -143,8 +155,12 @@ class Ray:
 
         if ray.is_initialized():
             return
+        options: dict[str, Any] = {"address": self.address}
+        if not self.address:
+            options = {"address": "local", "include_dashboard": False}  # never somebody else's
         try:
-            ray.init(address=self.address or None, log_to_driver=False, logging_level=logging.ERROR)
+            with without_secrets(), private_files():
+                ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except ConnectionError as error:
             raise NotReady(f"no Ray cluster at {self.address}: {error}") from None
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,21 @@ from loop.errors import DataError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """Decoders that untrusted bytes may reach; none of them starts another program."""
 
-MAX_PIXELS = 100_000_000
-"""Larger images are refused before they are decoded (decompression bombs)."""
+MAX_DECODED_BYTES = 720_000_000
+"""Images that would need more memory are refused before they are decoded (decompression bombs); a
+scan, by Pillow's own limit of 89 million pixels, refuses no fewer."""
+STRIP = 4_000_000
+"""Pixels that are converted at once where a conversion needs many bytes per pixel."""
+
+
+class Replaced(DataError):
+    """An image is another one than when it was scanned."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(
+            f"{uri} is another image than when it was scanned; put the old file back, give the new "
+            "one a name of its own, and repeat this"
+        )
 
 
 def decode(data: bytes, name: str = "image") -> Image.Image:
@@ -29,10 +43,13 @@ def decode(data: bytes, name: str = "image") -> Image.Image:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise DataError(f"{name}: {image.width} x {image.height} pixels is too large")
+        if decoded_bytes(image) > MAX_DECODED_BYTES:
+            raise DataError(
+                f"{name}: {image.width} x {image.height} pixels ({image.mode}) is too large"
+            )
         image.load()
-        return _rgb(_upright(image))
+        _turn_upright(image)
+        return _rgb(image)
     except UnidentifiedImageError:
         kind = "empty file" if not data else "not an image that can be read"
         raise DataError(f"{name}: {kind}") from None
@@ -44,35 +61,60 @@ def decode(data: bytes, name: str = "image") -> Image.Image:
         raise DataError(f"{name}: cannot be decoded ({error})") from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # the EXIF parser raises many types on damaged blocks
-        return image
+def _turn_upright(image: Image.Image) -> None:
+    with suppress(Exception):  # the EXIF parser raises many types on damaged blocks
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def decoded_bytes(image: Image.Image) -> int:
+    """Memory that an image takes as it is decoded and as RGB beside it, 4 bytes a pixel."""
+    stored = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
+    return image.width * image.height * (stored.get(image.mode, 4) + 4)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
         image = _eight_bit(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+        return _over_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """A transparent image over white, strip by strip."""
+    opaque = Image.new("RGB", image.size)
+    for box in _strips(image):
+        strip = image.crop(box).convert("RGBA")
+        white = Image.new("RGBA", strip.size, (255, 255, 255, 255))
+        opaque.paste(Image.alpha_composite(white, strip).convert("RGB"), box)
+    return opaque
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Grey values of 16 or 32 bits or floats, scaled to 8 bits by the range they seem to use."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    largest = values.max(initial=0)
+    stored = np.asarray(image)
+    largest = max(
+        float(np.nan_to_num(stored[top:bottom].astype(np.float64)).max(initial=0))
+        for _, top, _, bottom in _strips(image)
+    )
     if image.mode == "F" and largest <= 1:
         white = 1.0
     elif image.mode.startswith("I;16") or largest > 255:
         white = 65535.0
     else:
         white = 255.0
-    scaled = np.clip(values, 0, white) * (255.0 / white)
-    return Image.fromarray(scaled.round().astype(np.uint8))
+    grey = np.empty(stored.shape, dtype=np.uint8)
+    for _, top, _, bottom in _strips(image):
+        values = np.nan_to_num(stored[top:bottom].astype(np.float64))
+        grey[top:bottom] = (np.clip(values, 0, white) * (255.0 / white)).round()
+    return Image.fromarray(grey)
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of some rows each, from the top."""
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        yield 0, top, image.width, min(top + rows, image.height)
 
 
 def browsable(data: bytes, name: str = "image") -> bytes:

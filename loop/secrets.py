@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 
@@ -12,6 +14,8 @@ from loop.errors import ConfigError
 
 VARIABLE = "LABEL_STUDIO_API_KEY"
 FILE = ".label-studio-token"
+SECRETS = (VARIABLE, "PGPASSWORD")
+"""Variables that only this process needs."""
 
 
 def origin(root: Path) -> str:
@@ -69,3 +73,13 @@ def _plain(token: str, where: str) -> str:
             "copy it anew (Label Studio: Account & Settings, Personal Access Token)"
         )
     return token
+
+
+@contextmanager
+def without_secrets() -> Iterator[None]:
+    """No secret of ours stands in the environment that processes started in this block inherit."""
+    held = {name: os.environ.pop(name) for name in SECRETS if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(held)

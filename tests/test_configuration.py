@@ -38,7 +38,7 @@ def test_every_key_is_explained(section, key):
 
 
 SMALLEST = {"project": {"name": "p", "classes": ["a", "b"]}, "pool": {"path": "images"}}
-TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 SCALARS = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXT
 VALUES = st.recursive(
     SCALARS | st.dates(),
@@ -73,3 +73,24 @@ def test_what_toml_cannot_hold_is_said():
     values = {**SMALLEST, "training": {"params": {"when": date(2026, 1, 1), "rate": None}}}
     with pytest.raises(ConfigError, match=r"coreloop\.toml cannot hold .*NoneType"):
         config.dump(config.check(values, "test"))
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("pool", "path", "pho\0tos"),
+        ("pool", "test_path", "\0"),
+        ("project", "name", "\0"),
+        ("project", "classes", ["a", "b\0"]),
+        ("training", "params", {"checkpoint": ["a\0"]}),
+    ],
+)
+def test_a_character_0_is_in_no_path_or_name(section, key, value):
+    values = {**SMALLEST, section: {**SMALLEST.get(section, {}), key: value}}
+    with pytest.raises(ConfigError, match=f"{section}.{key}.*character 0"):
+        config.check(values, "test")
+
+
+def test_a_seed_that_the_records_cannot_hold_is_refused():
+    with pytest.raises(ConfigError, match=r"project\.seed"):
+        config.check({**SMALLEST, "project": {**SMALLEST["project"], "seed": 10**30}}, "test")

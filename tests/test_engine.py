@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -277,3 +279,36 @@ def test_ray_survives_a_killed_node(cluster):
         if len(results) == 2:
             cluster.remove_node(doomed, allow_graceful=False)
     assert results == {i: i for i in range(12)}
+
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+@pytest.mark.slow
+def test_a_cluster_on_this_machine_is_ours_alone(tmp_path):
+    """It listens on loopback, its token is for its user, its workers know no secret."""
+    pytest.importorskip("ray", reason="pip install 'coreloop[ray]'")
+    env = {name: value for name, value in ENV.items() if not name.startswith("RAY_")}
+    code = "from tests.engine_work import look_at_a_cluster_of_its_own as look; look()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={
+            **env,
+            "HOME": str(tmp_path),
+            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+            "LABEL_STUDIO_API_KEY": "secret-token",
+            "PGPASSWORD": "secret-word",
+        },
+    )
+    shown = json.loads(done.stdout.splitlines()[-1])
+    assert sorted(shown["held"]) == ["LABEL_STUDIO_API_KEY", "PGPASSWORD"]
+    assert shown["seen"] == []
+    assert shown["files"] == []
+    assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+    assert shown["addresses"]
+    assert set(shown["addresses"]) <= LOOPBACK

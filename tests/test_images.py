@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from loop import images
 from loop.errors import DataError
 from loop.images import decode, squares, thumbnail
+from tests.conftest import ROOT
 
 BASE = np.arange(16 * 12 * 3, dtype=np.uint8).reshape(12, 16, 3)
 
@@ -141,3 +145,51 @@ def test_formats_that_start_programs_are_refused():
 def test_any_bytes_are_a_picture_or_a_data_error(body, magic):
     with contextlib.suppress(DataError):
         assert decode(magic + body).mode == "RGB"
+
+
+def modes():
+    ramp = np.linspace(0, 65535, 20 * 30).reshape(20, 30)
+    clear = Image.fromarray(np.arange(20 * 30 * 4, dtype=np.uint8).reshape(20, 30, 4), "RGBA")
+    palette = clear.convert("RGB").quantize(8)
+    palette.info["transparency"] = 3
+    yield encoded(Image.fromarray(ramp.astype(np.uint16)))
+    yield encoded(Image.fromarray(ramp.astype(np.int32)), "TIFF")
+    yield encoded(Image.fromarray((ramp / 65535).astype(np.float32)), "TIFF")
+    yield encoded(clear)
+    yield encoded(clear.convert("LA"))
+    yield encoded(palette)
+
+
+@pytest.mark.parametrize("data", modes())
+def test_strips_are_the_same_picture(data, monkeypatch):
+    whole = np.asarray(decode(data))
+    monkeypatch.setattr(images, "STRIP", 70)
+    np.testing.assert_array_equal(np.asarray(decode(data)), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["I;16", "RGBA"])
+def test_the_largest_images_that_a_scan_takes_are_decoded_in_a_gigabyte(tmp_path, mode):
+    """9,450 x 9,450 pixels of 16 bits, a PNG of 169 KB, took 2.3 GB."""
+    code = (
+        "import sys\nfrom PIL import Image\nfrom loop.images import decode\n"
+        "decode(open(sys.argv[1], 'rb').read())\n"
+        "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])"
+    )
+    Image.new(mode, (9_450, 9_450)).save(tmp_path / "large.png")
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "large.png"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) < 1_000_000
+
+
+def test_the_limit_counts_decoded_bytes():
+    assert images.decoded_bytes(Image.new("L", (100, 10))) == 5_000
+    assert images.decoded_bytes(Image.new("I;16", (100, 10))) == 6_000
+    assert images.decoded_bytes(Image.new("RGBA", (100, 10))) == 8_000
+    with pytest.raises(DataError, match="too large"):
+        decode(encoded(Image.new("1", (15_000, 15_000))))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from loop.device import halving, resolve
 from loop.encoders.base import Encoder
 from loop.engine import LOCAL, Engine
 from loop.errors import DataError
-from loop.images import decode
+from loop.files import take_room
+from loop.images import Replaced, decode
 
 SHARD = 2048
 """Rows per shard: what a killed run computes again at most."""
@@ -50,13 +52,12 @@ class Shard:
         return bool(shape == (self.stop - self.start, dim))
 
     def save(self, embeddings: Matrix) -> None:
-        """Writes the file; it appears whole under its name."""
-        draft = self.path.with_suffix(".draft")
-        with draft.open("wb") as file:
-            np.save(file, embeddings, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self.path)
+        """Writes the file; it appears whole under its name.
+
+        Raises:
+            NotReady: the disk has no room for it.
+        """
+        write_rows(self.path, embeddings.shape, [embeddings])
 
 
 def encode(
@@ -66,6 +67,7 @@ def encode(
     keys: Sequence[str],
     out: Path,
     *,
+    content_key: Callable[[bytes], str] | None = None,
     device: str = "cpu",
     workers: int = 0,
     engine: Engine = LOCAL,
@@ -76,6 +78,7 @@ def encode(
     Args:
         read: uri -> encoded bytes.
         keys: item keys in the same order; for encoders that look embeddings up.
+        content_key: key of encoded bytes; each image that is decoded must then have its own.
         device: for encoders that use one; ``auto`` is resolved where a shard is computed.
         workers: decoding threads besides the forward pass (Pillow decodes and resizes outside
             the GIL); 0 chooses: one beside a CPU model, which needs the cores, all for a GPU.
@@ -83,7 +86,8 @@ def encode(
         on_progress: told the number of newly finished rows.
 
     Raises:
-        DataError: an image cannot be decoded, or an embedding is not finite.
+        DataError: an image cannot be decoded or was replaced, or an embedding is not finite.
+        NotReady: the disk has no room for the embeddings.
     """
     shards = list(shards_of(len(uris), out))
     missing = [shard for shard in shards if not shard.is_finished(encoder.dim)]
@@ -91,8 +95,9 @@ def encode(
     if finished_rows:
         on_progress(finished_rows)
     _folder(out).mkdir(parents=True, exist_ok=True)
+    shared = encoder, read, content_key, device, workers
     pieces = [(uris[shard.rows], keys[shard.rows]) for shard in missing]
-    for number, embeddings in engine.map(_encode_piece, (encoder, read, device, workers), pieces):
+    for number, embeddings in engine.map(_encode_piece, shared, pieces):
         missing[number].save(embeddings)
         on_progress(len(embeddings))
     join(shards, (len(uris), encoder.dim), out)
@@ -110,13 +115,26 @@ def shards_of(count: int, out: Path) -> Iterator[Shard]:
 
 
 def join(shards: Sequence[Shard], shape: tuple[int, int], out: Path) -> None:
-    """Copies finished shards into one ``.npy`` file that appears whole under its name."""
-    draft = out.with_suffix(".draft.npy")
-    embeddings = np.lib.format.open_memmap(draft, mode="w+", dtype=np.float32, shape=shape)
-    for shard in shards:
-        embeddings[shard.rows] = np.load(shard.path, mmap_mode="r", allow_pickle=False)
-    embeddings.flush()
-    del embeddings
+    """Copies finished shards into one ``.npy`` file that appears whole under its name.
+
+    Raises:
+        NotReady: the disk has no room for it.
+    """
+    blocks = (np.load(shard.path, mmap_mode="r", allow_pickle=False) for shard in shards)
+    write_rows(out, shape, blocks)
+
+
+def write_rows(out: Path, shape: tuple[int, ...], blocks: Iterable[Matrix]) -> None:
+    """Writes blocks of float32 rows one after the other as one ``.npy`` file of this shape."""
+    draft = out.with_suffix(".draft")
+    description = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with draft.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, description)
+        take_room(file.fileno(), file.tell() + 4 * math.prod(shape), draft)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype="<f4").data)
+        file.flush()
+        os.fsync(file.fileno())
     draft.replace(out)
 
 
@@ -125,16 +143,21 @@ def _folder(out: Path) -> Path:
 
 
 def _encode_piece(
-    shared: tuple[Encoder, Callable[[str], bytes], str, int],
+    shared: tuple[Encoder, Callable[[str], bytes], Callable[[bytes], str] | None, str, int],
     piece: tuple[Sequence[str], Sequence[str]],
 ) -> Matrix:
     """Embeddings of one shard; images are decoded while those before are in the forward pass."""
-    encoder, read, device, workers = shared
+    encoder, read, content_key, device, workers = shared
     uris, keys = piece
     device = resolve(device) if encoder.on_device else "cpu"
 
     def prepare(uri: str, key: str) -> NDArray[Any]:
-        return encoder.take(decode(read(uri), uri) if encoder.looks else None, key, uri)
+        if not encoder.looks:
+            return encoder.take(None, key, uri)
+        encoded = read(uri)
+        if content_key is not None and content_key(encoded) != key:
+            raise Replaced(uri)
+        return encoder.take(decode(encoded, uri), key, uri)
 
     def forward(batch: NDArray[Any]) -> Matrix:
         return encoder.forward(batch, device)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from connectors.base import Source, SourceError
 from db.queries import Picked
 from loop.errors import DataError
+from loop.project.problem import read_scanned
 from loop.reports.facts import MapPoint, PickShown
 from loop.select import strata_budgets
 
@@ -37,9 +38,9 @@ def contact_sheet(
     sheet = []
     for pick in _first_of_each_round(picks, THUMBNAILS):
         try:
-            picture = thumbnail(source.read(pick.uri), name=pick.uri)
+            picture = thumbnail(read_scanned(source, pick.uri, pick.key), name=pick.uri)
         except (SourceError, DataError):
-            continue  # a picture that has gone is no reason to have no report
+            continue  # a picture that has gone or was replaced is no reason to have no report
         sheet.append(
             PickShown(
                 key=pick.key,

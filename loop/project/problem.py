@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from connectors.base import Source
+from connectors.folder import content_key
 from db import queries
 from loop.project.embeddings import embeddings
 from loop.project.labels import collect
@@ -74,12 +75,13 @@ def make_task(
 
     pool = queries.the_pool(session)
     everything = embeddings(session, project)
-    uris = queries.row_uris(session, pool.id) if side else {}
+    names = queries.row_names(session, pool.id) if side else []
+    named = {row: (key, uri) for row, key, uri in names}
 
     def images(chosen: NDArray[np.int64]) -> DecodedImages | None:
         if not side:
             return None
-        return DecodedImages(project.source, [uris[int(row)] for row in chosen], side)
+        return DecodedImages(project.source, [named[int(row)] for row in chosen], side)
 
     return Task(
         n_classes=len(project.config.project.classes),
@@ -100,10 +102,14 @@ def unfinished(project: Project, pool_digest: str) -> Path:
 
 @dataclass
 class DecodedImages:
-    """Images as (n, side, side, 3) uint8 when called; decoded at the first call and kept."""
+    """Images as (n, side, side, 3) uint8 when called; decoded at the first call and kept.
+
+    Attributes:
+        names: (item key, uri) of each image.
+    """
 
     source: Source
-    uris: list[str]
+    names: list[tuple[str, str]]
     side: int
     _decoded: NDArray[np.uint8] | None = field(default=None, repr=False)
 
@@ -111,5 +117,25 @@ class DecodedImages:
         from loop.images import squares
 
         if self._decoded is None:
-            self._decoded = squares(self.source.read, self.uris, self.side)
+            keys = {uri: key for key, uri in self.names}
+
+            def read(uri: str) -> bytes:
+                return read_scanned(self.source, uri, keys[uri])
+
+            self._decoded = squares(read, list(keys), self.side)
         return self._decoded
+
+
+def read_scanned(source: Source, uri: str, key: str) -> bytes:
+    """Encoded bytes of an image as it was scanned.
+
+    Raises:
+        SourceError: it has gone.
+        Replaced: it is another one now.
+    """
+    from loop.images import Replaced
+
+    encoded = source.read(uri)
+    if content_key(encoded) != key:
+        raise Replaced(uri)
+    return encoded

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from sqlalchemy import select
 
+from connectors.folder import content_key
 from db import arrays, queries
 from db.faults import reached
 from db.models import Item
@@ -28,7 +29,8 @@ def embed(
     ``on_begin`` is called if there is anything to do.
 
     Raises:
-        DataError: an image that could be read at the scan cannot be read now.
+        DataError: an image that could be read at the scan cannot be read now, or is another one.
+        NotReady: the disk has no room for the embeddings.
         ConfigError: unknown encoder or missing weights.
     """
     encoder = encoders.get(project.config.encoder)
@@ -69,6 +71,7 @@ def embed(
             uris,
             keys,
             draft,
+            content_key=content_key,
             device=device,
             engine=where,
             on_progress=progress,

@@ -9,15 +9,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from connectors.base import Source
-from connectors.folder import content_key
 from db import queries
 from db.models import Item, Pick, Pool, Round
 from db.state import advance, log
-from loop.errors import DataError
 from loop.project import Project
 from loop.project.delivery import Delivery, unsent
 from loop.project.labeler import connect_labeler
 from loop.project.predictions import predictions
+from loop.project.problem import read_scanned
 from loop.project.remote import (
     check_config,
     check_kind,
@@ -121,10 +120,6 @@ def _items(session: Session, picks: list[int]) -> list[tuple[str, str]]:
 
 
 def _check_images(source: Source, items: list[tuple[str, str]]) -> None:
-    """Raises DataError if people would see another image than the one that was embedded."""
+    """Raises Replaced if people would see another image than the one that was embedded."""
     for key, uri in items:
-        if content_key(source.read(uri)) != key:
-            raise DataError(
-                f"{uri} is another image than when it was scanned; put the old file back, "
-                "give the new one a name of its own, and repeat this"
-            )
+        read_scanned(source, uri, key)
