@@ -40,6 +40,19 @@ COMMANDS = {
 
 NO_PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+NOT_NOW = (
+    *NO_ROOM,
+    errno.EIO,
+    errno.ENOMEM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EBUSY,
+    errno.ENOLCK,
+    errno.ESTALE,
+    errno.EINTR,
+    errno.ETIMEDOUT,
+)
+"""What the system answers that is nobody's mistake, and may be otherwise the next time."""
 
 
 class Commands(click.Group):
@@ -103,11 +116,19 @@ def main() -> None:
         if error.errno in NO_PATH:
             click.echo(f"Error: {error.filename}: {error.strerror}; name another path", err=True)
             sys.exit(2)
-        if error.errno not in NO_ROOM:
+        if error.errno not in NOT_NOW:
             raise
+        verb = "write" if error.errno in NO_ROOM else "read or write"
         click.echo(
-            f"Error: cannot write {error.filename or 'a file'} ({error.strerror}); nothing is "
+            f"Error: cannot {verb} {error.filename or 'a file'} ({error.strerror}); nothing is "
             "lost. Free some space or check permissions, then repeat the command",
+            err=True,
+        )
+        sys.exit(4)
+    except MemoryError:
+        click.echo(
+            "Error: there is not enough memory; nothing is lost. End other programs, then repeat "
+            "the command",
             err=True,
         )
         sys.exit(4)
@@ -115,7 +136,9 @@ def main() -> None:
         code = getattr(error, "exit_code", None)
         if code is None:  # a bug: show it whole
             raise
-        click.echo(f"Error: {error}", err=True)
+        from loop.printable import printable
+
+        click.echo(f"Error: {printable(str(error))}", err=True)
         sys.exit(code)
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loop.printable import one_line
+
 if TYPE_CHECKING:
     from loop.project import Project
 
@@ -46,8 +48,8 @@ def project_at(folder: Path) -> Project:
 
 
 def say(text: str = "") -> None:
-    """One line to standard output."""
-    click.echo(text)
+    """One line to standard output; what others wrote cannot steer the terminal."""
+    click.echo(one_line(text))
 
 
 def print_json(facts: Any) -> None:
@@ -69,9 +71,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, left: int
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, header in enumerate(headers):
-        drawn.add_column(Text(header), justify="left" if i < left else "right", overflow="fold")
+        drawn.add_column(
+            Text(one_line(header)), justify="left" if i < left else "right", overflow="fold"
+        )
     for row in rows:
-        drawn.add_row(*[Text(str(cell)) for cell in row])
+        drawn.add_row(*[Text(one_line(str(cell))) for cell in row])
     console = Console(highlight=False)
     console.print(drawn, width=None if console.is_terminal else max(80, console.width))
 
@@ -108,7 +112,7 @@ def bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
         if task is not None:
             drawn.remove_task(task)
         began, task, name = time.monotonic(), None, text
-        console.print(f"[dim]{text.replace('[', chr(92) + '[')}[/dim]")
+        console.print(f"[dim]{one_line(text).replace('[', chr(92) + '[')}[/dim]")
 
     def progress(done: int, total: int) -> None:
         nonlocal task

@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loop.printable import cell
+
 if TYPE_CHECKING:
     from loop.export import Exported
 
@@ -18,7 +20,8 @@ ANNOTATION = ("key", "uri", "annotator", "label", "seconds", "at")
 
 
 def write_table(rows: Sequence[Exported], form: str, path: Path) -> None:
-    """One of ``loop.export.TABLES`` to ``path``."""
+    """One of ``loop.export.TABLES`` to ``path``. In CSV, text that a spreadsheet program would take
+    for a formula begins with an apostrophe; JSON lines and parquet hold every text as it is."""
     if form == "parquet":
         _parquet(rows, path)
     elif form == "jsonl":
@@ -26,7 +29,7 @@ def write_table(rows: Sequence[Exported], form: str, path: Path) -> None:
     else:
         tables = {"csv": _images, "annotations": _annotations, "votes": _votes}
         text = io.StringIO()
-        csv.writer(text).writerows(tables[form](rows))
+        csv.writer(text).writerows([map(cell, line) for line in tables[form](rows)])
         path.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 

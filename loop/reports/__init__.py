@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loop.files import draft_of
+from loop.printable import printable
 
 if TYPE_CHECKING:
     from loop.reports.facts import Facts
@@ -33,7 +34,7 @@ def write(facts: Facts, folder: Path) -> dict[str, Path]:
     for suffix, text in texts.items():
         path = folder / f"report.{suffix}"
         with draft_of(path) as draft:
-            draft.write_text(text, encoding="utf-8")
+            draft.write_text(printable(text), encoding="utf-8")
         paths[suffix] = path
     return paths
 
