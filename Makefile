@@ -66,7 +66,8 @@ bench: .venv/installed-test
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -s $(ARGS)
 
 soak: .venv/installed-test
-	CORELOOP_KILLS=300 $(BIN)/python -m pytest tests/durability -m soak -s --timeout 7200 $(ARGS)
+	CORELOOP_KILLS=300 CORELOOP_FAULT_SECONDS=28800 \
+		$(BIN)/python -m pytest tests/durability -m soak -s --timeout 30000 $(ARGS)
 
 test-postgresql: .venv/installed-test
 	$(BIN)/python -m pytest tests/db tests/steps tests/durability --postgresql $(ARGS)

@@ -1,0 +1,325 @@
+"""The system says no: the n-th write, sync, rename, opening, ... of a command fails.
+
+strace's fault injection (``strace -e inject=fsync:error=EIO:when=3``), as SQLite's own tests do it
+with a file system of theirs. A first run is only watched; each of its calls on files of the project
+is then let fail in a run of its own. After each: an exit code of ours and one sentence, and plain
+commands come to the same picks, answers and figures as without a fault.
+
+    make soak        every call; in make test a sample of at most two minutes
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import re
+import shutil
+import subprocess
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from loop import config
+from loop.project import create, find
+from loop.project.damage import verify
+from loop.project.rounds import begin_round
+from loop.steps.backup import backup, restore
+from loop.steps.embed import embed
+from loop.steps.pull import pull
+from loop.steps.push import push
+from loop.steps.run import run
+from loop.steps.scan import scan
+from loop.steps.score import score
+from loop.steps.select import select
+from tests import postgresql
+from tests.conftest import rows, small_values, write_images
+from tests.durability.forked import TRACED, Forked
+
+SECONDS = float(os.environ.get("CORELOOP_FAULT_SECONDS", "100"))
+"""How long faults are injected, in an order that is drawn but always the same."""
+ERRORS = {
+    "write": ("ENOSPC", "EIO"),
+    "pwrite64": ("ENOSPC", "EIO"),
+    "ftruncate": ("ENOSPC",),
+    "fallocate": ("ENOSPC",),
+    "fsync": ("EIO",),
+    "fdatasync": ("EIO",),
+    "rename": ("EIO", "ENOSPC"),
+    "unlink": ("EIO",),
+    "mkdir": ("ENOSPC",),
+    "openat": ("EMFILE", "EIO", "EINTR"),
+    "mmap": ("ENOMEM",),
+}
+"""What each call is made to answer."""
+STAGES = ("init", "scan", "embed", "push", "pull", "score", "train", "backup", "restore")
+OURS = (0, 2, 3, 4, 5)
+"""Exit codes of ours; 2 and 3 where the call that failed was to read the config or an array."""
+
+
+def fill(root: Path) -> None:
+    """A person writes the class beside each image of each sheet."""
+    for sheet in root.glob("sheets/*.csv"):
+        with sheet.open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        for line in lines:
+            line["label"] = Path(line["image"]).parent.name
+        with sheet.open("w", newline="") as file:
+            table = csv.DictWriter(file, lines[0].keys())
+            table.writeheader()
+            table.writerows(lines)
+
+
+def facts(root: Path) -> dict[str, list[tuple]]:
+    """Picks, answers, figures and arrays: what no fault may change."""
+    with find(root) as project:
+        assert verify(project) == ([], [])
+        picks = "SELECT number, arm, rank, score, key, round.state FROM pick"
+        joins = "JOIN round ON round.id = round_id JOIN item ON item.id = item_id"
+        return {
+            "picks": rows(project, f"{picks} {joins} ORDER BY 1, 2, 3"),
+            "answers": rows(
+                project,
+                "SELECT key, annotator, label, deleted FROM annotation "
+                "JOIN item ON item.id = item_id ORDER BY key, annotation.id",
+            ),
+            "figures": rows(
+                project,
+                "SELECT number, arm, method, run.seed, labels, rows_digest, "
+                "metrics ->> 'accuracy' FROM run JOIN round ON round.id = round_id "
+                "ORDER BY 1, 2, 3, 4",
+            ),
+            "arrays": rows(project, 'SELECT kind, name, "of", digest FROM "array" ORDER BY 1, 2'),
+        }
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The ``nth`` call of a name in a thread fails."""
+
+    stage: str
+    call: str
+    nth: int
+    error: str
+
+
+@dataclass
+class Harness:
+    """Projects at the beginning of each stage, and commands that are traced.
+
+    Attributes:
+        before: folder that holds, by the stage's name, the project as it was before.
+        expected: facts of the run without faults.
+    """
+
+    folder: Path
+    images: Path
+    before: Path
+    expected: dict[str, list[tuple]]
+    forked: Forked
+    codes: Counter[tuple[str, int]] = field(default_factory=Counter)
+    number: int = 0
+
+    def place(self, stage: str) -> Path:
+        """A folder of its own with the project before a stage."""
+        self.number += 1
+        folder = self.folder / str(self.number)
+        shutil.copytree(self.before / stage, folder)
+        return folder
+
+    def arguments(self, stage: str, folder: Path) -> list[str]:
+        """The command of a stage, run in ``folder``, which holds ``project``."""
+        if stage == "init":
+            options = "--labelled --encoder pixels:8 --scorer kmeans --labeler csv --budgets 4"
+            return [
+                "init",
+                "project",
+                "--images",
+                str(self.images),
+                "--test",
+                "6",
+                *options.split(),
+            ]
+        if stage == "backup":
+            return ["backup", "copy", "--project", "project"]
+        if stage == "restore":
+            return ["restore", "copy", "project"]
+        return [stage, "--project", "project"]
+
+    def command(self, args: list[str], folder: Path, *tracer: str) -> int:
+        """The exit code of a command, under strace with these options if there are any."""
+        if not tracer:
+            self.forked.start(args, folder, {})
+            return self.forked.wait()
+        process = self.forked.start(args, folder, {TRACED: "1"})
+        strace = subprocess.Popen(["strace", "-q", "-f", "-p", str(process), *tracer])
+        code = self.forked.wait()
+        strace.wait(timeout=60)
+        return code
+
+    def said(self, folder: Path) -> str:
+        """What the newest command in ``folder`` printed."""
+        return Path(f"{folder}.log").read_text(errors="replace")
+
+    def calls(self, stage: str) -> list[Fault]:
+        """Every fault of a stage: its calls on files below its folder, by watching a run."""
+        folder = self.place(stage)
+        watched = self.folder / f"{stage}.strace"
+        names = ",".join(ERRORS)
+        options = ("-y", "-e", f"trace={names}", "-o", str(watched))
+        args = self.arguments(stage, folder)
+        assert self.command(args, folder, *options) == 0, self.said(folder)
+        counts: Counter[tuple[str, str]] = Counter()
+        faults = {}
+        for line in watched.read_text(errors="replace").splitlines():
+            match = re.match(r"(\d+) +(\w+)\(", line)
+            if match is None:
+                continue
+            thread, call = match.groups()
+            counts[thread, call] += 1
+            if f"{folder}/" in line:
+                for error in ERRORS[call]:
+                    faults[Fault(stage, call, counts[thread, call], error)] = None
+        return list(faults)
+
+    def inject(self, fault: Fault) -> None:
+        """One fault, and all that must be true after it."""
+        folder = self.place(fault.stage)
+        args = self.arguments(fault.stage, folder)
+        injected = f"inject={fault.call}:error={fault.error}:when={fault.nth}"
+        code = self.command(args, folder, "-e", injected, "-o", "/dev/null")
+        said = self.said(folder)
+        self.codes[fault.call, code] += 1
+        assert code in OURS, (fault, code, said)
+        assert "Traceback" not in said, (fault, said)
+        if code:
+            assert said.count("Error: ") == 1, (fault, said)
+        self.heal(fault, folder, args)
+        shutil.rmtree(folder)
+        Path(f"{folder}.log").unlink()
+
+    def heal(self, fault: Fault, folder: Path, args: list[str]) -> None:
+        """The same command again where it made no folder, then ``run`` until all is done."""
+        root = folder / "project"
+        made = folder / "copy" if fault.stage == "backup" else root
+        complete = made / ("backup.json" if fault.stage == "backup" else config.FILE)
+        if not complete.exists():
+            self.plain(fault, args, folder)
+        if fault.stage == "init":  # the other stages' settings, which it has no options for
+            shutil.copy(self.before / "scan" / "project" / config.FILE, root)
+        if fault.stage == "backup":
+            shutil.rmtree(root)
+            restore(made, root)
+        for _ in range(5):
+            self.plain(fault, ["run", "--project", "project"], folder)
+            if "done" in self.said(folder):
+                break
+            fill(root)
+        assert facts(root) == self.expected, fault
+
+    def plain(self, fault: Fault, args: list[str], folder: Path) -> None:
+        """A command without a fault, which must do what it should."""
+        code = self.command(args, folder)
+        assert code == 0, (fault, args, code, self.said(folder))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder, count=30)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory, images):
+    """(folder of the projects before each stage, facts of the run without faults)"""
+    folder = tmp_path_factory.mktemp("before")
+    root = tmp_path_factory.mktemp("whole") / "project"
+    values = small_values(
+        images,
+        project={"name": "project", "seed": 0},
+        pool={"labelled": True, "test": 6},
+        selection={"budgets": [4]},
+        labeler={"kind": "csv", "error_rate": 0.0},
+        compare={"baselines": ["random"], "seeds": 1},
+    )
+
+    def keep(stage: str) -> None:
+        shutil.copytree(root, folder / stage / "project")
+
+    (folder / "init").mkdir()
+    steps = {"scan": scan, "embed": embed, "push": push, "pull": pull}
+    create(root, config.check(values, "test")).close()
+    for stage, step in steps.items():
+        keep(stage)
+        with find(root) as project:
+            step(project)
+        fill(root)
+    with find(root) as project:
+        begin_round(project)
+    keep("score")
+    with find(root) as project:
+        score(project)
+        select(project)
+        push(project)
+    fill(root)
+    with find(root) as project:
+        pull(project)
+    keep("train")
+    with find(root) as project:
+        assert run(project).why == "done"
+    keep("backup")
+    with find(root) as project:
+        backup(project, folder / "restore" / "copy")
+    return folder, facts(root)
+
+
+def check_can_inject() -> None:
+    """Skips where strace is missing, or may not attach to a process."""
+    if postgresql.server is not None:
+        pytest.skip("about SQLite")
+    if shutil.which("strace") is None:
+        pytest.skip("needs strace")
+    sleeping = subprocess.Popen(["sleep", "60"])
+    attach = ["timeout", "5", "strace", "-o", "/dev/null", "-p", str(sleeping.pid)]
+    attached = subprocess.run(attach, capture_output=True).returncode == 124  # timeout ended it
+    sleeping.kill()
+    sleeping.wait()
+    if not attached:
+        pytest.skip("needs the right to trace a process")
+
+
+def each_kind_first(faults: list[Fault]) -> list[Fault]:
+    """A drawn order in which one of each (stage, call) comes before all others."""
+    drawn = random.Random(5).sample(faults, len(faults))
+    kinds = {(fault.stage, fault.call): fault for fault in drawn}
+    first = set(kinds.values())
+    return [*kinds.values(), *(fault for fault in drawn if fault not in first)]
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(36_000)
+def test_every_call_may_fail(tmp_path, images, before, record_property):
+    check_can_inject()
+    folders, expected = before
+    began = time.monotonic()
+    with Forked() as forked:
+        harness = Harness(tmp_path, images, folders, expected, forked)
+        faults = [fault for stage in STAGES for fault in harness.calls(stage)]
+        for fault in each_kind_first(faults):
+            if time.monotonic() - began > SECONDS:
+                break
+            harness.inject(fault)
+    injected = harness.codes.total()
+    assert injected >= 10
+    codes = Counter(code for (_, code), count in harness.codes.items() for _ in range(count))
+    counted = ", ".join(f"{count} left with {code}" for code, count in sorted(codes.items()))
+    record_property(
+        "measured",
+        f"{injected} of {len(faults)} faults injected in {time.monotonic() - began:.0f} s: "
+        f"{counted}; 0 did not heal",
+    )
