@@ -60,6 +60,17 @@ def split_rows(session: Session, pool_id: int, split: str) -> NDArray[np.int64]:
     return np.fromiter(rows, dtype=np.int64)
 
 
+def item_ids(session: Session, pool_id: int, rows: Sequence[int]) -> dict[int, int]:
+    """Array row -> item id of these rows."""
+    ids: dict[int, int] = {}
+    for start in range(0, len(rows), CHUNK):
+        chunk = select(Item.row, Item.id).where(
+            Item.pool_id == pool_id, Item.row.in_(rows[start : start + CHUNK])
+        )
+        ids.update((int(row), int(item_id)) for row, item_id in session.execute(chunk))
+    return ids
+
+
 def picked_rows(session: Session, pool_id: int) -> NDArray[np.int64]:
     """Array rows picked for labelling in any round (the test split is not among them)."""
     rows = session.scalars(

@@ -63,15 +63,10 @@ def _hold_out(session: Session, config: Config, pool_id: int) -> list[int]:
             "none; 5 are needed"
         )
     rows = generator(config.project.seed, "test split").permutation(total)[:size].tolist()
-    item_ids: dict[int, int] = {}
-    for start in range(0, size, 500):
-        chunk = (Item.pool_id == pool_id) & Item.row.in_(rows[start : start + 500])
-        item_ids.update(
-            (row, item_id)
-            for row, item_id in session.execute(select(Item.row, Item.id).where(chunk))
-        )
-        session.execute(update(Item).where(chunk).values(split="test"))
-    return [item_ids[row] for row in rows]
+    by_row = queries.item_ids(session, pool_id, rows)
+    item_ids = [by_row[row] for row in rows]
+    session.execute(update(Item), [{"id": item_id, "split": "test"} for item_id in item_ids])
+    return item_ids
 
 
 def _answer(session: Session, labelled: Iterable[tuple[int, str, str | None]]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from connectors.base import Image, Source, SourceError, Unreadable
@@ -140,19 +140,34 @@ def _save(session: Session, pool_id: int, chunk: list[Image | Unreadable], keys:
         keys.add(image.key)
     if items:
         session.execute(insert(Item.__table__), items)  # type: ignore[arg-type]
-    split_is_fixed = bool(copies) and queries.newest_round(session, pool_id) is not None
-    for copy in copies:
-        _save_copy(session, pool_id, copy, split_is_fixed)
+    _save_copies(session, pool_id, copies)
     _save_unreadable(session, pool_id, [file for file in chunk if isinstance(file, Unreadable)])
 
 
-def _save_copy(session: Session, pool_id: int, copy: Image, split_is_fixed: bool) -> None:
-    """Another file with the bytes of an item."""
-    item = session.scalars(select(Item).where(Item.pool_id == pool_id, Item.key == copy.key)).one()
-    session.add(Duplicate(item_id=item.id, uri=copy.uri, known_label=copy.label))
-    if copy.split == "test" and item.split == "pool" and not split_is_fixed:
-        item.split = "test"  # an image of the test split must never be picked
-        item.known_label = copy.label
+def _save_copies(session: Session, pool_id: int, copies: list[Image]) -> None:
+    """Further files with the bytes of an item. An item that is among the test images too must never
+    be picked, so it becomes one of them while the split is not fixed."""
+    split_is_fixed = bool(copies) and queries.newest_round(session, pool_id) is not None
+    for start in range(0, len(copies), queries.CHUNK):
+        part = copies[start : start + queries.CHUNK]
+        keys = {copy.key for copy in part}
+        items = {
+            item.key: item
+            for item in session.scalars(
+                select(Item).where(Item.pool_id == pool_id, Item.key.in_(keys))
+            )
+        }
+        for copy in part:
+            item = items[copy.key]
+            if copy.split == "test" and item.split == "pool" and not split_is_fixed:
+                item.split, item.known_label = "test", copy.label
+        session.execute(
+            insert(Duplicate),
+            [
+                {"item_id": items[copy.key].id, "uri": copy.uri, "known_label": copy.label}
+                for copy in part
+            ],
+        )
     session.flush()
 
 
@@ -197,26 +212,27 @@ def _follow(session: Session, renamed: list[int]) -> None:
 
 def _forget_mended(session: Session, pool_id: int, unreadable: set[str]) -> None:
     """Files that were unreadable and are not any more, or have gone: all are looked at again."""
-    for row in session.scalars(
-        select(models.Unreadable).where(models.Unreadable.pool_id == pool_id)
-    ):
-        if row.uri not in unreadable:
-            session.delete(row)
-    session.flush()
+    table = models.Unreadable
+    rows = session.execute(select(table.id, table.uri).where(table.pool_id == pool_id))
+    mended = [{"row_id": row_id} for row_id, uri in rows if uri not in unreadable]
+    if mended:
+        connection = session.connection()
+        connection.execute(delete(table).where(table.id == bindparam("row_id")), mended)
 
 
 def _save_unreadable(session: Session, pool_id: int, files: list[Unreadable]) -> None:
-    for file in files:
-        row = session.scalar(
-            select(models.Unreadable).where(
-                models.Unreadable.pool_id == pool_id, models.Unreadable.uri == file.uri
-            )
-        )
-        if row is None:
-            row = models.Unreadable(pool_id=pool_id, uri=file.uri)
-            session.add(row)
-        row.reason = file.reason
-    session.flush()
+    """Stores why each file cannot be used; what was said of it before is replaced."""
+    if not files:
+        return
+    table = models.Unreadable
+    reasons = {file.uri: file.reason for file in files}
+    stated = [{"of_pool": pool_id, "at": uri} for uri in reasons]
+    same = (table.pool_id == bindparam("of_pool")) & (table.uri == bindparam("at"))
+    session.connection().execute(delete(table).where(same), stated)
+    session.execute(
+        insert(table),
+        [{"pool_id": pool_id, "uri": uri, "reason": reason} for uri, reason in reasons.items()],
+    )
 
 
 def _digest(session: Session, pool_id: int) -> None:

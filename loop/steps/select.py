@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import insert
-from sqlalchemy import select as query
 from sqlalchemy.orm import Session
 
 from db import arrays, queries
 from db.errors import Missing
-from db.models import Item, Pick, Round
+from db.models import Pick, Round
 from db.state import advance, log
 from loop.config import SelectionSection
 from loop.errors import DataError
@@ -50,8 +49,8 @@ def select(project: Project) -> Selected:
         coreset, control = _choose(settings, round_, scores, available)
         with records.write("select") as session:
             advance(session, round_.id, before="scored", after="selected")
-            _save(session, round_.id, rows, coreset, scores, "coreset")
-            _save(session, round_.id, rows, control, scores, "control")
+            _save(session, round_, rows, coreset, scores, "coreset")
+            _save(session, round_, rows, control, scores, "control")
             text = f"{len(coreset)} picks, {len(control)} control"
             log(session, "select", text, round=round_.number)
         return Selected(len(coreset), len(control))
@@ -94,7 +93,7 @@ def _choose(
 
 def _save(
     session: Session,
-    round_id: int,
+    round_: Round,
     rows: Rows,
     chosen: Rows,
     scores: NDArray[np.float64],
@@ -103,16 +102,13 @@ def _save(
     """Stores ``chosen`` pool rows as picks in that order; ``rows`` are the pool's array rows."""
     if not len(chosen):
         return
-    item_ids: dict[int, int] = {}
     wanted = rows[chosen].tolist()
-    for start in range(0, len(wanted), 500):
-        chunk = query(Item.row, Item.id).where(Item.row.in_(wanted[start : start + 500]))
-        item_ids.update((int(row), int(item_id)) for row, item_id in session.execute(chunk))
+    item_ids = queries.item_ids(session, round_.pool_id, wanted)
     session.execute(
         insert(Pick),
         [
             {
-                "round_id": round_id,
+                "round_id": round_.id,
                 "item_id": item_ids[row],
                 "arm": arm,
                 "rank": rank,
