@@ -38,12 +38,13 @@ class Region(Answer):
 
 
 class Content(Answer):
-    """What people, and programs of theirs, put into an annotation."""
+    """What people, and programs of theirs, put into an annotation. A skip without its flag would
+    read as an answer: no field may be missing."""
 
-    result: list[dict[str, Any]] | None = None
-    was_cancelled: bool | None = None
-    lead_time: Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)] | None = None
-    completed_by: int | Person | None = None
+    result: list[dict[str, Any]] | None
+    was_cancelled: bool
+    lead_time: Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)] | None
+    completed_by: int | Person | None
 
 
 def read_annotation(entry: Entry, key: str, task: int, controls: Controls, url: str) -> Annotation:
@@ -58,7 +59,7 @@ def read_annotation(entry: Entry, key: str, task: int, controls: Controls, url: 
     try:
         content = Content.model_validate(entry.model_dump())
         label = _label(content.result or [], controls)
-        seconds, skipped = content.lead_time, bool(content.was_cancelled)
+        seconds, skipped = content.lead_time, content.was_cancelled
         person = content.completed_by
     except ValueError as error:
         problem = _explain(error)

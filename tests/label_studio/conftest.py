@@ -136,6 +136,9 @@ class Breaking(BaseHTTPRequestHandler):
             return self.answer(503 if fault == "refuse" else 401, b"{}")
         if fault == "reset":
             return self.hang_up()
+        if fault == "late":
+            threading.Timer(self.proxy.LATE, self.forward, [body]).start()
+            return self.answer(504, b"<html>gateway</html>")
         if fault == "moved":
             return self.answer(308, b"", location="https://elsewhere.example")
         finish = None
@@ -193,13 +196,15 @@ class Proxy:
 
     ``drop`` forwards and then hangs up, ``504``/``502`` forward and answer that instead, ``page``
     forwards and answers with a page of its own, ``slow`` forwards and answers after ``SLOW``
-    seconds, ``twice`` forwards twice, ``refuse`` answers 503 and ``401`` answers 401 without
-    forwarding, ``moved`` answers with a redirect, ``reset`` hangs up at once. A function is called
-    and then the request forwarded; if it returns a function, that is called too and then nothing
-    answered. ``lies`` changes what comes back, until ``lie`` is None again.
+    seconds, ``late`` answers 504 and forwards after ``LATE`` seconds, ``twice`` forwards twice,
+    ``refuse`` answers 503 and ``401`` answers 401 without forwarding, ``moved`` answers with a
+    redirect, ``reset`` hangs up at once. A function is called and then the request forwarded; if it
+    returns a function, that is called too and then nothing answered. ``lies`` changes what comes
+    back, until ``lie`` is None again.
     """
 
     SLOW = 2.5
+    LATE = 3.0
     lie: Callable[[Any], Any] | None = None
     lie_path = ""
 

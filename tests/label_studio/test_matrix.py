@@ -7,6 +7,7 @@ Whatever breaks, in the end: no image twice, none missing, every human answer ke
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -294,3 +295,37 @@ def test_pages_that_shift_while_people_work(world, monkeypatch):
     world.proxy.breaks(between_pages, LIST, times=2)
     pull(world.project)
     settled(world)
+
+
+def test_import_carried_out_late_is_waited_for(world):
+    """The server was busy when its answer was lost, for less than the wait."""
+    world.proxy.LATE = 0.5
+    world.proxy.breaks("late", IMPORT)
+    with pytest.raises(Unknown):
+        push(world.project)
+    pushed = push(world.project)
+    assert (pushed.sent, pushed.recovered) == (0, PICKS)
+    settled(world)
+
+
+def test_import_carried_out_after_it_was_sent_anew(world, monkeypatch):
+    """Untouched doubles go at the next pull; an image labelled twice counts once."""
+    monkeypatch.setattr("connectors.label_studio.labeler.LAG", 0.0)
+    world.proxy.breaks("late", IMPORT)
+    with pytest.raises(Unknown):
+        push(world.project)
+    assert push(world.project).sent == PICKS
+    wait_for(lambda: len(tasks_of(world.direct())) == 2 * PICKS)
+    world.answer(world.picks[:1])  # on both of its tasks
+    pulled = pull(world.project)
+    assert (pulled.answered, pulled.twice) == (1, 1)
+    assert len(tasks_of(world.direct())) == PICKS + 1
+    world.answer(world.picks[1:])
+    assert pull(world.project).complete
+
+
+def wait_for(holds) -> None:
+    ends = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
