@@ -22,7 +22,7 @@ from connectors.base import Rejected, Unknown, Unreachable
 from connectors.label_studio.access import Authorization
 from connectors.label_studio.answers import YEARS, Account
 from connectors.label_studio.errors import LATER, no_answer, printable, refusal, strange
-from connectors.label_studio.http import BoundedClient
+from connectors.label_studio.http import BoundedClient, Oversized
 
 READ_TIMEOUT = 120.0
 WRITE_TIMEOUT = 600.0
@@ -75,6 +75,8 @@ class Client:
         request = f"GET {path}"
         try:
             response = self._send("GET", path, params=params)
+        except Oversized as error:
+            raise Unreachable(strange(self.url, request, error)) from None
         except httpx.HTTPError as error:
             raise no_answer(self.url, error) from None
         if response.status_code in RETRY:

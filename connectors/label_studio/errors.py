@@ -40,13 +40,15 @@ def moved(url: str, request: str, location: str | None) -> Rejected:
     )
 
 
-def strange(url: str, request: str, error: ValueError) -> str:
+def strange(url: str, request: str, error: Exception) -> str:
     """A sentence about an answer that is none of Label Studio's."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    else:
+    elif isinstance(error, ValueError):
         reason = f"no JSON: {error}"
+    else:
+        reason = str(error)
     return (
         f"{url} answered {request} with something that Label Studio never says "
         f"({printable(reason)}); is it Label Studio?"
