@@ -1,7 +1,8 @@
 """The nouns, as tables. Invariants are constraints, so that no program error can break them.
 
-Pool 1-n Item; Round 1-n Pick (an item is picked at most once), 1-n Batch, 1-n Run; Item 1-n
-Annotation (every version seen). Times are UTC.
+Pool 1-n Item; Round 1-n Pick (an item is picked at most once), 1-n Batch, 1-n TrainingRun; Item
+1-n Annotation (every version seen); Simulation 1-n SimulationCell; a round's Comparison is of one
+Simulation. Times are UTC.
 """
 
 from __future__ import annotations
@@ -226,24 +227,19 @@ class Cursor(Base):
     surplus: Mapped[int] = mapped_column(default=0)
 
 
-class Run(Base):
-    """One training run of a round: an arm's method and seed, the rows it saw, what came out.
+class TrainingRun(Base):
+    """One training of a round: an arm's labels, trainer and seed, the rows it saw, what came out.
 
-    ``mode``: live (labels people gave), simulated (the oracle answered for other picks) or
-    hindsight (a baseline choosing among the labels collected so far).
+    ``arm``: all (labels collected so far), or coreset and control, as many labels of each.
     """
 
     __tablename__ = "run"
-    __table_args__ = (
-        UniqueConstraint("round_id", "arm", "method", "seed"),
-        CheckConstraint("mode IN ('live', 'simulated', 'hindsight')", name="mode"),
-    )
+    __table_args__ = (UniqueConstraint("round_id", "arm", "method", "seed"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     round_id: Mapped[int] = mapped_column(ForeignKey("round.id"))
     arm: Mapped[str] = mapped_column(String(20))
     method: Mapped[str]
     seed: Mapped[int]
-    mode: Mapped[str] = mapped_column(String(10))
     labels: Mapped[int]
     rows_digest: Mapped[str] = mapped_column(String(32))
     metrics: Mapped[dict[str, Any]]
@@ -271,7 +267,11 @@ class Array(Base):
 
 
 class Simulation(Base):
-    """One comparison on known labels; its cells are never computed twice."""
+    """Methods on images whose labels are known, for a round's comparison or for ``simulate``.
+
+    ``digest`` names ``config``, everything that decides its cells besides what they say themselves.
+    ``mode`` in it, simulated or hindsight, and ``among``: only in a round's comparison.
+    """
 
     __tablename__ = "simulation"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -281,19 +281,34 @@ class Simulation(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
-class Cell(Base):
-    """One finished cell of a simulation."""
+class SimulationCell(Base):
+    """One finished cell of a simulation, never computed twice.
+
+    ``schedule``: ``3,6,15``, the budgets up to its own where the rounds before decide its picks.
+    """
 
     __tablename__ = "cell"
-    __table_args__ = (UniqueConstraint("simulation_id", "method", "budget", "seed"),)
+    __table_args__ = (UniqueConstraint("simulation_id", "method", "schedule", "budget", "seed"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     simulation_id: Mapped[int] = mapped_column(ForeignKey("simulation.id"))
     method: Mapped[str]
+    schedule: Mapped[str] = mapped_column(default="")
     budget: Mapped[int]
     seed: Mapped[int]
     outcome: Mapped[dict[str, Any]]
     seconds: Mapped[float]
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Comparison(Base):
+    """What a round was compared with: these methods, budgets and seeds of a simulation."""
+
+    __tablename__ = "comparison"
+    round_id: Mapped[int] = mapped_column(ForeignKey("round.id"), primary_key=True)
+    simulation_id: Mapped[int] = mapped_column(ForeignKey("simulation.id"))
+    methods: Mapped[list[Any]]
+    budgets: Mapped[list[Any]]
+    seeds: Mapped[int]
 
 
 class Event(Base):

@@ -13,7 +13,18 @@ from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from db.errors import Missing
-from db.models import Annotation, Batch, Duplicate, Item, Pick, Pool, Round, Run, Sent, Unreadable
+from db.models import (
+    Annotation,
+    Batch,
+    Duplicate,
+    Item,
+    Pick,
+    Pool,
+    Round,
+    Sent,
+    TrainingRun,
+    Unreadable,
+)
 
 SOURCE = "source"
 """Connector and annotator of labels that came with the images."""
@@ -351,16 +362,16 @@ def newest_annotations(
     return [(annotation, key) for annotation, key in annotations]
 
 
-def runs(session: Session, pool_id: int, arm: str | None = None) -> list[tuple[int, Run]]:
+def runs(session: Session, pool_id: int, arm: str | None = None) -> list[tuple[int, TrainingRun]]:
     """(round number, run), oldest first, of one arm if named."""
     query = (
-        select(Round.number, Run)
-        .join(Round, Round.id == Run.round_id)
+        select(Round.number, TrainingRun)
+        .join(Round, Round.id == TrainingRun.round_id)
         .where(Round.pool_id == pool_id)
-        .order_by(Round.number, Run.id)
+        .order_by(Round.number, TrainingRun.id)
     )
     if arm is not None:
-        query = query.where(Run.arm == arm)
+        query = query.where(TrainingRun.arm == arm)
     return [(number, run) for number, run in session.execute(query)]
 
 

@@ -8,7 +8,18 @@ from collections.abc import Iterator
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.models import ROUND_STATES, Annotation, Array, Batch, Item, Pick, Pool, Round, Run, Sent
+from db.models import (
+    ROUND_STATES,
+    Annotation,
+    Array,
+    Batch,
+    Item,
+    Pick,
+    Pool,
+    Round,
+    Sent,
+    TrainingRun,
+)
 
 STREAMED = 10_000
 
@@ -79,7 +90,9 @@ def _round(session: Session, round_: Round) -> Iterator[str]:
     if state >= ROUND_STATES.index("pushed") and by_people and count(sent) != picks:
         yield f"round {round_.number} is {round_.state!r} with {count(sent)} of {picks} picks sent"
     runs = count(
-        select(func.count()).select_from(Run).where(Run.round_id == round_.id, Run.arm == "all")
+        select(func.count())
+        .select_from(TrainingRun)
+        .where(TrainingRun.round_id == round_.id, TrainingRun.arm == "all")
     )
     if state >= ROUND_STATES.index("trained") and not runs:
         yield f"round {round_.number} is {round_.state!r} without a training run"

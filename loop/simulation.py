@@ -128,7 +128,7 @@ def simulate(
         yield from outcomes
 
 
-def kind(scorer: Scorer) -> str:
+def kind(scorer: Scorer | type[Scorer]) -> str:
     """``label-free``, ``label-free first``, ``active`` or ``all labels``."""
     if "labels" in scorer.needs:
         return "all labels"

@@ -235,7 +235,7 @@ def test_a_killed_driver_is_resumed(cluster, local_run, tmp_path, images):
         cwd=tmp_path,
         capture_output=True,
         timeout=300,
-        env={**env, "CORELOOP_KILL_AT": "after-simulate-cell:3"},
+        env={**env, "CORELOOP_KILL_AT": "after-cell:3"},
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     before = rows(project, "SELECT id FROM cell ORDER BY id")

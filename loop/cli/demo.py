@@ -65,7 +65,7 @@ def demo(folder: Path | None, seed: int, server: bool, keep: bool, as_json: bool
 def finish(project: Any, as_json: bool, seconds: float) -> None:
     """Prints what came out and what to type next."""
     from loop.cli.tables import comparison
-    from loop.steps.compare import compared
+    from loop.project.comparison import compared
     from loop.steps.report import report
 
     outcome = compared(project)

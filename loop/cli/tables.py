@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from loop.cli.output import percent, say, table
 
 if TYPE_CHECKING:
-    from loop.steps.compare import Compared
+    from loop.project.comparison import Compared
 
 
 def comparison(compared: Compared) -> None:

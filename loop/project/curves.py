@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from db import queries
-from db.models import Cell, Simulation
+from db.models import Simulation, SimulationCell
 from loop.encoders.spec import short
 from loop.errors import NotReady
 from loop.planning.backtest import SimulatedRun
 from loop.planning.curves import LearningCurve
+from loop.project.cells import read_schedule
 from loop.project.project import Project, find
+from loop.simulation import Schedule
 
 TOLD = ("encoder", "trainer", "params", "labels", "share", "coreloop")
 """What tells simulations of one project apart, in words."""
@@ -44,19 +47,21 @@ def own(project: Project) -> list[SimulatedRun]:
 
 
 def _runs(project: Project) -> list[SimulatedRun]:
-    classes, name = len(project.config.project.classes), project.config.project.name
+    """One for each simulation, method and seed. Raises NotReady: there is none."""
     with project.records.read() as session:
         pool = queries.the_pool(session)
         test_images = queries.item_count(session, pool.id, "test")
-        simulations = session.scalars(select(Simulation).order_by(Simulation.id)).all()
-        names = _names(name, simulations)
-        points: dict[tuple[str, str, int], dict[int, float]] = defaultdict(dict)
-        for found, shown in zip(simulations, names, strict=True):
-            cells = select(
-                Cell.method, Cell.seed, Cell.budget, Cell.outcome["accuracy"].as_float()
-            ).where(Cell.simulation_id == found.id)
-            for method, seed, budget, accuracy in session.execute(cells):
-                points[shown, method, seed][budget] = accuracy
+        simulations = [
+            simulation
+            for simulation in session.scalars(select(Simulation).order_by(Simulation.id))
+            if "mode" not in simulation.config  # else a round's comparison
+        ]
+        names = _names(project.config.project.name, simulations)
+        points = {
+            (name, method, seed): accuracies
+            for simulation, name in zip(simulations, names, strict=True)
+            for (method, seed), accuracies in _points(session, simulation.id).items()
+        }
     if not points:
         raise NotReady(
             f"{project.root} has no simulated cell; make some, e.g. "
@@ -64,28 +69,68 @@ def _runs(project: Project) -> list[SimulatedRun]:
         )
     return [
         SimulatedRun(
-            shown,
+            name,
             method,
             seed,
-            np.array(sorted(found), dtype=np.float64),
-            np.array([found[n] for n in sorted(found)]),
+            np.array(sorted(accuracies), dtype=np.float64),
+            np.array([accuracies[budget] for budget in sorted(accuracies)]),
             test_images,
-            classes,
+            len(project.config.project.classes),
         )
-        for (shown, method, seed), found in sorted(points.items())
+        for (name, method, seed), accuracies in sorted(points.items())
     ]
+
+
+def _points(session: Session, simulation_id: int) -> dict[tuple[str, int], dict[int, float]]:
+    """(method, seed) -> budget -> accuracy, of the rounds that were measured most."""
+    stored = session.execute(
+        select(
+            SimulationCell.method,
+            SimulationCell.schedule,
+            SimulationCell.seed,
+            SimulationCell.budget,
+            SimulationCell.outcome["accuracy"].as_float(),
+        ).where(SimulationCell.simulation_id == simulation_id)
+    )
+    by_method: dict[str, list[tuple[Schedule, int, int, float]]] = defaultdict(list)
+    for method, schedule, seed, budget, accuracy in stored:
+        by_method[method].append((read_schedule(schedule), seed, budget, accuracy))
+    points: dict[tuple[str, int], dict[int, float]] = defaultdict(dict)
+    for method, cells in by_method.items():
+        rounds = most_measured([schedule for schedule, *_ in cells])
+        for schedule, seed, budget, accuracy in cells:
+            if schedule in rounds:
+                points[method, seed][budget] = accuracy
+    return points
+
+
+def most_measured(schedules: Sequence[Schedule]) -> set[Schedule]:
+    """Of the schedules of a method's cells, those of rounds that go on from each other and have the
+    most cells: rounds of other sizes are another curve."""
+    counts = Counter(schedules)
+
+    def rounds(last: Schedule) -> set[Schedule]:
+        return {last[:size] for size in range(1, len(last) + 1)} or {last}
+
+    def cells(last: Schedule) -> tuple[int, Schedule]:
+        return sum(counts[schedule] for schedule in rounds(last)), last
+
+    return rounds(max(counts, key=cells))
 
 
 def _names(name: str, simulations: Sequence[Simulation]) -> list[str]:
     """A name for each simulation of a project: what they differ in follows the project's name, so
     that runs on other labels, shares or embeddings are never taken for seeds of one another."""
-    told = [{key: str(one.config.get(key) or "-") for key in TOLD} for one in simulations]
-    told = [{**mine, "encoder": short(mine["encoder"])} for mine in told]
-    differ = [key for key in TOLD if len({mine[key] for mine in told}) > 1]
-    names = [", ".join([name, *(f"{key} {mine[key]}" for key in differ)]) for mine in told]
+    settings = [
+        {key: str(simulation.config.get(key) or "-") for key in TOLD} for simulation in simulations
+    ]
+    for values in settings:
+        values["encoder"] = short(values["encoder"])
+    keys = [key for key in TOLD if len({values[key] for values in settings}) > 1]
+    names = [", ".join([name, *(f"{key} {values[key]}" for key in keys)]) for values in settings]
     return [
-        one if names.count(one) == 1 else f"{one}, number {found.id}"
-        for one, found in zip(names, simulations, strict=True)
+        told if names.count(told) == 1 else f"{told}, number {simulation.id}"
+        for told, simulation in zip(names, simulations, strict=True)
     ]
 
 
@@ -97,11 +142,11 @@ def curves(runs: Sequence[SimulatedRun]) -> dict[tuple[str, str], tuple[Learning
     groups: dict[tuple[str, str], list[SimulatedRun]] = defaultdict(list)
     for run in runs:
         groups[run.set, run.method].append(run)
-    out = {}
-    for key, mine in groups.items():
-        shared = sorted(set.intersection(*[set(run.labels) for run in mine]))
+    drawn = {}
+    for key, seeds in groups.items():
+        shared = sorted(set.intersection(*[set(run.labels) for run in seeds]))
         if len(shared) > 1:
-            table = np.array([run.accuracy[np.isin(run.labels, shared)] for run in mine])
-            curve = LearningCurve(np.array(shared), table, mine[0].test_images)
-            out[key] = curve, mine[0].classes
-    return out
+            table = np.array([run.accuracy[np.isin(run.labels, shared)] for run in seeds])
+            curve = LearningCurve(np.array(shared), table, seeds[0].test_images)
+            drawn[key] = curve, seeds[0].classes
+    return drawn

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from connectors.base import Source
 from db import queries
-from db.models import Pool, Round, Run
+from db.models import Pool, Round, TrainingRun
 from db.queries import Answer, Picked
 from loop.config import Config
 from loop.errors import NotReady
@@ -43,7 +43,7 @@ class Evidence:
     picks: list[Picked]
     rounds: list[Round]
     open: dict[int, Outstanding]
-    runs: list[tuple[int, Run]]
+    runs: list[tuple[int, TrainingRun]]
     pool_rows: NDArray[np.int64]
     embedded: NDArray[np.float32] | None
 
@@ -63,7 +63,7 @@ class Evidence:
         return [pick for pick in self.picks if pick.arm != "test"]
 
     @property
-    def live(self) -> list[Run]:
+    def live(self) -> list[TrainingRun]:
         """Trainings on everything labelled, oldest first."""
         return [run for _, run in self.runs if run.arm == "all"]
 

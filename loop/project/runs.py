@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from db.models import Run
+from db.models import TrainingRun
 from loop.reports.facts import Control
 
 CONTROL = "coreset minus control"
@@ -10,7 +10,7 @@ CONTROL = "coreset minus control"
 test images."""
 
 
-def newest_control(runs: list[Run]) -> Control | None:
+def newest_control(runs: list[TrainingRun]) -> Control | None:
     """The first picks against as many random ones, as last trained; None without a control."""
     noted = [run for run in runs if run.arm == "control" and CONTROL in run.notes]
     if not noted:

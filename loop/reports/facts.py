@@ -18,8 +18,8 @@ class Point:
 
     Attributes:
         low, high: ends of the 95 % interval.
-        n: runs that the accuracy is the mean of.
-        runs: their ids.
+        n: training runs, or cells of a comparison, that the accuracy is the mean of.
+        runs, cells: their ids.
     """
 
     labels: int
@@ -28,6 +28,7 @@ class Point:
     high: float
     n: int
     runs: list[int] = field(default_factory=list)
+    cells: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -1,228 +1,189 @@
 """compare: would other selections at the same budget have done better, and by how much?
 
 With an oracle every method is run on the labels it would have got (``simulated``). With people only
-their labels exist: baselines then choose among the labels collected so far (``hindsight``), which
+their labels exist: methods then choose among the labels collected so far (``hindsight``), which
 shows whether fewer, better chosen labels would have been enough, not what other labels would have
 brought; a control share of the budget answers that.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
-from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from connectors.oracle import Oracle
 from db import queries
-from db.models import Run
+from db.models import Comparison, Pool, Round
 from db.state import Records, advance, log
-from loop import encoders, scorers, train
+from loop import train
+from loop.config import Config
 from loop.errors import ConfigError, DataError
 from loop.project import Project
-from loop.project.digests import numbers_digest, rows_digest, start_digest
+from loop.project.cells import (
+    CellGrid,
+    Method,
+    Progress,
+    deciding,
+    fill,
+    open_simulation,
+    to_json,
+)
+from loop.project.comparison import HINDSIGHT, SIMULATED, Compared, compared
 from loop.project.labeler import connect_labeler
 from loop.project.problem import Problem, problem
-from loop.project.rounds import current_round
-from loop.project.versions import versions
-from loop.scorers import Scorer
-from loop.select import picks
-from loop.simulation import CellOutcome, Rule, kind, restricted, revealed, simulate
-from loop.statistics import MethodRow, paired
-
-COMPARED = "compared"
-"""Arm of the runs that this step stores."""
-SETTINGS = "settings"
-"""Key in their notes: the digest of what decided them."""
+from loop.project.rounds import current_round, settings_of
+from loop.simulation import restricted
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Rows by method and budget, and the ``cells`` behind them. ``among``: the images labelled,
-    which is all that methods could choose from in hindsight; None where they chose from the pool.
+class _Ground:
+    """What a round is compared on.
+
+    Attributes:
+        problem: its pool is what methods choose from, its labels what they would get.
+        config: what decides the cells besides methods, budgets and seeds.
     """
 
-    rows: list[MethodRow]
-    among: int | None
-    cells: list[Run] = field(compare=False, repr=False)
+    round_: Round
+    problem: Problem
+    grid: CellGrid
+    config: dict[str, Any]
 
-    def to_json(self) -> list[dict[str, Any]]:
-        """A row each, with ``among``."""
-        return [{**asdict(row), "among": self.among} for row in self.rows]
+    @property
+    def mode(self) -> str:
+        """simulated or hindsight."""
+        return str(self.config["mode"])
 
 
-def compare(
-    project: Project, on_progress: Callable[[int, int], None] = lambda done, total: None
-) -> Compared:
-    """Runs what is missing for the current round, cell by cell, and moves the round on. What is
-    compared already is only read; cells of other settings, or of fewer labels in hindsight, are
-    computed again, so that a curve never mixes them.
+def compare(project: Project, on_progress: Progress = lambda done, total: None) -> Compared:
+    """Computes the cells that are missing for the current round and moves the round on. What is
+    compared already is only read.
 
     Raises:
         NotReady: the round is not trained.
         ConfigError: a baseline does not exist.
     """
-    config = project.config
-    methods = _methods(project)
-    trainer = train.get(config.training.trainer, **config.training.params)
     with project.records.read() as session:
         newest = queries.newest_round(session, queries.the_pool(session).id)
     if newest is not None and newest.state == "compared":
         return compared(project)
     with project.writing() as records:
         with records.read() as session:
-            pool = queries.the_pool(session)
-            found = current_round(session, pool, after="trained")
-            problem_ = problem(session, project, images=trainer.wants == "images")
-            people = connect_labeler(session, project) if config.labeler.kind == "oracle" else None
-            keys = queries.row_keys(session, pool.id)
-            rounds = {r.number: r for r in queries.rounds(session, pool.id) if r.number}
-            runs = [run for _, run in queries.runs(session, pool.id) if run.arm == COMPARED]
-        mode, task_problem, labels = _labels(project, problem_, people, keys)
-        hindsight = mode == "hindsight"
-        settings = _settings(project, pool.digest, mode, task_problem, labels)
-        done = {(r.method, r.labels, r.seed) for r in runs if r.notes.get(SETTINGS) == settings}
-        ids = {b: rounds[n].id for n, b in _budgets(project, records).items()}
-        ids = {b: i for b, i in ids.items() if not hindsight or b < len(labels)}
-        total = len(methods) * len(ids) * config.compare.seeds
-        cells = (
-            simulate(
-                task_problem.task,
-                labels,
-                _open(methods) if hindsight else methods,
-                sorted(ids),
-                range(config.compare.seeds),
-                trainer,
-                skip=done,
-                rules=_rules(project),
-            )
-            if ids
-            else iter(())
-        )
-        for count, cell in enumerate(cells, 1 + len(done)):
-            run = _run(cell, ids[cell.budget], mode, labels)
-            run.notes[SETTINGS] = settings
-            with records.write("compare-cell") as session:
-                _forget(session, run)
-                session.add(run)
-            on_progress(count, total)
+            ground = _ground(session, project)
+        simulation_id = _fill(records, ground, project.config, on_progress)
+        names = ", ".join(method.name for method in ground.grid.methods)
         with records.write("compare") as session:
-            advance(session, found.id, before="trained", after="compared")
-            log(session, "compare", f"{', '.join(methods)} ({mode})", round=found.number)
+            advance(session, ground.round_.id, before="trained", after="compared")
+            if simulation_id is not None:
+                session.merge(_comparison(ground, simulation_id))
+            log(session, "compare", f"{names} ({ground.mode})", round=ground.round_.number)
     return compared(project)
 
 
-def compared(project: Project) -> Compared:
-    """What has been compared so far, by method and budget."""
-    with project.records.read() as session:
-        runs = compared_runs(session, queries.the_pool(session).id)
-    accuracy = {(run.method, run.labels, run.seed): float(run.metrics["accuracy"]) for run in runs}
-    kinds = {name: kind(scorer) for name, scorer in _methods(project).items()}
-    rows = paired(accuracy, kinds, one_pool=True)
-    if not runs or runs[-1].mode != "hindsight":
-        return Compared(rows, None, runs)
-    # more random labels would be other images than those at hand
-    among = int(runs[-1].notes.get("among", max(run.labels for run in runs)))
-    return Compared([replace(row, saved=None) for row in rows], among, runs)
+def _ground(session: Session, project: Project) -> _Ground:
+    """Raises NotReady, ConfigError, DataError: see ``compare``."""
+    config, pool = project.config, queries.the_pool(session)
+    round_ = current_round(session, pool, after="trained")
+    methods = _methods(config, settings_of(round_, config))
+    training = config.training
+    trainer = train.get(training.trainer, **training.params)
+    collected = problem(session, project, images=trainer.wants == "images")
+    labeler = connect_labeler(session, project) if config.labeler.kind == "oracle" else None
+    sizes = [earlier.budget for earlier in queries.rounds(session, pool.id) if earlier.number]
+    budgets = list(dict.fromkeys(accumulate(sizes)))
+    if isinstance(labeler, Oracle):
+        chosen_from = _answered(session, pool, labeler, collected, config.project.classes)
+        told: dict[str, Any] = {"mode": SIMULATED}
+    else:
+        chosen_from = _labelled(collected)
+        among = len(chosen_from.labels)
+        budgets = [budget for budget in budgets if budget < among]
+        told = {"mode": HINDSIGHT, "among": among}
+    decided = deciding(project, pool.digest, chosen_from, training.trainer, training.params)
+    grid = CellGrid(methods, budgets, config.compare.seeds)
+    return _Ground(round_, chosen_from, grid, {**decided, **told})
 
 
-def compared_runs(session: Session, pool_id: int) -> list[Run]:
-    """The cells of the newest settings."""
-    runs = [run for _, run in queries.runs(session, pool_id) if run.arm == COMPARED]
-    if not runs:
-        return []
-    newest = max(runs, key=lambda run: run.id).notes.get(SETTINGS)
-    return [run for run in runs if run.notes.get(SETTINGS) == newest]
+def _methods(config: Config, begun_with: Config) -> list[Method]:
+    """The round's own method first, by the settings that it was begun with, then random, then the
+    other baselines.
 
-
-def _methods(project: Project) -> dict[str, Scorer]:
-    """The project's own scorer first, then random, then the other baselines."""
-    config = project.config
-    own = scorers.get(config.selection.scorer, **config.selection.params)
-    methods: dict[str, Scorer] = {config.selection.scorer: own}
-    for name in ["random", *config.compare.baselines]:
-        methods.setdefault(name, scorers.get(name))
+    Raises:
+        ConfigError: a scorer or a hyper-parameter is unknown.
+    """
+    own = begun_with.selection
+    methods = [Method(own.scorer, own.scorer, own.params, own.rule, own.skip)]
+    for name in dict.fromkeys(["random", *config.compare.baselines]):
+        if name != own.scorer:
+            methods.append(Method(name, name))
+    for method in methods:
+        method.made()
     return methods
 
 
-def _open(methods: dict[str, Scorer]) -> dict[str, Scorer]:
-    return {name: scorer.in_hindsight() for name, scorer in methods.items()}
+def _answered(
+    session: Session, pool: Pool, oracle: Oracle, collected: Problem, classes: list[str]
+) -> Problem:
+    """The whole pool, with the labels that the oracle gives or would have given.
+
+    Raises:
+        ConfigError: it does not know them all.
+    """
+    index = {name: i for i, name in enumerate(classes)}
+    keys = queries.row_keys(session, pool.id)
+    pool_keys = [keys[int(row)] for row in collected.rows]
+    answers = oracle.reveal(pool_keys)
+    if len(answers) < len(pool_keys):
+        raise ConfigError("the oracle does not know the label of every image in the pool")
+    labels = np.array([index[answers[key]] for key in pool_keys], dtype=np.int64)
+    return replace(collected, labels=labels)
 
 
-def _rules(project: Project) -> dict[str, Rule]:
-    """How the project's own scorer picks, unless as all others do."""
-    chosen = project.config.selection
-    if chosen.rule == "top":
-        return {}
-    return {chosen.scorer: partial(picks, chosen.rule, skip=chosen.skip)}
+def _labelled(collected: Problem) -> Problem:
+    """The images labelled so far alone.
 
-
-def _settings(
-    project: Project, pool_digest: str, mode: str, found: Problem, labels: np.ndarray
-) -> str:
-    """Names everything that decides a cell besides (method, budget, seed)."""
-    config = project.config
-    training = config.training.model_dump(include={"trainer", "params"})
-    chosen = config.selection.model_dump(include={"scorer", "params", "rule", "skip"})
-    embedded = encoders.get(config.encoder).digest
-    start = start_digest(config.training.params)
-    numbers = numbers_digest(found.rows, labels, found.test_rows, found.task.test_labels)
-    what = [versions().get("coreloop"), mode, pool_digest, embedded, training, start, chosen]
-    return hashlib.blake2b(repr([*what, numbers]).encode(), digest_size=16).hexdigest()
-
-
-def _forget(session: Session, run: Run) -> None:
-    """Makes room for a cell computed again with other settings."""
-    session.execute(
-        delete(Run).where(
-            Run.round_id == run.round_id,
-            Run.arm == run.arm,
-            Run.method == run.method,
-            Run.seed == run.seed,
-        )
+    Raises:
+        DataError: there is none.
+    """
+    rows = np.flatnonzero(collected.labels >= 0)
+    if not len(rows):
+        raise DataError("no label has been collected; pull annotations first")
+    return replace(
+        collected,
+        task=restricted(collected.task, rows),
+        labels=collected.labels[rows],
+        rows=collected.rows[rows],
+        covered=collected.covered[rows],
     )
 
 
-def _labels(
-    project: Project, found: Problem, people: Any, keys: dict[int, str]
-) -> tuple[str, Problem, np.ndarray]:
-    """(mode, the problem to compare on, its labels)."""
-    if isinstance(people, Oracle):
-        index = {name: i for i, name in enumerate(project.config.project.classes)}
-        told = people.reveal([keys[int(row)] for row in found.rows])
-        if len(told) < len(found.rows):
-            raise ConfigError("the oracle does not know the label of every image in the pool")
-        labels = np.array([index[told[keys[int(row)]]] for row in found.rows], dtype=np.int64)
-        return "simulated", found, labels
-    mine = np.flatnonzero(found.labels >= 0)
-    if not len(mine):
-        raise DataError("no label has been collected; pull annotations first")
-    labelled = replace(found, task=restricted(found.task, mine), rows=found.rows[mine])
-    return "hindsight", labelled, found.labels[mine]
+def _fill(records: Records, ground: _Ground, config: Config, on_progress: Progress) -> int | None:
+    """Id of the simulation that holds the cells; None in hindsight while there is nothing to
+    choose: no budget leaves out an image that is labelled."""
+    if not ground.grid.budgets:
+        return None
+    simulation_id = open_simulation(records, ground.config)
+    fill(
+        records,
+        simulation_id,
+        ground.grid,
+        ground.problem,
+        train.get(config.training.trainer, **config.training.params),
+        hindsight=ground.mode == HINDSIGHT,
+        on_progress=on_progress,
+    )
+    return simulation_id
 
 
-def _budgets(project: Project, records: Records) -> dict[int, int]:
-    """Round number -> images labelled up to its end."""
-    with records.read() as session:
-        pool = queries.the_pool(session)
-        sizes = {r.number: r.budget for r in queries.rounds(session, pool.id) if r.number}
-    return {n: sum(size for m, size in sizes.items() if m <= n) for n in sizes}
-
-
-def _run(cell: CellOutcome, round_id: int, mode: str, labels: np.ndarray) -> Run:
-    return Run(
-        round_id=round_id,
-        arm=COMPARED,
-        method=cell.method,
-        seed=cell.seed,
-        mode=mode,
-        labels=cell.budget,
-        rows_digest=rows_digest(revealed(labels, cell.picks)),
-        metrics=cell.metrics.to_json(),
-        notes={**cell.notes, "seconds": round(cell.seconds, 3), "among": len(labels)},
+def _comparison(ground: _Ground, simulation_id: int) -> Comparison:
+    return Comparison(
+        round_id=ground.round_.id,
+        simulation_id=simulation_id,
+        methods=to_json(ground.grid.methods),
+        budgets=list(ground.grid.budgets),
+        seeds=ground.grid.seeds,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -10,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from db.models import Round, Run
+from db.models import Round, TrainingRun
 from db.queries import Answer
 from loop.config import CostsSection
 from loop.costs import hours
 from loop.encoders.spec import short
 from loop.project import Project
+from loop.project.comparison import Compared, compared
 from loop.project.evidence import Evidence, gather
 from loop.project.labels import Outstanding
 from loop.project.left_out import issues_among
@@ -35,7 +37,6 @@ from loop.reports.facts import (
 )
 from loop.seeds import generator
 from loop.statistics import MethodRow, saved_interval
-from loop.steps.compare import Compared, compared
 
 ARMS = (
     ("all", "model", "live"),
@@ -94,7 +95,7 @@ def _facts(evidence: Evidence, comparison: Compared) -> Facts:
         ),
         points=_points(evidence, issue_keys),
         label_issues=issues[:LABEL_ISSUES],
-        provenance=_provenance(evidence, rounds),
+        provenance=_provenance(evidence, rounds, comparison),
         notes=_notes(config.costs, comparison.rows, seconds),
     )
 
@@ -130,7 +131,9 @@ def _differences(comparison: Compared, seed: int) -> list[Difference]:
     ]
 
 
-def _provenance(evidence: Evidence, rounds: list[RoundShown]) -> dict[str, Any]:
+def _provenance(
+    evidence: Evidence, rounds: list[RoundShown], comparison: Compared
+) -> dict[str, Any]:
     pool = evidence.pool
     return {
         "pool": {"id": pool.id, "digest": pool.digest, "name": pool.name},
@@ -142,13 +145,13 @@ def _provenance(evidence: Evidence, rounds: list[RoundShown]) -> dict[str, Any]:
                 "arm": run.arm,
                 "method": run.method,
                 "seed": run.seed,
-                "mode": run.mode,
                 "labels": run.labels,
                 "rows_digest": run.rows_digest,
                 "accuracy": run.metrics["accuracy"],
             }
             for number, run in evidence.runs
         ],
+        "cells": [asdict(cell) for cell in comparison.cells],
         "versions": versions(),
         "config": evidence.config.public(),
     }
@@ -176,11 +179,11 @@ def _round(round_: Round, open_: dict[int, Outstanding]) -> RoundShown:
     )
 
 
-def _live_curves(runs: list[tuple[int, Run]]) -> list[MethodCurve]:
+def _live_curves(runs: list[tuple[int, TrainingRun]]) -> list[MethodCurve]:
     """This project's own curve first, then those of its control."""
     curves = []
     for arm, name, kind in ARMS:
-        by_labels: dict[int, list[Run]] = defaultdict(list)
+        by_labels: dict[int, list[TrainingRun]] = defaultdict(list)
         for _, run in runs:
             if run.arm == arm:
                 by_labels[run.labels].append(run)
@@ -190,7 +193,7 @@ def _live_curves(runs: list[tuple[int, Run]]) -> list[MethodCurve]:
     return curves
 
 
-def _point(labels: int, seeds: list[Run]) -> Point:
+def _point(labels: int, seeds: list[TrainingRun]) -> Point:
     """Mean over the training seeds of one number of labels."""
     intervals = [run.metrics["intervals"]["accuracy"] for run in seeds]
     lower, upper = np.mean(intervals, axis=0)
@@ -202,18 +205,18 @@ def _point(labels: int, seeds: list[Run]) -> Point:
 def _compared_curves(comparison: Compared) -> list[MethodCurve]:
     """A curve for each compared method."""
     ids: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for run in comparison.cells:
-        ids[run.method, run.labels].append(run.id)
+    for cell in comparison.cells:
+        ids[cell.method, cell.budget].append(cell.id)
     by_method: dict[str, list[MethodRow]] = defaultdict(list)
     for row in comparison.rows:
         by_method[row.method].append(row)
     curves = []
     for method, rows in by_method.items():
         points = [
-            Point(row.budget, row.mean, *row.interval, row.n, ids[method, row.budget])
+            Point(row.budget, row.mean, *row.interval, row.n, cells=ids[method, row.budget])
             for row in rows
         ]
-        curves.append(MethodCurve(method, rows[0].kind, comparison.cells[-1].mode, points))
+        curves.append(MethodCurve(method, rows[0].kind, comparison.mode, points))
     return curves
 
 
@@ -222,12 +225,8 @@ def _saved_interval(
 ) -> tuple[float | None, float | None] | None:
     if row.saved is None:
         return None
-    accuracy = {
-        (run.method, run.labels, run.seed): float(run.metrics["accuracy"])
-        for run in comparison.cells
-    }
     rng = generator(seed, "labels saved", row.method, row.budget)
-    return saved_interval(accuracy, row.method, row.budget, rng)
+    return saved_interval(comparison.accuracies, row.method, row.budget, rng)
 
 
 def _annotators(answers: list[Answer]) -> list[Annotator]:

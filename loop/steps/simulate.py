@@ -1,41 +1,41 @@
-"""simulate: methods against each other on a project whose labels are known. No labeler, no rounds.
-
-Cells are stored as they finish, under the digest of everything that determines them, and are never
-computed twice. Groups of cells (one method, one seed) run in worker processes.
-"""
+"""simulate: methods against each other on images whose labels are known; no labeler, no rounds."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from connectors.parquet import Parquet
 from db import queries
-from db.models import Cell, Simulation
 from db.state import log
 from loop import config as settings
-from loop import encoders, scorers, simulation, train
+from loop import scorers, train
 from loop.encoders.spec import located
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
 from loop.files import expanded
 from loop.project import Project, create, find
+from loop.project.cells import (
+    CellGrid,
+    Method,
+    Progress,
+    deciding,
+    fill,
+    open_simulation,
+    stored_cells,
+)
 from loop.project.classes import stated_classes
-from loop.project.digests import numbers_digest, start_digest
-from loop.project.problem import make_task, unfinished
-from loop.project.versions import versions
-from loop.simulation import kind
+from loop.project.problem import Problem, make_task, unfinished
+from loop.simulation import check_budgets, drawn
 from loop.statistics import MethodRow, paired
-from loop.train import Task
+from loop.train import Trainer
 
 
 @dataclass(frozen=True)
@@ -71,148 +71,96 @@ def simulate(
     grid: Grid,
     *,
     where: Engine = LOCAL,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = lambda done, total: None,
 ) -> list[MethodRow]:
-    """Runs the cells that are missing and returns the table.
+    """Computes the cells that are missing and returns the table.
 
     Raises:
         NotReady: images without a known label, or not embedded.
         ConfigError: budgets that do not fit, unknown names.
     """
+    methods = [Method(name, scorer, params) for name, (scorer, params) in grid.methods.items()]
+    cell_grid = CellGrid(methods, grid.budgets, grid.seeds)
+    trainer = train.get(grid.trainer, **grid.params)
     with project.writing() as records:
         with records.read() as session:
-            task, labels = _problem(session, project, grid)
             pool = queries.the_pool(session)
-        simulation.check_budgets(grid.budgets, simulation.drawn(len(task.pool), grid.share))
+            known = _problem(session, project, grid.labels, trainer)
+        check_budgets(grid.budgets, drawn(len(known.labels), grid.share))
         config = {
-            "coreloop": versions().get("coreloop"),  # the same names may be other methods there
-            "pool": pool.digest,
-            "encoder": project.config.encoder,
-            "trainer": grid.trainer,
-            "params": grid.params,
+            **deciding(project, pool.digest, known, grid.trainer, grid.params),
             "labels": grid.labels,
             "share": grid.share,
-            "test": project.config.pool.model_dump(),
-            # files may be others under the same name, and labels corrected
-            "embeddings": encoders.get(project.config.encoder).digest,
-            "start": start_digest(grid.params),
-            "answers": numbers_digest(labels, task.test_labels),
         }
-        digest = hashlib.blake2b(
-            json.dumps(config, sort_keys=True).encode(), digest_size=16
-        ).hexdigest()
-        with records.write("simulate") as session:
-            found = session.scalar(select(Simulation).where(Simulation.digest == digest))
-            if found is None:
-                found = Simulation(digest=digest, config=config, versions=versions())
-                session.add(found)
-                session.flush()
-            number = found.id
-            cells = session.scalars(select(Cell).where(Cell.simulation_id == number))
-            done = {(c.method, c.budget, c.seed) for c in cells}
-        wanted = {
-            (_key(grid, name), b, s)
-            for name in grid.methods
-            for b in grid.budgets
-            for s in range(grid.seeds)
-        }
-        count = len(wanted & done)
-        for cell in _cells(task, labels, grid, done, where):
-            with records.write("simulate-cell") as session:
-                session.add(Cell(simulation_id=number, **cell))
-            count += 1
-            on_progress(count, len(wanted))
+        simulation_id = open_simulation(records, config)
+        fill(
+            records,
+            simulation_id,
+            cell_grid,
+            known,
+            trainer,
+            share=grid.share,
+            engine=where,
+            on_progress=on_progress,
+        )
         with records.write("simulate-log") as session:
-            log(session, "simulate", f"{len(grid.methods)} methods, {len(wanted)} cells")
-            rows = _table(session, number, grid)
+            log(session, "simulate", f"{len(methods)} methods, {cell_grid.size} cells")
+            cells = stored_cells(session, simulation_id, cell_grid)
         shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
-        return rows
+    accuracies = {(cell.method, cell.budget, cell.seed): cell.accuracy for cell in cells}
+    kinds = {method.name: method.kind for method in methods}
+    return paired(accuracies, kinds, one_pool=grid.share == 1)
 
 
-def _key(grid: Grid, name: str) -> str:
-    """How a method with its parameters is stored."""
-    scorer, params = grid.methods[name]
-    return scorer + (json.dumps(params, sort_keys=True) if params else "")
+def _problem(session: Session, project: Project, column: str, trainer: Trainer) -> Problem:
+    """The whole pool, tested on true labels, with the labels that annotators give.
 
+    Args:
+        column: of a parquet file, with annotators' labels; empty: the true ones.
 
-def _problem(session: Session, project: Project, grid: Grid) -> tuple[Task, np.ndarray]:
-    """The task, tested on true labels, and the pool labels that annotators give."""
-    column = grid.labels
+    Raises:
+        NotReady: an image has no known label.
+        ConfigError: the column is not there, or names no class for some image.
+    """
     pool = queries.the_pool(session)
     index = {name: i for i, name in enumerate(project.config.project.classes)}
     known, keys = queries.known_labels(session, pool.id), queries.row_keys(session, pool.id)
     rows = queries.split_rows(session, pool.id, "pool")
     test_rows = queries.split_rows(session, pool.id, "test")
-    missing = [r for r in [*rows, *test_rows] if known.get(keys[int(r)]) not in index]
+    labels, test_labels = (
+        np.array([index.get(known.get(keys[int(row)], ""), -1) for row in some], dtype=np.int64)
+        for some in (rows, test_rows)
+    )
+    missing = int((labels < 0).sum() + (test_labels < 0).sum())
     if missing:
         raise NotReady(
-            f"{len(missing)} images have no known label among the classes; 'simulate' needs the "
+            f"{missing} images have no known label among the classes; 'simulate' needs the "
             "true label of every image (set labelled = true under [pool] before the scan)"
         )
-    labels = np.array([index[known[keys[int(r)]]] for r in rows], dtype=np.int64)
     if column:
-        images = project.source
-        if not isinstance(images, Parquet):
-            raise ConfigError("--labels names a column, so the images must be a parquet file")
-        told, uris = images.labels(column), queries.row_uris(session, pool.id)
-        labels = np.array([index.get(told[uris[int(r)]] or "", -1) for r in rows], dtype=np.int64)
-        if (labels < 0).any():
-            raise ConfigError(
-                f"column {column!r} has no class for {int((labels < 0).sum())} images"
-            )
-    trainer = train.get(grid.trainer, **grid.params)
+        labels = _of_column(project, column, rows, queries.row_uris(session, pool.id))
     side = int(getattr(trainer, "side", 0)) if trainer.wants == "images" else 0
-    test_labels = np.array([index[known[keys[int(r)]]] for r in test_rows], dtype=np.int64)
     task = make_task(session, project, rows, test_rows, test_labels, side=side)
-    return task, labels
+    return Problem(task, labels, rows, test_rows, np.zeros(len(rows), bool))
 
 
-def _cells(
-    task: Task, labels: np.ndarray, grid: Grid, done: set[tuple[str, int, int]], where: Engine
-) -> Iterator[dict[str, Any]]:
-    """The cells that are missing, as they are done."""
-    outcomes = simulation.simulate(
-        task,
-        labels,
-        {_key(grid, name): scorers.get(s, **params) for name, (s, params) in grid.methods.items()},
-        grid.budgets,
-        range(grid.seeds),
-        train.get(grid.trainer, **grid.params),
-        skip=done,
-        share=grid.share,
-        engine=where,
-    )
-    for outcome in outcomes:
-        yield {
-            "method": outcome.method,
-            "budget": outcome.budget,
-            "seed": outcome.seed,
-            "outcome": {
-                "accuracy": outcome.metrics.accuracy,
-                "balanced_accuracy": outcome.metrics.balanced_accuracy,
-                "macro_f1": outcome.metrics.macro_f1,
-                "notes": outcome.notes,
-                "picks": outcome.picks.tolist(),
-            },
-            "seconds": outcome.seconds,
-        }
+def _of_column(
+    project: Project, column: str, rows: NDArray[np.int64], uris: dict[int, str]
+) -> NDArray[np.int64]:
+    """(len(rows),) class indices of a column of the parquet file.
 
-
-def _table(session: Session, number: int, grid: Grid) -> list[MethodRow]:
-    shown = {_key(grid, name): name for name in grid.methods}
-    accuracy = {}
-    for cell in session.scalars(select(Cell).where(Cell.simulation_id == number)):
-        if cell.method in shown and cell.budget in grid.budgets and cell.seed < grid.seeds:
-            accuracy[shown[cell.method], cell.budget, cell.seed] = float(cell.outcome["accuracy"])
-    ordered = {
-        (m, b, s): accuracy[m, b, s]
-        for m in grid.methods
-        for b in grid.budgets
-        for s in range(grid.seeds)
-        if (m, b, s) in accuracy
-    }
-    kinds = {name: kind(scorers.get(s, **params)) for name, (s, params) in grid.methods.items()}
-    return paired(ordered, kinds, one_pool=grid.share == 1)
+    Raises:
+        ConfigError: the images are no parquet file, or the column names no class for some image.
+    """
+    source = project.source
+    if not isinstance(source, Parquet):
+        raise ConfigError("--labels names a column, so the images must be a parquet file")
+    index = {name: i for i, name in enumerate(project.config.project.classes)}
+    names = source.labels(column)
+    labels = np.array([index.get(names[uris[int(row)]] or "", -1) for row in rows], dtype=np.int64)
+    if (labels < 0).any():
+        raise ConfigError(f"column {column!r} has no class for {int((labels < 0).sum())} images")
+    return labels
 
 
 def project_for(source: Path | None, folder: Path | None, encoder: str | None) -> Project:

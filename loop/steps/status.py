@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from db import queries
 from db.errors import Missing
-from db.models import Batch, Event, Run, round_name
+from db.models import Batch, Event, TrainingRun, round_name
 from loop.config import Config
 from loop.encoders.spec import short
 from loop.frames import to_frame
@@ -174,5 +174,5 @@ def _database(url: str) -> str:
     return f"{parts.database} at {parts.host or 'this machine'}, {parts.get_backend_name()}"
 
 
-def _accuracy(run: Run | None) -> float | None:
+def _accuracy(run: TrainingRun | None) -> float | None:
     return None if run is None else float(run.metrics["accuracy"])

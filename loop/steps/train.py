@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from db import arrays, queries
-from db.models import Round, Run
+from db.models import Round, TrainingRun
 from db.queries import Picked
 from db.state import advance, log
 from loop import train as trainers
@@ -87,13 +87,12 @@ def _train_seeds(
 
 def _run(
     round_: Round, arm: str, method: str, seed: int, labels: NDArray[np.int64], trained: Trained
-) -> Run:
-    return Run(
+) -> TrainingRun:
+    return TrainingRun(
         round_id=round_.id,
         arm=arm,
         method=method,
         seed=seed,
-        mode="live",
         labels=int((labels >= 0).sum()),
         rows_digest=rows_digest(labels),
         metrics=trained.metrics.to_json(),
@@ -102,7 +101,7 @@ def _run(
 
 
 def _note_control(
-    runs: list[Run], trained: dict[str, list[Trained]], test_labels: NDArray[np.int64]
+    runs: list[TrainingRun], trained: dict[str, list[Trained]], test_labels: NDArray[np.int64]
 ) -> None:
     """Notes with the control's runs how much more often the coreset's models are right."""
     coreset, control = (
@@ -164,7 +163,7 @@ def probabilities_again(project: Project, of: str) -> None:
             _record(session, paths, round_)
 
 
-def _kept_run(session: Session, pool_id: int, of: str, seed: int) -> tuple[Round, Run]:
+def _kept_run(session: Session, pool_id: int, of: str, seed: int) -> tuple[Round, TrainingRun]:
     """The round ``of`` names and the run whose probabilities were kept.
 
     Raises:

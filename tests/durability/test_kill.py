@@ -77,6 +77,15 @@ def facts(project: Project) -> dict[str, list[tuple]]:
             "metrics ->> 'accuracy' FROM run JOIN round "
             "ON round.id = round_id ORDER BY 1, 2, 3, 4, 5",
         ),
+        "cells": rows(
+            project,
+            "SELECT method, schedule, budget, seed, outcome FROM cell ORDER BY 1, 2, 3, 4",
+        ),
+        "comparisons": rows(
+            project,
+            "SELECT number, methods, budgets, seeds FROM comparison JOIN round "
+            "ON round.id = round_id ORDER BY 1",
+        ),
         "arrays": rows(project, 'SELECT kind, name, "of", digest FROM "array" ORDER BY 1, 2, 3'),
     }
 

@@ -40,12 +40,15 @@ def finished(tmp_path_factory):
 
 def test_every_number_can_be_traced(finished):
     written = json.loads(report(finished)["json"].read_text())
-    runs = {r["id"]: r for r in written["provenance"]["runs"]}
+    runs = {run["id"]: run for run in written["provenance"]["runs"]}
+    cells = {c["id"]: {**c, "labels": c["budget"]} for c in written["provenance"]["cells"]}
     for curve in written["curves"]:
         for point in curve["points"]:
-            accuracies = [runs[i]["accuracy"] for i in point["runs"]]
-            assert point["accuracy"] == pytest.approx(sum(accuracies) / len(accuracies))
-            assert {runs[i]["labels"] for i in point["runs"]} == {point["labels"]}
+            sources = [runs[i] for i in point["runs"]] + [cells[i] for i in point["cells"]]
+            assert point["n"] == len(sources)
+            mean = sum(source["accuracy"] for source in sources) / len(sources)
+            assert point["accuracy"] == pytest.approx(mean)
+            assert {source["labels"] for source in sources} == {point["labels"]}
     assert written["provenance"]["versions"]["numpy"]
     assert written["provenance"]["config"]["project"]["seed"] == 3
 
@@ -154,8 +157,8 @@ def test_half_a_price_is_no_price(tmp_path, images):
 def test_a_method_without_chance_is_said_to_have_no_band(finished):
     with sqlite3.connect(finished.root / "coreloop.db") as raw:
         raw.execute(
-            "UPDATE run SET metrics = json_set(metrics, '$.accuracy', 0.75) "
-            "WHERE arm = 'compared' AND method = 'kmeans'"
+            "UPDATE cell SET outcome = json_set(outcome, '$.accuracy', 0.75) "
+            "WHERE method = 'kmeans'"
         )
     notes = [note for note in facts(finished).notes if "every seed gave the same" in note]
     assert len(notes) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 
 from loop import config
 from loop.project import create
+from loop.project.comparison import compared
 from loop.reports.answers import beats_random
 from loop.reports.facts import Control
-from loop.steps.compare import compared
 from loop.steps.labels import labels
 from loop.steps.plan import Wish, plan
 from loop.steps.pull import pull
@@ -42,6 +43,21 @@ def labelled_by_people(folder, images, **changes):
     return project
 
 
+def cells(project):
+    """(method, budget, seed) -> outcome of each cell of the newest comparison."""
+    found = rows(
+        project,
+        "SELECT cell.method, cell.budget, cell.seed, cell.outcome FROM cell JOIN comparison "
+        "ON comparison.simulation_id = cell.simulation_id JOIN round "
+        "ON round.id = comparison.round_id "
+        "WHERE round.number = (SELECT max(number) FROM round JOIN comparison ON round_id = id)",
+    )
+    return {
+        (method, budget, seed): json.loads(outcome) if isinstance(outcome, str) else outcome
+        for method, budget, seed, outcome in found
+    }
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("people")
@@ -67,15 +83,11 @@ def test_hindsight_is_said_everywhere_and_saves_no_labels(finished):
 
 def test_auto_stays_itself_in_hindsight(finished):
     """12 of 18 images are more than half of them, which would be random."""
-    digests = {
-        (method, seed): digest
-        for method, seed, digest in rows(
-            finished,
-            "SELECT method, seed, rows_digest FROM run WHERE mode = 'hindsight' AND labels = 12",
-        )
-    }
-    assert len(digests) == 4
-    assert all(digests["auto", seed] != digests["random", seed] for seed in (0, 1))
+    picks = {key: set(outcome["picks"]) for key, outcome in cells(finished).items()}
+    assert len(picks) == 8
+    assert all(picks["auto", 12, seed] != picks["random", 12, seed] for seed in (0, 1))
+    for seed in (0, 1):
+        assert picks["auto", 6, seed] < picks["auto", 12, seed]
 
 
 def test_a_random_control_answers_what_hindsight_cannot(tmp_path, images):
@@ -119,16 +131,16 @@ def test_cells_of_another_trainer_are_computed_again(tmp_path, images):
     training = project.config.training.model_copy(update={"trainer": "linear"})
     linear = replace(project, config=project.config.model_copy(update={"training": training}))
     run(linear, budget=6)
-    query = "SELECT labels, notes FROM run WHERE arm = 'compared'"
-    assert len({str(notes) for _, notes in rows(linear, query) if "propagate" in str(notes)}) == 0
+    measured = cells(linear)
+    assert "propagate" not in str(measured)
     assert {row.budget for row in compared(linear).rows} == {6, 12, 18}
-    count = len(rows(linear, query))
-    assert count == len(compared(linear).rows) * 2
+    assert len(measured) == len(compared(linear).rows) * 2
 
 
 def test_cells_measured_on_other_test_labels_are_computed_again(tmp_path, images):
     project = labelled_by_people(tmp_path / "p", images, selection={"budgets": [6, 6]})
-    before = {one for (one,) in rows(project, "SELECT id FROM run WHERE mode = 'hindsight'")}
+    before = compared(project).cells
+    assert {cell.budget for cell in before} == {6}
     (sheet,) = project.root.glob("sheets/round-0-*.csv")
     text = sheet.read_text()
     sheet.write_text(text.replace(",digit-0\n", ",digit-1\n", 1))
@@ -139,22 +151,24 @@ def test_cells_measured_on_other_test_labels_are_computed_again(tmp_path, images
     answer(project)
     sheet.write_text(keep)
     assert run(project).why == "done"
-    after = {one for (one,) in rows(project, "SELECT id FROM run WHERE mode = 'hindsight'")}
-    assert not before & after
+    after = compared(project).cells
+    assert {cell.budget for cell in after} == {6, 12}
+    assert not {cell.id for cell in before} & {cell.id for cell in after}
 
 
 def test_the_own_method_picks_by_the_projects_rule(tmp_path, images):
-    digests = []
+    picks = []
     for rule in ("top", "middle"):
         values = small_values(images, selection={"scorer": "norm", "rule": rule})
         project = create(tmp_path / rule, config.check(values, "test"))
         run(project)
-        query = "SELECT method, rows_digest FROM run WHERE arm = 'compared' ORDER BY id"
-        digests.append(dict(rows(project, query)))
+        picks.append({key: outcome["picks"] for key, outcome in cells(project).items()})
         own = rows(project, "SELECT item_id FROM pick WHERE arm = 'coreset'")
         assert len(own) == 12
-    assert digests[0]["random"] == digests[1]["random"]
-    assert digests[0]["norm"] != digests[1]["norm"]
+        assert {row.method for row in compared(project).rows} == {"norm", "random"}
+    top, middle = picks
+    assert top["random", 12, 0] == middle["random", 12, 0]
+    assert top["norm", 12, 0] != middle["norm middle", 12, 0]
 
 
 def test_labels_that_came_with_test_images_cost_nothing(tmp_path, images):

@@ -195,7 +195,7 @@ def test_cells_of_another_version_of_the_methods_are_not_mixed_in(tmp_path, monk
         counts.append(done)
 
     for version in ("0.1.0", "0.1.0", "0.2.0"):
-        monkeypatch.setattr("loop.steps.simulate.versions", lambda v=version: {"coreloop": v})
+        monkeypatch.setattr("loop.project.cells.versions", lambda v=version: {"coreloop": v})
         simulate(project, grid, on_progress=count)
         counts.append(version)
     assert counts == [1, 2, 3, 4, "0.1.0", "0.1.0", 1, 2, 3, 4, "0.2.0"]

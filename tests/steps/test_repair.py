@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text, update
 
 from db import queries
-from db.models import Array, Item, Pick, Pool, Round, Run, Sent
+from db.models import Array, Item, Pick, Pool, Round, Sent, TrainingRun
 from loop.project import find
 from loop.project.damage import verify
 from loop.project.rounds import begin_round
@@ -94,7 +94,7 @@ def test_older_arrays_are_let_go(finished):
         (update(Pool).values(digest="0" * 32), "digest is not that"),
         (update(Item).where(Item.split == "test").values(split="pool"), "side of the test split"),
         (update(Round).where(Round.number == 1).values(budget=5), "6 picks, not 5"),
-        (update(Run).values(arm="lost"), "without a training run"),
+        (update(TrainingRun).values(arm="lost"), "without a training run"),
         (Sent.__table__.delete(), "0 of 6 picks sent"),
         (update(Array).where(Array.kind == "embeddings").values(shape=[3, 64]), "3 embeddings"),
     ],

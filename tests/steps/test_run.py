@@ -8,8 +8,9 @@ from db.errors import StaleRound
 from loop import config
 from loop.errors import ConfigError, NotReady
 from loop.project import create
+from loop.project.comparison import compared
 from loop.steps import run as run_step
-from loop.steps.compare import compare, compared
+from loop.steps.compare import compare
 from loop.steps.run import run
 from loop.steps.score import score
 from loop.steps.status import status
@@ -56,9 +57,10 @@ def test_the_end_says_what_one_more_round_can_ask_for(project):
 
 def test_what_is_compared_can_be_looked_at_again(project):
     run(project)
-    before = rows(project, "SELECT * FROM run")
+    before = rows(project, "SELECT * FROM cell"), rows(project, "SELECT * FROM comparison")
     assert compare(project) == compared(project)
-    assert rows(project, "SELECT * FROM run") == before
+    after = rows(project, "SELECT * FROM cell"), rows(project, "SELECT * FROM comparison")
+    assert after == before
 
 
 @pytest.mark.parametrize("url", ["http://host:port", "127.0.0.1:8080", "http://", "http://[::1"])

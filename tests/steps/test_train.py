@@ -28,6 +28,6 @@ def test_seeds_of_all_rounds_draw_from_generators_of_their_own(tmp_path, images,
     )
     project = create(tmp_path / "p", config.check(values, "test"))
     run(project)
-    query = "SELECT count(*) FROM run WHERE arm = 'all' AND mode = 'live'"
+    query = "SELECT count(*) FROM run WHERE arm = 'all'"
     assert rows(project, query) == [(6,)]
     assert len(draws) == len(set(draws)) == 6
