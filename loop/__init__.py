@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from loop.steps.plan import plan as plan
     from loop.steps.report import report as report
     from loop.steps.run import run as run
+    from loop.steps.simulate import Grid as Grid
     from loop.steps.simulate import simulate as simulate
     from loop.steps.status import status as status
     from loop.testing import check_scorer as check_scorer
 
 _FRONT = {
+    "Grid": "loop.steps.simulate:Grid",
     "Inputs": "loop.scorers:Inputs",
     "Project": "loop.project:Project",
     "Scorer": "loop.scorers:Scorer",

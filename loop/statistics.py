@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from loop.frames import to_frame
+
+if TYPE_CHECKING:
+    import pandas
 
 Accuracies = Mapping[tuple[str, int, int], float]
 """(method, budget, seed) -> accuracy in [0, 1]."""
@@ -43,6 +49,14 @@ class MethodRow:
     difference_interval: tuple[float, float]
     saved: float | None
     n: int
+
+
+class MethodRows(list[MethodRow]):
+    """Rows by method and budget."""
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row each, its fields as columns."""
+        return to_frame(self)
 
 
 def paired(

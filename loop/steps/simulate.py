@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,17 +34,23 @@ from loop.project.cells import (
 from loop.project.classes import stated_classes
 from loop.project.problem import Problem, make_task, unfinished
 from loop.simulation import check_budgets, drawn
-from loop.statistics import MethodRow, paired
+from loop.statistics import MethodRows, paired
 from loop.train import Trainer
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What to simulate; ``methods`` maps a shown name to (scorer, its parameters)."""
+    """What to simulate.
 
-    methods: dict[str, tuple[str, dict[str, Any]]]
+    Attributes:
+        methods: names of scorers, or a mapping from a shown name to (scorer, its parameters).
+        budgets: labels in all, ascending.
+        seeds: paired repetitions.
+    """
+
+    methods: Mapping[str, tuple[str, dict[str, Any]]] | Sequence[str]
     budgets: list[int]
-    seeds: int
+    seeds: int = 5
     trainer: str = "linear"
     params: dict[str, Any] = field(default_factory=dict)
     """Hyper-parameters of the trainer."""
@@ -72,14 +78,15 @@ def simulate(
     *,
     where: Engine = LOCAL,
     on_progress: Progress = lambda done, total: None,
-) -> list[MethodRow]:
-    """Computes the cells that are missing and returns the table.
+) -> MethodRows:
+    """Computes the cells that are missing on a project whose images are embedded; the table.
 
     Raises:
         NotReady: images without a known label, or not embedded.
         ConfigError: budgets that do not fit, unknown names.
     """
-    methods = [Method(name, scorer, params) for name, (scorer, params) in grid.methods.items()]
+    by_name = grid.methods if isinstance(grid.methods, Mapping) else all_methods(grid.methods)
+    methods = [Method(name, scorer, params) for name, (scorer, params) in by_name.items()]
     cell_grid = CellGrid(methods, grid.budgets, grid.seeds)
     trainer = train.get(grid.trainer, **grid.params)
     with project.writing() as records:
@@ -109,7 +116,7 @@ def simulate(
         shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
     accuracies = {(cell.method, cell.budget, cell.seed): cell.accuracy for cell in cells}
     kinds = {method.name: method.kind for method in methods}
-    return paired(accuracies, kinds, one_pool=grid.share == 1)
+    return MethodRows(paired(accuracies, kinds, one_pool=grid.share == 1))
 
 
 def _problem(session: Session, project: Project, column: str, trainer: Trainer) -> Problem:
