@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,11 @@ def write_file(array: NDArray[np.generic], folder: Path) -> Path:
     except OSError as error:
         draft.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+            missing = max(0, array.nbytes - shutil.disk_usage(folder).free) / 1e6
             raise Full(
-                f"cannot write to {folder} ({error.strerror}); nothing was changed. "
-                "Free some space or check permissions, then repeat the command"
+                f"cannot write {array.nbytes / 1e6:.1f} MB to {folder} ({error.strerror}, "
+                f"{missing:.1f} MB are missing); nothing was changed. Free some space or check "
+                "permissions, then repeat the command"
             ) from error
         raise
 

@@ -90,10 +90,11 @@ class Local:
             initargs=(shared, _gpus()),
         )
         try:
-            numbers = {
-                pool.submit(_with_shared, work, piece): number
-                for number, piece in enumerate(pieces)
-            }
+            with without_secrets():  # the first piece starts all processes
+                numbers = {
+                    pool.submit(_with_shared, work, piece): number
+                    for number, piece in enumerate(pieces)
+                }
             for future in as_completed(numbers):
                 yield numbers[future], future.result()
         except BrokenProcessPool:

@@ -28,7 +28,16 @@ from loop.steps.scan import scan
 from loop.steps.simulate import Grid, simulate
 from tests.conftest import ROOT, rows, small_values, write_images
 from tests.durability.test_disk_and_signals import ENV, MAIN
-from tests.engine_work import die, die_once, refuse, sleep_a_little, square, threads, where_am_i
+from tests.engine_work import (
+    die,
+    die_once,
+    refuse,
+    secrets_seen,
+    sleep_a_little,
+    square,
+    threads,
+    where_am_i,
+)
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +291,12 @@ def test_ray_survives_a_killed_node(cluster):
 
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def test_worker_processes_get_no_token(monkeypatch):
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "secret-token")
+    assert dict(Local(2).map(secrets_seen, None, [0, 1])) == {0: [], 1: []}
+    assert os.environ["LABEL_STUDIO_API_KEY"] == "secret-token"
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from db.errors import Busy, Missing, Unavailable
+from db.errors import Busy, Damaged, Missing, Unavailable
 from db.state import open_records
 from loop import config
 from loop.project import create, find
@@ -134,3 +134,16 @@ def test_a_server_that_does_not_let_us_in(server, change, error):
         open_records(url.replace(*change))
     assert PASSWORD not in str(caught.value)
     assert "[project]" in str(caught.value)
+
+
+def test_an_empty_database_in_place_of_one_that_was_worked_in_is_refused(server, tmp_path, images):
+    """Before anything was made, a database may be chosen by hand; later that loses the records."""
+    project = project_on(server, tmp_path / "p", images)
+    file = project.root / "coreloop.toml"
+    old, new = project.config.project.database, server.new_database()
+    file.write_text(file.read_text().replace(old, new))
+    with find(project.root) as moved:
+        assert run(moved).why == "done"
+    file.write_text(file.read_text().replace(new, server.new_database()))
+    with find(project.root) as emptied, pytest.raises(Damaged, match="coreloop restore"):
+        status(emptied)
