@@ -32,12 +32,15 @@ def add_round(session, state="planned"):
 
 @pytest.mark.skipif("config.getoption('--postgresql')", reason="about SQLite")
 def test_pragmas(records):
-    with records.engine.connect() as connection:
+    """Of a database that is there: one that is upgraded has foreign keys switched off and on."""
+    again = open_records(records.engine.url)
+    with again.engine.connect() as connection:
         ask = lambda name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()  # noqa: E731
         assert ask("journal_mode") == "wal"
         assert ask("foreign_keys") == 1
         assert ask("busy_timeout") == 10_000
         assert ask("synchronous") == 2  # FULL: an answer that was stored survives a power cut
+    again.close()
 
 
 @pytest.mark.skipif("config.getoption('--postgresql')", reason="about SQLite")

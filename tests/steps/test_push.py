@@ -8,8 +8,11 @@ import pytest
 
 from connectors.base import Rejected, Unknown
 from connectors.oracle import Oracle
+from loop.errors import DataError
+from loop.steps.embed import embed
 from loop.steps.push import push
 from loop.steps.run import run
+from loop.steps.scan import scan
 from tests.conftest import rows
 
 BATCHES = "SELECT state, size FROM batch"
@@ -71,3 +74,16 @@ def test_a_refusal_of_what_may_be_there_leaves_it_doubtful(project, breaking):
     assert rows(project, BATCHES) == [("UNKNOWN", 12)]
     assert push(project).recovered == 5
     assert len(tasks(project)) == len(set(tasks(project))) == 12
+
+
+def test_an_image_that_was_replaced_since_it_was_embedded_is_not_shown(project, images):
+    scan(project)
+    embed(project)
+    pictures = sorted(images.rglob("*.png"))
+    for one, other in zip(pictures[::2], pictures[1::2], strict=True):
+        first, second = one.read_bytes(), other.read_bytes()
+        one.write_bytes(second)
+        other.write_bytes(first)
+    with pytest.raises(DataError, match="another image than when it was scanned"):
+        push(project)
+    assert rows(project, "SELECT count(*) FROM batch") == [(0,)]
