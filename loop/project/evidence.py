@@ -16,9 +16,10 @@ from db.models import Pool, Round, TrainingRun
 from db.queries import Answer, Picked
 from loop.config import Config
 from loop.errors import NotReady
+from loop.label_issues import LabelIssue
 from loop.project.embeddings import embeddings
 from loop.project.labels import Labels, Outstanding, collect, tally
-from loop.project.left_out import LeftOut, nothing_left_out, predict_left_out
+from loop.project.left_out import LeftOut, issues_among, nothing_left_out, predict_left_out
 from loop.project.project import Project
 
 
@@ -77,6 +78,11 @@ class Evidence:
             except NotReady:
                 pass
         return nothing_left_out(len(self.classes))
+
+    @cached_property
+    def label_issues(self) -> list[LabelIssue]:
+        """Labels that the others contradict, the largest label margin first."""
+        return issues_among(self.picks, self.classes, self.left_out)
 
 
 def gather(project: Project) -> Evidence:

@@ -71,7 +71,7 @@ def _first_of_each_round(picks: Sequence[Picked], count: int) -> list[Picked]:
 
 
 def embedding_map(
-    embedded: NDArray[np.float32],
+    embedded: NDArray[np.float32] | None,
     pool_rows: NDArray[np.int64],
     classes: Sequence[str],
     picks: Sequence[Picked],
@@ -81,11 +81,13 @@ def embedding_map(
     """Picks and a sample of the pool on the first two principal components of the embeddings.
 
     Args:
-        embedded: (all items, D), in array rows.
+        embedded: (all items, D), in array rows; None: there is nothing to show.
         pool_rows: (N,) array rows of the pool.
         labels: array row -> class index.
         issue_keys: of the images whose label is a label issue.
     """
+    if embedded is None:
+        return []
     step = max(1, len(pool_rows) // MAP_POINTS)
     picked = {pick.row: pick for pick in picks[:MAP_POINTS]}
     rows = np.array(sorted({int(row) for row in pool_rows[::step]} | set(picked)), dtype=np.int64)

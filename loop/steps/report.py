@@ -20,7 +20,6 @@ from loop.project import Project
 from loop.project.comparison import Compared, compared
 from loop.project.evidence import Evidence, gather
 from loop.project.labels import Outstanding
-from loop.project.left_out import issues_among
 from loop.project.pictures import contact_sheet, embedding_map
 from loop.project.runs import newest_control
 from loop.project.versions import versions
@@ -30,7 +29,6 @@ from loop.reports.facts import (
     Annotator,
     Difference,
     Facts,
-    MapPoint,
     MethodCurve,
     Point,
     RoundShown,
@@ -68,8 +66,7 @@ def _facts(evidence: Evidence, comparison: Compared) -> Facts:
     labelled = [classes[labels[pick.row]] for pick in evidence.chosen if pick.row in labels]
     rounds = [_round(round_, evidence.open) for round_ in evidence.rounds]
     newest = evidence.live[-1] if evidence.live else None
-    issues = issues_among(evidence.picks, classes, evidence.left_out)
-    issue_keys = {issue.key for issue in issues}
+    issue_keys = {issue.key for issue in evidence.label_issues}
     seconds = hours([answer.seconds for answer in answers])
     return Facts(
         project=config.project.name,
@@ -93,23 +90,12 @@ def _facts(evidence: Evidence, comparison: Compared) -> Facts:
         picks=contact_sheet(
             evidence.source, classes, evidence.chosen, labels, predicted, issue_keys
         ),
-        points=_points(evidence, issue_keys),
-        label_issues=issues[:LABEL_ISSUES],
+        points=embedding_map(
+            evidence.embedded, evidence.pool_rows, classes, evidence.chosen, labels, issue_keys
+        ),
+        label_issues=evidence.label_issues[:LABEL_ISSUES],
         provenance=_provenance(evidence, rounds, comparison),
         notes=_notes(config.costs, comparison.rows, seconds),
-    )
-
-
-def _points(evidence: Evidence, issue_keys: set[str]) -> list[MapPoint]:
-    if evidence.embedded is None:
-        return []
-    return embedding_map(
-        evidence.embedded,
-        evidence.pool_rows,
-        evidence.classes,
-        evidence.chosen,
-        evidence.labels.by_row,
-        issue_keys,
     )
 
 

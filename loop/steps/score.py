@@ -43,6 +43,7 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
             pool = queries.the_pool(session)
             round_ = current_round(session, pool, after="planned")
             selection = settings_of(round_, project.config).selection
+            edited = edited_since(round_, project.config)
             scorer = scorers.get(selection.scorer, **selection.params)
             fits_network = trainer.wants == "images" and "fit" in scorer.wants(True)
             problem_ = problem(session, project, images=fits_network)
@@ -50,7 +51,7 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
         scores = checked(scorer.score(inputs), selection.scorer, inputs.n)
         again = replace(inputs, rng=generator(round_.seed, "explain"))
         explanation = {"scorer": selection.scorer, **scorer.explain(again)}
-        if edited := edited_since(round_, project.config):
+        if edited:
             explanation[NOTE] = edited
         path = arrays.write_file(scores, project.arrays)
         with records.write("score") as session:
