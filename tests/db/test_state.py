@@ -111,6 +111,14 @@ def test_newer_database_is_refused_and_untouched(tmp_path):
         open_records(f"sqlite:///{path}")
 
 
+def test_an_emptied_file_is_named_and_stays_empty(tmp_path):
+    path = tmp_path / "a.db"
+    path.touch()
+    with pytest.raises(Damaged, match=r"empty \(0 bytes\)"):
+        open_records(f"sqlite:///{path}", mark=tmp_path / "mark")
+    assert path.stat().st_size == 0
+
+
 def test_damaged_database(tmp_path):
     path = tmp_path / "a.db"
     path.write_bytes(b"this is no database" * 100)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from loop import config
 from loop.project import create
-from loop.project.cells import Method, read_schedule, stored_schedule
+from loop.project.cells import (
+    Method,
+    deciding,
+    open_simulation,
+    read_schedule,
+    stored_schedule,
+)
 from loop.project.curves import most_measured, own
+from loop.project.problem import problem
 from loop.steps import compare as compare_step
 from loop.steps.compare import compare
 from loop.steps.embed import embed
@@ -111,6 +120,29 @@ def test_what_decides_a_method_is_in_its_key():
     ]
     assert len({method.key for method in methods}) == len(methods)
     assert Method("a", "norm").key == Method("b", "norm", {}, "top", 0.3).key == "norm"
+
+
+def test_what_decides_cells_is_in_the_digest(embedded):
+    """Labels, test labels, images and the trainer, each alone."""
+    project = embedded("p")
+    with project.records.read() as session:
+        known = problem(session, project)
+    task = known.task
+    other_tests = np.where(task.test_labels < 0, 0, task.test_labels + 1)
+    problems = [
+        known,
+        replace(known, labels=known.labels + 1),
+        replace(known, rows=known.rows[::-1]),
+        replace(known, task=replace(task, test_labels=other_tests)),
+        replace(known, test_rows=known.test_rows[::-1]),
+    ]
+    configs = [deciding(project, "pool", each, "linear", {}) for each in problems]
+    configs.append(deciding(project, "other", known, "linear", {}))
+    configs.append(deciding(project, "pool", known, "propagate", {}))
+    configs.append(deciding(project, "pool", known, "linear", {"l2": 0.1}))
+    numbers = [open_simulation(project.records, each) for each in configs]
+    assert len(set(numbers)) == len(configs)
+    assert [open_simulation(project.records, each) for each in configs] == numbers
 
 
 def test_a_comparison_that_was_cut_short_goes_on(project, monkeypatch):

@@ -17,6 +17,7 @@ from loop import config
 from loop.errors import DataError
 from loop.project import create
 from loop.steps import scan as scan_step
+from loop.steps.embed import embed
 from loop.steps.run import run
 from loop.steps.scan import scan
 from tests.conftest import rows, small_values, write_images
@@ -128,6 +129,7 @@ def test_a_mended_file_is_no_more_listed(project, images):
 
 def test_an_image_that_was_replaced_is_not_shown_to_people(project, images):
     scan(project)
+    embed(project)
     picks = sorted(images.rglob("*.png"))
     for a, b in zip(picks[::2], picks[1::2], strict=True):
         first, second = a.read_bytes(), b.read_bytes()
