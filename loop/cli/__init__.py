@@ -8,7 +8,7 @@ import signal
 import sys
 from importlib import import_module
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -114,32 +114,30 @@ def main() -> None:
         _leave(141)
     except OSError as error:
         if error.errno in NO_PATH:
-            click.echo(f"Error: {error.filename}: {error.strerror}; name another path", err=True)
-            sys.exit(2)
+            _fail(f"{error.filename}: {error.strerror}; name another path", 2)
         if error.errno not in NOT_NOW:
             raise
         verb = "write" if error.errno in NO_ROOM else "read or write"
-        click.echo(
-            f"Error: cannot {verb} {error.filename or 'a file'} ({error.strerror}); nothing is "
-            "lost. Free some space or check permissions, then repeat the command",
-            err=True,
+        _fail(
+            f"cannot {verb} {error.filename or 'a file'} ({error.strerror}); nothing is lost. Free "
+            "some space or check permissions, then repeat the command",
+            4,
         )
-        sys.exit(4)
     except MemoryError:
-        click.echo(
-            "Error: there is not enough memory; nothing is lost. End other programs, then repeat "
-            "the command",
-            err=True,
-        )
-        sys.exit(4)
+        _fail("there is not enough memory; nothing is lost. End other programs, then repeat it", 4)
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if code is None:  # a bug: show it whole
             raise
-        from loop.printable import printable
+        _fail(str(error), code)
 
-        click.echo(f"Error: {printable(str(error))}", err=True)
-        sys.exit(code)
+
+def _fail(message: str, code: int) -> NoReturn:
+    """Ends with one message; what others wrote in it cannot steer the terminal."""
+    from loop.printable import printable
+
+    click.echo(f"Error: {printable(message)}", err=True)
+    sys.exit(code)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

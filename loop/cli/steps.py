@@ -19,6 +19,7 @@ from loop.cli.output import (
     project_option,
     say,
 )
+from loop.printable import one_line
 
 if TYPE_CHECKING:
     from loop.steps.pull import Pulled
@@ -162,7 +163,7 @@ def pull(folder: Path, as_json: bool, close: bool, full: bool, watch: float | No
         return
 
     def waits(error: Exception) -> None:
-        click.echo(f"trying again: {error}", err=True)
+        click.echo(f"trying again: {one_line(str(error))}", err=True)
 
     for pulled in watched(project, watch, close=close, full=full, on_wait=waits):
         _print_pulled(pulled, as_json=as_json, as_line=True)

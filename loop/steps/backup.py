@@ -205,14 +205,12 @@ def _draft(target: Path, advice: str) -> Iterator[Path]:
                 yield draft
                 for folder in [*draft.rglob("*/"), draft]:
                     to_disk(folder)
-                draft.replace(target)
+                _give_name(draft, target, taken)
             except BaseException:
                 shutil.rmtree(draft, ignore_errors=True)
                 raise
         to_disk(target.parent)
     except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise taken from None
         if error.errno not in CANNOT_WRITE:
             raise
         free = shutil.disk_usage(target.parent).free / 1e6
@@ -220,6 +218,16 @@ def _draft(target: Path, advice: str) -> Iterator[Path]:
             f"{target} cannot be written ({error.strerror}, {free:.1f} MB are free); nothing was "
             "copied. Free some space or check permissions, then repeat the command"
         ) from error
+
+
+def _give_name(draft: Path, target: Path, taken: ConfigError) -> None:
+    """Raises ``taken`` if somebody else made the target meanwhile."""
+    try:
+        draft.replace(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise taken from None
+        raise
 
 
 CANNOT_WRITE = (
