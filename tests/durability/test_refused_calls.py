@@ -41,6 +41,8 @@ from tests.durability.forked import TRACED, Forked
 
 SECONDS = float(os.environ.get("CORELOOP_FAULT_SECONDS", "100"))
 """How long faults are injected, in an order that is drawn but always the same."""
+FEWEST = 10
+"""Faults injected however slow the machine is."""
 ERRORS = {
     "write": ("ENOSPC", "EIO"),
     "pwrite64": ("ENOSPC", "EIO"),
@@ -306,16 +308,15 @@ def each_kind_first(faults: list[Fault]) -> list[Fault]:
 def test_every_call_may_fail(tmp_path, images, before, record_property):
     check_can_inject()
     folders, expected = before
-    began = time.monotonic()
     with Forked() as forked:
         harness = Harness(tmp_path, images, folders, expected, forked)
         faults = [fault for stage in STAGES for fault in harness.calls(stage)]
+        began = time.monotonic()
         for fault in each_kind_first(faults):
-            if time.monotonic() - began > SECONDS:
+            if time.monotonic() - began > SECONDS and harness.codes.total() >= FEWEST:
                 break
             harness.inject(fault)
     injected = harness.codes.total()
-    assert injected >= 10
     codes = Counter(code for (_, code), count in harness.codes.items() for _ in range(count))
     counted = ", ".join(f"{count} left with {code}" for code, count in sorted(codes.items()))
     record_property(
