@@ -133,7 +133,8 @@ def _expected(accuracy: ExpectedAccuracy) -> str:
 
 
 def _say(text: str) -> None:
-    say(textwrap.fill(text, 80, subsequent_indent="  "))
+    for line in textwrap.wrap(text, 80, subsequent_indent="  "):
+        say(line)
 
 
 def _target(plan_: Plan, currency: str) -> None:

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 
 def _answer(as_json: bool, facts: Any, text: str) -> None:
-    print_json(facts) if as_json else say(text)
+    if as_json:
+        print_json(facts)
+        return
+    for line in text.split("\n"):
+        say(line)
 
 
 @click.command()

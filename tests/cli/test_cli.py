@@ -457,3 +457,9 @@ def test_what_a_round_was_begun_with_is_what_it_uses(project):
     assert coreloop("select", cwd=project.root).returncode == 0
     scores = dict(rows(project, "SELECT item_id, score FROM pick WHERE arm = 'coreset'"))
     assert sorted(scores.values(), reverse=True) == list(scores.values()), "not the highest"
+
+
+def test_lines_of_an_answer_are_lines(project):
+    run(project)
+    lines = coreloop("report", cwd=project.root).stdout.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["html", "md", "json"]
