@@ -91,7 +91,7 @@ def test_click_makes_an_annotation(
     labeler = new_labeler(images=images, url_base=image_server.url)
     labeler.prepare(["cat", "dog", "bird"])
     labeler.push(Batch(uuid.uuid4().hex, 1), items)
-    page.goto(labeler.url + "?labeling=1", wait_until="domcontentloaded")
+    page.goto(labeler.project.url + "?labeling=1", wait_until="domcontentloaded")
     page.wait_for_function(SHOWN, timeout=60_000)
     assert page.evaluate(SHOWN) == [64, 48]
     assert items[0].key not in page.content()
@@ -134,7 +134,7 @@ def test_prediction_is_preselected(server, new_labeler, items, page):
     labeler.prepare(["cat", "dog", "bird"])
     guess = Prediction("bird", 0.9, "round-1")
     labeler.push(Batch(uuid.uuid4().hex, 2), [replace(items[0], prediction=guess)])
-    page.goto(labeler.url + "?labeling=1", wait_until="domcontentloaded")
+    page.goto(labeler.project.url + "?labeling=1", wait_until="domcontentloaded")
     page.wait_for_function(SHOWN, timeout=60_000)
     chosen = page.locator(".lsf-choices input:checked")
     assert [chosen.nth(i).get_attribute("name") for i in range(chosen.count())] == ["bird"]
