@@ -7,7 +7,7 @@ WORKERS ?= 2
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Lines run by the tests' own processes; commands that they start are not counted, since tracing
 # these makes each half as long again. A part of the tests (ARGS) has no floor.
-FLOOR := 70
+FLOOR := 88
 COVERED := --cov --cov-report=term:skip-covered --cov-fail-under=$(FLOOR) --durations=20
 UV := $(shell command -v uv 2>/dev/null)
 BIN := .venv/bin
