@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,14 @@ def record(session: Session, path: Path, *, pool_id: int, kind: str, name: str, 
         row = Array(pool_id=pool_id, kind=kind, name=name, of=of)
         session.add(row)
     row.digest, row.shape, row.dtype = path.stem, list(array.shape), str(array.dtype)
+
+
+def record_all(
+    session: Session, paths: Mapping[str, Path], *, pool_id: int, kind: str, of: str
+) -> None:
+    """``record`` for several files of a kind. ``paths``: name -> file."""
+    for name, path in paths.items():
+        record(session, path, pool_id=pool_id, kind=kind, name=name, of=of)
 
 
 def find(session: Session, *, pool_id: int, kind: str, name: str, of: str) -> Array | None:

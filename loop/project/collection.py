@@ -15,6 +15,7 @@ from db import models, queries
 from db.models import Cursor, Item, Pick, Round, Sent
 from db.state import Records, log
 from loop.config import Config
+from loop.project.labels import Outstanding, outstanding
 from loop.project.remote import store_location
 
 CHUNK = 1000
@@ -46,9 +47,8 @@ class Collection:
     def __init__(self, records: Records, labeler: Labeler, round_: Round, config: Config) -> None:
         self.records = records
         self.labeler = labeler
-        self.number = round_.number
-        self.pool_id = round_.pool_id
-        self.classes = set(config.project.classes)
+        self.round = round_
+        self.config = config
         self.new = self.odd = self.foreign = self.unknown_class = 0
         self.progress = Progress(0, 0)
         self.agrees = True
@@ -66,22 +66,27 @@ class Collection:
         with self.records.write("pull-cursor") as session:
             deleted = self._store_deletions(session)
             self._store_cursor(session, before, whole=since is None)
-            store_location(session, self.pool_id, self.labeler)
+            store_location(session, self.round.pool_id, self.labeler)
             text = f"{self.new} new, {deleted} deleted, {self.foreign} foreign"
-            log(session, "pull", text, round=self.number)
+            log(session, "pull", text, round=self.round.number)
             for warning in self._warnings():
-                log(session, "pull", warning, round=self.number, level="warning")
+                log(session, "pull", warning, round=self.round.number, level="warning")
             self.has_copies = self._sees_copies(session)
+
+    def outstanding(self, session: Session) -> Outstanding:
+        """How much of the round is answered by what is stored."""
+        return outstanding(session, self.round.pool_id, self.config)[self.round.number]
 
     def _store(self, session: Session, chunk: list[Annotation]) -> None:
         """Stores each annotation that says something new."""
         item_ids = _item_ids(session, [note.key for note in chunk])
         stored = _stored(session, self.labeler.name, [note.id for note in chunk])
+        classes = self.config.project.classes
         for note in chunk:
             if note.key not in item_ids:
                 self.foreign += 1
                 continue
-            self.unknown_class += note.label is not None and note.label not in self.classes
+            self.unknown_class += note.label is not None and note.label not in classes
             content = Content(note.label, note.cancelled, note.deleted, note.seconds, note.problem)
             versions = stored.setdefault(note.id, {})
             if versions and list(versions.values())[-1] == content:

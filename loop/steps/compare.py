@@ -37,6 +37,7 @@ from loop.project.labeler import connect_labeler
 from loop.project.problem import Problem, problem
 from loop.project.rounds import current_round, settings_of
 from loop.simulation import restricted
+from loop.train import Trainer
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class _Ground:
 
     round_: Round
     problem: Problem
+    trainer: Trainer
     grid: CellGrid
     config: dict[str, Any]
 
@@ -69,19 +71,23 @@ def compare(project: Project, on_progress: Progress = lambda done, total: None) 
     """
     with project.records.read() as session:
         newest = queries.newest_round(session, queries.the_pool(session).id)
-    if newest is not None and newest.state == "compared":
-        return compared(project)
+    if newest is None or newest.state != "compared":
+        _compare(project, on_progress)
+    return compared(project)
+
+
+def _compare(project: Project, on_progress: Progress) -> None:
+    """Fills the grid of the current round and moves the round on."""
     with project.writing() as records:
         with records.read() as session:
             ground = _ground(session, project)
-        simulation_id = _fill(records, ground, project.config, on_progress)
+        simulation_id = _fill(records, ground, on_progress)
         names = ", ".join(method.name for method in ground.grid.methods)
         with records.write("compare") as session:
             advance(session, ground.round_.id, before="trained", after="compared")
             if simulation_id is not None:
                 session.merge(_comparison(ground, simulation_id))
             log(session, "compare", f"{names} ({ground.mode})", round=ground.round_.number)
-    return compared(project)
 
 
 def _ground(session: Session, project: Project) -> _Ground:
@@ -105,7 +111,7 @@ def _ground(session: Session, project: Project) -> _Ground:
         told = {"mode": HINDSIGHT, "among": among}
     decided = deciding(project, pool.digest, chosen_from, training.trainer, training.params)
     grid = CellGrid(methods, budgets, config.compare.seeds)
-    return _Ground(round_, chosen_from, grid, {**decided, **told})
+    return _Ground(round_, chosen_from, trainer, grid, {**decided, **told})
 
 
 def _methods(config: Config, begun_with: Config) -> list[Method]:
@@ -161,7 +167,7 @@ def _labelled(collected: Problem) -> Problem:
     )
 
 
-def _fill(records: Records, ground: _Ground, config: Config, on_progress: Progress) -> int | None:
+def _fill(records: Records, ground: _Ground, on_progress: Progress) -> int | None:
     """Id of the simulation that holds the cells; None in hindsight while there is nothing to
     choose: no budget leaves out an image that is labelled."""
     if not ground.grid.budgets:
@@ -172,7 +178,7 @@ def _fill(records: Records, ground: _Ground, config: Config, on_progress: Progre
         simulation_id,
         ground.grid,
         ground.problem,
-        train.get(config.training.trainer, **config.training.params),
+        ground.trainer,
         hindsight=ground.mode == HINDSIGHT,
         on_progress=on_progress,
     )

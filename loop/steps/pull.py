@@ -10,12 +10,10 @@ from connectors.base import Unreachable
 from db import queries
 from db.models import Cursor, Round
 from db.state import Records, advance, log
-from loop.config import Config
 from loop.errors import NotReady
 from loop.project import Project, ProjectBusy
 from loop.project.collection import Collection
 from loop.project.labeler import connect_labeler
-from loop.project.labels import outstanding
 from loop.project.remote import (
     Noticed,
     check_config,
@@ -81,11 +79,11 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
             with records.read() as session:
                 check_config(session, labeler, pool.id)
             collection.read(since)
-            ending = close or _ending(records, project.config, round_)
+            ending = close or _ending(records, collection)
             if since is not None and (ending or not collection.agrees):
                 collection.read(None)
             noticed = _compare_tasks(records, collection, always=full or ending)
-        return _settle(records, project.config, round_.id, collection, noticed, close=close)
+        return _settle(records, collection, noticed, close=close)
 
 
 def watched(
@@ -110,11 +108,11 @@ def watched(
         time.sleep(max(1.0, seconds))
 
 
-def _ending(records: Records, config: Config, round_: Round) -> bool:
+def _ending(records: Records, collection: Collection) -> bool:
     """Whether every pick of an open round is answered."""
     with records.read() as session:
-        open_ = outstanding(session, round_.pool_id, config)[round_.number]
-        return round_.state == "pushed" and open_.unanswered == 0
+        unanswered = collection.outstanding(session).unanswered
+    return collection.round.state == "pushed" and unanswered == 0
 
 
 def _compare_tasks(records: Records, collection: Collection, *, always: bool) -> Noticed:
@@ -131,19 +129,11 @@ def _compare_tasks(records: Records, collection: Collection, *, always: bool) ->
         return notice(session, labeler.name, tasks)
 
 
-def _settle(
-    records: Records,
-    config: Config,
-    round_id: int,
-    collection: Collection,
-    noticed: Noticed,
-    *,
-    close: bool,
-) -> Pulled:
+def _settle(records: Records, collection: Collection, noticed: Noticed, *, close: bool) -> Pulled:
     """Moves the round on if it is answered, or if the person says so."""
     with records.write("pull") as session:
-        round_ = session.get_one(Round, round_id)
-        open_ = outstanding(session, round_.pool_id, config)[round_.number]
+        round_ = session.get_one(Round, collection.round.id)
+        open_ = collection.outstanding(session)
         complete = round_.state != "pushed" or open_.unanswered == 0
         if round_.state == "pushed" and (complete or close):
             if open_.answered == 0:
@@ -151,7 +141,7 @@ def _settle(
                     f"{round_.name} has no label at all "
                     f"({open_.skipped} skipped, {open_.unanswered} waiting); it stays open"
                 )
-            advance(session, round_id, before="pushed", after="labeled")
+            advance(session, round_.id, before="pushed", after="labeled")
             session.refresh(round_)
             text = f"round closed with {open_.answered} labels"
             log(session, "pull", text, round=round_.number)

@@ -15,7 +15,7 @@ from loop.project import Project
 from loop.project.rounds import begin_round, one_more
 from loop.steps.compare import compare
 from loop.steps.embed import embed
-from loop.steps.pull import pull
+from loop.steps.pull import Pulled, pull
 from loop.steps.push import push
 from loop.steps.report import report
 from loop.steps.scan import scan
@@ -140,7 +140,7 @@ def _step(project: Project, watcher: Watcher, round_: Round, where: Engine) -> E
         push(project, on_progress=watcher.progress)
     elif state == "pushed":
         watcher.begin(f"{name}: pulling annotations")
-        return _pull(project, name)
+        return _waiting(pull(project), name)
     elif state == "labeled":
         watcher.begin(f"{name}: training")
         train(project)
@@ -150,9 +150,8 @@ def _step(project: Project, watcher: Watcher, round_: Round, where: Engine) -> E
     return None
 
 
-def _pull(project: Project, name: str) -> Ended | None:
+def _waiting(pulled: Pulled, name: str) -> Ended | None:
     """Ended while people have not answered everything."""
-    pulled = pull(project)
     if pulled.complete:
         return None
     done = pulled.answered + pulled.skipped

@@ -59,14 +59,15 @@ def train(project: Project) -> Metrics:
         if "control" in arms:
             _note_control(runs, trained, problem_.task.test_labels)
         kept = trained["all"][-1]
-        paths = _write(kept, project)
+        paths = _write(kept, project.arrays)
         with records.write("train") as session:
             used = {**round_.config, "training": settings.model_dump()}
             advance(session, round_.id, before="labeled", after="trained", config=used)
             stored = session.get_one(Round, round_.id)
             stored.versions = {**stored.versions, CLASSES: project.config.project.classes}
             session.add_all(runs)
-            _record(session, paths, round_)
+            of = f"round-{round_.number}"
+            arrays.record_all(session, paths, pool_id=pool.id, kind="probabilities", of=of)
             text = f"{runs[0].labels} labels, accuracy {kept.metrics.accuracy:.3f}"
             log(session, "train", text, round=round_.number)
         shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
@@ -158,9 +159,9 @@ def probabilities_again(project: Project, of: str) -> None:
             raise DataError("other labels have come since; the next training makes new ones")
         rng = generator(round_.seed, "train", run.seed)
         kept = trainer.train(problem_.task, problem_.labels, rng, pool_probabilities=True)
-        paths = _write(kept, project)
+        paths = _write(kept, project.arrays)
         with records.write("train-again") as session:
-            _record(session, paths, round_)
+            arrays.record_all(session, paths, pool_id=pool.id, kind="probabilities", of=of)
 
 
 def _kept_run(session: Session, pool_id: int, of: str, seed: int) -> tuple[Round, TrainingRun]:
@@ -176,21 +177,10 @@ def _kept_run(session: Session, pool_id: int, of: str, seed: int) -> tuple[Round
     raise DataError(f"no training of {of} is recorded")
 
 
-def _write(kept: Trained, project: Project) -> dict[str, Path]:
-    files = {"test": kept.test_probabilities, "pool": kept.pool_probabilities}
+def _write(kept: Trained, folder: Path) -> dict[str, Path]:
+    """Split, ``test`` or ``pool`` -> file of its probabilities, (N, C) float32."""
+    by_split = {"test": kept.test_probabilities, "pool": kept.pool_probabilities}
     return {
-        name: arrays.write_file(np.asarray(p, dtype=np.float32), project.arrays)
-        for name, p in files.items()
+        split: arrays.write_file(np.asarray(probabilities, dtype=np.float32), folder)
+        for split, probabilities in by_split.items()
     }
-
-
-def _record(session: Session, paths: dict[str, Path], round_: Round) -> None:
-    for name, path in paths.items():
-        arrays.record(
-            session,
-            path,
-            pool_id=round_.pool_id,
-            kind="probabilities",
-            name=name,
-            of=f"round-{round_.number}",
-        )
