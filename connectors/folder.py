@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import warnings
-from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
-from threading import Thread
-from typing import TypeVar
 
-from connectors.base import ConnectorError, Image, SourceError, Unreadable
+from connectors.base import Image, SourceError, Unreadable
 from connectors.files import LeadsOut, read_ordinary
+from connectors.workers import in_order
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"])
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """What the bytes may be, whatever the file is called."""
-CHUNK = 64
-"""Files that a worker process takes at once."""
-IN_PROCESS = 500
-"""Files that are looked at before worker processes are started."""
 TEST = "test:"
 """Prefix of uris below the test folder."""
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 def content_key(data: bytes) -> str:
@@ -158,54 +145,6 @@ def _examine(file: ImageFile) -> Image | Unreadable:
     if reason is not None:
         return Unreadable(file.uri, reason)
     return Image(content_key(data), file.uri, file.label, file.split)
-
-
-def in_order(work: Callable[[In], Out], inputs: Iterable[In], workers: int) -> Iterator[Out]:
-    """``map`` over ``workers`` processes (0: in this one), reading only a little ahead. The first
-    ``IN_PROCESS`` are done in this process: for few, others would not start in time.
-
-    Raises:
-        ConnectorError: a worker process was killed.
-    """
-    rest = iter(inputs)
-    yield from map(work, islice(rest, IN_PROCESS) if workers else rest)
-    first = list(islice(rest, CHUNK))
-    if not first:
-        return
-    context = multiprocessing.get_context("spawn")  # the parent may hold threads (torch, arrow)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
-        rest = chain(first, rest)
-        waiting: deque[Future[list[Out]]] = deque()
-        try:
-            while True:
-                while len(waiting) < 4 * workers and (chunk := list(islice(rest, CHUNK))):
-                    waiting.append(pool.submit(_each, work, chunk))
-                if not waiting:
-                    return
-                yield from waiting.popleft().result()
-        except BrokenProcessPool:
-            raise ConnectorError(
-                "a process that reads images was killed, maybe for want of memory; what was read "
-                "before is kept. Type 'coreloop scan' to go on"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for ever for its next task."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
-
-
-def _each(work: Callable[[In], Out], chunk: list[In]) -> list[Out]:
-    return [work(item) for item in chunk]
 
 
 def first_level(root: Path) -> tuple[list[str], list[str]]:

@@ -18,7 +18,8 @@ from threading import Lock
 from typing import Any
 
 from connectors.base import Image, SourceError, Unreadable
-from connectors.folder import check_image, content_key, in_order
+from connectors.folder import check_image, content_key
+from connectors.workers import in_order
 
 GROUPS = 2
 """Row groups of images kept in memory."""

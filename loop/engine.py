@@ -83,14 +83,15 @@ class Local:
         from concurrent.futures.process import BrokenProcessPool
         from multiprocessing import get_context
 
-        pool = ProcessPoolExecutor(
-            self.workers,
-            mp_context=get_context("spawn"),
-            initializer=_begin_worker,
-            initargs=(shared, _gpus()),
-        )
+        with without_secrets():  # it starts the process that tracks its semaphores
+            pool = ProcessPoolExecutor(
+                self.workers,
+                mp_context=get_context("spawn"),
+                initializer=_begin_worker,
+                initargs=(shared, _gpus()),
+            )
         try:
-            with without_secrets():  # the first piece starts all processes
+            with without_secrets():  # each piece may start a process
                 numbers = {
                     pool.submit(_with_shared, work, piece): number
                     for number, piece in enumerate(pieces)

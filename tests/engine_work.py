@@ -67,6 +67,45 @@ def secrets_seen(shared, piece):
     return [name for name, value in os.environ.items() if "secret" in value]
 
 
+def secrets_begun_with():
+    """Names of variables that hold a secret in the environments that the processes below this one
+    were begun with; in their own words, and as the kernel shows them to their user."""
+    lines = [
+        line
+        for process in descendants(os.getpid()) - {os.getpid()}
+        for line in Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    ]
+    assert lines, "no process was begun"
+    return [line.partition(b"=")[0].decode() for line in lines if b"secret" in line]
+
+
+def look_at_workers(kind):
+    """Prints what worker processes of a kind, and what they need beside them, know of secrets."""
+    from connectors import workers
+    from loop.engine import Local
+
+    workers.IN_PROCESS = 0
+    if kind == "scan":
+        results = workers.in_order(secrets_of_a_process, range(2), workers=1)
+    else:
+        results = (seen for _, seen in Local(2).map(secrets_seen, None, [0, 1]))
+    first = next(results)
+    below = secrets_begun_with()
+    rest = list(results)
+    print(json.dumps({"seen": [first, *rest], "below": below, "held": secrets_seen(None, None)}))
+
+
+def count_secrets(replica):
+    """The work of a training process."""
+    import numpy as np
+
+    return {"seen": np.array(len(secrets_seen(None, None)))}
+
+
+def secrets_of_a_process(piece):
+    return secrets_seen(None, piece)
+
+
 def descendants(process):
     """Ids of a process and of all that it started, directly or not."""
     parents = {}

@@ -26,13 +26,14 @@ from loop.steps.embed import embed
 from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.simulate import Grid, simulate
+from loop.train.replicas import launch
 from tests.conftest import ROOT, rows, small_values, write_images
 from tests.durability.test_disk_and_signals import ENV, MAIN
 from tests.engine_work import (
+    count_secrets,
     die,
     die_once,
     refuse,
-    secrets_seen,
     sleep_a_little,
     square,
     threads,
@@ -293,9 +294,38 @@ def test_ray_survives_a_killed_node(cluster):
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
-def test_worker_processes_get_no_token(monkeypatch):
+OTHER_SECRETS = {"AWS_SECRET_ACCESS_KEY": "secret", "DATA_URL": "https://me:secret@host/x"}
+"""What no command of ours knows of; it matters where hostile images are decoded."""
+
+
+@pytest.mark.parametrize("kind", ["scan", "local"])
+def test_processes_are_begun_without_secrets(kind):
+    """Not in their environment, nor in what /proc shows of how they were begun; the one that
+    tracks semaphores included. The parent keeps what it has."""
+    own = {"LABEL_STUDIO_API_KEY": "secret-token", "PGPASSWORD": "secret-word"}
+    secrets = own | (OTHER_SECRETS if kind == "scan" else {})
+    code = f"from tests.engine_work import look_at_workers as look; look({kind!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={**ENV, **secrets},
+    )
+    shown = json.loads(done.stdout)
+    assert sorted(shown["held"]) == sorted(secrets)
+    assert shown["seen"] == [[], []]
+    assert shown["below"] == []
+
+
+@pytest.mark.parametrize("devices", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_training_processes_get_no_token(monkeypatch, devices):
+    if devices > 1:
+        pytest.importorskip("lightning_fabric", reason="pip install 'coreloop[fabric]'")
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "secret-token")
-    assert dict(Local(2).map(secrets_seen, None, [0, 1])) == {0: [], 1: []}
+    assert launch(count_secrets, "cpu", devices)["seen"] == 0
     assert os.environ["LABEL_STUDIO_API_KEY"] == "secret-token"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors import folder
+from connectors import workers
 from connectors.label_studio import images, labeler, pull
 from loop import costs
 from loop.encoders import shards
@@ -32,7 +32,7 @@ FIGURES = {
         f"killed scan goes on behind its last {scan.CHUNK:,} images or {WORDS[scan.PATIENCE]} "
         "seconds",
         f"killed embedding behind its last {shards.SHARD:,} images",
-        f"one process per core from {folder.IN_PROCESS} images on",
+        f"one process per core from {workers.IN_PROCESS} images on",
         f"store what they have every {WORDS[scan.PATIENCE]} seconds",
         f"the training of a network behind its last {WORDS[checkpoint.EVERY]}",
         f"covers a sample of {REFERENCES:,} images, and from {SAMPLED:,} images on",

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.errors import ConfigError, TrainingFailed
+from loop.secrets import without_secrets
 
 if TYPE_CHECKING:
     import torch
@@ -110,7 +111,8 @@ def launch(work: Callable[[Replica], Arrays], device: str, count: int) -> Arrays
     import torch
 
     if count == 1:
-        return work(SingleDevice(torch.device(device)))
+        with without_secrets():  # torch.compile starts compilers
+            return work(SingleDevice(torch.device(device)))
     try:
         from lightning_fabric import Fabric
     except ImportError:
@@ -123,7 +125,8 @@ def launch(work: Callable[[Replica], Arrays], device: str, count: int) -> Arrays
         with TemporaryDirectory() as folder:  # the pipe that Fabric answers through is too small
             file = Path(folder) / "result.npz"
             # a partial, for Fabric looks into dataclasses
-            fabric.launch(_replicate, partial(work), file)  # type: ignore[arg-type]
+            with without_secrets():
+                fabric.launch(_replicate, partial(work), file)  # type: ignore[arg-type]
             with np.load(file, allow_pickle=False) as arrays:
                 return dict(arrays)
     except torch.multiprocessing.ProcessRaisedException as error:

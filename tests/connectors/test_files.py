@@ -10,7 +10,8 @@ from connectors import files
 from connectors.base import Batch, ConnectorError, Item, Rejected, SourceError, Unreadable
 from connectors.csv_sheet import CsvSheet
 from connectors.files import read_ordinary
-from connectors.folder import Folder, in_order
+from connectors.folder import Folder
+from connectors.workers import in_order
 from tests.connectors.test_folder import save
 from tests.engine_work import die_alone
 
@@ -68,7 +69,7 @@ def test_links_inside_are_followed(tmp_path):
 
 
 def test_a_killed_worker_is_said_and_what_was_read_is_kept(monkeypatch):
-    monkeypatch.setattr("connectors.folder.IN_PROCESS", 2)
+    monkeypatch.setattr("connectors.workers.IN_PROCESS", 2)
     results = in_order(die_alone, range(5), workers=1)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ConnectorError, match="coreloop scan"):

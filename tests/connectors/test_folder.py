@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from connectors import folder
+from connectors import workers
 from connectors.base import Image, SourceError, Unreadable
 from connectors.folder import Folder
 
@@ -89,7 +89,7 @@ def test_decompression_bomb_is_refused(tmp_path):
 
 
 def test_workers_and_skip_change_nothing_else(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "IN_PROCESS", 7)
+    monkeypatch.setattr(workers, "IN_PROCESS", 7)
     for i in range(150):
         save(tmp_path / f"{i % 3}" / f"{i:03d}.png", i)
     (tmp_path / "1" / "bad.jpg").write_text("no")
@@ -101,7 +101,7 @@ def test_workers_and_skip_change_nothing_else(tmp_path, monkeypatch):
 
 
 def test_a_scan_with_workers_can_be_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "IN_PROCESS", 0)
+    monkeypatch.setattr(workers, "IN_PROCESS", 0)
     for i in range(5):
         save(tmp_path / f"{i}.png", i)
     scan = Folder(tmp_path).scan(workers=1)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as Pillow
 
-from connectors import folder
+from connectors import workers
 from connectors.base import Image, SourceError, Unreadable
 from connectors.folder import content_key
 from connectors.parquet import Parquet, class_names
@@ -64,7 +64,7 @@ def test_unlabelled_pool_keeps_test_labels(path):
 
 
 def test_workers_and_skip_change_nothing_else(path, monkeypatch):
-    monkeypatch.setattr(folder, "IN_PROCESS", 3)
+    monkeypatch.setattr(workers, "IN_PROCESS", 3)
     all_ = list(Parquet(path).scan())
     assert list(Parquet(path).scan(workers=2)) == all_
     assert list(Parquet(path).scan(skip={"row/0", "row/9"})) == all_[1:9] + all_[10:]

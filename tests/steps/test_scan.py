@@ -63,7 +63,7 @@ def test_new_images_are_added_behind_the_others(project, images):
 def test_workers_end_with_a_killed_scan(project, images):
     write_images(images, count=160)
     code = (
-        "import connectors.folder as f; f.IN_PROCESS = 0; f.CHUNK = 1\n"
+        "import connectors.workers as w; w.IN_PROCESS = 0; w.CHUNK = 1\n"
         "import sys; sys.argv = ['coreloop', 'scan', '--workers', '2']\n"
         "import loop.steps.scan as s; s.CHUNK = 5\n"
         "from loop.cli import main; main()"
