@@ -2,32 +2,55 @@
 one for each command. Run as a script, it is that server.
 
 Loading libraries is nine tenths of a small command's time and writes nothing. A forked process runs
-the same ``main`` as ``coreloop`` does, and dies alone.
+the same ``main`` as ``coreloop`` does, and dies alone. It ends without taking down the libraries.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
 import sys
 import time
+import traceback
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 LIBRARIES = (
+    "PIL.PngImagePlugin",
+    "alembic.command",
+    "alembic.ddl.sqlite",
+    "filelock",
+    "jinja2",
     "matplotlib.figure",
+    "rich._emoji_codes",
+    "rich.progress",
     "scipy.stats",
     "sklearn.cluster",
     "sklearn.linear_model",
+    "sqlalchemy.dialects.sqlite",
     "torch",
+    "connectors.label_studio",
+    "connectors.csv_sheet",
     "loop.cli.backup",
     "loop.cli.setup",
     "loop.cli.steps",
+    "loop.dynamics",
+    "loop.encoders.pixels",
+    "loop.neighbour_kernel",
+    "loop.project.damage",
+    "loop.reports.answers",
     "loop.reports.figures",
+    "loop.scorers.kmeans",
+    "loop.scorers.random",
+    "loop.scorers.training",
+    "loop.scorers.uncertainty",
     "loop.steps.backup",
     "loop.steps.init",
     "loop.steps.run",
+    "loop.train.propagate",
 )
 ROOT = Path(__file__).resolve().parents[2]
 TRACED = "CORELOOP_TEST_TRACED"
@@ -67,7 +90,7 @@ class Forked:
         return int(self._server.stdout.readline())
 
 
-def command(args: list[str], folder: str, env: dict[str, str]) -> None:
+def command(args: list[str], folder: str, env: dict[str, str]) -> NoReturn:
     """Becomes the command; what it says goes to a file beside its folder."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for stream in (1, 2):
@@ -79,13 +102,26 @@ def command(args: list[str], folder: str, env: dict[str, str]) -> None:
     sys.argv = ["coreloop", *args]
     from loop.cli import main
 
-    main()
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def serve() -> None:
     """Forks a command for each line, and waits for it when the next line says so."""
     for name in LIBRARIES:
         import_module(name)
+    figures = import_module("loop.reports.figures")
+    figures._svg(figures._figure(1, 1)[0])  # matplotlib has read its fonts
     print("ready", flush=True)
     child = 0
     for line in sys.stdin:
@@ -94,7 +130,6 @@ def serve() -> None:
             child = os.fork()
             if not child:
                 command(asked["args"], asked["folder"], asked["env"])
-                os._exit(0)
             print(child, flush=True)
         else:
             _, status = os.waitpid(child, 0)

@@ -3,14 +3,20 @@
 strace's fault injection (``strace -e inject=fsync:error=EIO:when=3``), as SQLite's own tests do it
 with a file system of theirs. A first run is only watched; each of its calls on files of the project
 is then let fail in a run of its own. After each: an exit code of ours and one sentence, and plain
-commands come to the same picks, answers and figures as without a fault.
+commands come to the same picks, answers and figures as without a fault. The first ``coreloop run``
+after the fault must leave records, arrays and sheets as the same run without the fault does; every
+tenth time, and wherever they differ, the project is run to its end.
 
     make soak        every call; in make test a sample of at most two minutes
+
+With CORELOOP_FAULT_FILE a run that was cut off goes on behind the faults that it had tried.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import os
 import random
 import re
@@ -18,12 +24,14 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytest
 
+from db.errors import DbError
 from loop import config
+from loop.errors import LoopError
 from loop.project import create, find
 from loop.project.damage import verify
 from loop.project.rounds import begin_round
@@ -43,6 +51,10 @@ SECONDS = float(os.environ.get("CORELOOP_FAULT_SECONDS", "100"))
 """How long faults are injected, in an order that is drawn but always the same."""
 FEWEST = 10
 """Faults injected however slow the machine is."""
+TRIED = os.environ.get("CORELOOP_FAULT_FILE", os.devnull)
+"""What was tried, one line of JSON per fault."""
+WHOLE = 10
+"""Every so many faults the project is run to its end, even if the first run put all right."""
 ERRORS = {
     "write": ("ENOSPC", "EIO"),
     "pwrite64": ("ENOSPC", "EIO"),
@@ -98,6 +110,20 @@ def facts(root: Path) -> dict[str, list[tuple]]:
         }
 
 
+def standing(root: Path) -> dict[str, object]:
+    """Facts, and what a project holds besides its records."""
+    with find(root) as project:
+        batches = rows(project, "SELECT round_id, state FROM batch ORDER BY 1, 2")
+        items = rows(project, 'SELECT "row", key, uri, split, known_label FROM item ORDER BY 1')
+    paths = [*root.glob("sheets/*"), *root.glob("arrays/**/*.*")]
+    files = [
+        # a sheet is named by its round and the random number of its batch
+        (path.name.rpartition("-")[0], hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in paths
+    ]
+    return {**facts(root), "batches": batches, "items": items, "files": sorted(files)}
+
+
 @dataclass(frozen=True)
 class Fault:
     """The ``nth`` call of a name in a thread fails."""
@@ -109,12 +135,28 @@ class Fault:
 
 
 @dataclass
+class Outcome:
+    """What a fault did.
+
+    Attributes:
+        code: exit code of the command.
+        hit: the call that failed was on a file of the project, as in the run that was watched.
+        trouble: what was wrong afterwards, or empty.
+    """
+
+    code: int
+    hit: bool
+    trouble: str = ""
+
+
+@dataclass
 class Harness:
     """Projects at the beginning of each stage, and commands that are traced.
 
     Attributes:
         before: folder that holds, by the stage's name, the project as it was before.
         expected: facts of the run without faults.
+        standings: stage -> standing after its command and one ``run``, without faults.
     """
 
     folder: Path
@@ -122,7 +164,7 @@ class Harness:
     before: Path
     expected: dict[str, list[tuple]]
     forked: Forked
-    codes: Counter[tuple[str, int]] = field(default_factory=Counter)
+    standings: dict[str, dict[str, object]] = field(default_factory=dict)
     number: int = 0
 
     def place(self, stage: str) -> Path:
@@ -185,47 +227,63 @@ class Harness:
             if f"{folder}/" in line:
                 for error in ERRORS[call]:
                     faults[Fault(stage, call, counts[thread, call], error)] = None
+        self.run_once(stage, folder)
+        self.standings[stage] = standing(folder / "project")
         return list(faults)
 
-    def inject(self, fault: Fault) -> None:
+    def inject(self, fault: Fault) -> Outcome:
         """One fault, and all that must be true after it."""
         folder = self.place(fault.stage)
-        args = self.arguments(fault.stage, folder)
         injected = f"inject={fault.call}:error={fault.error}:when={fault.nth}"
-        code = self.command(args, folder, "-e", injected, "-o", "/dev/null")
+        calls = Path(f"{folder}.strace")
+        options = ("-y", "-e", f"trace={fault.call}", "-e", injected, "-o", str(calls))
+        code = self.command(self.arguments(fault.stage, folder), folder, *options)
+        lines = calls.read_text(errors="replace").splitlines()
+        outcome = Outcome(code, any("(INJECTED)" in s and f"{folder}/" in s for s in lines))
         said = self.said(folder)
-        self.codes[fault.call, code] += 1
-        assert code in OURS, (fault, code, said)
-        assert "Traceback" not in said, (fault, said)
-        if code:
-            assert said.count("Error: ") == 1, (fault, said)
-        self.heal(fault, folder, args)
+        try:
+            assert code in OURS, said
+            assert "Traceback" not in said, said
+            assert said.count("Error: ") == (code != 0), said
+            self.heal(fault.stage, folder)
+        except (AssertionError, LoopError, DbError) as error:
+            outcome.trouble = repr(error)
         shutil.rmtree(folder)
         Path(f"{folder}.log").unlink()
+        calls.unlink()
+        return outcome
 
-    def heal(self, fault: Fault, folder: Path, args: list[str]) -> None:
-        """The same command again where it made no folder, then ``run`` until all is done."""
+    def heal(self, stage: str, folder: Path) -> None:
+        """One ``run`` puts all right; if not at once, then when all is done."""
         root = folder / "project"
-        made = folder / "copy" if fault.stage == "backup" else root
-        complete = made / ("backup.json" if fault.stage == "backup" else config.FILE)
-        if not complete.exists():
-            self.plain(fault, args, folder)
-        if fault.stage == "init":  # the other stages' settings, which it has no options for
-            shutil.copy(self.before / "scan" / "project" / config.FILE, root)
-        if fault.stage == "backup":
-            shutil.rmtree(root)
-            restore(made, root)
+        self.run_once(stage, folder)
+        if self.number % WHOLE and standing(root) == self.standings[stage]:
+            return
         for _ in range(5):
-            self.plain(fault, ["run", "--project", "project"], folder)
             if "done" in self.said(folder):
                 break
             fill(root)
-        assert facts(root) == self.expected, fault
+            self.plain(["run", "--project", "project"], folder)
+        assert facts(root) == self.expected
 
-    def plain(self, fault: Fault, args: list[str], folder: Path) -> None:
+    def run_once(self, stage: str, folder: Path) -> None:
+        """The same command again where it made no folder, then ``run``."""
+        root = folder / "project"
+        made = folder / "copy" if stage == "backup" else root
+        complete = made / ("backup.json" if stage == "backup" else config.FILE)
+        if not complete.exists():
+            self.plain(self.arguments(stage, folder), folder)
+        if stage == "init":  # the other stages' settings, which it has no options for
+            shutil.copy(self.before / "scan" / "project" / config.FILE, root)
+        if stage == "backup":
+            shutil.rmtree(root)
+            restore(made, root)
+        self.plain(["run", "--project", "project"], folder)
+
+    def plain(self, args: list[str], folder: Path) -> None:
         """A command without a fault, which must do what it should."""
         code = self.command(args, folder)
-        assert code == 0, (fault, args, code, self.said(folder))
+        assert code == 0, (args, code, self.said(folder))
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +304,7 @@ def before(tmp_path_factory, images):
         pool={"labelled": True, "test": 6},
         selection={"budgets": [4]},
         labeler={"kind": "csv", "error_rate": 0.0},
+        training={"trainer": "linear"},
         compare={"baselines": ["random"], "seeds": 1},
     )
 
@@ -302,25 +361,41 @@ def each_kind_first(faults: list[Fault]) -> list[Fault]:
     return [*kinds.values(), *(fault for fault in drawn if fault not in first)]
 
 
+def tried_before() -> dict[Fault, Outcome]:
+    """The outcomes in the file of what was tried."""
+    outcomes = {}
+    if Path(TRIED).is_file():
+        for line in Path(TRIED).read_text().splitlines():
+            fault, outcome = json.loads(line)
+            outcomes[Fault(**fault)] = Outcome(**outcome)
+    return outcomes
+
+
 @pytest.mark.slow
 @pytest.mark.soak
 @pytest.mark.timeout(36_000)
 def test_every_call_may_fail(tmp_path, images, before, record_property):
     check_can_inject()
     folders, expected = before
-    with Forked() as forked:
+    outcomes = tried_before()
+    with Forked() as forked, Path(TRIED).open("a") as file:
         harness = Harness(tmp_path, images, folders, expected, forked)
         faults = [fault for stage in STAGES for fault in harness.calls(stage)]
         began = time.monotonic()
         for fault in each_kind_first(faults):
-            if time.monotonic() - began > SECONDS and harness.codes.total() >= FEWEST:
+            if time.monotonic() - began > SECONDS and len(outcomes) >= FEWEST:
                 break
-            harness.inject(fault)
-    injected = harness.codes.total()
-    codes = Counter(code for (_, code), count in harness.codes.items() for _ in range(count))
+            if fault not in outcomes:
+                outcomes[fault] = harness.inject(fault)
+                line = [asdict(fault), asdict(outcomes[fault])]
+                print(json.dumps(line), file=file, flush=True)
+    troubles = {fault: outcome.trouble for fault, outcome in outcomes.items() if outcome.trouble}
+    assert troubles == {}
+    codes = Counter(outcome.code for outcome in outcomes.values())
     counted = ", ".join(f"{count} left with {code}" for code, count in sorted(codes.items()))
+    hit = sum(outcome.hit for outcome in outcomes.values())
     record_property(
         "measured",
-        f"{injected} of {len(faults)} faults injected in {time.monotonic() - began:.0f} s: "
-        f"{counted}; 0 did not heal",
+        f"{len(outcomes)} of {len(faults)} faults injected in {time.monotonic() - began:.0f} s, "
+        f"{hit} of them on the file that was meant: {counted}; 0 did not heal",
     )
