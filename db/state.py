@@ -19,6 +19,7 @@ from db.errors import Busy, Damaged, Full, Missing, StaleRound, TooNew, mapped
 from db.faults import reached
 from db.migrations import HEAD
 from db.models import Event, Round, now
+from db.passwords import forget_passwords
 
 BUSY_TIMEOUT_MS = 10_000
 CACHE_KB = 65_536
@@ -119,6 +120,7 @@ def open_records(url: str | URL, *, create: bool = False, mark: Path | None = No
     engine = _engine(address, isolation_level="REPEATABLE READ")
     with mapped():
         _upgrade(engine, create=create)
+        forget_passwords(engine)
     return Records(engine)
 
 
@@ -138,6 +140,7 @@ def _open_sqlite(address: URL, *, create: bool, mark: Path | None) -> Records:
     _use_sqlite_well(engine)
     with mapped():
         _upgrade(engine, create=create)
+        forget_passwords(engine)
     return Records(engine)
 
 
@@ -148,6 +151,7 @@ def _open_copy(file: Path) -> Records:
     _use_sqlite_well(engine)
     with mapped():
         _upgrade(engine, create=False)
+        forget_passwords(engine)
 
     @event.listens_for(engine, "begin", insert=True)
     def refuse(connection: Any) -> None:

@@ -53,8 +53,9 @@ def check_address(url: str, setting: str) -> None:
     """
     if "@" in url:
         raise ConfigError(
-            f"{setting} holds a user name or password before an '@'; take it out of the address. "
-            f"The token comes from {VARIABLE} or the file {FILE}"
+            f"{setting} holds a user name or password before an '@'; take it out of the address, "
+            "and change that password: the records forget it when they are opened next, older "
+            f"reports and backups do not. The token comes from {VARIABLE} or the file {FILE}"
         )
 
 

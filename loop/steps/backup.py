@@ -15,6 +15,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from db.arrays import BLOCK, file_digest
 from db.copies import copy_database, unsound
 from db.errors import Damaged, Full, Missing, mapped
 from db.models import Item
+from db.passwords import without_passwords
 from loop import config as settings
 from loop.errors import ConfigError
 from loop.files import to_disk
@@ -116,9 +118,10 @@ def restore(
         _check_database(draft / DATABASE)
         for folder in ("arrays", "reports"):
             (draft / folder).mkdir(exist_ok=True)
+        notes = [_forget_password(draft, target)]
         _own_database(draft)
-        note = _find_images(draft, target, str(listed["folder"]))
-    return Copied(target, len(listed["files"]), size, note)
+        notes.append(_find_images(draft, target, str(listed["folder"])))
+    return Copied(target, len(listed["files"]), size, "; ".join(filter(None, notes)))
 
 
 def _check_database(file: Path) -> None:
@@ -136,6 +139,24 @@ def _own_database(root: Path) -> None:
     if config.project.database:
         section = config.project.model_copy(update={"database": ""})
         _write_config(root, config.model_copy(update={"project": section}))
+
+
+def _forget_password(root: Path, target: Path) -> str:
+    """Takes a password out of the labeler's addresses, where earlier versions let it stand; says
+    so if there was one."""
+    file = root / settings.FILE
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except ValueError:  # opening the project says what is wrong with it
+        return ""
+    kept = {**values, "labeler": without_passwords(values.get("labeler", {}))}
+    if kept == values:
+        return ""
+    _write_config(root, settings.check(kept, str(file)))
+    return (
+        f"the password in an address under [labeler] was not put into {target / settings.FILE}; "
+        "change it, for the backup still holds it"
+    )
 
 
 def _write_config(root: Path, config: settings.Config) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from connectors.base import ConnectorError, Rejected
 from connectors.label_studio.client import Client
+from db.arrays import file_digest
 from loop import config
 from loop.errors import ConfigError
 from loop.project import create, find
-from loop.steps.backup import backup
+from loop.steps.backup import backup, restore
 from loop.steps.doctor import doctor
 from loop.steps.run import run
 from loop.steps.status import status
-from tests.conftest import small_values
+from tests.conftest import rows, small_values
 from tests.label_studio.loopback import Reply, loopback, reply
 
 PERSONAL = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.c2VjcmV0LXNpZ25hdHVyZQ"
@@ -129,3 +132,90 @@ def test_where_images_are_served_needs_no_password_either(images):
         config.check(values, "test")
     values["labeler"]["url_base"] = "https://cdn/photos@2x"
     config.check(values, "test")
+
+
+FIXTURES = Path(__file__).parents[1] / "db" / "fixtures"
+IN_TEXT = f"cannot reach http://me:{PASSWORD}@127.0.0.1:9: refused"
+
+
+def old_project(folder, images, revision, address):
+    """A project as an earlier version left it, that knew its server by an address with a password:
+    in its file, its rounds, its events and a batch, and in pages of the database since given up."""
+    values = small_values(images)
+    project = create(folder, config.check(values, "test"))
+    project.close()
+    file = folder / config.FILE
+    file.write_text(file.read_text().replace('url = ""', f'url = "{address}"'))
+    for path in folder.glob("coreloop.db*"):
+        path.unlink()
+    with sqlite3.connect(folder / "coreloop.db") as raw:
+        raw.execute("PRAGMA secure_delete = OFF")
+        raw.executescript((FIXTURES / f"{revision}.sql").read_text(encoding="utf-8"))
+        for number, text in raw.execute("SELECT id, config FROM round").fetchall():
+            held = json.loads(text)
+            held["labeler"] = {**held.get("labeler", {}), "url": address}
+            change = "UPDATE round SET config = ? WHERE id = ?"
+            raw.execute(change, (json.dumps(held), number))
+        raw.execute("UPDATE event SET message = ? WHERE id = 3", (IN_TEXT,))
+        raw.execute("UPDATE batch SET message = ?", (IN_TEXT,))
+        raw.execute('DELETE FROM "array"')  # their files are not kept
+        raw.execute("CREATE TABLE gone (x)")
+        raw.executemany("INSERT INTO gone VALUES (?)", [(IN_TEXT * 100,)] * 10)
+        raw.execute("DROP TABLE gone")
+    raw.close()
+    return file
+
+
+def holding(folder):
+    """Names of the files below a folder that hold the password."""
+    found = subprocess.run(["grep", "-rl", PASSWORD, str(folder)], capture_output=True, text=True)
+    return sorted(Path(line).name for line in found.stdout.splitlines())
+
+
+def take_out(file, address):
+    with pytest.raises(ConfigError, match="change that password: the records forget it") as caught:
+        find(file.parent)
+    assert PASSWORD not in str(caught.value)
+    file.write_text(file.read_text().replace(address, "http://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize("revision", sorted(path.stem for path in FIXTURES.glob("*.sql")))
+@pytest.mark.parametrize("address", [f"http://me:{PASSWORD}@127.0.0.1:9", f"me:{PASSWORD}@h"])
+def test_old_records_forget_a_password(tmp_path, images, revision, address):
+    file = old_project(tmp_path / "p", images, revision, address)
+    assert holding(tmp_path) == ["coreloop.db", "coreloop.toml"]
+    take_out(file, address)
+    with find(tmp_path / "p") as project:
+        before = rows(project, "SELECT count(*) FROM event")
+        status(project)
+        assert holding(tmp_path) == []
+        told = rows(project, "SELECT message FROM event WHERE step = 'open'")
+        assert [PASSWORD in str(line) or "change that password" in str(line) for line in told] == [
+            1
+        ]
+        assert rows(project, "SELECT message FROM event WHERE id = 3") == [
+            ("cannot reach http://127.0.0.1:9: refused",)
+        ]
+        urls = {
+            json.loads(text)["labeler"]["url"]
+            for (text,) in rows(project, "SELECT config FROM round")
+        }
+        assert urls == {"http://127.0.0.1:9" if "//" in address else "h"}
+        backup(project, tmp_path / "backup")
+    with find(tmp_path / "p") as project:  # it is said once
+        status(project)
+        assert rows(project, "SELECT count(*) FROM event") == [(before[0][0] + 1,)]
+    assert holding(tmp_path) == []
+
+
+def test_an_old_backup_is_restored_without_its_password(tmp_path, images):
+    address = f"http://me:{PASSWORD}@127.0.0.1:9"
+    old_project(tmp_path / "old", images, "0001", address)
+    names = ("coreloop.db", config.FILE)
+    digests = {name: file_digest(tmp_path / "old" / name) for name in names}
+    listed = {"name": "p", "folder": str(tmp_path / "old"), "files": digests}
+    (tmp_path / "old" / "backup.json").write_text(json.dumps(listed))
+    restored = restore(tmp_path / "old", tmp_path / "new")
+    assert "change it, for the backup still holds it" in restored.note
+    assert holding(tmp_path / "new") == []
+    assert find(tmp_path / "new").config.labeler.url == "http://127.0.0.1:9"
