@@ -36,28 +36,29 @@ def check_scorer(scorer: Scorer | type[Scorer]) -> None:
     Raises:
         ContractBroken: what it did wrong, and on which pool.
     """
-    one = scorer() if isinstance(scorer, type) else scorer
-    _check_kind(one)
+    if isinstance(scorer, type):
+        scorer = scorer()
+    _check_kind(scorer)
     for name, inputs in pools():
-        given = for_needs(one, inputs)
+        given = for_needs(scorer, inputs)
         before = given.embeddings.copy()
-        scores = one.score(_seeded(given))
+        scores = scorer.score(_seeded(given))
         _require(isinstance(scores, np.ndarray), name, f"answered {type(scores).__name__}")
         _require(scores.shape == (given.n,), name, f"answered shape {scores.shape}")
         _require(scores.dtype == np.float64, name, f"answered {scores.dtype}, not float64")
         _require(bool(np.isfinite(scores).all()), name, "answered numbers that are not finite")
         _require(bool(np.array_equal(before, given.embeddings)), name, "changed the embeddings")
-        again = one.score(_seeded(given))
+        again = scorer.score(_seeded(given))
         _require(
             bool(np.array_equal(scores, again)),
             name,
             "answered differently for the same seed; draw from inputs.rng alone",
         )
-        if not one.wants(True) & {"labels", "collected"}:
-            _check_blind(one, given, scores, name)
-        if one.nested:
-            _check_nested(one, given, name)
-        _require(isinstance(one.explain(_seeded(given)), dict), name, "explain gave no dict")
+        if not scorer.wants(True) & {"labels", "collected"}:
+            _check_blind(scorer, given, scores, name)
+        if scorer.nested:
+            _check_nested(scorer, given, name)
+        _require(isinstance(scorer.explain(_seeded(given)), dict), name, "explain gave no dict")
 
 
 def pools() -> Iterator[tuple[str, Inputs]]:

@@ -117,9 +117,11 @@ def main() -> None:
     print(f"| kept of {drawn} | " + " | ".join(f"{k:.0%}" for k in kept) + " |")
     print("|---" * (len(kept) + 1) + "|")
     for name in grid.methods:
-        mine = [row for row in rows if row.method == name]
-        star = "*" if mine[0].kind == "all labels" else ""
-        cells = [f"{100 * row.mean:.1f}" + f" ± {100 * row.sd:.1f}" * (row.n > 1) for row in mine]
+        own_rows = [row for row in rows if row.method == name]
+        star = "*" if own_rows[0].kind == "all labels" else ""
+        cells = [
+            f"{100 * row.mean:.1f}" + f" ± {100 * row.sd:.1f}" * (row.n > 1) for row in own_rows
+        ]
         print(f"| {name}{star} | " + " | ".join(cells) + " |")
     device = resolve("auto")
     print(f"\nMean and standard deviation, seeds: {chosen.seeds}, %; * sees all labels.")

@@ -35,12 +35,13 @@ def main(source: str, spec: str) -> None:
         for seed in range(SEEDS):
             rows = np.random.default_rng(seed).permutation(len(pool))[:size]
             probe = RidgeCV(np.logspace(1, 5, 9)).fit(pool[rows], targets[rows])
-            said = probe.predict(test).reshape(-1, len(KINDS), 10).argmax(axis=2)
-            right[i, seed] = (said == truth[:, None]).mean(axis=0)
+            predicted = probe.predict(test).reshape(-1, len(KINDS), 10).argmax(axis=2)
+            right[i, seed] = (predicted == truth[:, None]).mean(axis=0)
     print("images " + " ".join(f"{kind:>16}" for kind in KINDS))
-    for size, mine in zip(SIZES, 100 * right, strict=True):
-        spread = 2.776 * mine.std(axis=0, ddof=1) / np.sqrt(SEEDS)
-        cells = (f"{m:8.1f} +-{s:4.1f} " for m, s in zip(mine.mean(axis=0), spread, strict=True))
+    for size, accuracies in zip(SIZES, 100 * right, strict=True):
+        spread = 2.776 * accuracies.std(axis=0, ddof=1) / np.sqrt(SEEDS)
+        means = accuracies.mean(axis=0)
+        cells = (f"{mean:8.1f} +-{s:4.1f} " for mean, s in zip(means, spread, strict=True))
         print(f"{size:6} " + " ".join(cells))
 
 

@@ -25,34 +25,36 @@ def main(source: str, target: str) -> None:
     table = parquet.read_table(source)
     train = np.flatnonzero(np.array(table["split"].to_pylist()) == "train")
     truth = table["label"].to_numpy()[train]
-    said = {who: table[who].to_numpy()[train] for who in PEOPLE}
-    votes = [(i, who, int(v)) for who in PEOPLE for i, v in enumerate(said[who])]
+    labels_by = {who: table[who].to_numpy()[train] for who in PEOPLE}
+    votes = [(i, who, int(v)) for who in PEOPLE for i, v in enumerate(labels_by[who])]
     for method, name in (("majority", "majority"), ("dawid-skene", "dawid_skene")):
-        found = consensus(votes, method)
-        said[name] = np.array([found[i] for i in range(len(train))])
-    for name, labels in said.items():
+        agreed = consensus(votes, method)
+        labels_by[name] = np.array([agreed[i] for i in range(len(train))])
+    for name, labels in labels_by.items():
         print(f"{name:12} {100 * np.mean(labels != truth):5.2f} % of {len(train)} wrong")
     print(f"Krippendorff's alpha {krippendorff_alpha(votes):.3f}")
     for pair in cohen_kappa(votes):
         print(f"Cohen's kappa of {pair.first} and {pair.second} {pair.kappa:.3f}")
     print(f"people differ on {len(disagreements(votes))} images")
-    small(table, train, said, target)
+    small(table, train, labels_by, target)
 
 
-def small(table: pa.Table, train: np.ndarray, said: dict[str, np.ndarray], target: str) -> None:
+def small(
+    table: pa.Table, train: np.ndarray, labels_by: dict[str, np.ndarray], target: str
+) -> None:
     """Writes random images of both splits with every kind of label."""
     test = np.setdiff1d(np.arange(len(table)), train)
-    place = _some(len(train), TRAIN)
-    rows = np.concatenate([train[place], test[_some(len(test), TEST)]])
+    chosen = _some(len(train), TRAIN)
+    rows = np.concatenate([train[chosen], test[_some(len(test), TEST)]])
     columns = {name: table[name].take(rows) for name in ("image", "label", "split")}
-    for name, labels in said.items():
-        columns[name] = pa.array(np.concatenate([labels[place], np.full(TEST, -1)]), pa.int8())
+    for name, labels in labels_by.items():
+        columns[name] = pa.array(np.concatenate([labels[chosen], np.full(TEST, -1)]), pa.int8())
     out = pa.table(columns).replace_schema_metadata(table.schema.metadata)
     parquet.write_table(out, target, row_group_size=512)
 
 
 def _some(n: int, count: int) -> np.ndarray:
-    """Random places below n, ascending."""
+    """Random positions below n, ascending."""
     return np.sort(np.random.default_rng(SEED).permutation(n)[:count])
 
 

@@ -19,10 +19,10 @@ def fill_in(sheet: Path, name: str, error_rate: float) -> None:
     with sheet.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     classes = sorted({Path(row["image"]).parent.name for row in rows})
-    chance = random.Random(f"{name} {sheet.name}")
+    rng = random.Random(f"{name} {sheet.name}")
     for row in rows:
         true = Path(row["image"]).parent.name
-        row["label"] = chance.choice(classes) if chance.random() < error_rate else true
+        row["label"] = rng.choice(classes) if rng.random() < error_rate else true
     with out.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()

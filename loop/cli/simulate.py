@@ -24,6 +24,7 @@ from loop.cli.output import (
 
 if TYPE_CHECKING:
     from loop.statistics import MethodRow
+    from loop.steps.simulate import Grid
 
 COLUMNS = 7
 """Budgets that fit beside a method's name."""
@@ -112,22 +113,8 @@ def simulate(
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    _print(rows, grid.budgets, lambda row: percent(row.mean) + _mark(row))
-    say(f"mean test accuracy in % over {seeds} seeds, trainer {trainer}; + better and - worse than")
-    say("random, paired by seed, 95 % interval without 0; * sees the label of every image")
-    tried = sum(row.difference is not None and row.n > 1 for row in rows)
-    often = CHANCE if share < 1 else 20
-    if tried >= MANY:
-        say(f"of {tried} comparisons some {tried / often:.0f} get a + or - by chance alone")
-    if share < 1:
-        say(f"each seed draws {share:.0%} of the pool, the same for every method; these overlap")
-    saved = [r for r in rows if r.saved is not None]
-    if not saved:
-        return
-    say("")
-    _print(saved, grid.budgets, lambda row: f"{round(row.saved or 0):+d}")
-    say("labels saved: how many more random picks reach the same accuracy; - off the")
-    say("curve of random")
+    _print_accuracies(rows, grid)
+    _print_saved(rows, grid)
 
 
 def _workers(trainer: str) -> int:
@@ -157,7 +144,34 @@ def _mark(row: MethodRow) -> str:
     return "+" if low > 0 else "-"
 
 
-def _print(rows: list[MethodRow], budgets: list[int], shown: Callable[[MethodRow], str]) -> None:
+def _print_accuracies(rows: list[MethodRow], grid: Grid) -> None:
+    """Mean accuracies with their marks, and what the marks are worth."""
+    _print_table(rows, grid.budgets, lambda row: percent(row.mean) + _mark(row))
+    seeds, trainer, share = grid.seeds, grid.trainer, grid.share
+    say(f"mean test accuracy in % over {seeds} seeds, trainer {trainer}; + better and - worse than")
+    say("random, paired by seed, 95 % interval without 0; * sees the label of every image")
+    tried = sum(row.difference is not None and row.n > 1 for row in rows)
+    often = CHANCE if share < 1 else 20
+    if tried >= MANY:
+        say(f"of {tried} comparisons some {tried / often:.0f} get a + or - by chance alone")
+    if share < 1:
+        say(f"each seed draws {share:.0%} of the pool, the same for every method; these overlap")
+
+
+def _print_saved(rows: list[MethodRow], grid: Grid) -> None:
+    """Labels saved, where there is a curve of random to read them off."""
+    saved = [row for row in rows if row.saved is not None]
+    if not saved:
+        return
+    say("")
+    _print_table(saved, grid.budgets, lambda row: f"{round(row.saved or 0):+d}")
+    say("labels saved: how many more random picks reach the same accuracy; - off the")
+    say("curve of random")
+
+
+def _print_table(
+    rows: list[MethodRow], budgets: list[int], shown: Callable[[MethodRow], str]
+) -> None:
     """One line per method, one column per budget; as many tables as 80 columns need."""
     cells: dict[str, dict[int, str]] = {}
     for row in rows:

@@ -197,7 +197,7 @@ def stored_cells(session: Session, simulation_id: int, grid: CellGrid) -> list[S
     """The grid's cells that are stored: method by method, budgets and seeds ascending."""
     names = {method.key: method.name for method in grid.methods}
     schedules = {budget: grid.schedules(budget) for budget in grid.budgets}
-    order = {method.name: place for place, method in enumerate(grid.methods)}
+    order = {method.name: number for number, method in enumerate(grid.methods)}
     cells = [
         StoredCell(id_, names[key], budget, seed, float(accuracy))
         for id_, key, schedule, budget, seed, accuracy in session.execute(

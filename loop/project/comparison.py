@@ -65,17 +65,17 @@ def compared(project: Project) -> Compared:
         methods = [Method(**method) for method in comparison.methods]
         grid = CellGrid(methods, comparison.budgets, comparison.seeds)
         cells = stored_cells(session, comparison.simulation_id, grid)
-    found = Compared([], cells, str(config["mode"]), config.get("among"))
+    unpaired = Compared([], cells, str(config["mode"]), config.get("among"))
     kinds = {method.name: method.kind for method in methods}
-    rows = paired(found.accuracies, kinds, one_pool=True)
-    if found.among is not None:  # more random labels would be other images than those at hand
+    rows = paired(unpaired.accuracies, kinds, one_pool=True)
+    if unpaired.among is not None:  # more random labels would be other images than those at hand
         rows = [replace(row, saved=None) for row in rows]
-    return replace(found, rows=rows)
+    return replace(unpaired, rows=rows)
 
 
 def _newest(session: Session, pool_id: int) -> tuple[Comparison, dict[str, Any]] | None:
     """The comparison of the newest round that has one, and the config of its simulation."""
-    found = session.execute(
+    newest = session.execute(
         select(Comparison, Simulation.config)
         .join(Simulation, Simulation.id == Comparison.simulation_id)
         .join(Round, Round.id == Comparison.round_id)
@@ -83,4 +83,4 @@ def _newest(session: Session, pool_id: int) -> tuple[Comparison, dict[str, Any]]
         .order_by(Round.number.desc())
         .limit(1)
     ).first()
-    return None if found is None else (found[0], found[1])
+    return None if newest is None else (newest[0], newest[1])

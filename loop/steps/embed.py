@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from sqlalchemy import select
@@ -13,7 +14,7 @@ from db.faults import reached
 from db.models import Item
 from db.state import log
 from loop import encoders
-from loop.encoders import shards
+from loop.encoders import Encoder, shards
 from loop.engine import LOCAL, Engine
 from loop.project import Project
 
@@ -40,43 +41,15 @@ def embed(
             row = arrays.find(
                 session, pool_id=pool.id, kind="embeddings", name=encoder.digest, of=pool.digest
             )
-            images = (
-                session.execute(
-                    select(Item.uri, Item.key).where(Item.pool_id == pool.id).order_by(Item.row)
-                ).all()
-                if row is None
-                else []
-            )
-        drafts = project.arrays / "drafts"
-        draft = drafts / f"{pool.digest}-{encoder.digest}.npy"
+        draft = project.arrays / "drafts" / f"{pool.digest}-{encoder.digest}.npy"
         if row is not None:
             rows, dims = arrays.load(row, project.arrays).shape
             shards.forget(draft)
             return rows, dims
         on_begin()
-        uris, keys = [uri for uri, _ in images], [key for _, key in images]
-        drafts.mkdir(parents=True, exist_ok=True)
-        done = 0
-
-        def progress(count: int) -> None:
-            nonlocal done
-            done += count
-            reached("after-shard")
-            on_progress(done, len(uris))
-
-        device = project.config.training.device
-        shards.encode(
-            encoder,
-            project.source.read,
-            uris,
-            keys,
-            draft,
-            content_key=content_key,
-            device=device,
-            engine=where,
-            on_progress=progress,
-        )
+        _encode(project, encoder, pool.id, draft, where, on_progress)
         path = arrays.adopt_file(draft, project.arrays)
+        rows, dims = np.load(path, mmap_mode="r", allow_pickle=False).shape
         with records.write("embed") as session:
             arrays.record(
                 session,
@@ -86,7 +59,40 @@ def embed(
                 name=encoder.digest,
                 of=pool.digest,
             )
-            log(session, "embed", f"{len(uris)} images with {project.config.encoder}")
+            log(session, "embed", f"{rows} images with {project.config.encoder}")
         shards.forget(draft)
-        rows, dims = np.load(path, mmap_mode="r", allow_pickle=False).shape
         return rows, dims
+
+
+def _encode(
+    project: Project,
+    encoder: Encoder,
+    pool_id: int,
+    draft: Path,
+    where: Engine,
+    on_progress: Callable[[int, int], None],
+) -> None:
+    """Writes the (rows, dims) embeddings of the pool's images to ``draft``, shard by shard."""
+    in_order = select(Item.uri, Item.key).where(Item.pool_id == pool_id).order_by(Item.row)
+    with project.records.read() as session:
+        images = session.execute(in_order).all()
+    done = 0
+
+    def progress(count: int) -> None:
+        nonlocal done
+        done += count
+        reached("after-shard")
+        on_progress(done, len(images))
+
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    shards.encode(
+        encoder,
+        project.source.read,
+        [uri for uri, _ in images],
+        [key for _, key in images],
+        draft,
+        content_key=content_key,
+        device=project.config.training.device,
+        engine=where,
+        on_progress=progress,
+    )

@@ -141,8 +141,8 @@ def _add_simulation(connection: sa.Connection, name: str, runs: Sequence[Any]) -
         "created_at": runs[0].created_at,
     }
     connection.execute(sa.insert(SIMULATION).values(simulation))
-    found = sa.select(SIMULATION.c.id).where(SIMULATION.c.digest == digest)
-    simulation_id = int(connection.execute(found).scalar_one())
+    same_digest = sa.select(SIMULATION.c.id).where(SIMULATION.c.digest == digest)
+    simulation_id = int(connection.execute(same_digest).scalar_one())
     # rounds without images have the budget of the one before: the newer cell counts
     cells = {(run.method, run.labels, run.seed): _cell(simulation_id, run) for run in runs}
     connection.execute(sa.insert(CELL), list(cells.values()))
