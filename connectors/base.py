@@ -75,7 +75,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Unreadable:
+class UnreadableFile:
     """One file that is no usable image, and why."""
 
     uri: str
@@ -87,7 +87,7 @@ class Source(Protocol):
 
     def scan(
         self, workers: int = 0, skip: Container[str] = frozenset()
-    ) -> Iterator[Image | Unreadable]:
+    ) -> Iterator[Image | UnreadableFile]:
         """Every image once per path, in a stable order.
 
         Args:
@@ -115,7 +115,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Item:
+class ItemToLabel:
     """One image on its way to a labeler."""
 
     key: str
@@ -124,7 +124,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchToLabel:
     """One push. ``uuid`` is its identity on both sides; pushing it twice adds nothing. ``fresh``:
     it has never been sent, so that nobody need ask what is there of it."""
 
@@ -134,7 +134,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Annotation:
+class RemoteAnnotation:
     """One version of one human answer.
 
     Attributes:
@@ -222,7 +222,7 @@ class Labeler(Protocol):
         """
         ...
 
-    def push(self, batch: Batch, items: Sequence[Item]) -> Mapping[str, str]:
+    def push(self, batch: BatchToLabel, items: Sequence[ItemToLabel]) -> Mapping[str, str]:
         """Item key -> remote id of every item of the batch. Idempotent per (batch, key).
 
         Raises:
@@ -231,7 +231,7 @@ class Labeler(Protocol):
         """
         ...
 
-    def find(self, batch: Batch) -> Mapping[str, str]:
+    def find(self, batch: BatchToLabel) -> Mapping[str, str]:
         """Item key -> remote id of what is really there of this batch."""
         ...
 
@@ -246,7 +246,7 @@ class Labeler(Protocol):
         """
         ...
 
-    def pull(self, since: str | None) -> Iterator[Annotation]:
+    def pull(self, since: str | None) -> Iterator[RemoteAnnotation]:
         """Answers changed since the cursor (None: all), oldest first; repeats are harmless."""
         ...
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from connectors.base import Annotation, Batch, Item, Progress, Rejected, Seen
+from connectors.base import BatchToLabel, ItemToLabel, Progress, Rejected, RemoteAnnotation, Seen
 from connectors.files import read_ordinary
 
 COLUMNS = ("key", "image", "label")
@@ -26,7 +26,7 @@ MOST_NAMED = 10
 """Wrong lines that one message names."""
 
 
-class Entry(NamedTuple):
+class SheetLine(NamedTuple):
     """The line of a sheet that counts for one image: the first with a label, or just the first."""
 
     label: str
@@ -59,7 +59,7 @@ class CsvSheet:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.classes = list(classes)
 
-    def push(self, batch: Batch, items: Sequence[Item]) -> Mapping[str, str]:
+    def push(self, batch: BatchToLabel, items: Sequence[ItemToLabel]) -> Mapping[str, str]:
         """Writes the batch's sheet, unless it is there."""
         self.folder.mkdir(parents=True, exist_ok=True)
         sheet = self._sheet(batch)
@@ -73,7 +73,7 @@ class CsvSheet:
             draft.replace(sheet)
         return self.find(batch)
 
-    def find(self, batch: Batch) -> Mapping[str, str]:
+    def find(self, batch: BatchToLabel) -> Mapping[str, str]:
         """Item key -> sheet and key: lines move when people sort."""
         sheet = self._sheet(batch)
         if not sheet.exists():
@@ -88,7 +88,7 @@ class CsvSheet:
                 tasks.setdefault(key, []).append(_task(sheet, key))
         return tasks
 
-    def pull(self, since: str | None) -> Iterator[Annotation]:
+    def pull(self, since: str | None) -> Iterator[RemoteAnnotation]:
         """Every image with an answer in every sheet.
 
         Raises:
@@ -97,7 +97,7 @@ class CsvSheet:
                 Nothing of that sheet is yielded.
         """
         self.seen = {}
-        earlier: dict[str, tuple[Path, Entry]] = {}
+        earlier: dict[str, tuple[Path, SheetLine]] = {}
         for sheet in sorted(self.folder.glob("[!.]*.csv")):
             entries = self._entries(sheet)
             person = sheet.stem.partition(".")[2]
@@ -124,9 +124,9 @@ class CsvSheet:
         skipped = sum(SKIP in of_image and of_image <= {"", SKIP} for of_image in labels.values())
         return Progress(len(labels), labelled, skipped, url=str(self.folder))
 
-    def _entries(self, sheet: Path) -> dict[str, Entry]:
+    def _entries(self, sheet: Path) -> dict[str, SheetLine]:
         """Item key -> the line that counts. Raises Rejected with all that is wrong."""
-        entries: dict[str, Entry] = {}
+        entries: dict[str, SheetLine] = {}
         wrong: list[str] = []
         for line, row in self._rows(sheet):
             label = self._as_class((row["label"] or "").strip())
@@ -138,7 +138,7 @@ class CsvSheet:
                     f"lines {entry.line} and {line}: one image, {entry.label!r} and {label!r}"
                 )
             if entry is None or not entry.label:
-                entries[row["key"]] = Entry(label, line, row["image"] or row["key"])
+                entries[row["key"]] = SheetLine(label, line, row["image"] or row["key"])
         if wrong:
             raise Rejected(
                 "\n".join(
@@ -167,7 +167,7 @@ class CsvSheet:
         """The sheets that ``push`` wrote."""
         return [sheet for sheet in sorted(self.folder.glob("[!.]*.csv")) if "." not in sheet.stem]
 
-    def _sheet(self, batch: Batch) -> Path:
+    def _sheet(self, batch: BatchToLabel) -> Path:
         return self.folder / f"round-{batch.round}-{batch.uuid[:8]}.csv"
 
     @staticmethod
@@ -199,10 +199,12 @@ def _task(sheet: Path, key: str) -> str:
     return f"{sheet.name.partition('.')[0]}:{key[:12]}"
 
 
-def _annotation(id_: str, key: str, annotator: str, entry: Entry, sheet: Path) -> Annotation:
+def _annotation(
+    id_: str, key: str, annotator: str, entry: SheetLine, sheet: Path
+) -> RemoteAnnotation:
     saved = sheet.stat().st_mtime_ns
     skipped = entry.label == SKIP
-    return Annotation(
+    return RemoteAnnotation(
         id=id_,
         version=str(saved),
         key=key,
@@ -215,7 +217,7 @@ def _annotation(id_: str, key: str, annotator: str, entry: Entry, sheet: Path) -
 
 
 def _check_agree(
-    sheet: Path, entries: dict[str, Entry], earlier: dict[str, tuple[Path, Entry]]
+    sheet: Path, entries: dict[str, SheetLine], earlier: dict[str, tuple[Path, SheetLine]]
 ) -> None:
     """Raises Rejected if an earlier sheet of the same person has another answer."""
     wrong = []

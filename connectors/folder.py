@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from connectors.base import Image, SourceError, Unreadable
+from connectors.base import Image, SourceError, UnreadableFile
 from connectors.files import LeadsOut, read_ordinary
 from connectors.workers import in_order
 
@@ -64,7 +64,7 @@ class Folder:
 
     def scan(
         self, workers: int = 0, skip: Container[str] = frozenset()
-    ) -> Iterator[Image | Unreadable]:
+    ) -> Iterator[Image | UnreadableFile]:
         """Every image once per path, sorted by path; the test folder last.
 
         Args:
@@ -129,21 +129,21 @@ class ImageFile:
     split: str
 
 
-def _examine(file: ImageFile) -> Image | Unreadable:
+def _examine(file: ImageFile) -> Image | UnreadableFile:
     try:
         file.uri.encode()
     except UnicodeEncodeError:  # no database or labeler could take such a name
         shown = file.uri.encode(errors="backslashreplace").decode()
-        return Unreadable(shown, "file name is not UTF-8")
+        return UnreadableFile(shown, "file name is not UTF-8")
     try:
         data = read_ordinary(file.path, inside=file.inside)
     except LeadsOut:
-        return Unreadable(file.uri, "symbolic link that leaves the folder")
+        return UnreadableFile(file.uri, "symbolic link that leaves the folder")
     except OSError as error:
-        return Unreadable(file.uri, error.strerror or str(error))
+        return UnreadableFile(file.uri, error.strerror or str(error))
     reason = check_image(data)
     if reason is not None:
-        return Unreadable(file.uri, reason)
+        return UnreadableFile(file.uri, reason)
     return Image(content_key(data), file.uri, file.label, file.split)
 
 

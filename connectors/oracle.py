@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from connectors.base import Annotation, Batch, Item, Progress, Rejected, Seen
+from connectors.base import BatchToLabel, ItemToLabel, Progress, Rejected, RemoteAnnotation, Seen
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 MEDIAN_SECONDS = 3.0
@@ -50,7 +50,7 @@ class Oracle:
     def prepare(self, classes: Sequence[str]) -> None:
         """Nothing to prepare."""
 
-    def push(self, batch: Batch, items: Sequence[Item]) -> Mapping[str, str]:
+    def push(self, batch: BatchToLabel, items: Sequence[ItemToLabel]) -> Mapping[str, str]:
         """Records the items; those of this batch that are there already are not added again.
 
         Raises:
@@ -68,7 +68,7 @@ class Oracle:
         self._append(lines)
         return self.find(batch)
 
-    def find(self, batch: Batch) -> Mapping[str, str]:
+    def find(self, batch: BatchToLabel) -> Mapping[str, str]:
         """Item key -> task id of a batch."""
         return {
             task["key"]: str(number)
@@ -83,7 +83,7 @@ class Oracle:
             task_ids.setdefault(task["key"], []).append(str(number))
         return task_ids
 
-    def pull(self, since: str | None) -> Iterator[Annotation]:
+    def pull(self, since: str | None) -> Iterator[RemoteAnnotation]:
         """One answer for each task, in the order of the pushes."""
         tasks = self._tasks()
         for number, task in enumerate(tasks):
@@ -112,14 +112,14 @@ class Oracle:
             return others[int(rng.integers(len(others)))]
         return true
 
-    def answer(self, key: str, number: int = 0) -> Annotation:
+    def answer(self, key: str, number: int = 0) -> RemoteAnnotation:
         """The label of one item, and the seconds it took."""
         rng = self._rng(key)
         label = self._label(key, rng)
         # log-normal, as human reaction times are: a tenth of the answers takes 2.3 times as long
         seconds = float(MEDIAN_SECONDS * np.exp(0.65 * rng.standard_normal()))
         at = EPOCH + timedelta(seconds=5.0 * number)
-        return Annotation(
+        return RemoteAnnotation(
             id=f"{number}",
             version="1",
             key=key,

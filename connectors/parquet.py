@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from connectors.base import Image, SourceError, Unreadable
+from connectors.base import Image, SourceError, UnreadableFile
 from connectors.folder import check_image, content_key
 from connectors.workers import in_order
 
@@ -35,10 +35,10 @@ class Row:
     split: str
 
 
-def _examine(row: Row) -> Image | Unreadable:
+def _examine(row: Row) -> Image | UnreadableFile:
     reason = check_image(row.data)
     if reason is not None:
-        return Unreadable(row.uri, reason)
+        return UnreadableFile(row.uri, reason)
     return Image(content_key(row.data), row.uri, row.label, row.split)
 
 
@@ -64,7 +64,7 @@ class Parquet:
 
     def scan(
         self, workers: int = 0, skip: Container[str] = frozenset()
-    ) -> Iterator[Image | Unreadable]:
+    ) -> Iterator[Image | UnreadableFile]:
         """Rows in file order.
 
         Args:

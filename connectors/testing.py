@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 
-from connectors.base import Annotation, Batch, Item, Labeler
+from connectors.base import BatchToLabel, ItemToLabel, Labeler, RemoteAnnotation
 
 
 def check_labeler(
     make: Callable[[], Labeler],
-    items: Sequence[Item],
+    items: Sequence[ItemToLabel],
     classes: Sequence[str],
     answer: Callable[[Labeler, str, str], None] | None,
 ) -> None:
@@ -22,7 +22,7 @@ def check_labeler(
         answer: lets a person answer (labeler, item key, class name); None if the labeler answers
             by itself.
     """
-    labeler, batch = make(), Batch(uuid.uuid4().hex, 1)
+    labeler, batch = make(), BatchToLabel(uuid.uuid4().hex, 1)
     labeler.prepare(classes)
     labeler.prepare(classes)
     assert dict(labeler.find(batch)) == {}, "find must know nothing of a batch never pushed"
@@ -53,7 +53,7 @@ def check_labeler(
     assert progress.annotated >= len(items), "progress must count the answers"
 
 
-def _pull(labeler: Labeler) -> list[Annotation]:
+def _pull(labeler: Labeler) -> list[RemoteAnnotation]:
     answers = list(labeler.pull(None))
     later = list(labeler.pull(labeler.cursor)) if labeler.cursor else []
     known = {(a.id, a.version) for a in answers}

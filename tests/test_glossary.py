@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,20 @@ def tables():
 @pytest.mark.parametrize("noun", [*tables(), *CONTRACTS])
 def test_each_noun_has_one_line(noun):
     assert TERMS.count(noun) == 1
+
+
+def test_each_class_name_has_one_meaning():
+    modules = [
+        path for folder in ("loop", "connectors", "db") for path in ROOT.glob(f"{folder}/**/*.py")
+    ]
+    names = Counter(
+        node.name.removeprefix("_")
+        for module in modules
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert len(names) > 100
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_no_term_is_explained_twice():

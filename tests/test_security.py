@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from connectors.base import SourceError, Unreadable
+from connectors.base import SourceError, UnreadableFile
 from connectors.folder import Folder
 from loop import config, encoders
 from loop.errors import ConfigError, DataError
@@ -102,20 +102,20 @@ def test_paths_do_not_leave_the_pool(tmp_path):
             source.read(uri)
     found = {one.uri: one for one in source.scan()}
     assert "around/secret.png" not in found
-    assert isinstance(found["link.png"], Unreadable)
+    assert isinstance(found["link.png"], UnreadableFile)
     assert len(found) == 7
 
 
 def test_pipes_and_devices_are_no_images(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     (found,) = Folder(tmp_path).scan()
-    assert isinstance(found, Unreadable)
+    assert isinstance(found, UnreadableFile)
 
 
 def test_a_bomb_is_one_unreadable_file(tmp_path):
     write_images(tmp_path, count=3)
     Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
-    bad = [one for one in Folder(tmp_path).scan() if isinstance(one, Unreadable)]
+    bad = [one for one in Folder(tmp_path).scan() if isinstance(one, UnreadableFile)]
     assert [one.uri for one in bad] == ["bomb.png"]
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from connectors.base import Annotation
-from connectors.label_studio.answers import Answer, Entry, moment
+from connectors.base import RemoteAnnotation
+from connectors.label_studio.answers import ListedAnnotation, ServerAnswer, moment
 from connectors.label_studio.config import Controls
 from connectors.label_studio.errors import printable
 
@@ -18,36 +18,38 @@ MOST_SHOWN = 120
 """Characters of a problem."""
 
 
-class Person(Answer):
+class CompletedBy(ServerAnswer):
     """Who annotated, where the server tells more than a number."""
 
     id: int
 
 
-class Choice(Answer):
+class ChoicesValue(ServerAnswer):
     """The value of a Choices control with ``choice="single"``."""
 
     choices: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=1)]
 
 
-class Region(Answer):
+class Region(ServerAnswer):
     """What was chosen at our control."""
 
     type: Literal["choices"]
-    value: Choice
+    value: ChoicesValue
 
 
-class Content(Answer):
+class AnnotationContent(ServerAnswer):
     """What people, and programs of theirs, put into an annotation. A skip without its flag would
     read as an answer: no field may be missing."""
 
     result: list[dict[str, Any]] | None
     was_cancelled: bool
     lead_time: Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)] | None
-    completed_by: int | Person | None
+    completed_by: int | CompletedBy | None
 
 
-def read_annotation(entry: Entry, key: str, task: int, controls: Controls, url: str) -> Annotation:
+def read_annotation(
+    entry: ListedAnnotation, key: str, task: int, controls: Controls, url: str
+) -> RemoteAnnotation:
     """The annotation in our own type; an odd one has a ``problem`` and no label.
 
     Args:
@@ -55,19 +57,19 @@ def read_annotation(entry: Entry, key: str, task: int, controls: Controls, url: 
         url: where people see it.
     """
     label, seconds, skipped, problem = None, None, False, None
-    person: int | Person | None = None
+    person: int | CompletedBy | None = None
     try:
-        content = Content.model_validate(entry.model_dump())
+        content = AnnotationContent.model_validate(entry.model_dump())
         label = _label(content.result or [], controls)
         seconds, skipped = content.lead_time, content.was_cancelled
         person = content.completed_by
     except ValueError as error:
         problem = _explain(error)
-    return Annotation(
+    return RemoteAnnotation(
         id=identity(entry, key),
         version=entry.updated_at,
         key=key,
-        annotator=f"user {person.id if isinstance(person, Person) else person}",
+        annotator=f"user {person.id if isinstance(person, CompletedBy) else person}",
         label=None if skipped else label,
         seconds=seconds,
         cancelled=skipped,
@@ -78,7 +80,7 @@ def read_annotation(entry: Entry, key: str, task: int, controls: Controls, url: 
     )
 
 
-def identity(entry: Entry, key: str) -> str:
+def identity(entry: ListedAnnotation, key: str) -> str:
     """``<annotation id>@<key>``: a server set up anew counts from 1 again, on other images."""
     return f"{entry.id}@{key[:12]}"
 

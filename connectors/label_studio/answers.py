@@ -34,13 +34,13 @@ Time = Annotated[str, AfterValidator(_is_moment)]
 Count = NonNegativeInt | None
 
 
-class Answer(BaseModel):
+class ServerAnswer(BaseModel):
     """Strict about types; what we do not know is passed over."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
 
-class ProjectAnswer(Answer):
+class ProjectAnswer(ServerAnswer):
     """GET, POST, PATCH /api/projects/..."""
 
     id: PositiveInt
@@ -55,7 +55,7 @@ class ProjectAnswer(Answer):
     skipped_annotations_number: Count = None
 
 
-class ListedProject(Answer):
+class ListedProject(ServerAnswer):
     """A line of GET /api/projects/."""
 
     id: PositiveInt
@@ -63,14 +63,14 @@ class ListedProject(Answer):
     description: str | None = None
 
 
-class ProjectPage(Answer):
+class ProjectPage(ServerAnswer):
     """GET /api/projects/"""
 
     results: list[ListedProject]
     next: str | None = None
 
 
-class Entry(Answer):
+class ListedAnnotation(ServerAnswer):
     """An annotation; id and time are the server's own, the rest is looked at in ``annotation``."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
@@ -78,26 +78,26 @@ class Entry(Answer):
     updated_at: Time
 
 
-class Task(Answer):
+class ListedTask(ServerAnswer):
     """A task in a listing, with its annotations or with the counts of them."""
 
     id: PositiveInt
     data: dict[str, Any]
     updated_at: Time
     created_at: Time | None = None
-    annotations: list[Entry] | None = None
+    annotations: list[ListedAnnotation] | None = None
     total_annotations: Count = None
     cancelled_annotations: Count = None
 
 
-class TaskPage(Answer):
+class TaskPage(ServerAnswer):
     """GET /api/tasks/"""
 
     total: NonNegativeInt
-    tasks: list[Task]
+    tasks: list[ListedTask]
 
 
-class TaskDetail(Answer):
+class TaskDetail(ServerAnswer):
     """GET /api/tasks/<id>/"""
 
     id: PositiveInt
@@ -124,45 +124,45 @@ class TaskDetail(Answer):
         )
 
 
-class ImportAnswer(Answer):
+class ImportAnswer(ServerAnswer):
     """POST .../import of tasks; an asynchronous server names no tasks."""
 
     task_ids: list[PositiveInt] | None = None
     prediction_count: Count = None
 
 
-class PredictionsAnswer(Answer):
+class PredictionsAnswer(ServerAnswer):
     """POST .../import/predictions"""
 
     created: NonNegativeInt
 
 
-class UploadAnswer(Answer):
+class UploadAnswer(ServerAnswer):
     """POST .../import of files"""
 
     file_upload_ids: list[PositiveInt]
 
 
-class Upload(Answer):
+class Upload(ServerAnswer):
     """A file in GET .../file-uploads"""
 
     id: PositiveInt
     file: str
 
 
-class Storage(Answer):
+class Storage(ServerAnswer):
     """A storage in GET /api/storages/localfiles"""
 
     path: str | None = None
 
 
-class Account(Answer):
+class Account(ServerAnswer):
     """GET /api/current-user/whoami"""
 
     email: str
 
 
-class Version(Answer):
+class Version(ServerAnswer):
     """GET /api/version"""
 
     edition: str | None = None

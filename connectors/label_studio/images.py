@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
-from connectors.base import Item, Rejected, Unreachable
+from connectors.base import ItemToLabel, Rejected, Unreachable
 from connectors.label_studio.answers import Storage, Upload, UploadAnswer
 from connectors.label_studio.client import Client
 
@@ -26,7 +26,7 @@ File = tuple[str, bytes]
 class Serving(Protocol):
     """Gives each item the address that goes into its task."""
 
-    def addresses(self, client: Client, project: int, items: Sequence[Item]) -> list[str]:
+    def addresses(self, client: Client, project: int, items: Sequence[ItemToLabel]) -> list[str]:
         """One address per item, in order; what has to be stored is stored now."""
         ...
 
@@ -37,7 +37,7 @@ class Uploaded:
     def __init__(self, read: Callable[[str], bytes]) -> None:
         self.read = read
 
-    def addresses(self, client: Client, project: int, items: Sequence[Item]) -> list[str]:
+    def addresses(self, client: Client, project: int, items: Sequence[ItemToLabel]) -> list[str]:
         addresses: dict[str, str] = {}
         waiting: list[File] = []
         for item in items:
@@ -86,7 +86,7 @@ class OnDisk:
     def __init__(self, root: Path, images: Path) -> None:
         self.root, self.images = root.resolve(), images.resolve()
 
-    def addresses(self, client: Client, project: int, items: Sequence[Item]) -> list[str]:
+    def addresses(self, client: Client, project: int, items: Sequence[ItemToLabel]) -> list[str]:
         if not self.images.is_relative_to(self.root) or self.images == self.root:
             raise Rejected(
                 f"the images ({self.images}) must lie in a folder below the server's document "
@@ -130,7 +130,7 @@ class ByUrl:
     def __init__(self, base: str = "") -> None:
         self.base, self._tried = base.rstrip("/"), False
 
-    def addresses(self, client: Client, project: int, items: Sequence[Item]) -> list[str]:
+    def addresses(self, client: Client, project: int, items: Sequence[ItemToLabel]) -> list[str]:
         _check_formats(items)
         addresses = [self._address(item.uri) for item in items]
         if addresses and addresses[0].startswith("http") and not self._tried:
@@ -172,7 +172,7 @@ def _suffix(uri: str) -> str:
     return suffix if suffix in SHOWN else ".png"
 
 
-def _check_formats(items: Sequence[Item]) -> None:
+def _check_formats(items: Sequence[ItemToLabel]) -> None:
     """Raises Rejected where the browser itself would have to read a TIFF."""
     wrong = [i.uri for i in items if Path(i.uri).suffix.lower() in {".tif", ".tiff"}]
     if wrong:

@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from connectors.base import Annotation, Batch, Item, Prediction, Progress, Rejected, Seen
+from connectors.base import (
+    BatchToLabel,
+    ItemToLabel,
+    Prediction,
+    Progress,
+    Rejected,
+    RemoteAnnotation,
+    Seen,
+)
 from connectors.label_studio import predictions, push
 from connectors.label_studio.client import Client
 from connectors.label_studio.images import ByUrl, OnDisk, Serving, Uploaded
@@ -106,11 +114,11 @@ class LabelStudio:
         """Finds or makes the project and adds what its label config lacks."""
         self.project.prepare(classes)
 
-    def push(self, batch: Batch, items: Sequence[Item]) -> Mapping[str, str]:
+    def push(self, batch: BatchToLabel, items: Sequence[ItemToLabel]) -> Mapping[str, str]:
         """One import; what is there of this batch already is not sent again."""
         return push.send(self.project, self._serving, batch, items, self.order)
 
-    def find(self, batch: Batch) -> Mapping[str, str]:
+    def find(self, batch: BatchToLabel) -> Mapping[str, str]:
         """Item key -> id of its task, of this batch."""
         return push.find(self.project, batch)
 
@@ -126,7 +134,7 @@ class LabelStudio:
         """Opens these tasks to one more person each; returns how many."""
         return push.ask_again(self.project, tasks)
 
-    def pull(self, since: str | None) -> Iterator[Annotation]:
+    def pull(self, since: str | None) -> Iterator[RemoteAnnotation]:
         """Every annotation of tasks that changed since the cursor."""
         return self._reader.read(since)
 

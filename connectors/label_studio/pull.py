@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from connectors.base import Annotation, Seen
+from connectors.base import RemoteAnnotation, Seen
 from connectors.label_studio import config
 from connectors.label_studio.annotation import identity, read_annotation
-from connectors.label_studio.answers import STAMP, ProjectAnswer, Task, moment
+from connectors.label_studio.answers import STAMP, ListedTask, ProjectAnswer, moment
 from connectors.label_studio.config import Controls
 from connectors.label_studio.project import RemoteProject
 from connectors.label_studio.tasks import Filter, key_of, list_tasks
@@ -32,7 +32,7 @@ class AnnotationReader:
         self.seen: dict[str, Seen] = {}
         self.counts = {"foreign": 0, "empty": 0, "strange": 0}
 
-    def read(self, since: str | None) -> Iterator[Annotation]:
+    def read(self, since: str | None) -> Iterator[RemoteAnnotation]:
         """Every annotation of tasks that changed since the cursor; of all tasks if there is none,
         or one that is later than the server's own time."""
         self.seen = {}
@@ -51,7 +51,9 @@ class AnnotationReader:
                 yield from self._annotations(task, home, controls)
         self.cursor = _stamp(min(newest, began)) if newest and began else None
 
-    def _annotations(self, task: Task, home: int, controls: Controls) -> Iterator[Annotation]:
+    def _annotations(
+        self, task: ListedTask, home: int, controls: Controls
+    ) -> Iterator[RemoteAnnotation]:
         key = key_of(task.data)
         if key is None:
             self.counts["foreign"] += 1
@@ -67,7 +69,7 @@ class AnnotationReader:
                 self.counts["empty"] += 1
             yield annotation
 
-    def _note(self, key: str, task: Task, annotations: frozenset[str]) -> None:
+    def _note(self, key: str, task: ListedTask, annotations: frozenset[str]) -> None:
         """Adds a task to what was seen of its image."""
         seen = self.seen.get(key, Seen())
         made = moment(task.created_at) if task.created_at else None

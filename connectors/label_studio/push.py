@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from connectors.base import Batch, Item, Unknown, Unreachable
+from connectors.base import BatchToLabel, ItemToLabel, Unknown, Unreachable
 from connectors.label_studio.answers import ImportAnswer
 from connectors.label_studio.config import Controls
 from connectors.label_studio.copies import without_copies
@@ -17,7 +17,11 @@ from connectors.label_studio.tasks import BATCH, KEY, get_task, key_of
 
 
 def send(
-    project: RemoteProject, serving: Serving, batch: Batch, items: Sequence[Item], order: str
+    project: RemoteProject,
+    serving: Serving,
+    batch: BatchToLabel,
+    items: Sequence[ItemToLabel],
+    order: str,
 ) -> Mapping[str, str]:
     """Item key -> task id, after one import of what is not there of this batch yet.
 
@@ -44,7 +48,7 @@ def send(
     return task_ids
 
 
-def find(project: RemoteProject, batch: Batch) -> Mapping[str, str]:
+def find(project: RemoteProject, batch: BatchToLabel) -> Mapping[str, str]:
     """What is there of a batch. Of copies (somebody imported twice) those that people have
     worked on stay, or else the lowest id."""
     kept = without_copies(project, [of_batch(batch.uuid)])
@@ -87,7 +91,7 @@ def ask_again(project: RemoteProject, tasks: Mapping[str, str]) -> int:
 
 
 def _import(
-    project: RemoteProject, serving: Serving, batch: Batch, items: Sequence[Item]
+    project: RemoteProject, serving: Serving, batch: BatchToLabel, items: Sequence[ItemToLabel]
 ) -> ImportAnswer:
     """The server's answer to an import of these items; all or nothing."""
     controls = project.controls()
@@ -100,7 +104,9 @@ def _import(
     return project.client.write("POST", path, tasks, params=params, answer=ImportAnswer)
 
 
-def _task(item: Item, address: str, batch: Batch, controls: Controls) -> dict[str, Any]:
+def _task(
+    item: ItemToLabel, address: str, batch: BatchToLabel, controls: Controls
+) -> dict[str, Any]:
     data = {controls.data: address, KEY: item.key, BATCH: batch.uuid}
     if item.prediction is None:
         return {"data": data}

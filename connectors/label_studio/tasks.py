@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from connectors.base import Mismatch, Unreachable
-from connectors.label_studio.answers import Task, TaskDetail, TaskPage, Version
+from connectors.label_studio.answers import ListedTask, TaskDetail, TaskPage, Version
 from connectors.label_studio.client import Client
 
 KEY, BATCH = "coreloop_key", "coreloop_batch"
@@ -33,7 +33,7 @@ class Filter(NamedTuple):
 
 def list_tasks(
     client: Client, project: int, filters: Sequence[Filter] = (), *, annotations: bool = False
-) -> Iterator[Task]:
+) -> Iterator[ListedTask]:
     """Tasks in the order of their ids, each once; no page shifts while people annotate.
 
     Args:

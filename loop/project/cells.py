@@ -31,7 +31,7 @@ from loop.select import picks
 from loop.simulation import HIGHEST, CellOutcome, Rule, Schedule, kind, simulate
 from loop.train import Trainer
 
-Progress = Callable[[int, int], None]
+CellProgress = Callable[[int, int], None]
 """(cells done, cells in all)"""
 
 
@@ -159,7 +159,7 @@ def fill(
     hindsight: bool = False,
     share: float = 1.0,
     engine: Engine = LOCAL,
-    on_progress: Progress = lambda done, total: None,
+    on_progress: CellProgress = lambda done, total: None,
 ) -> None:
     """Computes the cells of the grid that are not stored, and stores each as it comes.
 

@@ -10,7 +10,7 @@ from itertools import islice
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from connectors.base import Annotation, Labeler, Progress, Seen
+from connectors.base import Labeler, Progress, RemoteAnnotation, Seen
 from db import models, queries
 from db.models import Cursor, Item, Pick, Round, Sent
 from db.state import Records, log
@@ -77,7 +77,7 @@ class Collection:
         """How much of the round is answered by what is stored."""
         return outstanding(session, self.round.pool_id, self.config)[self.round.number]
 
-    def _store(self, session: Session, chunk: list[Annotation]) -> None:
+    def _store(self, session: Session, chunk: list[RemoteAnnotation]) -> None:
         """Stores each annotation that says something new."""
         item_ids = _item_ids(session, [note.key for note in chunk])
         stored = _stored(session, self.labeler.name, [note.id for note in chunk])
@@ -211,7 +211,7 @@ def _unused(version: str, stored: Container[str]) -> str:
     return name
 
 
-def _row(note: Annotation, version: str, item_id: int, connector: str) -> models.Annotation:
+def _row(note: RemoteAnnotation, version: str, item_id: int, connector: str) -> models.Annotation:
     return models.Annotation(
         item_id=item_id,
         connector=connector,

@@ -12,9 +12,9 @@ from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from connectors.base import (
-    Batch,
+    BatchToLabel,
     ConnectorError,
-    Item,
+    ItemToLabel,
     Labeler,
     Mismatch,
     Prediction,
@@ -86,7 +86,7 @@ class Delivery:
         pause = 0.5
         while True:
             quiet = self.labeler.lag - abs((now() - asked).total_seconds())
-            remote_ids = self.labeler.find(Batch(batch, self.number))
+            remote_ids = self.labeler.find(BatchToLabel(batch, self.number))
             if len(remote_ids) >= count or quiet <= 0:
                 return remote_ids
             time.sleep(min(pause, quiet))
@@ -150,10 +150,10 @@ class Delivery:
         """Sends what is incomplete on the other side, then what was never sent; ``on_sent`` hears
         how many images are there."""
         for batch, missing in self._incomplete.items():
-            self._send(Batch(batch, self.number))
+            self._send(BatchToLabel(batch, self.number))
             self.sent += missing
         for batch in self._planned():
-            self.sent += self._send(Batch(batch, self.number, fresh=True))
+            self.sent += self._send(BatchToLabel(batch, self.number, fresh=True))
             on_sent(self.sent + self.recovered)
 
     def _planned(self) -> Iterable[str]:
@@ -161,7 +161,7 @@ class Delivery:
             batches = queries.open_batches(session, self.labeler.name)
             return [batch.uuid for batch in batches if batch.state == "PLANNED"]
 
-    def _send(self, batch: Batch) -> int:
+    def _send(self, batch: BatchToLabel) -> int:
         """One request; images of the batch. For a batch that was sent before copies are looked for
         after it: the earlier request may have been carried out after all."""
         with self.records.write("push-sent") as session:
@@ -169,7 +169,7 @@ class Delivery:
             items = queries.batch_items(session, batch.uuid)
         try:
             remote_ids = self.labeler.push(
-                batch, [Item(key, uri, self.predictions.get(key)) for _, key, uri in items]
+                batch, [ItemToLabel(key, uri, self.predictions.get(key)) for _, key, uri in items]
             )
             if not batch.fresh:
                 remote_ids = self.labeler.find(batch)

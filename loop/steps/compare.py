@@ -25,8 +25,8 @@ from loop.errors import ConfigError, DataError
 from loop.project import Project
 from loop.project.cells import (
     CellGrid,
+    CellProgress,
     Method,
-    Progress,
     deciding,
     fill,
     open_simulation,
@@ -61,7 +61,7 @@ class _Ground:
         return str(self.config["mode"])
 
 
-def compare(project: Project, on_progress: Progress = lambda done, total: None) -> Compared:
+def compare(project: Project, on_progress: CellProgress = lambda done, total: None) -> Compared:
     """Computes the cells that are missing for the current round and moves the round on. What is
     compared already is only read.
 
@@ -76,7 +76,7 @@ def compare(project: Project, on_progress: Progress = lambda done, total: None) 
     return compared(project)
 
 
-def _compare(project: Project, on_progress: Progress) -> None:
+def _compare(project: Project, on_progress: CellProgress) -> None:
     """Fills the grid of the current round and moves the round on."""
     with project.writing() as records:
         with records.read() as session:
@@ -167,7 +167,7 @@ def _labelled(collected: Problem) -> Problem:
     )
 
 
-def _fill(records: Records, ground: _Ground, on_progress: Progress) -> int | None:
+def _fill(records: Records, ground: _Ground, on_progress: CellProgress) -> int | None:
     """Id of the simulation that holds the cells; None in hindsight while there is nothing to
     choose: no budget leaves out an image that is labelled."""
     if not ground.grid.budgets:

@@ -14,7 +14,8 @@ from db.faults import reached
 from db.models import Item
 from db.state import log
 from loop import encoders
-from loop.encoders import Encoder, shards
+from loop.encoders import shards
+from loop.encoders.base import Encoder
 from loop.engine import LOCAL, Engine
 from loop.project import Project
 

@@ -91,7 +91,7 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
     """
     if wish.target is not None:
         targets.check_target(wish.target)
-    seen = _seen(project)
+    seen = _recorded(project)
     price = _price(project, wish, seen.answers)
     simulated = curves.curves(curves.stored(folders) if folders else curves.own(project))
     rng = generator(project.config.project.seed, "plan")
@@ -162,7 +162,7 @@ def measure(
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Recorded:
     """What the records hold: points of the live curve, answers, labels, images left."""
 
     by_labels: dict[int, list[float]]
@@ -173,7 +173,7 @@ class _Seen:
     have: int
 
 
-def _seen(project: Project) -> _Seen:
+def _recorded(project: Project) -> _Recorded:
     with project.records.read() as session:
         pool = queries.the_pool(session)
         runs = [run for _, run in queries.runs(session, pool.id) if run.arm == "all"]
@@ -185,7 +185,7 @@ def _seen(project: Project) -> _Seen:
     for run in runs:
         by_labels.setdefault(run.labels, []).append(float(run.metrics["accuracy"]))
     classes = [labels[int(row)] for row in picked if int(row) in labels]
-    return _Seen(
+    return _Recorded(
         by_labels=by_labels,
         test_images=int(runs[-1].metrics["n"]) if runs else 0,
         answers=answers,
@@ -239,7 +239,7 @@ class _Basis:
 
 
 def _basis(
-    project: Project, seen: _Seen, simulated: dict[tuple[str, str], tuple[LearningCurve, int]]
+    project: Project, seen: _Recorded, simulated: dict[tuple[str, str], tuple[LearningCurve, int]]
 ) -> _Basis:
     """The project's own curve from two points on; else the first simulation's."""
     if len(seen.by_labels) >= 2:
@@ -265,7 +265,7 @@ def _basis(
     return _Basis(curve, words, own=False, scale=classes / simulated_classes)
 
 
-def _ahead(curve: LearningCurve, seen: _Seen) -> list[int]:
+def _ahead(curve: LearningCurve, seen: _Recorded) -> list[int]:
     """Two, four and eight times the labels measured, as far as the pool goes."""
     return [k * curve.have for k in (2, 4, 8) if k * curve.have <= seen.have + seen.left]
 
@@ -295,7 +295,7 @@ def _what_if(
 
 
 def _notes(
-    seen: _Seen, basis: _Basis, plan_: Plan | None, price: Price, affordable: int | None
+    seen: _Recorded, basis: _Basis, plan_: Plan | None, price: Price, affordable: int | None
 ) -> list[str]:
     """What to know before trusting the numbers."""
     curve, notes = basis.curve, []

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from connectors.base import Image, Source, SourceError, Unreadable
+from connectors.base import Image, Source, SourceError, UnreadableFile
 from connectors.folder import content_key
 from db import models, queries
 from db.models import Duplicate, Item, Pool
@@ -64,7 +64,7 @@ def scan(
         unreadable: set[str] = set()
         looked_at = 0
         for chunk in _chunks(scanned):
-            unreadable |= {file.uri for file in chunk if isinstance(file, Unreadable)}
+            unreadable |= {file.uri for file in chunk if isinstance(file, UnreadableFile)}
             with records.write("scan-chunk") as session:
                 _save(session, pool_id, chunk, keys)
             looked_at += len(chunk)
@@ -89,7 +89,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
-def _chunks(scanned: Iterable[Image | Unreadable]) -> Iterator[list[Image | Unreadable]]:
+def _chunks(scanned: Iterable[Image | UnreadableFile]) -> Iterator[list[Image | UnreadableFile]]:
     chunk, began = [], time.monotonic()
     for file in scanned:
         chunk.append(file)
@@ -117,7 +117,9 @@ def _uris(session: Session, pool_id: int) -> set[str]:
     return {*items, *session.scalars(select(Duplicate.uri))}
 
 
-def _save(session: Session, pool_id: int, chunk: list[Image | Unreadable], keys: set[str]) -> None:
+def _save(
+    session: Session, pool_id: int, chunk: list[Image | UnreadableFile], keys: set[str]
+) -> None:
     """Stores a chunk; ``keys`` holds the keys of all items, whose rows are 0, 1, 2, ..."""
     items: list[dict[str, Any]] = []
     copies: list[Image] = []
@@ -141,7 +143,7 @@ def _save(session: Session, pool_id: int, chunk: list[Image | Unreadable], keys:
     if items:
         session.execute(insert(Item.__table__), items)  # type: ignore[arg-type]
     _save_copies(session, pool_id, copies)
-    _save_unreadable(session, pool_id, [file for file in chunk if isinstance(file, Unreadable)])
+    _save_unreadable(session, pool_id, [file for file in chunk if isinstance(file, UnreadableFile)])
 
 
 def _save_copies(session: Session, pool_id: int, copies: list[Image]) -> None:
@@ -220,7 +222,7 @@ def _forget_mended(session: Session, pool_id: int, unreadable: set[str]) -> None
         connection.execute(delete(table).where(table.id == bindparam("row_id")), mended)
 
 
-def _save_unreadable(session: Session, pool_id: int, files: list[Unreadable]) -> None:
+def _save_unreadable(session: Session, pool_id: int, files: list[UnreadableFile]) -> None:
     """Stores why each file cannot be used; what was said of it before is replaced."""
     if not files:
         return

@@ -24,8 +24,8 @@ from loop.files import expanded
 from loop.project import Project, create, find
 from loop.project.cells import (
     CellGrid,
+    CellProgress,
     Method,
-    Progress,
     deciding,
     fill,
     open_simulation,
@@ -77,7 +77,7 @@ def simulate(
     grid: Grid,
     *,
     where: Engine = LOCAL,
-    on_progress: Progress = lambda done, total: None,
+    on_progress: CellProgress = lambda done, total: None,
 ) -> MethodRows:
     """Computes the cells that are missing on a project whose images are embedded; the table.
 

@@ -18,7 +18,7 @@ import httpx
 import numpy as np
 import pytest
 
-from connectors.base import Batch, Item
+from connectors.base import BatchToLabel, ItemToLabel
 from connectors.label_studio import LabelStudio, config
 from tests.label_studio.conftest import server  # noqa: F401
 
@@ -59,11 +59,13 @@ def say(text: str) -> None:
     print("\n  " + text, file=sys.stderr)
 
 
-def items(start: int) -> list[Item]:
-    return [Item(f"{i:032x}", f"http://127.0.0.1:1/{i}.png") for i in range(start, start + BATCH)]
+def items(start: int) -> list[ItemToLabel]:
+    return [
+        ItemToLabel(f"{i:032x}", f"http://127.0.0.1:1/{i}.png") for i in range(start, start + BATCH)
+    ]
 
 
-def task(item: Item, batch: str) -> dict:
+def task(item: ItemToLabel, batch: str) -> dict:
     return {"data": {"image": item.uri, "coreloop_key": item.key, "coreloop_batch": batch}}
 
 
@@ -72,7 +74,7 @@ def test_push(benchmark, labeler, raw):
     project = raw.post("/api/projects/", json=body).json()["id"]
 
     def ours(n: int) -> None:
-        labeler.push(Batch(uuid.uuid4().hex, 1, fresh=True), items(n * BATCH))
+        labeler.push(BatchToLabel(uuid.uuid4().hex, 1, fresh=True), items(n * BATCH))
 
     def theirs(n: int) -> None:
         tasks = [task(item, uuid.uuid4().hex) for item in items(n * BATCH)]

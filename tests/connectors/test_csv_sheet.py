@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from connectors.base import Batch, Item, Rejected
+from connectors.base import BatchToLabel, ItemToLabel, Rejected
 from connectors.csv_sheet import SKIP, CsvSheet
 from loop import config
 from loop.errors import ConfigError
@@ -19,7 +19,7 @@ KEYS = [f"{i:032x}" for i in range(4)]
 def labeler(tmp_path):
     made = CsvSheet(tmp_path / "sheets", CLASSES)
     made.prepare(CLASSES)
-    made.push(Batch("ab" * 16, 1), [Item(key, f"{key}.png") for key in KEYS])
+    made.push(BatchToLabel("ab" * 16, 1), [ItemToLabel(key, f"{key}.png") for key in KEYS])
     return made
 
 
@@ -103,7 +103,7 @@ def test_letters_that_look_the_same_are_the_same(tmp_path):
     composed, apart = "caf\u00e9", "cafe\u0301"
     made = CsvSheet(tmp_path / "sheets", [apart, "Glas"])
     made.prepare([apart, "Glas"])
-    made.push(Batch("ab" * 16, 1), [Item(key, f"{key}.png") for key in KEYS])
+    made.push(BatchToLabel("ab" * 16, 1), [ItemToLabel(key, f"{key}.png") for key in KEYS])
     write(made, f"{KEYS[0]},a,{composed}", f"{KEYS[1]},a,{apart}")
     assert pulled(made) == {KEYS[0]: apart, KEYS[1]: apart}
 

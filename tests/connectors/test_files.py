@@ -7,7 +7,14 @@ import os
 import pytest
 
 from connectors import files
-from connectors.base import Batch, ConnectorError, Item, Rejected, SourceError, Unreadable
+from connectors.base import (
+    BatchToLabel,
+    ConnectorError,
+    ItemToLabel,
+    Rejected,
+    SourceError,
+    UnreadableFile,
+)
 from connectors.csv_sheet import CsvSheet
 from connectors.files import read_ordinary
 from connectors.folder import Folder
@@ -30,7 +37,7 @@ def test_a_file_that_grew_without_end_is_not_read(tmp_path):
     with pytest.raises(SourceError, match="larger than 500 MB"):
         Folder(tmp_path).read("a.png")
     (image,) = Folder(tmp_path).scan()
-    assert image == Unreadable("a.png", "larger than 500 MB")
+    assert image == UnreadableFile("a.png", "larger than 500 MB")
 
 
 @pytest.mark.parametrize("swapped", ["the file", "its folder"])
@@ -56,7 +63,7 @@ def test_what_was_opened_counts_not_where_a_link_led_before(tmp_path, monkeypatc
     with pytest.raises(SourceError, match="leads out"):
         Folder(pool).read("sub/a.png")
     (image,) = Folder(pool).scan()
-    assert image == Unreadable("sub/a.png", "symbolic link that leaves the folder")
+    assert image == UnreadableFile("sub/a.png", "symbolic link that leaves the folder")
 
 
 def test_links_inside_are_followed(tmp_path):
@@ -79,7 +86,7 @@ def test_a_killed_worker_is_said_and_what_was_read_is_kept(monkeypatch):
 @pytest.mark.parametrize("put", ["pipe", "broken link", "folder"])
 def test_what_is_no_sheet_is_named(tmp_path, put):
     labeler = CsvSheet(tmp_path, ["cat", "dog"])
-    labeler.push(Batch("ab" * 16, 1), [Item("0" * 32, "a.png")])
+    labeler.push(BatchToLabel("ab" * 16, 1), [ItemToLabel("0" * 32, "a.png")])
     strange = tmp_path / "z.csv"
     {
         "pipe": lambda: os.mkfifo(strange),
@@ -94,7 +101,9 @@ def test_what_is_no_sheet_is_named(tmp_path, put):
 
 def test_a_class_that_looks_like_a_formula_is_read_back(tmp_path):
     labeler = CsvSheet(tmp_path, ["=1+1", "+2", "'quoted"])
-    labeler.push(Batch("ab" * 16, 1), [Item(f"{i}" * 32, f"{i}.png") for i in range(5)])
+    labeler.push(
+        BatchToLabel("ab" * 16, 1), [ItemToLabel(f"{i}" * 32, f"{i}.png") for i in range(5)]
+    )
     (sheet,) = tmp_path.glob("*.csv")
     lines = sheet.read_text().splitlines()
     filled = ["=1+1", "'=1+1", "'+2", "'quoted", "''quoted"]

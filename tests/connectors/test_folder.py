@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as Pillow
 
 from connectors import workers
-from connectors.base import Image, SourceError, Unreadable
+from connectors.base import Image, SourceError, UnreadableFile
 from connectors.folder import Folder
 
 
@@ -43,9 +43,9 @@ def test_bad_files_are_listed(tmp_path):
     images = {image.uri: type(image) for image in Folder(tmp_path).scan()}
     assert images == {
         "good.png": Image,
-        "cut.png": Unreadable,
-        "empty.jpg": Unreadable,
-        "text.png": Unreadable,
+        "cut.png": UnreadableFile,
+        "empty.jpg": UnreadableFile,
+        "text.png": UnreadableFile,
     }
 
 
@@ -56,7 +56,7 @@ def test_links_and_paths_do_not_leave_the_folder(tmp_path):
     save(inside / "a.png", 1)
     (inside / "link.png").symlink_to(outside)
     images = {image.uri: image for image in Folder(inside).scan()}
-    assert isinstance(images["link.png"], Unreadable)
+    assert isinstance(images["link.png"], UnreadableFile)
     with pytest.raises(SourceError, match="leads out"):
         Folder(inside).read("../secret.png")
 
@@ -84,7 +84,7 @@ def test_missing_folder(tmp_path):
 def test_decompression_bomb_is_refused(tmp_path):
     Pillow.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
     (image,) = Folder(tmp_path).scan()
-    assert isinstance(image, Unreadable)
+    assert isinstance(image, UnreadableFile)
     assert "Decompression" in image.reason
 
 
@@ -113,7 +113,7 @@ def test_other_formats_under_an_image_name_are_refused(tmp_path):
     Pillow.new("RGB", (4, 4)).save(tmp_path / "page.eps")
     (tmp_path / "page.eps").rename(tmp_path / "page.png")  # would start an interpreter if opened
     (image,) = Folder(tmp_path).scan()
-    assert isinstance(image, Unreadable)
+    assert isinstance(image, UnreadableFile)
 
 
 def test_circular_links_and_pipes_are_listed(tmp_path):
@@ -123,4 +123,4 @@ def test_circular_links_and_pipes_are_listed(tmp_path):
     (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
     os.mkfifo(tmp_path / "c.png")
     images = list(Folder(tmp_path).scan())
-    assert [type(image) for image in images] == [Unreadable] * 3
+    assert [type(image) for image in images] == [UnreadableFile] * 3

@@ -6,12 +6,12 @@ from statistics import median
 
 import pytest
 
-from connectors.base import Batch, Item
+from connectors.base import BatchToLabel, ItemToLabel
 from connectors.oracle import MEDIAN_SECONDS, Oracle
 
 CLASSES = ["cat", "dog", "bird"]
 LABELS = {f"{i:032x}": CLASSES[i % 3] for i in range(2000)}
-ITEMS = [Item(key, f"{key}.png") for key in LABELS]
+ITEMS = [ItemToLabel(key, f"{key}.png") for key in LABELS]
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2, 1.0])
@@ -26,7 +26,7 @@ def test_error_rate(tmp_path, rate):
 
 def test_pushed_and_revealed_answers_agree(tmp_path):
     oracle = Oracle(tmp_path, LABELS, CLASSES, error_rate=0.3, seed=2)
-    oracle.push(Batch("a" * 32, 1), ITEMS)
+    oracle.push(BatchToLabel("a" * 32, 1), ITEMS)
     notes = list(oracle.pull(None))
     assert {note.key: note.label for note in notes} == oracle.reveal(list(LABELS))
     assert oracle.reveal(list(LABELS)) != Oracle(
@@ -39,7 +39,7 @@ def test_pushed_and_revealed_answers_agree(tmp_path):
 
 @pytest.mark.parametrize("cut", [1, 20, 60])
 def test_push_cut_short_is_completed(tmp_path, cut):
-    batch = Batch("b" * 32, 1)
+    batch = BatchToLabel("b" * 32, 1)
     whole = Oracle(tmp_path, LABELS, CLASSES).push(batch, ITEMS[:50])
     file = tmp_path / "oracle.jsonl"
     file.write_bytes(file.read_bytes()[:-cut])

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Pillow
 
 from connectors import workers
-from connectors.base import Image, SourceError, Unreadable
+from connectors.base import Image, SourceError, UnreadableFile
 from connectors.folder import content_key
 from connectors.parquet import Parquet, class_names
 from loop import config
@@ -51,7 +51,7 @@ def path(tmp_path):
 def test_scan(path):
     images = list(Parquet(path).scan())
     assert [image.uri for image in images] == [f"row/{i}" for i in range(11)]
-    assert isinstance(images[4], Unreadable)
+    assert isinstance(images[4], UnreadableFile)
     assert images[0] == Image(content_key(PICTURES[0]), "row/0", "cat", "pool")
     assert images[5].label is None
     assert images[10] == Image(content_key(PICTURES[10]), "row/10", "dog", "test")

@@ -8,14 +8,14 @@ from collections import Counter
 
 import pytest
 
-from connectors.base import Batch, Item, Rejected
+from connectors.base import BatchToLabel, ItemToLabel, Rejected
 from connectors.csv_sheet import CsvSheet
 from connectors.label_studio.images import OnDisk
 from connectors.oracle import Oracle
 from connectors.testing import check_labeler
 
 CLASSES = ["cat", "dog", 'a <b> & "c"']
-ITEMS = [Item(f"{i:032x}", f"folder/{i}.png") for i in range(5)]
+ITEMS = [ItemToLabel(f"{i:032x}", f"folder/{i}.png") for i in range(5)]
 LABELS = {item.key: CLASSES[i % 3] for i, item in enumerate(ITEMS)}
 
 
@@ -43,7 +43,7 @@ def sheets(folder):
 
 def test_csv(tmp_path):
     labeler = sheets(tmp_path)
-    batch = Batch("a" * 32, 1)
+    batch = BatchToLabel("a" * 32, 1)
     labeler.push(batch, ITEMS)
     assert list(labeler.pull(None)) == []
     for item in ITEMS:
@@ -55,7 +55,7 @@ def test_csv(tmp_path):
 
 def test_csv_skip_and_bad_class(tmp_path):
     labeler = sheets(tmp_path)
-    labeler.push(Batch("a" * 32, 1), ITEMS)
+    labeler.push(BatchToLabel("a" * 32, 1), ITEMS)
     fill(labeler, ITEMS[0].key, "skip")
     (answer,) = labeler.pull(None)
     assert (answer.label, answer.cancelled) == (None, True)
@@ -66,7 +66,7 @@ def test_csv_skip_and_bad_class(tmp_path):
 
 def test_csv_of_several_people(tmp_path):
     labeler = sheets(tmp_path)
-    batch = Batch("a" * 32, 1)
+    batch = BatchToLabel("a" * 32, 1)
     labeler.push(batch, ITEMS[:2])
     (sheet,) = (tmp_path / "sheets").glob("*.csv")
     for name in ("alice", "bob"):
@@ -86,7 +86,7 @@ def test_csv_of_several_people(tmp_path):
 
 def test_csv_semicolons(tmp_path):
     labeler = sheets(tmp_path)
-    labeler.push(Batch("a" * 32, 1), ITEMS[:1])
+    labeler.push(BatchToLabel("a" * 32, 1), ITEMS[:1])
     (sheet,) = (tmp_path / "sheets").glob("*.csv")
     sheet.write_text(f"key;image;label\n{ITEMS[0].key};x.png;cat\n", encoding="utf-8-sig")
     assert [n.label for n in labeler.pull(None)] == ["cat"]
@@ -103,7 +103,7 @@ def test_oracle_errs_at_its_rate_and_repeats(tmp_path):
 
 def test_oracle_survives_a_torn_line(tmp_path):
     oracle = Oracle(tmp_path, LABELS, CLASSES)
-    batch = Batch("a" * 32, 1)
+    batch = BatchToLabel("a" * 32, 1)
     oracle.push(batch, ITEMS[:3])
     with (tmp_path / "oracle.jsonl").open("a") as file:
         file.write('{"batch": "aaaa", "ke')
@@ -124,6 +124,6 @@ def test_oracle_lead_times_are_human(tmp_path):
 def test_a_server_shows_no_images_from_elsewhere(tmp_path, uri):
     (tmp_path / "pool").mkdir()
     (tmp_path / "pool" / "0.png").touch()
-    items = [Item("a" * 32, "0.png"), Item("b" * 32, uri)]
+    items = [ItemToLabel("a" * 32, "0.png"), ItemToLabel("b" * 32, uri)]
     with pytest.raises(Rejected, match=f"'{uri}' is no file in .*pool"):
         OnDisk(tmp_path, tmp_path / "pool").addresses(None, 1, items)

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import update
 
-from connectors.base import Item
+from connectors.base import ItemToLabel
 from connectors.folder import content_key
 from connectors.label_studio import LabelStudio
 from db.models import Pool
@@ -117,7 +117,9 @@ def pictures(server):
 
 @pytest.fixture
 def items(pictures):
-    return [Item(content_key((pictures / f"{i}.png").read_bytes()), f"{i}.png") for i in range(5)]
+    return [
+        ItemToLabel(content_key((pictures / f"{i}.png").read_bytes()), f"{i}.png") for i in range(5)
+    ]
 
 
 class Breaking(BaseHTTPRequestHandler):

@@ -10,7 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from connectors.base import Batch, Item, Rejected
+from connectors.base import BatchToLabel, ItemToLabel, Rejected
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 CHROMIUM = shutil.which("chromium")
@@ -90,7 +90,7 @@ def test_click_makes_an_annotation(
 ):
     labeler = new_labeler(images=images, url_base=image_server.url)
     labeler.prepare(["cat", "dog", "bird"])
-    labeler.push(Batch(uuid.uuid4().hex, 1), items)
+    labeler.push(BatchToLabel(uuid.uuid4().hex, 1), items)
     page.goto(labeler.project.url + "?labeling=1", wait_until="domcontentloaded")
     page.wait_for_function(SHOWN, timeout=60_000)
     assert page.evaluate(SHOWN) == [64, 48]
@@ -115,13 +115,13 @@ def test_image_servers_that_would_show_nothing(new_labeler, items, image_server)
     labeler.prepare(["cat", "dog", "bird"])
     image_server.cors = False
     with pytest.raises(Rejected, match="Access-Control-Allow-Origin"):
-        labeler.push(Batch(uuid.uuid4().hex, 1), items)
+        labeler.push(BatchToLabel(uuid.uuid4().hex, 1), items)
     image_server.cors = True
     labeler = new_labeler(images="url", url_base=image_server.url)
     with pytest.raises(Rejected, match="answers 404"):
-        labeler.push(Batch(uuid.uuid4().hex, 1), [Item("0" * 32, "no such.png")])
+        labeler.push(BatchToLabel(uuid.uuid4().hex, 1), [ItemToLabel("0" * 32, "no such.png")])
     with pytest.raises(Rejected, match="url_base"):
-        new_labeler(images="url").push(Batch(uuid.uuid4().hex, 1), items)
+        new_labeler(images="url").push(BatchToLabel(uuid.uuid4().hex, 1), items)
     assert labeler.progress().tasks == 0
 
 
@@ -133,7 +133,7 @@ def test_prediction_is_preselected(server, new_labeler, items, page):
     labeler = new_labeler()
     labeler.prepare(["cat", "dog", "bird"])
     guess = Prediction("bird", 0.9, "round-1")
-    labeler.push(Batch(uuid.uuid4().hex, 2), [replace(items[0], prediction=guess)])
+    labeler.push(BatchToLabel(uuid.uuid4().hex, 2), [replace(items[0], prediction=guess)])
     page.goto(labeler.project.url + "?labeling=1", wait_until="domcontentloaded")
     page.wait_for_function(SHOWN, timeout=60_000)
     chosen = page.locator(".lsf-choices input:checked")

@@ -15,8 +15,8 @@ from importlib.metadata import version
 import pytest
 
 from connectors.base import (
-    Batch,
-    Item,
+    BatchToLabel,
+    ItemToLabel,
     Mismatch,
     Prediction,
     Rejected,
@@ -40,7 +40,7 @@ def test_the_sdk_is_the_one_meant():
 
 
 def new_batch():
-    return Batch(uuid.uuid4().hex, 1)
+    return BatchToLabel(uuid.uuid4().hex, 1)
 
 
 def tasks(new_labeler):
@@ -278,7 +278,7 @@ def test_predictions_are_shown_and_current(new_labeler, items):
 
 
 def many(count):
-    return [Item(f"{i:032x}", "0.png") for i in range(count)]
+    return [ItemToLabel(f"{i:032x}", "0.png") for i in range(count)]
 
 
 def test_predictions_are_replaced_not_added(new_labeler, items):
@@ -471,7 +471,7 @@ def test_tiff_is_refused_where_the_browser_would_have_to_read_it(new_labeler, it
     labeler = new_labeler()
     labeler.prepare(["cat", "dog", "bird"])
     with pytest.raises(Rejected, match="images = 'upload'"):
-        labeler.push(new_batch(), [Item(items[0].key, "0.tif")])
+        labeler.push(new_batch(), [ItemToLabel(items[0].key, "0.tif")])
 
 
 def test_redirect_says_where_to(new_labeler, proxy):

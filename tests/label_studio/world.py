@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 
 from connectors.label_studio import LabelStudio
-from connectors.label_studio.answers import Task
+from connectors.label_studio.answers import ListedTask
 from connectors.label_studio.tasks import list_tasks
 from db import queries
 from loop.demo.server import annotate
@@ -43,7 +43,7 @@ main()
 """
 
 
-def tasks_of(labeler: LabelStudio) -> list[Task]:
+def tasks_of(labeler: LabelStudio) -> list[ListedTask]:
     """The tasks that the server has."""
     return list(list_tasks(labeler.client, labeler.project.id))
 
