@@ -34,7 +34,7 @@ def send(
         return task_ids
     answer = _import(project, serving, batch, missing)
     new_ids = answer.task_ids or []
-    if len(set(new_ids)) == len(missing):
+    if len(set(new_ids)) == len(new_ids) == len(missing):
         task_ids.update({item.key: str(id_) for item, id_ in zip(missing, new_ids, strict=True)})
     else:  # an asynchronous server answers with an import id
         task_ids = dict(find(project, batch))

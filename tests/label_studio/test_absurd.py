@@ -20,7 +20,7 @@ from loop.steps.doctor import doctor
 from loop.steps.embed import embed
 from loop.steps.push import push
 from loop.steps.scan import scan
-from tests.conftest import small_values
+from tests.conftest import rows, small_values
 from tests.label_studio.fake import FakeStudio, recorded
 from tests.label_studio.loopback import Reply, loopback, reply
 
@@ -238,6 +238,27 @@ def test_projects_without_end(fake, project, new, monkeypatch):
     fake.lie = lie
     with pytest.raises(Unreachable, match="projects without an end"):
         push(project)
+
+
+@pytest.mark.parametrize("wrong", [lambda ids: ids * 2, lambda ids: ids[1:], lambda ids: None])
+def test_an_import_that_counts_wrongly_is_looked_up(fake, project, wrong):
+    """One that named each task twice ended in a traceback."""
+
+    def lie(name, answer):
+        if "task_ids" not in answer:
+            return answer
+        return {**answer, "task_ids": wrong(answer["task_ids"])}
+
+    fake.lie = lie
+    assert push(project).sent == len(fake.tasks) == 12
+    sent = dict(
+        rows(
+            project,
+            "SELECT remote_id, key FROM sent JOIN pick ON pick.id = pick_id "
+            "JOIN item ON item.id = item_id",
+        )
+    )
+    assert sent == {str(id_): task["data"]["coreloop_key"] for id_, task in fake.tasks.items()}
 
 
 def test_swapped_names_of_uploads_are_not_believed(fake, project):

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from connectors.base import ConnectorError
@@ -187,6 +187,7 @@ LIARS = st.builds(
     deadline=None,
     suppress_health_check=list(HealthCheck),
     derandomize=ANSWERS < 1000,
+    phases=[Phase.reuse, Phase.generate],  # a liar is short enough; to shrink takes many minutes
 )
 @given(
     liar=LIARS,
