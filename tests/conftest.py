@@ -119,9 +119,9 @@ def rows(project: Project, query: str) -> list[tuple]:
     """What the records of a project answer to a query, wherever they are."""
     engine = create_engine(project.database)
     with engine.connect() as connection:
-        found = [tuple(row) for row in connection.exec_driver_sql(query)]
+        answer = [tuple(row) for row in connection.exec_driver_sql(query)]
     engine.dispose()
-    return found
+    return answer
 
 
 def write_images(folder: Path, count: int = 60, classes: int = 3) -> None:
@@ -162,8 +162,8 @@ def on_path(tmp_path: Path) -> dict[str, str]:
         f"#!{sys.executable}\nfrom loop.cli import main\nif __name__ == '__main__':\n    main()\n"
     )
     command.chmod(0o755)
-    here = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    return {**os.environ, **here, "PYTHON": sys.executable}
+    paths = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    return {**os.environ, **paths, "PYTHON": sys.executable}
 
 
 @pytest.fixture

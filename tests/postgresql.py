@@ -50,8 +50,8 @@ server: Server | None = None
 
 def start() -> Server:
     """Makes a server and waits until it answers. Raises Absent."""
-    found = next((place for place in PLACES if (place / "initdb").exists()), None)
-    if found is None:
+    programs = next((candidate for candidate in PLACES if (candidate / "initdb").exists()), None)
+    if programs is None:
         raise Absent("no PostgreSQL here (apt-get install postgresql)")
     user = None
     if os.geteuid() == 0:
@@ -62,7 +62,7 @@ def start() -> Server:
         shutil.chown(folder, user)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        made = Server(found, folder, probe.getsockname()[1], user)
+        made = Server(programs, folder, probe.getsockname()[1], user)
     secret = folder / "password"
     secret.write_text(PASSWORD)
     secret.chmod(0o644)

@@ -21,28 +21,28 @@ FILES = sorted(
 
 
 def imported(path: Path) -> set[str]:
-    found = set()
+    modules = set()
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
+            modules |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{name.name}" for name in node.names}
-    return found
+            modules |= {node.module} | {f"{node.module}.{name.name}" for name in node.names}
+    return modules
 
 
 def forbidden(path: Path) -> tuple[str, ...]:
-    place = path.as_posix()
-    if place == "loop/__init__.py":  # the front door names the steps, and loads them lazily
+    module = path.as_posix()
+    if module == "loop/__init__.py":  # the front door names the steps, and loads them lazily
         return ()
-    if place.startswith("db/"):
+    if module.startswith("db/"):
         return ("loop", "connectors")
-    if place.startswith("connectors/"):
+    if module.startswith("connectors/"):
         return ("loop", "db")
-    if place.startswith("loop/cli/"):
+    if module.startswith("loop/cli/"):
         return ("db",)
-    if place.startswith("loop/steps/"):
+    if module.startswith("loop/steps/"):
         return ("loop.cli",)
-    if place.startswith("loop/project/"):
+    if module.startswith("loop/project/"):
         return ("loop.cli", "loop.steps")
     return ("db", "connectors", "loop.project", "loop.steps", "loop.cli")
 

@@ -48,8 +48,8 @@ def installed(wheel, tmp_path_factory):
     (site,) = folder.glob("lib/python3*/site-packages")
     # folders named in a .pth file are searched last, and their own .pth files (an editable
     # install of this repository) are not read
-    here = [path for path in sys.path if path.endswith("site-packages")]
-    (site / "dependencies.pth").write_text("\n".join(here))
+    site_packages = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "dependencies.pth").write_text("\n".join(site_packages))
     return folder / "bin"
 
 
@@ -86,8 +86,8 @@ def test_the_wheel_runs_the_demo_beside_a_foreign_db_folder(installed, beside_a_
     assert done.returncode == 0, done.stderr
     assert "coreloop-demo && coreloop status" in done.stdout
     where = "import loop; print(loop.__file__)"
-    found = run([installed / "python", "-c", where], installed).stdout.strip()
-    assert Path(found).is_relative_to(installed.parent)
+    origin = run([installed / "python", "-c", where], installed).stdout.strip()
+    assert Path(origin).is_relative_to(installed.parent)
 
 
 @pytest.mark.slow

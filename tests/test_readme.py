@@ -28,7 +28,7 @@ def test_the_tour_and_simulate(tmp_path):
     write_images(tmp_path / "photos", count=80)
     (tmp_path / "coreloop-demo").mkdir()
     write_images(tmp_path / "coreloop-demo" / "images", count=80)
-    here = {
+    shorter = {
         "~/photos": str(tmp_path / "photos"),
         "label-studio": "csv",
         "50,50,100": "5,5",
@@ -36,11 +36,11 @@ def test_the_tour_and_simulate(tmp_path):
         "cat,dog,bird": "digit-0,digit-1,digit-2",
         "10": "2",
     }
-    found = commands()
-    assert [args[0] for args in found] == ["init", "doctor", "run", "simulate"]
-    for args in found:
+    shown = commands()
+    assert [args[0] for args in shown] == ["init", "doctor", "run", "simulate"]
+    for args in shown:
         folder = tmp_path if args[0] in ("init", "simulate") else tmp_path / "named"
-        args = ["named" if a == "photos" else here.get(a, a) for a in args]
+        args = ["named" if a == "photos" else shorter.get(a, a) for a in args]
         done = subprocess.run([*MAIN, *args], cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert list((tmp_path / "named" / "sheets").glob("round-0-*.csv"))

@@ -100,36 +100,36 @@ def test_paths_do_not_leave_the_pool(tmp_path):
     ):
         with pytest.raises(SourceError, match="leads out"):
             source.read(uri)
-    found = {one.uri: one for one in source.scan()}
-    assert "around/secret.png" not in found
-    assert isinstance(found["link.png"], UnreadableFile)
-    assert len(found) == 7
+    scanned = {image.uri: image for image in source.scan()}
+    assert "around/secret.png" not in scanned
+    assert isinstance(scanned["link.png"], UnreadableFile)
+    assert len(scanned) == 7
 
 
 def test_pipes_and_devices_are_no_images(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    (found,) = Folder(tmp_path).scan()
-    assert isinstance(found, UnreadableFile)
+    (file,) = Folder(tmp_path).scan()
+    assert isinstance(file, UnreadableFile)
 
 
 def test_a_bomb_is_one_unreadable_file(tmp_path):
     write_images(tmp_path, count=3)
     Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
-    bad = [one for one in Folder(tmp_path).scan() if isinstance(one, UnreadableFile)]
-    assert [one.uri for one in bad] == ["bomb.png"]
+    bad = [file for file in Folder(tmp_path).scan() if isinstance(file, UnreadableFile)]
+    assert [file.uri for file in bad] == ["bomb.png"]
 
 
 def test_names_that_are_no_text_are_reported(tmp_path):
     write_images(tmp_path / "pool", count=30)
-    one = next((tmp_path / "pool").rglob("*.png"))
+    image = next((tmp_path / "pool").rglob("*.png"))
     Image.new("L", (8, 8), 9).save(tmp_path / "x.png")
-    os.rename(tmp_path / "x.png", os.fsencode(one.parent) + b"/odd-\xff.png")
+    os.rename(tmp_path / "x.png", os.fsencode(image.parent) + b"/odd-\xff.png")
     project = create(tmp_path / "project", config.check(small_values(tmp_path / "pool"), "test"))
     from loop.steps.scan import scan
 
-    found = scan(project)
-    assert found.images == 30
-    assert [reason for _, reason in found.unreadable] == ["file name is not UTF-8"]
+    scanned = scan(project)
+    assert scanned.images == 30
+    assert [reason for _, reason in scanned.unreadable] == ["file name is not UTF-8"]
 
 
 def test_names_are_text_and_nothing_else(tmp_path):

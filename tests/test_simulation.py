@@ -55,8 +55,8 @@ def test_label_free_methods_never_see_labels(name):
 
 
 def test_methods_that_go_by_collected_labels_see_those_of_their_picks_alone():
-    found, given = spied(scorers.get("auto"))
-    picks = [cell.picks for cell in found]
+    outcomes, given = spied(scorers.get("auto"))
+    picks = [cell.picks for cell in outcomes]
     for inputs, before in zip(given, ([], picks[0], [], picks[2]), strict=True):
         seen = np.flatnonzero(inputs.labels >= 0)
         assert sorted(before) == seen.tolist()
@@ -128,15 +128,15 @@ def test_more_budgets_do_not_move_the_picks_of_a_nested_method(name):
 
 
 def test_each_seed_draws_its_share_of_the_pool():
-    one, rows = draw(TASK, 0.8, 0)
+    part, rows = draw(TASK, 0.8, 0)
     _again, same = draw(TASK, 0.8, 0)
     _, other = draw(TASK, 0.8, 1)
     assert len(rows) == len(set(rows.tolist())) == drawn(600, 0.8) == 480
     np.testing.assert_array_equal(rows, same)
     assert rows.tolist() != other.tolist()
-    np.testing.assert_array_equal(one.pool, TASK.pool[rows])
-    assert one.test is TASK.test
-    assert one._made is not TASK._made  # what is kept with the whole pool is not of the part
+    np.testing.assert_array_equal(part.pool, TASK.pool[rows])
+    assert part.test is TASK.test
+    assert part._made is not TASK._made  # what is kept with the whole pool is not of the part
     assert draw(TASK, 1.0, 3)[0] is TASK
     for wrong in (0.0, 1.1, -1.0):
         with pytest.raises(ConfigError, match="share"):

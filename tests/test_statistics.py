@@ -88,8 +88,8 @@ def cells(shift, seeds=8, noise=0.01, budgets=(10, 20, 40, 80)):
     return out
 
 
-def interval(found, budget):
-    return saved_interval(found, "mine", budget, np.random.default_rng(1))
+def interval(accuracies, budget):
+    return saved_interval(accuracies, "mine", budget, np.random.default_rng(1))
 
 
 def test_one_doubling_saves_as_many_labels_as_there_are():
@@ -143,12 +143,12 @@ def test_few_seeds_cover_what_they_promise(seeds):
     rng = np.random.default_rng(0)
     held = []
     for _ in range(150):
-        found = {}
+        accuracies = {}
         for s in range(seeds):
             for b in (10, 20, 40, 80, 160):
                 height = 0.4 + 0.1 * np.log2(b / 10)
-                found["random", b, s] = height + 0.02 * rng.standard_normal()
-                found["mine", b, s] = height + 0.1 + 0.02 * rng.standard_normal()
-        low, high = saved_interval(found, "mine", 40, rng)
+                accuracies["random", b, s] = height + 0.02 * rng.standard_normal()
+                accuracies["mine", b, s] = height + 0.1 + 0.02 * rng.standard_normal()
+        low, high = saved_interval(accuracies, "mine", 40, rng)
         held.append((low is None or low <= 40) and (high is None or high >= 40))
     assert np.mean(held) > 0.87

@@ -58,9 +58,9 @@ def work(shared, tmp_path):
     }
 
 
-def seconds(one):
+def seconds(work):
     began = time.perf_counter()
-    one(get("ray"))
+    work(get("ray"))
     return time.perf_counter() - began
 
 
@@ -84,19 +84,19 @@ def test_a_second_node(benchmark, shared, tmp_path, monkeypatch):
                 cluster.add_node(**one_core)
             cluster.wait_for_nodes()
             monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-            for name, one in todo.items():
-                one(get("ray"))  # processes start, libraries load, kernels compile
-                seen[name, nodes] = float(np.median([seconds(one) for _ in range(RUNS)]))
+            for name, work in todo.items():
+                work(get("ray"))  # processes start, libraries load, kernels compile
+                seen[name, nodes] = float(np.median([seconds(work) for _ in range(RUNS)]))
             ray.shutdown()
             cluster.shutdown()
 
     benchmark.pedantic(measure, rounds=1)
     for name in todo:
-        one, two = seen[name, 1], seen[name, 2]
+        on_one, on_two = seen[name, 1], seen[name, 2]
         print(
-            f"\n  {name}: {one:.1f} s on one node, {two:.1f} s on two, {one / two:.2f} times "
-            "as fast",
+            f"\n  {name}: {on_one:.1f} s on one node, {on_two:.1f} s on two, "
+            f"{on_one / on_two:.2f} times as fast",
             end="",
             file=sys.stderr,
         )
-        assert one / two > 1.0
+        assert on_one / on_two > 1.0

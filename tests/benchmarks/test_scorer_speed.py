@@ -138,9 +138,9 @@ def test_zcore_a_million_draws(benchmark):
     few = sample_draws(x, np.arange(D), 40, 2, rng)
     replay(x[:100], *few)  # compiled
     plain, (sums, winners) = seconds(lambda: plain_zcore(x, *few, 1000))
-    found, found_winners = replay(x, *few)
-    assert found_winners.tolist() == winners
-    assert np.abs(found - sums).max() < 1e-3
+    replayed, replayed_winners = replay(x, *few)
+    assert replayed_winners.tolist() == winners
+    assert np.abs(replayed - sums).max() < 1e-3
     draws = sample_draws(x, np.arange(D), 1_000_000, 2, rng)
     benchmark.pedantic(replay, args=(x, *draws), rounds=1)
     ours = benchmark.stats.stats.total

@@ -84,7 +84,7 @@ def labelled(project):
         ids = session.query(Item.id).filter(Item.split == "pool").order_by(Item.row)
         ids = [item_id for (item_id,) in ids.limit(LABELS)]
         for number in range(1, 11):
-            found = Round(
+            round_ = Round(
                 pool_id=pool_id,
                 number=number,
                 seed=0,
@@ -93,14 +93,14 @@ def labelled(project):
                 versions={},
                 state="compared",
             )
-            session.add(found)
+            session.add(round_)
             session.flush()
-            mine = ids[number - 1 :: 10]
+            round_ids = ids[number - 1 :: 10]
             session.execute(
                 insert(Pick),
                 [
-                    {"round_id": found.id, "item_id": i, "arm": "coreset", "rank": r, "score": 0.0}
-                    for r, i in enumerate(mine)
+                    {"round_id": round_.id, "item_id": i, "arm": "coreset", "rank": r, "score": 0.0}
+                    for r, i in enumerate(round_ids)
                 ],
             )
         session.execute(

@@ -68,8 +68,8 @@ def test_what_comes_on_top_of_bare_steps(benchmark, muon):
     seconds(lambda: epochs(1, muon))
     measured = []
     for _ in range(ROUNDS):
-        one = seconds(lambda: epochs(1, muon))
-        measured.append((seconds(steps), seconds(lambda: epochs(3, muon)) - one))
+        first_epoch = seconds(lambda: epochs(1, muon))
+        measured.append((seconds(steps), seconds(lambda: epochs(3, muon)) - first_epoch))
     alone, two_epochs = np.median(measured, axis=0)
     benchmark.pedantic(steps, rounds=1)
     print(

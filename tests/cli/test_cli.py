@@ -44,10 +44,10 @@ def edit(project, before, after):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_an_example(name, tmp_path):
-    found = coreloop(name, "--help", cwd=tmp_path)
-    assert found.returncode == 0, found.stderr
-    assert f"Example: coreloop {name}" in found.stdout
-    assert max(map(len, found.stdout.splitlines())) <= 80
+    done = coreloop(name, "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"Example: coreloop {name}" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -119,9 +119,9 @@ def test_bad_input(args, code, words, images, tmp_path):
     (tmp_path / "file").touch()
     named = {"images": images, "empty": tmp_path / "empty", "file": tmp_path / "file"}
     args = [a.format(**named) for a in args]
-    found = coreloop(*args, cwd=tmp_path)
-    assert (found.returncode, words in found.stderr) == (code, True), found.stderr
-    assert "Traceback" not in found.stderr
+    done = coreloop(*args, cwd=tmp_path)
+    assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("coreloop.toml"))  # so that the corrected command works
 
 
@@ -147,13 +147,13 @@ def test_init_with_own_test_images(images, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "words"),
+    ("name", "words"),
     [
         ("Digit-0/a.png", "the folder 'Digit-0' in {tests} is none of the classes (did you mean"),
         ("digit-0.png", "the image 'digit-0.png' in {tests} is in no class's folder"),
     ],
 )
-def test_test_images_outside_the_classes(place, words, images, tmp_path):
+def test_test_images_outside_the_classes(name, words, images, tmp_path):
     tests = tmp_path / "tests"
     shutil.copytree(images, tests)
     arguments = ("init", "p", "--images", images, "--test-images", tests)
@@ -161,11 +161,11 @@ def test_test_images_outside_the_classes(place, words, images, tmp_path):
     (tests / "empty").mkdir()
     (tests / "notes.txt").touch()
     assert coreloop(*arguments, cwd=tmp_path).returncode == 0
-    (tests / place).parent.mkdir(exist_ok=True)
-    shutil.copy(next((images / "digit-0").iterdir()), tests / place)
-    found = coreloop("doctor", cwd=tmp_path / "p")
-    assert found.returncode == 3
-    assert f"FAIL  names: {words.format(tests=tests)}" in found.stdout
+    (tests / name).parent.mkdir(exist_ok=True)
+    shutil.copy(next((images / "digit-0").iterdir()), tests / name)
+    done = coreloop("doctor", cwd=tmp_path / "p")
+    assert done.returncode == 3
+    assert f"FAIL  names: {words.format(tests=tests)}" in done.stdout
     shutil.rmtree(tmp_path / "p")
     refused = coreloop(*arguments, cwd=tmp_path)
     assert (refused.returncode, words.format(tests=tests) in refused.stderr) == (2, True)
@@ -197,42 +197,42 @@ def test_hidden_and_empty_folders_are_no_classes(images):
 
 def test_doctor_knows_the_names(project):
     edit(project, 'scorer = "kmeans"', 'scorer = "kmens"')
-    found = coreloop("doctor", cwd=project.root)
-    assert found.returncode == 3
-    assert "FAIL  names: " in found.stdout
-    assert "did you mean 'kmeans'" in found.stdout
+    done = coreloop("doctor", cwd=project.root)
+    assert done.returncode == 3
+    assert "FAIL  names: " in done.stdout
+    assert "did you mean 'kmeans'" in done.stdout
 
 
 def test_unknown_config_key_names_the_nearest(project):
     edit(project, "budgets =", "budgts =")
-    found = coreloop("status", cwd=project.root)
-    assert found.returncode == 2
-    assert "'selection.budgts' (did you mean 'budgets'?)" in found.stderr
+    done = coreloop("status", cwd=project.root)
+    assert done.returncode == 2
+    assert "'selection.budgts' (did you mean 'budgets'?)" in done.stderr
 
 
 def test_steps_out_of_order_say_what_is_next(project):
     assert "coreloop scan" in coreloop("score", cwd=project.root).stderr
     coreloop("scan", cwd=project.root)
-    found = coreloop("train", "-p", project.root, cwd="/")
-    assert found.returncode == 4
+    done = coreloop("train", "-p", project.root, cwd="/")
+    assert done.returncode == 4
     assert "coreloop push" in coreloop("select", cwd=project.root).stderr
 
 
 def test_second_writer_leaves_with_code_5(project):
     with project.writing():
-        found = coreloop("scan", cwd=project.root)
+        done = coreloop("scan", cwd=project.root)
         looked = coreloop("status", cwd=project.root)
-    assert found.returncode == 5
-    assert "another coreloop command" in found.stderr
+    assert done.returncode == 5
+    assert "another coreloop command" in done.stderr
     assert looked.returncode == 0
 
 
 def test_budget_beyond_the_pool(project):
     edit(project, "    6,\n]", "    500,\n]")
-    found = coreloop("run", cwd=project.root)
-    assert found.returncode == 3
-    assert "500" in found.stderr
-    assert "budgets" in found.stderr
+    done = coreloop("run", cwd=project.root)
+    assert done.returncode == 3
+    assert "500" in done.stderr
+    assert "budgets" in done.stderr
     again = coreloop("status", "--json", cwd=project.root)
     assert json.loads(again.stdout)["rounds"][1]["labelled"] == 6
 
@@ -243,9 +243,9 @@ def test_newer_database(project):
     with sqlite3.connect(project.root / "coreloop.db") as raw:
         raw.execute("UPDATE alembic_version SET version_num = '9999'")
     raw.close()
-    found = coreloop("status", cwd=project.root)
-    assert found.returncode == 5
-    assert "upgrade coreloop" in found.stderr
+    done = coreloop("status", cwd=project.root)
+    assert done.returncode == 5
+    assert "upgrade coreloop" in done.stderr
 
 
 @pytest.mark.slow
@@ -258,11 +258,11 @@ def test_full_disk_loses_nothing(project, limit):
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
         "import sys; sys.argv = ['coreloop', 'run']; from loop.cli import main; main()"
     )
-    found = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code], cwd=project.root, capture_output=True, text=True, timeout=120
     )
-    assert found.returncode == 4, found.stderr
-    assert "Free some space" in found.stderr
+    assert done.returncode == 4, done.stderr
+    assert "Free some space" in done.stderr
     again = coreloop("run", "--json", cwd=project.root)
     assert json.loads(again.stdout)["why"] == "done", again.stderr
 
@@ -271,15 +271,15 @@ def test_image_that_vanished_is_named(project, images):
     coreloop("scan", cwd=project.root)
     gone = next(images.rglob("*.png"))
     shutil.move(gone, gone.with_suffix(".away"))
-    found = coreloop("embed", cwd=project.root)
-    assert found.returncode == 3
-    assert gone.name in found.stderr
+    done = coreloop("embed", cwd=project.root)
+    assert done.returncode == 3
+    assert gone.name in done.stderr
 
 
 def test_init_twice(project):
-    found = coreloop("init", project.root, "--images", ".", "--classes", "a,b", cwd=project.root)
-    assert found.returncode == 2
-    assert "exists already" in found.stderr
+    done = coreloop("init", project.root, "--images", ".", "--classes", "a,b", cwd=project.root)
+    assert done.returncode == 2
+    assert "exists already" in done.stderr
 
 
 @pytest.mark.slow
@@ -297,20 +297,20 @@ def test_simulate_keeps_data_sets_of_one_name_apart(images, tmp_path):
     made = coreloop("simulate", images, *options, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     for named in ((), ("-p", "coreloop-simulate-images")):
-        found = coreloop("simulate", other, *named, *options, cwd=tmp_path)
-        assert (found.returncode, found.stdout) == (2, "")
-        assert f"was made from {images}" in found.stderr
-        assert "--project" in found.stderr
+        done = coreloop("simulate", other, *named, *options, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"was made from {images}" in done.stderr
+        assert "--project" in done.stderr
     assert coreloop("simulate", "images", *options, cwd=tmp_path).stdout == made.stdout
 
 
 def test_simulate_takes_another_encoder_for_the_images_of_a_project(project):
     options = ("--methods", "kmeans", "--per-class", "1", "--seeds", "1", "--jobs", "1")
-    found = coreloop("simulate", "--encoder", "pixels:4", *options, cwd=project.root)
-    assert found.returncode == 0, found.stderr
-    assert "embedding with pixels:4" in found.stderr
-    found = coreloop("simulate", *options, cwd=project.root)
-    assert "embedding with pixels:8" in found.stderr
+    done = coreloop("simulate", "--encoder", "pixels:4", *options, cwd=project.root)
+    assert done.returncode == 0, done.stderr
+    assert "embedding with pixels:4" in done.stderr
+    done = coreloop("simulate", *options, cwd=project.root)
+    assert "embedding with pixels:8" in done.stderr
 
 
 def test_a_table_shows_names_as_they_are(capsys):
@@ -341,10 +341,10 @@ def test_commands_to_copy_quote_the_folder(images, tmp_path, capsys, monkeypatch
     ],
 )
 def test_bad_input_to_a_finished_project(finished, args, words):
-    found = coreloop(*args, cwd=finished.root)
-    assert found.returncode in (2, 3), found.stderr
-    assert words in found.stderr
-    assert "Traceback" not in found.stderr
+    done = coreloop(*args, cwd=finished.root)
+    assert done.returncode in (2, 3), done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -360,16 +360,16 @@ def finished(tmp_path_factory):
 
 def test_unknown_device(project):
     edit(project, 'device = "auto"', 'device = "gpu"')
-    found = coreloop("doctor", cwd=project.root)
-    assert found.returncode == 3
-    assert "unknown device 'gpu'" in found.stdout + found.stderr
+    done = coreloop("doctor", cwd=project.root)
+    assert done.returncode == 3
+    assert "unknown device 'gpu'" in done.stdout + done.stderr
 
 
 def test_doctor_passes_over_a_link_that_leads_out(project, images, tmp_path):
     (tmp_path / "outside.png").write_bytes(b"no image")
     (sorted(images.iterdir())[0] / "000-a.png").symlink_to(tmp_path / "outside.png")
-    found = coreloop("doctor", cwd=project.root)
-    assert found.returncode == 0, found.stdout + found.stderr
+    done = coreloop("doctor", cwd=project.root)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_status_and_backup_keep_the_password_of_a_database(project, tmp_path):
@@ -401,10 +401,10 @@ def test_watching_goes_on_while_another_command_writes(project, monkeypatch):
     run(project)
     monkeypatch.setattr(step, "pull", busy)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    found = CliRunner().invoke(pull, ["-p", str(project.root), "--watch", "1"])
-    assert found.exit_code == 0, found.output
+    done = CliRunner().invoke(pull, ["-p", str(project.root), "--watch", "1"])
+    assert done.exit_code == 0, done.output
     assert len(calls) == 3
-    assert "trying again: another coreloop command" in found.output
+    assert "trying again: another coreloop command" in done.output
 
 
 def test_watching_prints_a_line_of_json_for_each_pull(project):

@@ -42,8 +42,8 @@ def fill(project):
                 for i, row in enumerate(rows):
                     true = row["image"].split("/")[-2]
                     wrong = "digit-2" if true == "digit-1" else "digit-1"
-                    said = wrong if who == "carol" and i % 3 == 0 else true
-                    table.writerow({**row, "label": said})
+                    label = wrong if who == "carol" and i % 3 == 0 else true
+                    table.writerow({**row, "label": label})
 
 
 def labels(project, *options):
@@ -93,9 +93,9 @@ def test_on_a_tie_the_sheet_saved_last_decides(sheets):
             if name == "bob":
                 sheet.unlink()
     pull(sheets)
-    found = opinions(sheets)
-    assert len(found.divided) == 4
-    assert all(one.consensus == one.votes["alice"] for one in found.divided)
+    voted = opinions(sheets)
+    assert len(voted.divided) == 4
+    assert all(image.consensus == image.votes["alice"] for image in voted.divided)
 
 
 def test_dawid_skene_by_config(sheets):
@@ -104,9 +104,9 @@ def test_dawid_skene_by_config(sheets):
     values = sheets.config.model_dump()
     values["labeler"]["consensus"] = "dawid-skene"
     other = type(sheets)(sheets.root, config.check(values, "test"))
-    found = opinions(other)
-    assert found.consensus == "dawid-skene"
-    assert {p.name: p.agreed for p in found.people}["alice"] == 1
+    weighed = opinions(other)
+    assert weighed.consensus == "dawid-skene"
+    assert {p.name: p.agreed for p in weighed.people}["alice"] == 1
 
 
 def test_label_issues_are_those_of_the_report(sheets):

@@ -67,11 +67,11 @@ def test_several_commands_at_once(server, tmp_path, images):
     """Runs from two folders (two machines, say) and looks, all at once, on one project."""
     alone = create(tmp_path / "alone", config.check(small_values(images), "test"))
     run(alone)
-    one = project_on(server, tmp_path / "one", images)
+    project = project_on(server, tmp_path / "one", images)
     (tmp_path / "two").mkdir()
-    (tmp_path / "two" / "coreloop.toml").write_text((one.root / "coreloop.toml").read_text())
+    (tmp_path / "two" / "coreloop.toml").write_text((project.root / "coreloop.toml").read_text())
     for shared in ("arrays", "oracle.jsonl", "reports"):  # what the two machines share
-        (tmp_path / "two" / shared).symlink_to(one.root / shared)
+        (tmp_path / "two" / shared).symlink_to(project.root / shared)
     env = {**ENV, "CORELOOP_LOCK_SECONDS": "0.2"}
     commands = [
         ("run", "one"),
@@ -97,8 +97,8 @@ def test_several_commands_at_once(server, tmp_path, images):
         assert end.returncode in ((0,) if command[0] == "status" else (0, 5)), end.stderr
         assert "Traceback" not in end.stderr
     assert start(("run", "two")).returncode == 0
-    assert picks(one) == picks(alone)
-    assert verify(one) == ([], [])
+    assert picks(project) == picks(alone)
+    assert verify(project) == ([], [])
 
 
 def test_two_first_openings_make_one_schema(server):

@@ -126,8 +126,8 @@ def unbroken(tmp_path_factory, images):
         run(project)
     check_whole(project)
     points = list(dict.fromkeys(points))
-    place = points.index("before-push-confirmed") + 1
-    return facts(project), points[:place] + SETTLED + points[place:]
+    confirmed = points.index("before-push-confirmed") + 1
+    return facts(project), points[:confirmed] + SETTLED + points[confirmed:]
 
 
 @dataclass
@@ -138,7 +138,7 @@ class Soak:
     images: Path
     expected: dict[str, list[tuple]]
     forked: Forked
-    chance: random.Random = field(default_factory=lambda: random.Random(11))
+    rng: random.Random = field(default_factory=lambda: random.Random(11))
     killed: Counter[str] = field(default_factory=Counter)
     projects: int = 0
     cuts: int = 0
@@ -152,7 +152,7 @@ class Soak:
             self.projects += 1
         env = {faults.VARIABLE: point} if point else {}
         began = time.monotonic()
-        after = None if point else self.chance.uniform(0, self.whole_seconds / 2)
+        after = None if point else self.rng.uniform(0, self.whole_seconds / 2)
         cold = self.killed.total() % COLD == COLD - 1
         code = (self._cold if cold else self._warm)(env, after)
         assert code in (0, -signal.SIGKILL), (
@@ -175,9 +175,9 @@ class Soak:
     def finish(self) -> None:
         """The project has come to its end: it must be as if nothing had happened."""
         assert self.project is not None
-        found = facts(self.project)
+        after = facts(self.project)
         for name, lines in self.expected.items():
-            assert found[name] == lines, name
+            assert after[name] == lines, name
         check_whole(self.project)
         self.project = None
 
@@ -191,12 +191,12 @@ class Soak:
 
     def _cold(self, env: dict[str, str], after: float | None) -> int:
         assert self.project is not None
-        with self._said().open("wb") as said:
+        with self._said().open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-c", "from loop.cli import main; main()", "run"],
                 cwd=self.project.root,
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **env},
             )
         if after is not None:
@@ -215,7 +215,7 @@ class Soak:
         start = data.find(sent[0][0].encode())
         if start >= 0:
             start = data.rfind(b"\n", 0, start) + 1
-            file.write_bytes(data[: self.chance.randint(start, len(data))])
+            file.write_bytes(data[: self.rng.randint(start, len(data))])
             self.cuts += 1
 
 
@@ -232,8 +232,8 @@ def test_killed_at_every_point_and_at_random(tmp_path, images, unbroken, record_
         for point in points:
             assert soak.attempt(point), f"{point} was not reached"
         while soak.killed.total() < KILLS or soak.killed["at random"] < AT_RANDOM:
-            point = f"{soak.chance.choice(points)}:{soak.chance.randint(1, 3)}"
-            soak.attempt(soak.chance.choice([point, ""]))
+            point = f"{soak.rng.choice(points)}:{soak.rng.randint(1, 3)}"
+            soak.attempt(soak.rng.choice([point, ""]))
         while soak.project is not None:
             soak.attempt("never")
     assert set(points) <= set(soak.killed)

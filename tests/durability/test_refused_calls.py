@@ -240,11 +240,11 @@ class Harness:
         code = self.command(self.arguments(fault.stage, folder), folder, *options)
         lines = calls.read_text(errors="replace").splitlines()
         outcome = Outcome(code, any("(INJECTED)" in s and f"{folder}/" in s for s in lines))
-        said = self.said(folder)
+        output = self.said(folder)
         try:
-            assert code in OURS, said
-            assert "Traceback" not in said, said
-            assert said.count("Error: ") == (code != 0), said
+            assert code in OURS, output
+            assert "Traceback" not in output, output
+            assert output.count("Error: ") == (code != 0), output
             self.heal(fault.stage, folder)
         except (AssertionError, LoopError, DbError) as error:
             outcome.trouble = repr(error)

@@ -34,32 +34,32 @@ def story(tmp_path, on_path):
 
 @pytest.mark.slow
 def test_choosing_a_method(story):
-    said = story(
+    printed = story(
         "choosing_a_method",
         METHODS="random,kmeans",
         PER_CLASS="1,2,4,8",
         SEEDS="2",
         ENCODER="pixels:8",
     )
-    assert "method \\ labels" in said
-    assert "labels to the target, in simulation:" in said
+    assert "method \\ labels" in printed
+    assert "labels to the target, in simulation:" in printed
 
 
 @pytest.mark.slow
 def test_planning_a_budget(story):
-    said = story("planning_a_budget", BUDGETS="4,4", TEST="12", TARGET="0.99")
-    assert "this project, 2 rounds" in said
-    assert "target 99.0 %" in said
-    assert "the budget buys" in said
-    assert "the next 100 labels" in said
+    printed = story("planning_a_budget", BUDGETS="4,4", TEST="12", TARGET="0.99")
+    assert "this project, 2 rounds" in printed
+    assert "target 99.0 %" in printed
+    assert "the budget buys" in printed
+    assert "the next 100 labels" in printed
 
 
 @pytest.mark.slow
 def test_several_annotators(story, tmp_path):
-    said = story("several_annotators", BUDGETS="9", TEST="12")
+    printed = story("several_annotators", BUDGETS="9", TEST="12")
     for name in ("alice", "bob", "carol"):
-        assert name in said
-    assert "Krippendorff's alpha" in said
+        assert name in printed
+    assert "Krippendorff's alpha" in printed
     with (tmp_path / "shared" / "votes.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 12 + 9

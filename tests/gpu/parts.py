@@ -75,8 +75,10 @@ def zcore(device: str, size: Size) -> Iterator[Figure]:
     dims, points = sample_draws(x, np.arange(size.dims), size.draws, 2, rng)
     few = min(2000, size.draws)
     raw, winners = replay(x, dims[:few], points[:few])
-    scores, found = accumulate(x, dims[:few], points[:few], device=device)  # warms up as well
-    yield f"winners of {few:,} draws that the CPU finds too", float((found == winners).mean()), ""
+    # warms up as well
+    scores, card_winners = accumulate(x, dims[:few], points[:few], device=device)
+    shared = float((card_winners == winners).mean())
+    yield f"winners of {few:,} draws that the CPU finds too", shared, ""
     yield "largest difference of their raw scores", float(np.abs(scores - raw).max()), ""
     seconds = timed(lambda: accumulate(x, dims, points, device=device))
     yield f"{size.draws:,} draws over {size.rows:,} x {size.dims}", seconds, "s"

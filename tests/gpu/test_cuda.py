@@ -134,11 +134,11 @@ def test_embeddings_agree_up_to_half_precision(card):
     model = timm.create_model("test_resnet", num_classes=0)
     encoder = TorchEncoder("test", model, 64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     batch = np.random.default_rng(0).integers(0, 255, (8, 64, 64, 3), dtype=np.uint8)
-    expected, found = encoder.forward(batch, "cpu"), encoder.forward(batch, card)
+    expected, computed = encoder.forward(batch, "cpu"), encoder.forward(batch, card)
     encoder.model.to("cpu")
-    assert found.dtype == np.float32
-    cosine = (expected * found).sum(axis=1)
-    cosine /= np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
+    assert computed.dtype == np.float32
+    cosine = (expected * computed).sum(axis=1)
+    cosine /= np.linalg.norm(expected, axis=1) * np.linalg.norm(computed, axis=1)
     assert cosine.min() > 0.999
 
 
@@ -196,9 +196,9 @@ def test_muons_updates_are_orthogonal_in_half_precision(card):
     from loop.train.muon import orthogonal
 
     given = torch.randn((2, 16, 40), generator=torch.Generator().manual_seed(0))
-    expected, found = orthogonal(given), orthogonal(given.to(card)).cpu()
-    assert (expected - found).abs().max() < 0.05
-    assert found.dtype == given.dtype
+    expected, computed = orthogonal(given), orthogonal(given.to(card)).cpu()
+    assert (expected - computed).abs().max() < 0.05
+    assert computed.dtype == given.dtype
 
 
 def test_more_devices_than_there_are_is_said(card):

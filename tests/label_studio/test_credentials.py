@@ -168,8 +168,8 @@ def old_project(folder, images, revision, address):
 
 def holding(folder):
     """Names of the files below a folder that hold the password."""
-    found = subprocess.run(["grep", "-rl", PASSWORD, str(folder)], capture_output=True, text=True)
-    return sorted(Path(line).name for line in found.stdout.splitlines())
+    listed = subprocess.run(["grep", "-rl", PASSWORD, str(folder)], capture_output=True, text=True)
+    return sorted(Path(line).name for line in listed.stdout.splitlines())
 
 
 def take_out(file, address):

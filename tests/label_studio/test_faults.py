@@ -160,8 +160,8 @@ def test_copies_are_removed_unless_labelled(server, new_labeler, items):
     assert len(tasks(new_labeler)) == 10
     copied, untouched = items[0].key, {item.key for item in items[1:]}
     annotate(server, labeler.project.id, {copied: ("dog", 2.0)})  # both tasks of this image
-    found = new_labeler().find(batch)
-    assert {key: found[key] for key in untouched} == {key: first[key] for key in untouched}
+    remote_ids = new_labeler().find(batch)
+    assert {key: remote_ids[key] for key in untouched} == {key: first[key] for key in untouched}
     assert len(tasks(new_labeler)) == 6
     assert len(new_labeler().inventory({})[copied]) == 2
 

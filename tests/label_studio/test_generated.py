@@ -80,14 +80,14 @@ def keys_of(fake: FakeStudio) -> list[str]:
 
 def places(value: Any, path: tuple = ()) -> list[tuple]:
     """Paths to all parts of a JSON value."""
-    found = [path]
+    paths = [path]
     if isinstance(value, dict):
         children = list(value.items())
     else:
         children = list(enumerate(value)) if isinstance(value, list) else []
     for name, child in children:
-        found += places(child, (*path, name))
-    return found
+        paths += places(child, (*path, name))
+    return paths
 
 
 DROP = object()

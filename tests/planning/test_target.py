@@ -142,13 +142,13 @@ def test_intervals_hold_as_many_draws_as_they_say():
 
 def test_gains_and_budgets_have_intervals_of_90_percent():
     steep = curve(power)
-    found = forecast_of(steep)
-    middle, lower, upper = gain(steep, found)
-    gains = found.at(steep.have + 100) - found.at(steep.have)
+    forecast = forecast_of(steep)
+    middle, lower, upper = gain(steep, forecast)
+    gains = forecast.at(steep.have + 100) - forecast.at(steep.have)
     assert ((gains >= lower) & (gains <= upper)).mean() == pytest.approx(0.9, abs=0.002)
     assert (gains <= middle).mean() == pytest.approx(0.5, abs=0.002)
-    ((_, middle, lower, upper),) = buys(found, [320], np.random.default_rng(1))
-    measured = found.measured(320, np.random.default_rng(1))
+    ((_, middle, lower, upper),) = buys(forecast, [320], np.random.default_rng(1))
+    measured = forecast.measured(320, np.random.default_rng(1))
     assert ((measured >= lower) & (measured <= upper)).mean() == pytest.approx(0.9, abs=0.002)
     assert lower < middle < upper
 

@@ -87,12 +87,12 @@ def test_curves_are_those_of_the_rounds_that_were_measured_most(embedded):
     simulate(project, Grid(all_methods(["typiclust"]), [15], 2))
     simulate(project, Grid(all_methods(["typiclust"]), [3, 6, 15], 2))
     stored = outcomes(project)
-    for found in own(project):
-        assert found.labels.tolist() == [3, 6, 15]
-        if found.method == "typiclust":
+    for curve in own(project):
+        assert curve.labels.tolist() == [3, 6, 15]
+        if curve.method == "typiclust":
             chain = [("3", 3), ("3,6", 6), ("3,6,15", 15)]
-            expected = [stored["typiclust", *key, found.seed]["accuracy"] for key in chain]
-            assert found.accuracy.tolist() == expected
+            expected = [stored["typiclust", *key, curve.seed]["accuracy"] for key in chain]
+            assert curve.accuracy.tolist() == expected
 
 
 def test_the_rounds_with_most_cells():

@@ -89,13 +89,13 @@ def test_older_records_keep_their_comparison(tmp_path, images, mode):
     sqlite_only()
     change = f"UPDATE run SET mode = '{mode}' WHERE arm = 'compared'"
     project, before = old_project(tmp_path, images, change)
-    found = compared(project)
-    after = sorted((row.method, row.budget, row.mean, row.n) for row in found.rows)
+    comparison = compared(project)
+    after = sorted((row.method, row.budget, row.mean, row.n) for row in comparison.rows)
     assert after == [pytest.approx(row) for row in before]
-    assert {row.kind for row in found.rows} == {"label-free"}
-    assert found.mode == mode
-    assert (found.among is None) == (mode == "simulated")
-    differences = {row.method: row.difference for row in found.rows if row.budget == 12}
+    assert {row.kind for row in comparison.rows} == {"label-free"}
+    assert comparison.mode == mode
+    assert (comparison.among is None) == (mode == "simulated")
+    differences = {row.method: row.difference for row in comparison.rows if row.budget == 12}
     assert differences["random"] is None
     assert differences["kmeans"] == pytest.approx(
         before[1][2] - before[3][2]  # both are ordered by method and budget
@@ -112,8 +112,8 @@ def test_only_the_newest_settings_of_older_records_are_shown(tmp_path, images):
         "WHERE arm = 'compared' AND labels = 6"
     )
     project, before = old_project(tmp_path, images, change)
-    found = compared(project)
-    assert [(row.method, row.budget) for row in found.rows] == [("kmeans", 12), ("random", 12)]
-    assert [row.mean for row in found.rows] == pytest.approx([before[1][2], before[3][2]])
+    comparison = compared(project)
+    assert [(row.method, row.budget) for row in comparison.rows] == [("kmeans", 12), ("random", 12)]
+    assert [row.mean for row in comparison.rows] == pytest.approx([before[1][2], before[3][2]])
     assert len(rows(project, "SELECT id FROM cell")) == 8
     assert rows(project, "SELECT count(*) FROM simulation") == [(2,)]

@@ -156,8 +156,8 @@ def test_backup_while_another_command_writes(project, tmp_path):
     seen = []
     while writer.is_alive() or not seen:
         copied = backup(project, tmp_path / f"copy-{len(seen)}")
-        found = status(find(restore(copied.folder, tmp_path / f"again-{len(seen)}").folder))
-        seen.append([(line.number, line.state) for line in found.rounds])
+        restored = status(find(restore(copied.folder, tmp_path / f"again-{len(seen)}").folder))
+        seen.append([(line.number, line.state) for line in restored.rounds])
     writer.join()
     assert seen[0] != seen[-1] or len(seen) == 1
 

@@ -45,7 +45,7 @@ def labelled_by_people(folder, images, **changes):
 
 def cells(project):
     """(method, budget, seed) -> outcome of each cell of the newest comparison."""
-    found = rows(
+    stored = rows(
         project,
         "SELECT cell.method, cell.budget, cell.seed, cell.outcome FROM cell JOIN comparison "
         "ON comparison.simulation_id = cell.simulation_id JOIN round "
@@ -54,7 +54,7 @@ def cells(project):
     )
     return {
         (method, budget, seed): json.loads(outcome) if isinstance(outcome, str) else outcome
-        for method, budget, seed, outcome in found
+        for method, budget, seed, outcome in stored
     }
 
 
@@ -68,10 +68,10 @@ def finished(tmp_path_factory):
 
 
 def test_hindsight_is_said_everywhere_and_saves_no_labels(finished):
-    found = compared(finished)
-    assert found.among == 18
-    assert {row.budget for row in found.rows} == {6, 12}
-    assert all(row.saved is None for row in found.rows)
+    comparison = compared(finished)
+    assert comparison.among == 18
+    assert {row.budget for row in comparison.rows} == {6, 12}
+    assert all(row.saved is None for row in comparison.rows)
     text = beats_random(facts(finished))
     assert text.startswith("Not known")
     assert "Of those 18 images" in text
@@ -101,15 +101,15 @@ def test_a_random_control_answers_what_hindsight_cannot(tmp_path, images):
         ("coreset", 6),
         ("control", 6),
     }
-    found = facts(project)
-    by_arm = {c.kind: c.points[-1].accuracy for c in found.curves}
+    evidence = facts(project)
+    by_arm = {c.kind: c.points[-1].accuracy for c in evidence.curves}
     gap = by_arm["coreset"] - by_arm["control"]
-    assert found.control.labels == 6
-    assert found.control.mean == pytest.approx(gap)
-    assert found.control.low <= gap <= found.control.high
-    text = beats_random(found)
+    assert evidence.control.labels == 6
+    assert evidence.control.mean == pytest.approx(gap)
+    assert evidence.control.low <= gap <= evidence.control.high
+    text = beats_random(evidence)
     assert "first 6 picks" in text
-    ahead = beats_random(replace(found, control=Control(6, 0.1, 0.05, 0.15, 12)))
+    ahead = beats_random(replace(evidence, control=Control(6, 0.1, 0.05, 0.15, 12)))
     assert ahead.startswith("Yes. The first 6 picks against the 6 random ones")
     assert "+10.0 points, 95 % interval +5.0 to +15.0 over 12 test images" in ahead
     assert text in " ".join(report(project)["md"].read_text().split())
@@ -186,8 +186,8 @@ def test_labels_that_came_with_test_images_cost_nothing(tmp_path, images):
         answer(project)
     shown = facts(project)
     assert shown.money == 12
-    assert "source" not in [one.name for one in shown.annotators]
-    assert "source" not in [one.name for one in labels(project).people]
+    assert "source" not in [annotator.name for annotator in shown.annotators]
+    assert "source" not in [annotator.name for annotator in labels(project).people]
     assert plan(project, Wish(target=0.9)).price.votes == 1
     assert np.isclose(shown.metrics["n"], 30)
 

@@ -69,31 +69,31 @@ def test_no_rounds_and_no_simulation(project):
 def test_one_round_is_not_enough(project):
     values = project.config.model_dump()
     values["selection"]["budgets"] = [6]
-    one = type(project)(project.root, config.check(values, "test"))
-    run(one)
+    single = type(project)(project.root, config.check(values, "test"))
+    run(single)
     with pytest.raises(NotReady, match="there are 1"):
-        plan(one, Wish(target=0.9))
+        plan(single, Wish(target=0.9))
 
 
 def test_after_two_rounds_the_own_curve_counts(finished):
-    found = plan(finished, Wish(target=0.99, per_label=0.5, labels_per_day=10))
-    assert found.basis == "this project, 2 rounds"
-    assert [n for n, _ in found.points] == [4, 10]
-    assert found.plan.have == 10
-    assert found.price.votes == 1.0
-    assert any("only 12 test images" in note for note in found.notes)
-    if found.plan.labels.middle:
-        assert found.plan.money.middle == pytest.approx(found.plan.labels.middle * 0.5)
+    planned = plan(finished, Wish(target=0.99, per_label=0.5, labels_per_day=10))
+    assert planned.basis == "this project, 2 rounds"
+    assert [n for n, _ in planned.points] == [4, 10]
+    assert planned.plan.have == 10
+    assert planned.price.votes == 1.0
+    assert any("only 12 test images" in note for note in planned.notes)
+    if planned.plan.labels.middle:
+        assert planned.plan.money.middle == pytest.approx(planned.plan.labels.middle * 0.5)
 
 
 def test_before_round_two_a_simulation_counts_and_is_said(project, simulated):
     scan(project)
-    found = plan(project, Wish(target=0.9), [simulated.root])
-    assert "simulation of 'small', kmeans, 3 seeds" in found.basis
-    assert found.plan.now is None
-    assert found.plan.have == 0
-    assert 0 < found.plan.labels.middle <= 48
-    assert {(w.method) for w in found.what_if} == {"random", "kmeans"}
+    planned = plan(project, Wish(target=0.9), [simulated.root])
+    assert "simulation of 'small', kmeans, 3 seeds" in planned.basis
+    assert planned.plan.now is None
+    assert planned.plan.have == 0
+    assert 0 < planned.plan.labels.middle <= 48
+    assert {(w.method) for w in planned.what_if} == {"random", "kmeans"}
     text = asked(project, simulated.root, "--target", 0.9)
     assert "simulation of 'small'" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -104,8 +104,8 @@ def test_own_cells_are_used_without_being_named(simulated):
 
 
 def test_what_a_budget_buys(finished):
-    found = plan(finished, Wish(budget_money=10.0, per_label=0.5))
-    n, middle, low, high = found.budget
+    planned = plan(finished, Wish(budget_money=10.0, per_label=0.5))
+    n, middle, low, high = planned.budget
     assert n == 20
     assert low <= middle <= high
     text = asked(finished, "--budget-hours", 1, "--seconds-per-label", 36)
@@ -136,10 +136,10 @@ def test_target_that_is_reached(finished):
 def test_zero_lead_times_give_no_hours(finished, tmp_path):
     with sqlite3.connect(finished.root / "coreloop.db") as raw:
         raw.execute("UPDATE annotation SET seconds = 0")
-    found = plan(finished, Wish(target=0.99, hourly_rate=20))
-    assert found.plan.hours is None
-    assert found.plan.money is None
-    assert any("no labelling times" in note for note in found.notes)
+    planned = plan(finished, Wish(target=0.99, hourly_rate=20))
+    assert planned.plan.hours is None
+    assert planned.plan.money is None
+    assert any("no labelling times" in note for note in planned.notes)
 
 
 def test_one_class_and_falling_accuracy_are_said(finished):

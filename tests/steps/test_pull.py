@@ -36,14 +36,14 @@ def sheets(tmp_path, images):
 
 def fill(project, label, rows=None):
     for sheet in (project.root / "sheets").glob("*.csv"):
-        found = list(csv.DictReader(sheet.open()))
-        for i, row in enumerate(found):
+        lines = list(csv.DictReader(sheet.open()))
+        for i, row in enumerate(lines):
             if rows is None or i in rows:
                 row["label"] = label
         with sheet.open("w", newline="") as file:
-            table = csv.DictWriter(file, found[0])
+            table = csv.DictWriter(file, lines[0])
             table.writeheader()
-            table.writerows(found)
+            table.writerows(lines)
 
 
 def answered_by(project, kind):
@@ -157,9 +157,9 @@ def test_an_old_sheet_that_comes_back_is_a_new_version(sheets, tmp_path):
         shutil.copy2(tmp_path / f"{kept}.csv", sheet)
         assert pull(sheets).new == 1
         assert pull(sheets).new == 0
-    found = versions(sheets)
-    assert [note.label for note in found] == [f"digit-{i}" for i in (0, 1, 0, 1, 0)]
-    assert len({note.version for note in found}) == 5
+    notes = versions(sheets)
+    assert [note.label for note in notes] == [f"digit-{i}" for i in (0, 1, 0, 1, 0)]
+    assert len({note.version for note in notes}) == 5
     fill(sheets, "", rows=[0])
     pull(sheets)
     shutil.copy2(tmp_path / "old.csv", sheet)
@@ -191,8 +191,10 @@ def test_copies_of_a_sheet_must_not_contradict_each_other(sheets):
         with pytest.raises(Rejected) as refused:
             pull(sheets)
     image = next(csv.DictReader(sheet.open()))["image"]
-    said = str(refused.value)
-    assert f"{image}: 'digit-2' in {copy.name} (line 2), 'digit-0' in {sheet.name} (line 2)" in said
+    message = str(refused.value)
+    assert (
+        f"{image}: 'digit-2' in {copy.name} (line 2), 'digit-0' in {sheet.name} (line 2)" in message
+    )
     assert len(versions(sheets)) == 4
     copy.rename(sheet.with_suffix(".alice.csv"))
     assert pull(sheets).new == 4
@@ -211,8 +213,8 @@ def test_skips_are_counted(sheets):
     run(sheets)
     fill(sheets, "digit-0")
     fill(sheets, "skip", rows=[0, 1])
-    found = pull(sheets)
-    assert (found.answered, found.skipped, found.complete) == (10, 2, True)
+    pulled = pull(sheets)
+    assert (pulled.answered, pulled.skipped, pulled.complete) == (10, 2, True)
 
 
 def test_an_open_round_stays_with_the_labeler_it_was_pushed_to(sheets):
@@ -241,8 +243,8 @@ def test_what_was_never_sent_goes_to_the_labeler_of_today(sheets, monkeypatch):
 def test_a_label_config_of_before_means_nothing_to_sheets(sheets):
     run(sheets)
     with sheets.writing() as records, records.write() as session:
-        found = session.scalars(select(Round)).one()
-        found.versions = {**found.versions, LABEL_CONFIG: "of a server"}
+        round_ = session.scalars(select(Round)).one()
+        round_.versions = {**round_.versions, LABEL_CONFIG: "of a server"}
     fill(sheets, "digit-1", rows=range(6))
     fill(sheets, "digit-0", rows=range(6, 12))
     assert "round 1" in run(sheets).message

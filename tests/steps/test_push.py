@@ -80,10 +80,10 @@ def test_an_image_that_was_replaced_since_it_was_embedded_is_not_shown(project, 
     scan(project)
     embed(project)
     pictures = sorted(images.rglob("*.png"))
-    for one, other in zip(pictures[::2], pictures[1::2], strict=True):
-        first, second = one.read_bytes(), other.read_bytes()
-        one.write_bytes(second)
-        other.write_bytes(first)
+    for picture, neighbour in zip(pictures[::2], pictures[1::2], strict=True):
+        first, second = picture.read_bytes(), neighbour.read_bytes()
+        picture.write_bytes(second)
+        neighbour.write_bytes(first)
     with pytest.raises(DataError, match="another image than when it was scanned"):
         push(project)
     assert rows(project, "SELECT count(*) FROM batch") == [(0,)]

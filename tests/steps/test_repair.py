@@ -39,10 +39,10 @@ def finished(original, tmp_path):
 
 def digests(project):
     with project.records.read() as session:
-        found = session.execute(
+        stored = session.execute(
             text('SELECT kind, name, "of", digest FROM "array" ORDER BY 1, 2, 3')
         )
-        return [tuple(row) for row in found]
+        return [tuple(row) for row in stored]
 
 
 def test_a_sound_project(finished):
@@ -61,7 +61,7 @@ def test_embeddings_and_newest_probabilities_are_computed_again(finished, how):
             path.write_bytes(data if how == "flip" else data[:-20])
             if how == "gone":
                 path.unlink()
-            assert (kind, name) in [(one.kind, one.name) for one in verify(finished)[1]]
+            assert (kind, name) in [(array.kind, array.name) for array in verify(finished)[1]]
     failing = [check for check in doctor(finished.root, deep=True) if not check.ok]
     assert any("--repair" in check.detail for check in failing)
     assert all(check.ok for check in doctor(finished.root, mend=True))
@@ -74,16 +74,16 @@ def test_scores_that_a_round_still_needs_are_computed_again(finished):
     score(finished)
     (digest,) = [d for kind, _, of, d in digests(finished) if (kind, of) == ("scores", "round-3")]
     (finished.arrays / f"{digest}.npy").write_bytes(b"")
-    said = repair(finished, verify(finished)[1])
-    assert said == ["scores coreset of round-3: computed again"]
+    repaired = repair(finished, verify(finished)[1])
+    assert repaired == ["scores coreset of round-3: computed again"]
     assert select(finished).coreset == 4
 
 
 def test_older_arrays_are_let_go(finished):
     (old,) = [d for kind, _, of, d in digests(finished) if (kind, of) == ("scores", "round-1")]
     (finished.arrays / f"{old}.npy").unlink()
-    (said,) = repair(finished, verify(finished)[1])
-    assert "nothing needs it" in said
+    (repaired,) = repair(finished, verify(finished)[1])
+    assert "nothing needs it" in repaired
     assert run(finished, budget=3).why == "done"
 
 
@@ -103,7 +103,7 @@ def test_each_contradiction_is_named(finished, change, words):
     with finished.writing() as records, records.write() as session:
         session.execute(change)
     wrong, _ = verify(finished)
-    assert any(words in one for one in wrong), wrong
+    assert any(words in sentence for sentence in wrong), wrong
 
 
 @pytest.mark.skipif("config.getoption('--postgresql')", reason="a server forbids it")
@@ -115,7 +115,7 @@ def test_rows_without_parent_are_named(finished):
         raw.commit()
         raw.close()
     wrong, _ = verify(finished)
-    assert any("pick row" in one and "has no item" in one for one in wrong)
+    assert any("pick row" in sentence and "has no item" in sentence for sentence in wrong)
 
 
 def test_the_pool_digest_is_stated_anew(finished):

@@ -43,9 +43,9 @@ def test_a_scan_goes_on_behind_the_last_chunk(project, monkeypatch):
     monkeypatch.setattr(folder, "check_image", watched)
     with pytest.raises(KeyboardInterrupt):
         scan(project, workers=0)
-    found = scan(project, workers=0)
+    scanned = scan(project, workers=0)
     assert len(looked) == 37 + 60 - 30
-    assert (found.images, found.added) == (60, 30)
+    assert (scanned.images, scanned.added) == (60, 30)
     assert [row for row, _, _ in items(project)] == list(range(60))
     assert [uri for _, uri, _ in items(project)] == sorted(uri for _, uri, _ in items(project))
     assert scan(project).added == 0
@@ -94,8 +94,8 @@ def test_a_renamed_file_is_the_same_image(project, images):
     before = items(project)
     old = images / before[5][1]
     old.rename(old.with_name("renamed.png"))
-    found = scan(project)
-    assert (found.added, found.duplicates) == (0, 0)
+    scanned = scan(project)
+    assert (scanned.added, scanned.duplicates) == (0, 0)
     after = items(project)
     assert after[5][1].endswith("renamed.png")
     assert [key for _, _, key in after] == [key for _, _, key in before]
@@ -145,8 +145,8 @@ def test_the_file_of_an_item_is_deleted_and_its_copy_stays(project, images):
     shutil.copy(first, first.with_name("zz-copy.png"))
     assert scan(project).duplicates == 1
     first.unlink()
-    found = scan(project)
-    assert (found.images, found.added, found.duplicates) == (60, 0, 0)
+    scanned = scan(project)
+    assert (scanned.images, scanned.added, scanned.duplicates) == (60, 0, 0)
     assert any(uri.endswith("zz-copy.png") for _, uri, _ in items(project))
     assert run(project).why == "done"
 

@@ -40,11 +40,11 @@ def test_interval_is_about_binomial():
 def test_bootstrap_intervals_are_of_95_percent():
     """About as wide as a normal interval, which 90 % would miss by a sixth."""
     p, y = sample(n=1000)
-    found, predicted = measure(p, y, resamples=10_000), p.argmax(axis=1)
+    measured, predicted = measure(p, y, resamples=10_000), p.argmax(axis=1)
     recalls = np.array([(predicted[y == c] == c).mean() for c in range(4)])
-    counts = np.array(found.class_support)
+    counts = np.array(measured.class_support)
     half = 1.96 * np.sqrt((recalls * (1 - recalls) / counts).sum()) / 4
-    lower, upper = found.intervals["balanced_accuracy"]
+    lower, upper = measured.intervals["balanced_accuracy"]
     assert upper - lower == pytest.approx(2 * half, rel=0.06)
 
 

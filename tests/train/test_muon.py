@@ -106,5 +106,5 @@ def test_goes_on_from_its_state():
         first.zero_grad()
         torch.nn.functional.cross_entropy(parts(batch), torch.arange(8) % 2).backward()
         first.step()
-    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    for in_one_go, resumed in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(in_one_go, resumed, rtol=0, atol=0)
