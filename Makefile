@@ -65,9 +65,11 @@ gpu: .venv/installed-test
 bench: .venv/installed-test
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -s $(ARGS)
 
-soak: .venv/installed-test
-	CORELOOP_KILLS=300 CORELOOP_FAULT_SECONDS=28800 \
-		$(BIN)/python -m pytest tests/durability -m soak -s --timeout 30000 $(ARGS)
+# 500 kills in two flows, a fault in every system call, 5,000 answers that no server should give.
+soak: .venv/installed-test .venv-label-studio/installed
+	CORELOOP_KILLS=250 CORELOOP_SERVER_KILLS=250 CORELOOP_FAULT_SECONDS=28800 \
+		CORELOOP_ANSWERS=5000 $(BIN)/python -m pytest tests/durability tests/label_studio \
+		-m soak -s --timeout 30000 $(ARGS)
 
 test-postgresql: .venv/installed-test
 	$(BIN)/python -m pytest tests/db tests/steps tests/durability --postgresql $(ARGS)

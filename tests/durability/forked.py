@@ -75,9 +75,20 @@ class Forked:
     def __exit__(self, *_: object) -> None:
         self._server.communicate()
 
-    def start(self, args: list[str], folder: Path, env: dict[str, str]) -> int:
-        """Process id of a new command; ``wait`` for it before the next."""
-        return self._ask({"args": args, "folder": str(folder), "env": env})
+    def start(
+        self,
+        args: list[str],
+        folder: Path,
+        env: dict[str, str],
+        patches: dict[str, float] | None = None,
+    ) -> int:
+        """Process id of a new command; ``wait`` for it before the next.
+
+        Args:
+            patches: "module.NAME" -> what this constant is in the command.
+        """
+        asked = {"args": args, "folder": str(folder), "env": env, "patches": patches or {}}
+        return self._ask(asked)
 
     def wait(self) -> int:
         """How the newest command ended, as ``subprocess`` states it: -9 for SIGKILL."""
@@ -90,7 +101,9 @@ class Forked:
         return int(self._server.stdout.readline())
 
 
-def command(args: list[str], folder: str, env: dict[str, str]) -> NoReturn:
+def command(
+    args: list[str], folder: str, env: dict[str, str], patches: dict[str, float]
+) -> NoReturn:
     """Becomes the command; what it says goes to a file beside its folder."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for stream in (1, 2):
@@ -99,6 +112,9 @@ def command(args: list[str], folder: str, env: dict[str, str]) -> NoReturn:
     os.chdir(folder)
     while env.get(TRACED) and "TracerPid:\t0" in Path("/proc/self/status").read_text():
         time.sleep(0.002)
+    for name, value in patches.items():
+        module, _, constant = name.rpartition(".")
+        setattr(import_module(module), constant, value)
     sys.argv = ["coreloop", *args]
     from loop.cli import main
 
@@ -129,7 +145,7 @@ def serve() -> None:
         if asked:
             child = os.fork()
             if not child:
-                command(asked["args"], asked["folder"], asked["env"])
+                command(**asked)
             print(child, flush=True)
         else:
             _, status = os.waitpid(child, 0)

@@ -3,7 +3,7 @@ null or of another type, nested, enlarged, repeated or put in another order, in 
 pushes and pulls. None ends in a traceback or hangs, none brings a label that no person gave, none
 deletes a task; the next command against an honest server puts all right.
 
-    CORELOOP_ANSWERS=5000 pytest tests/label_studio/test_generated.py -s
+    make soak        5,000 whole commands; CORELOOP_ANSWERS sets how many
 """
 
 from __future__ import annotations
@@ -182,6 +182,7 @@ LIARS = st.builds(
 )
 
 
+@pytest.mark.soak
 @settings(
     max_examples=ANSWERS,
     deadline=None,
@@ -247,6 +248,7 @@ def labels(project: Project) -> dict[str, str | None]:
     return {answer.key: answer.label for answer in answers if answer.label in classes}
 
 
+@pytest.mark.soak
 def test_how_many_there_were(capsys):
     """Printed after the examples."""
     with capsys.disabled():
