@@ -6,10 +6,12 @@ heavy. Other packages add parts through the registry's entry-point group.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from loop.errors import ConfigError, nearest
@@ -38,7 +40,7 @@ class Registry:
             ConfigError: two packages claim one name.
         """
         table = dict(self.built_in)
-        for point in entry_points(group=self.group) if self.group else ():
+        for point in _installed(self.group, tuple(sys.path)) if self.group else ():
             if table.get(point.name, point.value) != point.value:
                 raise ConfigError(
                     f"two {self.noun}s are called {point.name!r}: {table[point.name]} and "
@@ -93,3 +95,10 @@ class Registry:
             raise ConfigError(message) from error
         except ValueError as error:
             raise ConfigError(f"{self.noun} {name!r}: {error}") from error
+
+
+@cache
+def _installed(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """The entry points of a group in packages on ``path``: a file is read for each package there
+    is, and a command asks for dozens of parts."""
+    return tuple(entry_points(group=group))

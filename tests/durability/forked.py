@@ -136,6 +136,8 @@ def serve() -> None:
     """Forks a command for each line, and waits for it when the next line says so."""
     for name in LIBRARIES:
         import_module(name)
+    for name in ("loop.scorers", "loop.train"):
+        import_module(name).names()  # the installed packages have been asked
     figures = import_module("loop.reports.figures")
     figures._svg(figures._figure(1, 1)[0])  # matplotlib has read its fonts
     print("ready", flush=True)
