@@ -25,6 +25,7 @@ TILE = 2048
 """Rows and columns of a tile of products: 16 MB, a product large enough for full speed."""
 SLACK = 8
 """Candidates kept beyond k: rounding may change the order of near-ties."""
+STATISTICS_ROWS = 8192
 EVERY_PAIR = 1000
 """Pools up to this size have their median distance measured on all pairs."""
 
@@ -44,11 +45,24 @@ def transform(embeddings: Matrix, geometry: str) -> Matrix:
         rows -= rows.mean(axis=0, dtype=np.float64).astype(np.float32)
         return unit(rows)
     if geometry == "standard":
-        mean = embeddings.mean(axis=0, dtype=np.float64)
-        std = embeddings.std(axis=0, dtype=np.float64)
-        std = np.where(std > 1e-12 * (1 + np.abs(mean)), std, 1.0)
-        return unit((embeddings - mean.astype(np.float32)) / std.astype(np.float32))
+        mean, std = statistics(embeddings)
+        rows = embeddings - mean.astype(np.float32)
+        rows /= std.astype(np.float32)
+        return unit(rows)
     raise ConfigError(f"geometry {geometry!r} is unknown; one of raw, unit, centred, standard")
+
+
+def statistics(embeddings: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of each dimension, (D,) float64 each; a constant dimension has
+    the deviation 1. Memory: one block of rows in float64."""
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    squares = np.zeros((1, embeddings.shape[1]))
+    for start in range(0, len(embeddings), STATISTICS_ROWS):
+        deviations = embeddings[start : start + STATISTICS_ROWS] - mean
+        deviations *= deviations
+        squares = np.concatenate([squares, deviations]).sum(axis=0, keepdims=True)
+    std = np.sqrt(squares[0] / max(1, len(embeddings)))
+    return mean, np.where(std > 1e-12 * (1 + np.abs(mean)), std, 1.0)
 
 
 def unit(x: Matrix) -> Matrix:

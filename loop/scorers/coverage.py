@@ -6,7 +6,7 @@ a candidate i is sum_j w_j max(k(i, j) - m_j, 0). Gains only fall while S grows 
 an old gain is an upper bound: candidates are evaluated again in batches, best bound first, until no
 bound exceeds the best gain (lazy greedy, Minoux 1978). The picks are those of the plain greedy,
 whose coverage is at least 1 - 1/e of the best. Similarities to the reference rows are stored where
-they fit into ``MATRIX_BYTES``, and computed again for each batch of candidates otherwise.
+all would fit into ``MATRIX_BYTES``, and computed again for each batch of candidates otherwise.
 
 Gains that agree to ``TIE`` (relative) are a tie; the lowest row wins.
 
@@ -21,14 +21,16 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
-Rows = NDArray[np.int64]
+from loop.scorers.similarities import BATCH, Floats, Rows, Similarities, stored
+
 Kernel = Callable[[Floats], Floats]
 """(A, B) dot products -> (A, B) similarities; may work in place."""
 
 TIE = 1e-9
-BATCH = 512
+IN_CACHE = 16
+"""Rows of products that a kernel, which goes over them several times, is given at once."""
 MATRIX_BYTES = 2 << 30
+"""Decides how many rows are candidates for an exchange, so a change of it changes picks."""
 PASSES, LEAST_GAIN = 20, 1e-6
 """Exchanges end after so many passes over the candidates, or when none gains this (relative)."""
 SMALL = 2000
@@ -70,7 +72,7 @@ class Coverage:
         weights = np.ones(len(x)) if weights is None else weights
         self.weights: Floats = np.asarray(weights[refs], dtype=dtype)
         self.covered: Floats = np.zeros(len(refs), dtype)
-        self.stored: Floats | None = None
+        self.stored: Similarities | None = None
         self.stored_index: Rows = np.full(self.n, -1)
         if self.n <= self.capacity():
             self.store(np.arange(self.n))
@@ -79,25 +81,23 @@ class Coverage:
         """Number of rows whose similarities fit into ``MATRIX_BYTES``."""
         return MATRIX_BYTES // max(1, len(self.targets) * self.x.dtype.itemsize)
 
-    def store(self, rows: Rows) -> Floats:
-        """Stores the similarities of ``rows``; from then on no other rows may be asked for.
-
-        Returns:
-            (M, R) similarities; ``stored_index`` (N,) maps rows of the pool to rows of it, or -1.
-        """
+    def store(self, rows: Rows) -> Similarities:
+        """Stores the similarities of ``rows``; from then on no other rows may be asked for, and no
+        row picked so far may be taken back. ``stored_index`` (N,) maps rows of the pool to them, or
+        -1."""
         if self.stored is None:
-            stored = np.empty((len(rows), len(self.targets)), self.x.dtype)
-            for start in range(0, len(rows), BATCH):
-                stored[start : start + BATCH] = self._similarity(rows[start : start + BATCH])
+            self.stored = stored(self._similarity, rows, self.covered)
             self.stored_index[rows] = np.arange(len(rows))
-            self.stored = stored
         return self.stored
 
     def _similarity(self, rows: Rows) -> Floats:
         """(len(rows), R)."""
         if self.stored is not None:
-            return self.stored[self.stored_index[rows]]
-        return self.kernel(self.x[rows] @ self.targets.T)
+            return self.stored.of(self.stored_index[rows])
+        similarity: Floats = self.x[rows] @ self.targets.T
+        for start in range(0, len(rows), IN_CACHE):
+            similarity[start : start + IN_CACHE] = self.kernel(similarity[start : start + IN_CACHE])
+        return similarity
 
     def add(self, rows: Rows) -> None:
         """Counts ``rows`` as picked."""
@@ -107,12 +107,7 @@ class Coverage:
     def gains(self, rows: Rows) -> NDArray[np.float64]:
         """(len(rows),) coverage that each of the rows would add to the picks so far."""
         if self.stored is not None:
-            from loop.scorers import coverage_kernel
-
-            gains = np.empty(len(rows))
-            index = self.stored_index[rows]
-            coverage_kernel.gains(self.stored, index, self.covered, self.weights, gains)
-            return gains
+            return self.stored.gains(self.stored_index[rows], self.covered, self.weights)
         parts: list[Floats] = [np.empty(0)]
         for batch in batches(rows):
             similarity = self._similarity(batch)
@@ -144,11 +139,9 @@ def exchanged(
     Candidates are the available rows, or a random sample as large as ``capacity`` allows. They are
     tried central ones first, so that their order in the pool does not matter.
     """
-    from loop.scorers import coverage_kernel
-
     covered_before = state.covered.copy()
     rows = _candidates(state, budget, available, rng)
-    similarity = state.store(rows)
+    similarities = state.store(rows)
     is_candidate = np.zeros(state.n, bool)
     is_candidate[rows] = True
     picks = greedy(state, budget, is_candidate)
@@ -158,9 +151,7 @@ def exchanged(
     central_first = rows[np.argsort(-state.gains(rows), kind="stable")]
     candidates = state.stored_index[central_first]
     chosen = state.stored_index[np.array(picks)]
-    coverage_kernel.exchange(
-        similarity, candidates, chosen, covered_before, state.weights, PASSES, LEAST_GAIN
-    )
+    similarities.exchange(candidates, chosen, covered_before, state.weights, PASSES, LEAST_GAIN)
     is_chosen = np.isin(state.stored_index, chosen) & is_candidate
     return greedy(state, budget, is_chosen)
 

@@ -1,7 +1,8 @@
 """Coverage from stored similarities: what candidates would add, and exchanges (numba).
 
-``similarity`` (M, R) holds the similarities of M candidate rows to R reference rows; ``weights``
-(R,) say how much each reference row counts.
+``similarity`` (M, R) holds the similarities of M candidate rows to R reference rows, or
+``(starts, columns, values)`` those above what is covered, as compressed rows (see
+``loop.scorers.similarities``); ``weights`` (R,) say how much each reference row counts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,26 @@ def gains(similarity, rows, covered, weights, out):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True)
-def exchange(similarity, candidates, picks, floor, weights, passes, least):  # type: ignore[no-untyped-def]
+def _gain(columns, values, weights, covered):  # type: ignore[no-untyped-def]
+    """sum_j weights_j max(similarity_j - covered_j, 0) of one compressed row."""
+    gain = 0.0
+    for entry in range(len(columns)):
+        j = columns[entry]
+        if values[entry] > covered[j]:
+            gain += weights[j] * (values[entry] - covered[j])
+    return gain
+
+
+@njit(cache=True)
+def gains_above(starts, columns, values, rows, covered, weights, out):  # type: ignore[no-untyped-def]
+    """``gains`` from compressed rows; too little work for threads."""
+    for i in range(len(rows)):
+        entries = slice(starts[rows[i]], starts[rows[i] + 1])
+        out[i] = _gain(columns[entries], values[entries], weights, covered)
+
+
+@njit(cache=True)
+def exchange(similarity, above, candidates, picks, picked, floor, weights, passes, least):  # type: ignore[no-untyped-def]
     """Eager exchanges (FasterPAM): changes ``picks`` in place, returns the number of exchanges.
 
     A candidate is measured against all picks in one pass over its row: with the best and second
@@ -30,17 +50,22 @@ def exchange(similarity, candidates, picks, floor, weights, passes, least):  # t
     nearest pick is i.
 
     Args:
-        candidates, picks: int64 rows of ``similarity``; candidates are tried in this order.
+        similarity: (M, R), or (0, R) where ``above`` has them.
+        candidates, picks: int64 rows of the similarities; candidates are tried in this order.
+        picked: (k, R) similarities of the picks, changed with them.
         floor: (R,) what earlier rounds cover.
         passes: at most so many passes over the candidates.
         least: relative gain in coverage below which an exchange is not made.
     """
-    references, k = similarity.shape[1], len(picks)
+    references, k = picked.shape[1], len(picks)
+    starts, columns, values = above
+    compressed = len(starts) > 0
+    scratch = np.zeros(references, picked.dtype)
     nearest, runner_up = np.full(references, -1), np.full(references, -1)
     first, second = floor.copy(), floor.copy()
     for j in range(references):
-        _two_best(similarity, picks, floor, j, nearest, runner_up, first, second)
-    is_pick = np.zeros(len(similarity), np.bool_)
+        _two_best(picked, floor, j, nearest, runner_up, first, second)
+    is_pick = np.zeros(max(len(similarity), len(starts)), np.bool_)
     is_pick[picks] = True
     total = 0.0
     for j in range(references):
@@ -53,24 +78,38 @@ def exchange(similarity, candidates, picks, floor, weights, passes, least):  # t
         candidate = candidates[step % len(candidates)]
         if is_pick[candidate]:
             continue
-        row = similarity[candidate]
+        if compressed:
+            entries = slice(starts[candidate], starts[candidate + 1])
+            # what is lost is never negative
+            if _gain(columns[entries], values[entries], weights, first) <= least * total:
+                continue
+            _spread(columns[entries], values[entries], scratch)
+        row = scratch if compressed else similarity[candidate]
         gain = _gain_and_losses(row, weights, nearest, first, second, loss)
         worst = np.argmin(loss)
-        if gain - loss[worst] <= least * total:
-            continue
-        total += gain - loss[worst]
-        is_pick[picks[worst]], is_pick[candidate] = False, True
-        picks[worst] = candidate
-        for j in range(references):
-            if nearest[j] == worst or runner_up[j] == worst:
-                _two_best(similarity, picks, floor, j, nearest, runner_up, first, second)
-            elif row[j] > first[j]:
-                runner_up[j], second[j] = nearest[j], first[j]
-                nearest[j], first[j] = worst, row[j]
-            elif row[j] > second[j]:
-                runner_up[j], second[j] = worst, row[j]
-        exchanges, unchanged = exchanges + 1, 0
+        if gain - loss[worst] > least * total:
+            total += gain - loss[worst]
+            is_pick[picks[worst]], is_pick[candidate] = False, True
+            picks[worst], picked[worst] = candidate, row
+            for j in range(references):
+                if nearest[j] == worst or runner_up[j] == worst:
+                    _two_best(picked, floor, j, nearest, runner_up, first, second)
+                elif row[j] > first[j]:
+                    runner_up[j], second[j] = nearest[j], first[j]
+                    nearest[j], first[j] = worst, row[j]
+                elif row[j] > second[j]:
+                    runner_up[j], second[j] = worst, row[j]
+            exchanges, unchanged = exchanges + 1, 0
+        if compressed:
+            scratch[columns[entries]] = 0
     return exchanges
+
+
+@njit(cache=True)
+def _spread(columns, values, row):  # type: ignore[no-untyped-def]
+    """Writes the entries of a compressed row into a row of zeros."""
+    for entry in range(len(columns)):
+        row[columns[entry]] = values[entry]
 
 
 @njit(cache=True)
@@ -88,12 +127,12 @@ def _gain_and_losses(row, weights, nearest, first, second, loss):  # type: ignor
 
 
 @njit(cache=True)
-def _two_best(similarity, picks, floor, j, nearest, runner_up, first, second):  # type: ignore[no-untyped-def]
+def _two_best(picked, floor, j, nearest, runner_up, first, second):  # type: ignore[no-untyped-def]
     """The two picks most similar to reference row j, and these similarities; pick -1: the floor."""
     nearest[j] = runner_up[j] = -1
     first[j] = second[j] = floor[j]
-    for i in range(len(picks)):
-        s = similarity[picks[i], j]
+    for i in range(len(picked)):
+        s = picked[i, j]
         if s > first[j]:
             runner_up[j], second[j] = nearest[j], first[j]
             nearest[j], first[j] = i, s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from db import queries
 from db.errors import Missing, StaleRound
@@ -12,6 +12,7 @@ from loop.encoders.spec import short
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
 from loop.project import Project
+from loop.project.remote import named_odd
 from loop.project.rounds import begin_round, one_more
 from loop.steps.compare import compare
 from loop.steps.embed import embed
@@ -84,7 +85,7 @@ def run(
                 "project. Nothing is lost; 'coreloop status' shows where it is"
             ) from None
         if ended is not None:
-            return ended
+            return replace(ended, message=ended.message + _odd(project))
 
 
 def _check_over(project: Project, budget: int) -> None:
@@ -159,6 +160,20 @@ def _waiting(pulled: Pulled, name: str) -> Ended | None:
     if pulled.gone:
         text += f"; {pulled.gone} are missing there, 'coreloop push' sends them again"
     return Ended("waiting", text, "coreloop run, when people have labelled", pulled.url)
+
+
+def _odd(project: Project) -> str:
+    """How many annotations are not read as an answer, and the first of them; empty if none is."""
+    with project.records.read() as session:
+        odd = named_odd(session, queries.the_pool(session).id)
+    if not odd:
+        return ""
+    if len(odd) == 1:
+        return f"; an annotation is not read as an answer: {odd[0]}"
+    return (
+        f"; {len(odd)} annotations are not read as an answer ('coreloop pull' names them), the "
+        f"first: {odd[0]}"
+    )
 
 
 def _done(project: Project, number: int) -> Ended:

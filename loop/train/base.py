@@ -55,15 +55,17 @@ class Task:
     def statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and standard deviation of the pool's embeddings, (D,) float64 each; a constant
         dimension has the deviation 1."""
-        mean = self.pool.mean(axis=0, dtype=np.float64)
-        std = self.pool.std(axis=0, dtype=np.float64)
-        return mean, np.where(std > 1e-12 * (1 + np.abs(mean)), std, 1.0)
+        from loop.geometry import statistics
+
+        return statistics(self.pool)
 
     def standardised(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
         """(M, D) float32 -> (M, D) float64 with the pool's mean 0 and standard deviation 1 in
         each dimension."""
         mean, std = self.statistics
-        return (embeddings - mean) / std
+        rows = embeddings - mean
+        rows /= std
+        return rows
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ class Model:
         probabilities: Matrix = softmax((x - self.mean) @ self.weights + self.bias, axis=-1)
         return probabilities
 
-    def predict(self, task: Task, embeddings: NDArray[np.float32], block: int = 16384) -> Matrix:
+    def predict(self, task: Task, embeddings: NDArray[np.float32], block: int = 4096) -> Matrix:
         """(M, D) float32 embeddings as they are -> (M, C) float64, ``block`` rows at a time."""
         starts = range(0, len(embeddings), block)
         return np.concatenate(

@@ -189,10 +189,8 @@ def test_old_records_forget_a_password(tmp_path, images, revision, address):
         before = rows(project, "SELECT count(*) FROM event")
         status(project)
         assert holding(tmp_path) == []
-        told = rows(project, "SELECT message FROM event WHERE step = 'open'")
-        assert [PASSWORD in str(line) or "change that password" in str(line) for line in told] == [
-            1
-        ]
+        ((told,),) = rows(project, "SELECT message FROM event WHERE step = 'open'")
+        assert "change that password" in told
         assert rows(project, "SELECT message FROM event WHERE id = 3") == [
             ("cannot reach http://127.0.0.1:9: refused",)
         ]

@@ -119,6 +119,18 @@ def test_results_of_other_controls_are_no_matter(world):
     assert pulled.odd == []
 
 
+def test_run_names_them_as_it_ends(world, monkeypatch, capsys):
+    push(world.project)
+    for key, count in ((world.picks[0], "an annotation is"), (world.picks[1], "2 annotations are")):
+        annotate(world, key, ODD["object-for-list"])
+        monkeypatch.setattr("sys.argv", ["coreloop", "run", "-p", str(world.project.root)])
+        main()
+        shown = capsys.readouterr().out
+        assert f"{count} not read as an answer" in shown
+        assert f"data?task={world.tasks()[world.picks[0]]}" in shown
+        assert "label here: " in shown
+
+
 def test_the_command_names_them(world, monkeypatch, capsys):
     push(world.project)
     annotate(world, world.picks[0], ODD["object-for-list"])

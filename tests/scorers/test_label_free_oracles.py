@@ -9,7 +9,7 @@ import pytest
 from scipy.linalg import qr
 
 from loop.geometry import neighbours, transform, unit
-from loop.scorers import Inputs, coverage, get
+from loop.scorers import Inputs, coverage, get, similarities
 from loop.scorers.coverage import Coverage, exchanged, greedy
 from loop.scorers.d2 import MessageGraph
 from loop.scorers.facility import half_cosine
@@ -105,6 +105,31 @@ def test_no_exchange_is_left_that_covers_more(seed, stored, monkeypatch):
     assert best <= worth(picks) * (1 + 2 * coverage.LEAST_GAIN)
     for i, pick in enumerate(picks):  # in the order of what each adds
         assert worth([*picks[:i], pick]) == max(worth([*picks[:i], p]) for p in picks[i:])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_earlier_rounds_cover_need_not_be_stored(seed, dtype, monkeypatch):
+    """The same picks, bit for bit, and a fraction of the memory."""
+    rng = np.random.default_rng(seed)
+    rows = unit(rng.standard_normal((900, 6)).astype(dtype))
+    covered = rng.choice(900, 60, replace=False)
+    available = np.ones(900, bool)
+    available[covered] = False
+    weights = rng.random(900)
+    monkeypatch.setattr(Coverage, "capacity", lambda self: 899)  # all that are available
+    monkeypatch.setattr(coverage, "SMALL", 900 if dtype is np.float64 else 0)
+    kept, picks = {}, {}
+    for share in (0, similarities.SPARSE):
+        monkeypatch.setattr(similarities, "SPARSE", share)
+        state = Coverage(rows, similarity("rbf", 0.6), weights=weights)
+        state.add(covered)
+        picks[share] = exchanged(state, 40, available, np.random.default_rng(0))
+        kept[share] = sum(value.nbytes for value in vars(state.stored).values() if np.ndim(value))
+    some, everything = picks.values()
+    assert some == everything
+    assert len(set(some)) == 40
+    assert min(kept.values()) < max(kept.values()) / 5
 
 
 def test_exchanges_find_the_best_set_of_a_small_pool():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loop import geometry
 from loop.errors import ConfigError, DataError
-from loop.geometry import median_distance, neighbours, transform
+from loop.geometry import median_distance, neighbours, statistics, transform
 from loop.scorers import Inputs, get
 from loop.scorers.balanced import in_turns
 from loop.select import tiebreak, top
@@ -194,3 +197,18 @@ def test_the_median_distance_is_that_of_all_pairs():
         median = median_distance(x[:n], np.random.default_rng(1))
         assert median == pytest.approx(np.median(pairs), rel=close)
     assert median_distance(x[:1], np.random.default_rng(1)) == 0.0
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (20_000, 5), (8193, 64)])
+def test_statistics_take_a_block_at_a_time_and_are_those_of_numpy(shape):
+    x = (3 * np.random.default_rng(0).standard_normal(shape) + 1).astype(np.float32)
+    x[:, -1] = 7
+    tracemalloc.start()
+    mean, std = statistics(x)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    expected = x.std(axis=0, dtype=np.float64)
+    expected[expected < 1e-9] = 1
+    np.testing.assert_array_equal(mean, x.mean(axis=0, dtype=np.float64))
+    np.testing.assert_array_equal(std, expected)
+    assert peak < 4 * 8 * geometry.STATISTICS_ROWS * shape[1] + 10**5
