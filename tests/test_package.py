@@ -82,9 +82,20 @@ def test_wheel_is_complete(wheel):
 
 @pytest.mark.slow
 def test_the_wheel_runs_the_demo_beside_a_foreign_db_folder(installed, beside_a_db_folder):
+    """The demo whole, in the folder it chooses; named, the same folder is gone on with."""
     done = run([installed / "coreloop", "demo"], beside_a_db_folder)
     assert done.returncode == 0, done.stderr
-    assert "coreloop-demo && coreloop status" in done.stdout
+    for words in ("random", "margin", "el2n", "report.html", "next:"):
+        assert words in done.stdout
+    assert "cd coreloop-demo && coreloop status" in done.stdout
+    assert "━" not in done.stderr  # no progress bars when not a terminal
+    html = (beside_a_db_folder / "coreloop-demo/reports/report.html").read_text()
+    assert html.count("data:image/jpeg;base64") == 140
+    assert "http://" not in html.replace("http://www.w3.org", "")
+    assert "https://" not in html
+    again = run([installed / "coreloop", "demo", "coreloop-demo"], beside_a_db_folder)
+    assert again.returncode == 0, again.stderr
+    assert "random" in again.stdout
     where = "import loop; print(loop.__file__)"
     origin = run([installed / "python", "-c", where], installed).stdout.strip()
     assert Path(origin).is_relative_to(installed.parent)
