@@ -104,12 +104,12 @@ class Soak:
             time.sleep(self.rng.uniform(0, SECONDS))
             os.kill(process, signal.SIGKILL)  # not waited for yet, so the number is still its own
         code = self.forked.wait()
-        said = Path(f"{root}.log").read_text(errors="replace")
-        assert code in (0, -signal.SIGKILL), said
-        assert "Traceback" not in said, said
+        output = Path(f"{root}.log").read_text(errors="replace")
+        assert code in (0, -signal.SIGKILL), output
+        assert "Traceback" not in output, output
         if code:
             self.killed["at random" if at_random else "at a point"] += 1
-        return code == 0 and "done" in said
+        return code == 0 and "done" in output
 
     def answer(self, project: Project) -> None:
         """People answer what is open, each with the class that the image's folder names."""
