@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from connectors.base import Unreachable
+from connectors.base import Unknown, Unreachable
 from loop import config
 from loop.project import create
 from loop.project.simulated_annotator import answer_open_tasks
@@ -74,7 +74,7 @@ def ended_project(project, server):
 def test_push_whose_answer_is_lost_is_settled_by_the_next_run(live, server, proxy, monkeypatch):
     monkeypatch.setenv("LABEL_STUDIO_URL", proxy.url)
     proxy.breaks("drop", "/import?return_task_ids")
-    with pytest.raises(Exception, match="same command"):
+    with pytest.raises(Unknown, match="same command"):
         run(live)
     assert "UNKNOWN" in status(live).troubles[0]
     assert run(live).why == "waiting"

@@ -3,11 +3,9 @@ the good ones beside them kept."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import pytest
 
-from connectors.base import ConnectorError
+from connectors.base import Unknown
 from db import queries
 from loop.cli import main
 from loop.steps.doctor import doctor
@@ -78,7 +76,7 @@ def test_an_odd_annotation_is_named_and_passed_over(world, kind, full):
 
 def test_a_value_that_the_server_itself_fails_over_and_stores(world):
     push(world.project)
-    with suppress(ConnectorError):
+    with pytest.raises(Unknown, match="answered 500"):
         annotate(world, world.picks[0], {"result": [region("digit-1")]})
     world.answer(world.picks[1:3])
     pulled = pull(world.project)
