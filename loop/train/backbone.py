@@ -181,7 +181,7 @@ def predict(
     import torch
 
     if not len(images):
-        raise DataError("there is no test image; set 'test' under [pool]")
+        raise DataError("there is no image to predict")
     net.eval()
 
     def probabilities(part: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -26,7 +26,8 @@ class Task:
     Attributes:
         n_classes: C.
         pool: (N, D) float32 embeddings of the pool.
-        test: (T, D) float32 embeddings of the test split.
+        test: (T, D) float32 embeddings of the test split; T is 0 where a random sample of the pool
+            measures the model.
         test_labels: (T,) int64, -1 = not labelled (left out of every metric).
         pool_images: gives (N, H, W, 3) uint8 when called; only for trainers on images.
         test_images: gives (T, H, W, 3) uint8 when called.
@@ -51,6 +52,12 @@ class Task:
         value: Cached = self._made[key]
         return value
 
+    def restricted(self, rows: NDArray[np.int64]) -> Task:
+        """The task with these images of its pool alone."""
+        images = self.pool_images
+        some = None if images is None else lambda: images()[rows]
+        return replace(self, pool=self.pool[rows], pool_images=some, _made={})
+
     @cached_property
     def statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and standard deviation of the pool's embeddings, (D,) float64 each; a constant
@@ -73,18 +80,25 @@ class Trained:
     """The outcome of one training run.
 
     Attributes:
-        metrics: on the labelled test rows, last epoch (never the best test epoch).
-        test_probabilities: (T, C) float64.
+        test_probabilities: (T, C) float64, of the last epoch (never of the best test epoch).
+        test_labels: (T,) int64, -1 = not labelled.
         pool_probabilities: (N, C) float64, or None where nobody asked.
         dynamics: recorded while training, if asked for.
         notes: what the trainer decided by itself (regularisation, epochs, which of two models).
     """
 
-    metrics: Metrics
     test_probabilities: NDArray[np.float64]
+    test_labels: NDArray[np.int64]
     pool_probabilities: NDArray[np.float64] | None = None
     dynamics: Dynamics | None = None
     notes: dict[str, object] = field(default_factory=dict)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """On the labelled test rows. Raises DataError: there is none."""
+        from loop.train.metrics import measure
+
+        return measure(self.test_probabilities, self.test_labels, rng=np.random.default_rng(0))
 
 
 class Trainer(ABC):
@@ -131,6 +145,28 @@ class Trainer(ABC):
             self.train(task, each, rng, pool_probabilities=pool_probabilities)
             for each, rng in zip(labels, rngs, strict=True)
         ]
+
+    def cross_fit(
+        self,
+        task: Task,
+        labels: NDArray[np.int64],
+        fold: NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> Iterator[NDArray[np.float64]]:
+        """(N, C) float64 pool probabilities of models that each learn every label but one fold's.
+
+        Args:
+            labels: (N,) int64, -1: none.
+            fold: (N,) int64, 0 to K - 1 of the rows left out in turn; -1: in none of the folds.
+
+        Raises:
+            DataError, TrainingFailed: see ``train``.
+        """
+        for number, spawned in enumerate(rng.spawn(int(fold.max()) + 1)):
+            kept = np.where(fold == number, -1, labels)
+            trained = self.train(task, kept, spawned, pool_probabilities=True)
+            assert trained.pool_probabilities is not None
+            yield trained.pool_probabilities
 
     def dynamics(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Dynamics:
         """Training dynamics of a run on the labelled rows, recorded per epoch.

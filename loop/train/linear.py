@@ -11,7 +11,8 @@ Objective: mean cross-entropy + l2 / 2 * |W|^2; the intercept is not penalised.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from scipy.special import softmax
 
 from loop.errors import DataError, TrainingFailed
 from loop.train.base import Task, Trained, Trainer
-from loop.train.metrics import measure
 
 if TYPE_CHECKING:
     from loop.dynamics import Dynamics
@@ -62,11 +62,51 @@ class Linear(Trainer):
         model = self.fit(task.standardised(task.pool[rows]), labels[rows], task.n_classes, rng)
         test = model.predict(task, task.test)
         return Trained(
-            metrics=measure(test, task.test_labels, rng=np.random.default_rng(0)),
             test_probabilities=test,
+            test_labels=task.test_labels,
             pool_probabilities=model.predict(task, task.pool) if pool_probabilities else None,
             notes=model.notes,
         )
+
+    def cross_fit(
+        self,
+        task: Task,
+        labels: NDArray[np.int64],
+        fold: NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> Iterator[Matrix]:
+        """As ``Trainer.cross_fit``, all models in one descent; the penalty, one of five, is chosen
+        once, by all labels."""
+        rows = labelled_rows(labels)
+        x = task.standardised(task.pool[rows])
+        l2 = self.choose_l2(x, labels[rows], task.n_classes, rng)[0]
+        for model in replace(self, l2=l2).fit_folds(x, labels[rows], task.n_classes, fold[rows]):
+            yield model.predict(task, task.pool)
+
+    def fit_folds(
+        self, x: Matrix, y: NDArray[np.int64], n_classes: int, fold: NDArray[np.int64]
+    ) -> list[Model]:
+        """A model without the rows of each fold, of k standardised rows; the penalty is given.
+
+        Raises:
+            DataError: a fold holds every row.
+            TrainingFailed: weights are not finite.
+        """
+        kept = np.stack([fold != number for number in range(int(fold.max()) + 1)])
+        if not kept.any(axis=1).all():
+            raise DataError("every label is in one fold; there is none left to learn from")
+        space = RowSpace.of(x)
+        norms = (x**2).sum(axis=1)
+        scale = (kept @ norms) / kept.sum(axis=1)
+        penalties = self.l2 * np.where(scale > 0, scale, 1.0)
+        target = np.eye(n_classes)[y]
+        w, b = descend(space, target, kept.astype(float), penalties, self.steps, FIT_TOLERANCE)
+        return [
+            _constant(x.shape[1], n_classes, int(y[rows][0]))
+            if len(np.unique(y[rows])) == 1
+            else Model(space.back(weights), space.mean, bias, {"l2": self.l2})
+            for rows, weights, bias in zip(kept, w, b, strict=True)
+        ]
 
     def fit(
         self,
@@ -91,7 +131,7 @@ class Linear(Trainer):
             return _constant(x.shape[1], n_classes, int(present[0]))
         space = RowSpace.of(x)
         target = np.eye(n_classes)[y]
-        scale = float((x**2).sum() / len(x)) or 1.0
+        scale = _scale(x)
         weights = np.ones(len(y)) if weights is None else weights
         l2, how, held_out = self.l2, "given", None
         if not l2:
@@ -100,6 +140,16 @@ class Linear(Trainer):
         w, b = descend(space, target, weights[None], penalty, self.steps, FIT_TOLERANCE)
         notes = {"l2": l2, "l2_chosen": how, "labels": len(y)}
         return Model(space.back(w[0]), space.mean, b[0], notes, held_out)
+
+    def choose_l2(
+        self, x: Matrix, y: NDArray[np.int64], n_classes: int, rng: np.random.Generator
+    ) -> tuple[float, Matrix | None]:
+        """The penalty that ``fit`` uses for k standardised rows, and ``Model.held_out``."""
+        if self.l2 or len(np.unique(y)) == 1:
+            return self.l2 or L2_CANDIDATES[2], None
+        space, target = RowSpace.of(x), np.eye(n_classes)[y]
+        l2, _, held_out = _cross_validate(space, target, y, np.ones(len(y)), _scale(x), rng)
+        return l2, held_out
 
     def dynamics(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Dynamics:
         """A softmax head trained by minibatch Adam on the labelled rows, recorded per epoch."""
@@ -135,7 +185,7 @@ class Model:
 
     def predict(self, task: Task, embeddings: NDArray[np.float32], block: int = 4096) -> Matrix:
         """(M, D) float32 embeddings as they are -> (M, C) float64, ``block`` rows at a time."""
-        starts = range(0, len(embeddings), block)
+        starts = range(0, max(len(embeddings), 1), block)
         return np.concatenate(
             [self.probabilities(task.standardised(embeddings[s : s + block])) for s in starts]
         )
@@ -218,17 +268,19 @@ def _descend(
     share = weights / weights.sum(axis=1, keepdims=True)
     largest_share = share.max(axis=1)
     # Boehning: Hessian <= 1/2 * second moments; a row counts at most its largest share
-    curvature = 0.5 * largest_share[:, None] * space.moments[None] + penalties[:, None]
+    curvature = 0.5 * largest_share * space.moments[:, None] + penalties
     step_w = 1.0 / curvature[:, :, None]
     step_b = 1.0 / (0.5 * largest_share * k)[:, None]
-    w = np.zeros((n_problems, features.shape[1], n_classes))
+    row_share, penalty = share.T[:, :, None], penalties[:, None]
+    # (r, B, C): all problems are one product with the features
+    w = np.zeros((features.shape[1], n_problems, n_classes))
     b = np.zeros((n_problems, n_classes))
     ahead_w, ahead_b, momentum = w, b, 1.0
     for _ in range(steps):
-        logits = np.matmul(features, ahead_w) + ahead_b[:, None, :]
-        residual = (softmax(logits, axis=-1) - target) * share[:, :, None]
-        grad_w = np.matmul(features.T, residual) + penalties[:, None, None] * ahead_w
-        grad_b = residual.sum(axis=1)
+        logits = _product(features, ahead_w) + ahead_b
+        residual = (softmax(logits, axis=-1) - target[:, None]) * row_share
+        grad_w = _product(features.T, residual) + penalty * ahead_w
+        grad_b = residual.sum(axis=0)
         new_w, new_b = ahead_w - step_w * grad_w, ahead_b - step_b * grad_b
         moved_w, moved_b = new_w - w, new_b - b
         # restart the momentum where it points uphill (O'Donoghue and Candes 2015)
@@ -241,7 +293,17 @@ def _descend(
             break
     if not (np.isfinite(w).all() and np.isfinite(b).all()):
         raise TrainingFailed("the linear model's weights are not finite; check the embeddings")
-    return w, b
+    return w.transpose(1, 0, 2), b
+
+
+def _product(matrix: Matrix, columns: Matrix) -> Matrix:
+    """(m, n) times (n, B, C) -> (m, B, C)."""
+    return (matrix @ columns.reshape(len(columns), -1)).reshape(len(matrix), *columns.shape[1:])
+
+
+def _scale(x: Matrix) -> float:
+    """Mean squared norm of (k, D) rows, which penalties are relative to."""
+    return float((x**2).sum() / len(x)) or 1.0
 
 
 def folds(y: NDArray[np.int64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -28,7 +28,6 @@ from loop.train.base import Task, Trained, Trainer
 from loop.train.checkpoint import Checkpoint
 from loop.train.descent import Descent, Recipe
 from loop.train.linear import labelled_rows
-from loop.train.metrics import measure
 from loop.train.replicas import Arrays, launch
 
 if TYPE_CHECKING:
@@ -84,10 +83,12 @@ class Network(Trainer):
         net, _, notes = self._fit(task, labels, rng)
         device = resolve(task.device)
         six_views = self.preset == "fast"
-        test = predict(net, _images(task.test_images), device, six_views)
+        test: NDArray[np.float64] = np.empty((0, task.n_classes))
+        if len(task.test_labels):
+            test = predict(net, _images(task.test_images), device, six_views)
         return Trained(
-            metrics=measure(test, task.test_labels, rng=np.random.default_rng(0)),
             test_probabilities=test,
+            test_labels=task.test_labels,
             pool_probabilities=(
                 predict(net, _images(task.pool_images), device, six_views)
                 if pool_probabilities

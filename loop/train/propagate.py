@@ -21,7 +21,8 @@ docs/trainers.md has the measurements.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,6 @@ from scipy.special import softmax
 
 from loop.train.base import Task, Trained, Trainer
 from loop.train.linear import Linear, Matrix, Model, RowSpace, descend, labelled_rows
-from loop.train.metrics import measure
 
 if TYPE_CHECKING:
     from loop.dynamics import Dynamics
@@ -80,38 +80,89 @@ class Propagate(Trainer):
         rows = labelled_rows(labels)
         y = labels[rows]
         linear = Linear().fit(task.standardised(task.pool[rows]), y, task.n_classes, rng)
-        models, notes = self._blend(task, rows, y, linear)
+        spread, notes = self._spread(task, rows, y, linear.held_out)
+        models = [(1.0, linear)] if spread is None else spread.blended(linear, task.n_classes)
         test = _predict(models, task, task.test)
         return Trained(
-            metrics=measure(test, task.test_labels, rng=np.random.default_rng(0)),
             test_probabilities=test,
+            test_labels=task.test_labels,
             pool_probabilities=_predict(models, task, task.pool) if pool_probabilities else None,
             notes={**linear.notes, **notes},
         )
+
+    def cross_fit(
+        self,
+        task: Task,
+        labels: NDArray[np.int64],
+        fold: NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> Iterator[Matrix]:
+        """As ``Trainer.cross_fit``; the penalty of ``linear`` and the share of the spread labels
+        are chosen once, by all labels. Labels spread once: F is linear in Y."""
+        rows = labelled_rows(labels)
+        x, y = task.standardised(task.pool[rows]), labels[rows]
+        l2, held_out = Linear().choose_l2(x, y, task.n_classes, rng)
+        spread, _ = self._spread(task, rows, y, held_out)
+        for number, linear in enumerate(Linear(l2).fit_folds(x, y, task.n_classes, fold[rows])):
+            models = [(1.0, linear)]
+            if spread is not None:
+                models = spread.without(fold[rows] == number).blended(linear, task.n_classes)
+            yield _predict(models, task, task.pool)
 
     def dynamics(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Dynamics:
         """Those of the linear probe's softmax head."""
         return Linear().dynamics(task, labels, rng)
 
-    def _blend(
-        self, task: Task, rows: NDArray[np.int64], y: NDArray[np.int64], linear: Model
-    ) -> tuple[list[tuple[float, Model]], dict[str, Any]]:
-        """(share, model) pairs, and notes on which were used and why."""
-        alone = [(1.0, linear)]
+    def _spread(
+        self, task: Task, rows: NDArray[np.int64], y: NDArray[np.int64], held_out: Matrix | None
+    ) -> tuple[SpreadLabels | None, dict[str, Any]]:
+        """The labels spread over the graph, None where ``linear`` is used alone; and notes on which
+        were used and why.
+
+        Args:
+            held_out: see ``linear.Model``.
+        """
         if len(np.unique(y)) < 2:
-            return alone, {"used": "linear", "why": "labels of one class"}
+            return None, {"used": "linear", "why": "labels of one class"}
         if len(y) > self.per_class * task.n_classes:
-            return alone, {"used": "linear", "why": f"over {self.per_class} labels per class"}
+            return None, {"used": "linear", "why": f"over {self.per_class} labels per class"}
         sizes = (self.neighbours, self.images, self.dims)
         graph = task.once(("graph", *sizes), lambda: NeighbourGraph.of(task, *sizes))
         seeds = graph.attach(task.standardised(task.pool[rows]), rows)
-        spread = graph.spread(seeds, self.alpha)
-        share, why = choose_share(_left_out(seeds, spread, y, task.n_classes), linear.held_out, y)
+        mass = graph.spread(seeds, self.alpha)
+        share, why = choose_share(_left_out(seeds, mass, y, task.n_classes), held_out, y)
         if not share:
-            return alone, {"used": "linear", "why": why}
-        second = graph.learn(rows, y, spread, task.n_classes)
+            return None, {"used": "linear", "why": why}
         notes = {"used": "propagate", "share": share, "why": why, "graph_images": len(graph.rows)}
-        return [(1 - share, linear), (share, second)], notes
+        return SpreadLabels(graph, rows, y, mass, share), notes
+
+
+@dataclass(frozen=True)
+class SpreadLabels:
+    """k labels on their way over the graph.
+
+    Attributes:
+        rows: (k,) int64 labelled pool rows, ascending.
+        y: (k,) int64 their classes.
+        mass: (M, k) float32 that each label gives to each node.
+        share: of the model that learns them, beside ``linear``.
+    """
+
+    graph: NeighbourGraph
+    rows: NDArray[np.int64]
+    y: NDArray[np.int64]
+    mass: NDArray[np.float32]
+    share: float
+
+    def without(self, left_out: NDArray[np.bool_]) -> SpreadLabels:
+        """The same without these (k,) labels."""
+        kept = ~left_out
+        return replace(self, rows=self.rows[kept], y=self.y[kept], mass=self.mass[:, kept])
+
+    def blended(self, linear: Model, n_classes: int) -> list[tuple[float, Model]]:
+        """(share, model) pairs: ``linear`` and a model that learned the spread labels."""
+        second = self.graph.learn(self.rows, self.y, self.mass, n_classes)
+        return [(1 - self.share, linear), (self.share, second)]
 
 
 @dataclass(frozen=True)
