@@ -143,13 +143,17 @@ def round_name(number: int) -> str:
 
 
 class Pick(Base):
-    """An item chosen in a round, in labelling order. ``arm``: coreset, control or test."""
+    """An item chosen in a round, in labelling order. ``arm``: coreset, control, sample or test.
+
+    ``draw``: its place in the random sample of the pool, None if it is not of it; ``probability``:
+    with which it was drawn. An enlarged sample may hold images that were picked before.
+    """
 
     __tablename__ = "pick"
     __table_args__ = (
         UniqueConstraint("item_id"),
         UniqueConstraint("round_id", "arm", "rank"),
-        CheckConstraint("arm IN ('coreset', 'control', 'test')", name="arm"),
+        CheckConstraint("arm IN ('coreset', 'control', 'sample', 'test')", name="arm"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     round_id: Mapped[int] = mapped_column(ForeignKey("round.id"))
@@ -157,6 +161,8 @@ class Pick(Base):
     arm: Mapped[str] = mapped_column(String(10))
     rank: Mapped[int]
     score: Mapped[float]
+    draw: Mapped[int | None]
+    probability: Mapped[float | None]
 
 
 class Batch(Base):
@@ -230,7 +236,8 @@ class Cursor(Base):
 class TrainingRun(Base):
     """One training of a round: an arm's labels, trainer and seed, the rows it saw, what came out.
 
-    ``arm``: all (labels collected so far), or coreset and control, as many labels of each.
+    ``arm``: all (labels collected so far), or coreset and control, as many labels of each; where a
+    random sample measures, its labels are the control.
     """
 
     __tablename__ = "run"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,13 +82,18 @@ def item_ids(session: Session, pool_id: int, rows: Sequence[int]) -> dict[int, i
     return ids
 
 
-def picked_rows(session: Session, pool_id: int) -> NDArray[np.int64]:
-    """Array rows picked for labelling in any round (the test split is not among them)."""
+def picked_rows(session: Session, pool_id: int, *, by_scorer: bool = False) -> NDArray[np.int64]:
+    """Array rows picked for labelling in any round (the test split is not among them).
+
+    Args:
+        by_scorer: without those that the random sample alone picked.
+    """
+    others = ("test", "sample") if by_scorer else ("test",)
     rows = session.scalars(
         select(Item.row)
         .join(Pick, Pick.item_id == Item.id)
         .join(Round, Round.id == Pick.round_id)
-        .where(Round.pool_id == pool_id, Pick.arm != "test")
+        .where(Round.pool_id == pool_id, Pick.arm.not_in(others))
     )
     return np.sort(np.fromiter(rows, dtype=np.int64))
 
@@ -106,6 +111,7 @@ class Picked:
     row: int
     key: str
     uri: str
+    draw: int | None
 
 
 def picks(session: Session, pool_id: int, number: int | None = None) -> list[Picked]:
@@ -124,6 +130,7 @@ def picks(session: Session, pool_id: int, number: int | None = None) -> list[Pic
             Item.row,
             Item.key,
             Item.uri,
+            Pick.draw,
         )
         .join(Round, Round.id == Pick.round_id)
         .join(Item, Item.id == Pick.item_id)
@@ -132,7 +139,32 @@ def picks(session: Session, pool_id: int, number: int | None = None) -> list[Pic
     )
     if number is not None:
         query = query.where(Round.number == number)
-    return [Picked(*row) for row in session.execute(query)]
+    return [Picked(*cast(tuple[Any, ...], row)) for row in session.execute(query)]
+
+
+def pick_ids(session: Session, pool_id: int, rows: Sequence[int]) -> dict[int, int]:
+    """Array row -> pick id of those of these rows that are picked."""
+    ids: dict[int, int] = {}
+    for start in range(0, len(rows), CHUNK):
+        chunk = (
+            select(Item.row, Pick.id)
+            .join(Pick, Pick.item_id == Item.id)
+            .where(Item.pool_id == pool_id, Item.row.in_(rows[start : start + CHUNK]))
+        )
+        ids.update((int(row), int(pick_id)) for row, pick_id in session.execute(chunk))
+    return ids
+
+
+def sample_rows(session: Session, pool_id: int) -> NDArray[np.int64]:
+    """Array rows of the random sample, in the order drawn; none where test images measure."""
+    rows = session.scalars(
+        select(Item.row)
+        .join(Pick, Pick.item_id == Item.id)
+        .join(Round, Round.id == Pick.round_id)
+        .where(Round.pool_id == pool_id, Pick.draw.is_not(None))
+        .order_by(Pick.draw)
+    )
+    return np.fromiter(rows, dtype=np.int64)
 
 
 def open_batches(session: Session, connector: str) -> Sequence[Batch]:
@@ -388,6 +420,7 @@ def counts(session: Session, pool_id: int) -> dict[str, Any]:
         "test": test,
         "duplicates": count(select(func.count()).select_from(Duplicate)),
         "unreadable": count(select(func.count()).select_from(Unreadable)),
+        "sample": count(select(func.count()).select_from(Pick).where(Pick.draw.is_not(None))),
         "picked": count(select(func.count()).select_from(Pick).where(Pick.arm != "test")),
         "annotations": count(select(func.count()).select_from(Annotation)),
     }

@@ -77,9 +77,15 @@ def _round(session: Session, round_: Round) -> Iterator[str]:
         return int(session.scalar(query) or 0)  # type: ignore[call-overload]
 
     picks = count(select(func.count()).select_from(Pick).where(Pick.round_id == round_.id))
+    sampled = count(  # the sample is drawn when its round begins
+        select(func.count())
+        .select_from(Pick)
+        .where(Pick.round_id == round_.id, Pick.arm == "sample")
+    )
     expected = round_.budget if state >= ROUND_STATES.index("selected") else 0
-    if picks != expected:
-        yield f"round {round_.number} is {round_.state!r} with {picks} picks, not {expected}"
+    chosen = picks - sampled
+    if chosen != expected:
+        yield f"round {round_.number} is {round_.state!r} with {chosen} picks, not {expected}"
     sent = (
         select(func.count())
         .select_from(Sent)

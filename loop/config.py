@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from loop.errors import ConfigError, nearest
 from loop.secrets import check_address
@@ -15,6 +22,10 @@ from loop.secrets import check_address
 FILE = "coreloop.toml"
 SKIP = "skip"
 """What people write on a sheet beside an image they cannot judge; no class of a sheet."""
+
+
+FEWEST = 20
+"""Images in a random sample."""
 
 
 class Section(BaseModel):
@@ -57,16 +68,36 @@ class ProjectSection(Section):
 
 
 class PoolSection(Section):
-    """[pool] Where the images are and how many are held out to measure the model on."""
+    """[pool] Where the images are."""
 
     source: Literal["folder", "parquet"] = "folder"
     path: str
     labelled: bool = False
     """Folder names (or the label column) are the true labels: for ``oracle`` and ``simulate``."""
-    test: int = Field(200, ge=1)
-    """Random holdout, labelled first; never more than a fifth of the images."""
     test_path: str = ""
-    """A labelled folder to use as test split instead of a random holdout."""
+    """A folder of test images to measure on, instead of a random sample of the pool."""
+
+
+class MeasureSection(Section):
+    """[measure] How the model is measured. Images that the source calls test images (``test_path``,
+    a column ``split``) are a holdout whatever stands here."""
+
+    by: Literal["sample", "holdout"] = "sample"
+    """A random sample of the pool that is trained on too and judged by models without it; or a
+    random holdout that is only looked at."""
+    images: int = Field(100, ge=1)
+    """Labelled first; of a sample at most half of the pool, of a holdout at most a fifth."""
+    folds: int = Field(10, ge=2, le=100)
+    """Models that judge the sample, beside the one that is delivered: each learns all labels but
+    those of one fold. More are nearer to the truth and take longer."""
+
+    @model_validator(mode="after")
+    def _enough(self) -> MeasureSection:
+        if self.by == "sample" and self.images < FEWEST:
+            raise ValueError(
+                f"a sample of {self.images} says next to nothing; take at least {FEWEST}"
+            )
+        return self
 
 
 class SelectionSection(Section):
@@ -114,7 +145,7 @@ class LabelerSection(Section):
     """Share of wrong answers of the oracle."""
     predictions: bool = True
     """Show the current model's prediction pre-selected (Label Studio): from round 2 on, with an
-    ``open_clip:`` encoder from round 1 on."""
+    ``open_clip:`` encoder from round 1 on, never in a round with images of the random sample."""
 
 
 class TrainingSection(Section):
@@ -147,6 +178,7 @@ class Config(Section):
 
     project: ProjectSection
     pool: PoolSection
+    measure: MeasureSection = MeasureSection()
     encoder: str = "pixels"
     selection: SelectionSection = SelectionSection()
     labeler: LabelerSection = LabelerSection()
@@ -183,7 +215,7 @@ def check(values: dict[str, Any], where: str) -> Config:
             address of the labeler.
     """
     try:
-        config = Config.model_validate(values)
+        config = Config.model_validate(_with_measure(values, where))
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(e, where) for e in error.errors())) from None
     check_address(config.labeler.url, f"{where}: labeler.url")
@@ -201,6 +233,24 @@ def check(values: dict[str, Any], where: str) -> Config:
             "images; in a parquet file a column 'split' says test or train"
         )
     return config
+
+
+def _with_measure(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """The values with ``test`` under [pool], as versions up to 0.5 had it, under [measure].
+
+    Raises:
+        ConfigError: both are given.
+    """
+    pool = values.get("pool")
+    if not isinstance(pool, dict) or "test" not in pool:
+        return values
+    if "measure" in values:
+        raise ConfigError(
+            f"{where}: pool.test = {pool['test']!r} is the former name of measure.images with "
+            "by = 'holdout'; take it out of [pool]"
+        )
+    others = {key: value for key, value in pool.items() if key != "test"}
+    return {**values, "pool": others, "measure": {"by": "holdout", "images": pool["test"]}}
 
 
 def _explain(error: Any, where: str) -> str:

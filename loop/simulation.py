@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import MappingProxyType
 
@@ -40,6 +40,7 @@ Ints = NDArray[np.int64]
 Rule = Callable[[NDArray[np.float64], NDArray[np.bool_], int, int], Ints]
 """(scores, which images are available, how many, seed) -> picks."""
 HIGHEST: Rule = partial(picks_by, "top")
+NOTHING: Ints = np.empty(0, np.int64)
 Schedule = tuple[int, ...]
 """Budgets up to a cell's own; empty where the rounds before do not matter."""
 
@@ -76,6 +77,7 @@ class Trial:
         rules: name -> how the scores of this method become picks, where not by the highest.
         budgets: cumulative numbers of labels, ascending.
         share: of the pool that each seed draws.
+        sample: random images that each seed labels first, whatever the method; part of the budgets.
     """
 
     task: Task
@@ -85,6 +87,7 @@ class Trial:
     budgets: Sequence[int]
     trainer: Trainer
     share: float
+    sample: int
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ def simulate(
     skip: Collection[tuple[str, int, int]] = (),
     rules: Mapping[str, Rule] = MappingProxyType({}),
     share: float = 1.0,
+    sample: int = 0,
     engine: Engine = LOCAL,
 ) -> Iterator[CellOutcome]:
     """Yields cells as they are done: seed by seed, method by method, in one process.
@@ -117,13 +121,15 @@ def simulate(
         skip: (method, budget, seed) of cells that exist already.
         rules: how a method's scores become picks where that is not by the highest.
         share: of the pool that each seed draws.
+        sample: size of a random sample that is labelled first and trained on with the picks, as
+            where one measures a project; scorers are not shown it.
         engine: where methods and seeds are computed, which are independent of each other.
 
     Raises:
-        ConfigError: budgets not ascending, or more than the pool has.
+        ConfigError: budgets not ascending, or more than the pool has, or not more than the sample.
     """
-    check_budgets(budgets, drawn(len(task.pool), share))
-    trial = Trial(task, labels, dict(methods), dict(rules), tuple(budgets), trainer, share)
+    check_budgets(budgets, drawn(len(task.pool), share), sample)
+    trial = Trial(task, labels, dict(methods), dict(rules), tuple(budgets), trainer, share, sample)
     for _, outcomes in engine.map(_outcomes, trial, _parts(trial, seeds, frozenset(skip))):
         yield from outcomes
 
@@ -145,12 +151,17 @@ def schedule(scorer: Scorer, rule: Rule, budgets: Sequence[int], budget: int) ->
     return tuple(before for before in budgets if before <= budget)
 
 
-def check_budgets(budgets: Sequence[int], n: int) -> None:
-    """Raises ConfigError unless ascending, at least 1 and at most ``n``."""
+def check_budgets(budgets: Sequence[int], n: int, sample: int = 0) -> None:
+    """Raises ConfigError unless ascending, at least 1, more than ``sample`` and at most ``n``."""
     if not budgets or list(budgets) != sorted(set(budgets)) or budgets[0] < 1:
         raise ConfigError(f"budgets must be ascending and at least 1, got {list(budgets)}")
     if budgets[-1] > n:
         raise ConfigError(f"budget {budgets[-1]} is more than the {n} images to choose from")
+    if sample < 0 or budgets[0] <= sample:
+        raise ConfigError(
+            f"budgets count every label, the sample's {sample} too, so the first has to be more "
+            f"than that; got {budgets[0]}"
+        )
 
 
 def drawn(n: int, share: float) -> int:
@@ -170,14 +181,7 @@ def draw(task: Task, share: float, seed: int) -> tuple[Task, Ints]:
     if share == 1:
         return task, np.arange(n)
     rows = np.sort(generator(seed, "draw").permutation(n)[: drawn(n, share)])
-    return restricted(task, rows), rows
-
-
-def restricted(task: Task, rows: Ints) -> Task:
-    """The task with these images of its pool alone."""
-    images = task.pool_images
-    some = None if images is None else lambda: images()[rows]
-    return replace(task, pool=task.pool[rows], pool_images=some, _made={})
+    return task.restricted(rows), rows
 
 
 def extend(
@@ -192,6 +196,7 @@ def extend(
     rule: Rule = HIGHEST,
     *,
     stream: int | None = None,
+    sample: Ints = NOTHING,
 ) -> Ints:
     """``picks`` plus those of the next round, up to ``budget`` in all.
 
@@ -201,6 +206,7 @@ def extend(
 
     Args:
         trainer: the project's own; default: the linear probe.
+        sample: rows that are no more to be picked, and of which the scorer is shown nothing.
 
     Raises:
         DataError: the scorer answered something that is no score.
@@ -210,6 +216,8 @@ def extend(
         picks = np.empty(0, np.int64)
     covered = np.zeros(n, bool)
     covered[picks] = True
+    available = ~covered
+    available[sample] = False
     if stream is None:
         stream = 0 if "fit" in scorer.needs else budget
     asks_model = "probabilities" in scorer.needs and kind(scorer) != "all labels"
@@ -226,12 +234,13 @@ def extend(
             seed=seed,
             rng=generator(seed, "select", stream, name),
             model_rng=generator(seed, "score model", budget),
+            available=available,
             all_labels=labels,
         )
         scores = scorer.score(inputs)
     if scores.shape != (n,) or not np.isfinite(scores).all():
         raise DataError(f"scorer {name!r} answered no finite number for some image")
-    return np.concatenate([picks, rule(scores, ~covered, budget - len(picks), seed)])
+    return np.concatenate([picks, rule(scores, available, budget - len(picks), seed)])
 
 
 def revealed(labels: Ints, picks: Ints) -> Ints:
@@ -260,12 +269,15 @@ def _outcomes(trial: Trial, part: Part) -> list[CellOutcome]:
     task, rows = _drawn(trial.task, trial.share, part.seed)
     labels = trial.labels[rows]
     scorer, rule = trial.methods[part.method], trial.rules.get(part.method, HIGHEST)
+    sample = generator(part.seed, "sample").permutation(len(labels))[: trial.sample]
     outcomes, began = [], time.perf_counter()
-    for budget, picks in _rounds(trial, part, task, labels):
+    for picked, picks in _rounds(trial, part, task, labels, sample):
+        budget = trial.sample + picked
         if budget not in part.budgets:
             continue
         rng = generator(part.seed, "train", budget)
-        trained = trial.trainer.train(task, revealed(labels, picks), rng)
+        learned = revealed(labels, np.concatenate([sample, picks]))
+        trained = trial.trainer.train(task, learned, rng)
         outcomes.append(
             CellOutcome(
                 method=part.method,
@@ -282,25 +294,24 @@ def _outcomes(trial: Trial, part: Part) -> list[CellOutcome]:
     return outcomes
 
 
-def _rounds(trial: Trial, part: Part, task: Task, labels: Ints) -> Iterator[tuple[int, Ints]]:
-    """(budget, rows of the drawn pool picked up to it), as far as the part needs."""
+def _rounds(
+    trial: Trial, part: Part, task: Task, labels: Ints, sample: Ints
+) -> Iterator[tuple[int, Ints]]:
+    """(images picked, their rows of the drawn pool) of each budget, as far as the part needs."""
     scorer, rule = trial.methods[part.method], trial.rules.get(part.method, HIGHEST)
-    picks: Ints = np.empty(0, np.int64)
+    sizes = [budget - trial.sample for budget in trial.budgets]
+    pick = partial(extend, task, labels, part.method, scorer, sample=sample)
+    picks: Ints = NOTHING
     if _one_ranking(scorer, rule):
-        most = trial.budgets[-1]
-        ranking = extend(
-            task, labels, part.method, scorer, picks, most, part.seed, trial.trainer, stream=0
-        )
-        for budget in trial.budgets:
-            yield budget, ranking[:budget]
+        ranking = pick(picks, sizes[-1], part.seed, trial.trainer, stream=0)
+        for size in sizes:
+            yield size, ranking[:size]
         return
-    for budget in trial.budgets:
-        if budget > max(part.budgets):
+    for size in sizes:
+        if trial.sample + size > max(part.budgets):
             return
-        picks = extend(
-            task, labels, part.method, scorer, picks, budget, part.seed, trial.trainer, rule
-        )
-        yield budget, picks
+        picks = pick(picks, size, part.seed, trial.trainer, rule)
+        yield size, picks
 
 
 def _one_ranking(scorer: Scorer, rule: Rule) -> bool:

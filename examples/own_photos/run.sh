@@ -6,7 +6,7 @@ set -euo pipefail
 if [ ! -f photos/coreloop.toml ]; then
     coreloop init photos --images "$1" --classes "$2" --labeler label-studio \
         --encoder "${ENCODER:-timm:vit_small_patch14_dinov2.lvd142m}" \
-        --budgets "${BUDGETS:-50,50,100}" --test "${TEST:-200}"
+        --budgets "${BUDGETS:-50,50,100}" --measure "${SAMPLE:-100}"
 fi
 cd photos
 coreloop doctor

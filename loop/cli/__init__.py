@@ -28,6 +28,7 @@ COMMANDS = {
     "pull": ("loop.cli.steps:pull", "Bring the answers back."),
     "labels": ("loop.cli.labels:labels", "What people said: agreement, pace, likely mistakes."),
     "train": ("loop.cli.steps:train", "Train on the labels so far."),
+    "measure": ("loop.cli.measure:measure", "Accuracy by the random sample; enlarge the sample."),
     "compare": ("loop.cli.steps:compare", "Compare with random and label-based selection."),
     "export": ("loop.cli.export:export", "Labels and picks in the formats of other tools."),
     "scorers": ("loop.cli.lists:scorers", "List the selection methods."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +65,26 @@ def demo(folder: Path | None, seed: int, server: bool, keep: bool, as_json: bool
 
 def finish(project: Any, as_json: bool, seconds: float) -> None:
     """Prints what came out and what to type next."""
+    from loop.cli.measure import sentences
     from loop.cli.tables import comparison
     from loop.project.comparison import compared
+    from loop.steps.measure import measure
     from loop.steps.report import report
 
-    outcome = compared(project)
+    outcome, measured = compared(project), measure(project)
     paths = report(project)
     if as_json:
         print_json(
-            {"seconds": round(seconds, 1), "report": str(paths["html"]), "rows": outcome.to_json()}
+            {
+                "seconds": round(seconds, 1),
+                "report": str(paths["html"]),
+                "measured": asdict(measured),
+                "rows": outcome.to_json(),
+            }
         )
         return
     comparison(outcome)
+    for line in sentences(measured):
+        say(line)
     say(f"report: {paths['html']}  ({seconds:.0f} s)")
     say(f"next:   cd {shlex.quote(os.path.relpath(project.root))} && coreloop status")

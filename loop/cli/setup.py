@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +21,10 @@ from loop.cli.output import (
     table,
     whole_numbers,
 )
+
+if TYPE_CHECKING:
+    from loop.config import MeasureSection
+    from loop.steps.scan import Scanned
 
 
 @click.command()
@@ -39,11 +44,17 @@ from loop.cli.output import (
 @click.option("--url", default="", help="Label Studio address (or LABEL_STUDIO_URL).")
 @click.option("--budgets", default="50,50,100", show_default=True, help="Labels per round.")
 @click.option(
+    "--measure",
+    "sample_size",
+    default=100,
+    show_default=True,
+    help="Random sample labelled with round 1: it measures, compares and trains.",
+)
+@click.option(
     "--test",
     "test_size",
-    default=200,
-    show_default=True,
-    help="Random test images, a fifth of all at most.",
+    type=int,
+    help="Hold out so many random test images instead, which nothing learns.",
 )
 @click.option(
     "--test-images",
@@ -63,7 +74,8 @@ def init(
     labeler: str,
     url: str,
     budgets: str,
-    test_size: int,
+    sample_size: int,
+    test_size: int | None,
     test_images: str,
     seed: int,
     as_json: bool,
@@ -76,6 +88,9 @@ def init(
     """
     from loop.steps.init import init as step
 
+    measure = {"by": "sample", "images": sample_size}
+    if test_size is not None:
+        measure = {"by": "holdout", "images": test_size}
     with bar() as (begin, progress):
         begin("scanning images")
         project, scanned = step(
@@ -83,7 +98,8 @@ def init(
             images,
             on_progress=progress,
             project={"classes": names_in(classes), "seed": seed},
-            pool={"labelled": labelled, "test": test_size, "test_path": test_images},
+            pool={"labelled": labelled, "test_path": test_images},
+            measure=measure,
             encoder=encoder,
             selection={"scorer": scorer, "budgets": whole_numbers(budgets, "--budgets")},
             labeler={"kind": labeler, "url": url},
@@ -91,14 +107,23 @@ def init(
     if as_json:
         print_json({"root": str(project.root), **asdict(scanned)})
         return
-    most = scanned.test == scanned.images // 5 < test_size
-    fifth = " (a fifth, the most there may be)" if most else ""
-    say(f"{scanned.images} images, {scanned.test} of them held out for testing{fifth}")
+    say(_counted(scanned, project.config.measure))
     if scanned.duplicates or scanned.unreadable:
         say(f"{scanned.duplicates} further copies, {len(scanned.unreadable)} unreadable (skipped)")
     for uri, reason in scanned.unreadable[:10]:
         say(f"  {uri}: {reason}")
     say(f"next: cd {shlex.quote(str(folder))} && coreloop run")
+
+
+def _counted(scanned: Scanned, measure: MeasureSection) -> str:
+    """``1797 images; a random sample of 100 will be labelled first``."""
+    if scanned.test:
+        most = scanned.test == scanned.images // 5 < measure.images
+        fifth = " (a fifth, the most there may be)" if most else ""
+        return f"{scanned.images} images, {scanned.test} of them held out for testing{fifth}"
+    size = min(measure.images, scanned.images // 2)
+    half = " (half of them, the most there may be)" if size < measure.images else ""
+    return f"{scanned.images} images; a random sample of {size} is labelled with round 1{half}"
 
 
 @click.command()
@@ -110,6 +135,7 @@ def status(folder: Path, as_json: bool) -> None:
     \b
     Example: coreloop status
     """
+    from loop.cli.measure import sentences
     from loop.steps.status import status as step
 
     standing = step(project_at(folder))
@@ -125,7 +151,7 @@ def status(folder: Path, as_json: bool) -> None:
             "test" if line.number == 0 else line.number,
             line.state,
             line.scorer,
-            f"{line.labelled}/{line.budget}",
+            f"{line.labelled}/{line.picked}",
             line.skipped,
             percent(line.accuracy),
         )
@@ -133,6 +159,8 @@ def status(folder: Path, as_json: bool) -> None:
     ]
     if rows:
         table(("round", "state", "scorer", "labelled", "skipped", "accuracy %"), rows)
+    for line in sentences(standing.measured) if standing.measured else []:
+        say(line)
     for trouble in standing.troubles:
         say(f"attention: {trouble}")
     for event in standing.events:

@@ -57,6 +57,13 @@ seeds and orders that know nothing (docs/auto.md); the draws overlap."""
 @click.option("--labels", default="", help="Parquet column with annotators' labels to train on.")
 @click.option("--share", default=0.8, show_default=True, help="Share of the pool each seed draws.")
 @click.option(
+    "--measure",
+    "sample",
+    type=click.IntRange(0),
+    default=0,
+    help="Label a random sample of so many first, as real projects do; part of every budget.",
+)
+@click.option(
     "--jobs",
     type=click.IntRange(0),
     default=0,
@@ -75,6 +82,7 @@ def simulate(
     trainer: str,
     labels: str,
     share: float,
+    sample: int,
     jobs: int,
     engine: str,
     as_json: bool,
@@ -100,9 +108,8 @@ def simulate(
     where = get(engine, jobs or _workers(trainer))
     project = project_for(source, folder, encoder)
     click.get_current_context().call_on_close(project.close)
-    grid = Grid(
-        chosen, _budgets(project, per_class, budgets), seeds, trainer, labels=labels, share=share
-    )
+    totals = _budgets(project, per_class, budgets)
+    grid = Grid(chosen, totals, seeds, trainer, labels=labels, share=share, sample=sample)
     with bar() as (begin, progress):
         begin("scanning images")
         scan(project)

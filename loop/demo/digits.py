@@ -38,7 +38,8 @@ def settings(images: Path, seed: int, *, server: bool = False) -> dict[str, Any]
     """The demo's coreloop.toml, as plain values; with ``server`` labels come from Label Studio."""
     return {
         "project": {"name": "handwritten digits", "classes": NAMES, "seed": seed},
-        "pool": {"path": str(images), "labelled": True, "test": 60 if server else 360},
+        "pool": {"path": str(images), "labelled": True},
+        "measure": {"images": 60},
         "encoder": "pixels",
         "selection": {"scorer": "auto", "budgets": [20, 40, 80]},
         "labeler": {"kind": "label-studio"} if server else {"kind": "oracle", "error_rate": 0.03},

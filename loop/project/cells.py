@@ -158,6 +158,7 @@ def fill(
     *,
     hindsight: bool = False,
     share: float = 1.0,
+    sample: int = 0,
     engine: Engine = LOCAL,
     on_progress: CellProgress = lambda done, total: None,
 ) -> None:
@@ -167,6 +168,7 @@ def fill(
         problem: its ``labels`` are known for every row of the pool.
         hindsight: the pool are images that are labelled already.
         share: of the pool that each seed draws.
+        sample: size of the random sample that each seed labels first.
 
     Raises:
         ConfigError: budgets that do not fit, unknown names.
@@ -185,6 +187,7 @@ def fill(
         skip={(keys[cell.method], cell.budget, cell.seed) for cell in stored},
         rules={method.key: method.picking() for method in grid.methods if method.rule != "top"},
         share=share,
+        sample=sample,
         engine=engine,
     )
     for done, outcome in enumerate(outcomes, 1 + len(stored)):

@@ -1,4 +1,4 @@
-"""The holdout: test images that every model is measured on, fixed before round 1; round 0."""
+"""The holdout: test images that models are only measured on, fixed before round 1; round 0."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from loop.seeds import generator
 
 def fix_test_split(session: Session, config: Config, pool_id: int) -> None:
     """Makes round 0 of the images that the source calls test images, else of a random holdout. A
-    labelled test folder is answered by its source. Does nothing once there is a round.
+    labelled test folder is answered by its source. Does nothing once there is a round, or where a
+    random sample measures (``loop.project.sample``).
 
     Raises:
         DataError: there are too few images to hold any out.
@@ -29,6 +30,8 @@ def fix_test_split(session: Session, config: Config, pool_id: int) -> None:
         .where(Item.pool_id == pool_id, Item.split == "test")
         .order_by(Item.row)
     ).all()
+    if not stated and config.measure.by == "sample":
+        return
     labelled = bool(stated) and all(label is not None for _, _, label in stated)
     item_ids = [item_id for item_id, _, _ in stated] or _hold_out(session, config, pool_id)
     round_ = Round(
@@ -56,7 +59,7 @@ def fix_test_split(session: Session, config: Config, pool_id: int) -> None:
 def _hold_out(session: Session, config: Config, pool_id: int) -> list[int]:
     """Ids of items drawn at random, in the order drawn; they become the test split."""
     total = queries.item_count(session, pool_id)
-    size = min(config.pool.test, total // 5)
+    size = min(config.measure.images, total // 5)
     if not size:
         raise DataError(
             f"{total} images are too few: a fifth of them is kept for testing, and that is "

@@ -21,13 +21,17 @@ def predictions(project: Project, number: int) -> dict[str, Prediction]:
     """Item key -> prediction for the picks of a round, all of one version.
 
     Round 1 gets zero-shot predictions if the encoder is CLIP-like, later rounds those of the model
-    trained in the round before. Test images (round 0) never get any: a prediction shown beforehand
-    draws people towards it, and the model would then be measured on its own predictions.
+    trained in the round before. Images that measure never get any: a prediction shown beforehand
+    draws people towards it, and the model would then be measured on its own predictions. So there
+    are none in round 0, and none in a round with images of the random sample, which would tell
+    them from the other picks.
     """
     if number < 1 or not project.config.labeler.predictions:
         return {}
     with project.records.read() as session:
         picks = queries.picks(session, queries.the_pool(session).id, number)
+        if any(pick.arm == "sample" for pick in picks):
+            return {}
         if number > 1:
             picks, probabilities = _of_model(session, project, number - 1, picks)
         elif "open_clip:" in project.config.encoder:

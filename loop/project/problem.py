@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from db import queries
 from loop.project.embeddings import embeddings
 from loop.project.labels import collect
 from loop.project.project import Project
+from loop.seeds import generator
 
 if TYPE_CHECKING:
     from loop.train import Task
@@ -30,7 +31,11 @@ class Problem:
         labels: (N,) int64 of the pool rows, -1 where there is no label.
         rows: (N,) int64, pool row (the index space of every algorithm) -> array row of its item.
         test_rows: (T,) int64, test row -> array row.
-        covered: (N,) bool, picked in an earlier round.
+        covered: (N,) bool, picked by a scorer in an earlier round.
+        sample: (n,) int64 pool rows of the random sample in the order drawn; none where test images
+            measure. Scorers are shown neither its labels nor that it is labelled: picks that made
+            up for the sample would leave an image of it, held out, without labels nearby, and
+            worse than the unlabelled images that it stands for (docs/measuring.md).
     """
 
     task: Task
@@ -38,6 +43,21 @@ class Problem:
     rows: NDArray[np.int64]
     test_rows: NDArray[np.int64]
     covered: NDArray[np.bool_]
+    sample: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def available(self) -> NDArray[np.bool_]:
+        """(N,) bool, neither picked nor of the random sample."""
+        available = ~self.covered
+        available[self.sample] = False
+        return available
+
+    @property
+    def shown_labels(self) -> NDArray[np.int64]:
+        """(N,) int64 labels of earlier picks, -1 elsewhere: what a scorer may be shown."""
+        shown = self.labels.copy()
+        shown[self.sample] = -1
+        return shown
 
 
 def problem(session: Session, project: Project, *, images: bool = False) -> Problem:
@@ -53,8 +73,9 @@ def problem(session: Session, project: Project, *, images: bool = False) -> Prob
     labels = collect(session, pool, project.config)
     side = int(project.config.training.params.get("side", 32)) if images else 0
     task = make_task(session, project, rows, test_rows, labels.of(test_rows), side=side)
-    covered = np.isin(rows, queries.picked_rows(session, pool.id))
-    return Problem(task, labels.of(rows), rows, test_rows, covered)
+    covered = np.isin(rows, queries.picked_rows(session, pool.id, by_scorer=True))
+    sample = np.searchsorted(rows, queries.sample_rows(session, pool.id))  # rows ascend
+    return Problem(task, labels.of(rows), rows, test_rows, covered, sample)
 
 
 def make_task(
@@ -93,6 +114,31 @@ def make_task(
         device=project.config.training.device,
         unfinished=unfinished(project, pool.digest),
     )
+
+
+def tested_on(problem_: Problem, tested: NDArray[np.int64]) -> Problem:
+    """The problem with these (T,) pool rows as its test images, and the others as its pool."""
+    task = problem_.task
+    others = np.setdiff1d(np.arange(len(problem_.rows)), tested)
+    images = task.pool_images
+    held = replace(
+        task.restricted(others),
+        test=task.pool[tested],
+        test_labels=problem_.labels[tested],
+        test_images=None if images is None else lambda: images()[tested],
+    )
+    return Problem(
+        held,
+        problem_.labels[others],
+        problem_.rows[others],
+        problem_.rows[tested],
+        problem_.covered[others],
+    )
+
+
+def a_fifth(n: int, seed: int) -> NDArray[np.int64]:
+    """Pool rows to test simulated methods on where there are no test images: a random fifth."""
+    return generator(seed, "tested on").permutation(n)[: max(1, n // 5)]
 
 
 def unfinished(project: Project, pool_digest: str) -> Path:

@@ -8,8 +8,9 @@ from db import queries
 from db.models import Pool, Round
 from db.state import log
 from loop.config import Config
-from loop.errors import DataError, NotReady
+from loop.errors import ConfigError, DataError, NotReady
 from loop.project.project import Project
+from loop.project.sample import begin_sample, enlarge_sample
 from loop.project.versions import versions
 
 COMMANDS = {
@@ -74,13 +75,17 @@ def edited_since(round_: Round, config: Config) -> str:
     )
 
 
-def begin_round(project: Project, budget: int | None = None) -> int | None:
+def begin_round(project: Project, budget: int | None = None, enlarge: int = 0) -> int | None:
     """Starts the next round once the one before is over, its config frozen; None when all budgets
-    are spent.
+    are spent. The first round also draws the random sample, where one measures.
+
+    Args:
+        budget: images to pick; None: as planned.
+        enlarge: images to draw for the sample besides; a round without a budget only draws.
 
     Raises:
         NotReady: the round before is not over.
-        DataError: fewer images are left than the budget.
+        DataError: fewer images are left than the budget, or than a sample needs.
     """
     with project.writing() as records, records.write("begin") as session:
         pool = queries.the_pool(session)
@@ -88,34 +93,53 @@ def begin_round(project: Project, budget: int | None = None) -> int | None:
         budgets = project.config.selection.budgets
         remedy = "give a smaller --budget"
         if budget is None:
-            if number > len(budgets):
+            if number > len(budgets) and not enlarge:
                 return None
-            budget = budgets[number - 1]
+            budget = budgets[number - 1] if number <= len(budgets) else 0
             remedy = "lower its number in 'budgets' under [selection]"
+        first = queries.newest_round(session, pool.id) is None
+        round_ = Round(
+            pool_id=pool.id,
+            number=number,
+            seed=project.config.project.seed + number,
+            budget=budget,
+            config=project.config.public(),
+            versions=versions(),
+            state="planned" if budget else "selected",
+        )
+        session.add(round_)
+        session.flush()
+        drawn = begin_sample(session, pool, round_, project.config) if first else 0
+        if enlarge:
+            drawn += enlarge_sample(session, pool, round_, enlarge)
+        if len(queries.sample_rows(session, pool.id)):
+            _check_control(project.config)
         left = _left(session, pool.id)
         if budget > left:
             raise DataError(
                 f"round {number} asks for {budget} images, only {left} are left to pick; {remedy}"
             )
-        session.add(
-            Round(
-                pool_id=pool.id,
-                number=number,
-                seed=project.config.project.seed + number,
-                budget=budget,
-                config=project.config.public(),
-                versions=versions(),
-            )
-        )
-        log(session, "plan", f"{budget} images to label", round=number)
+        sample = f", and a random sample of {drawn}" if drawn else ""
+        log(session, "plan", f"{budget} images to label{sample}", round=number)
         return number
 
 
+def _check_control(config: Config) -> None:
+    """Raises ConfigError for a control share beside a random sample, which compares already."""
+    if config.selection.control:
+        raise ConfigError(
+            f"control = {config.selection.control} under [selection], but a random sample measures "
+            "this project and is compared with the picks; take 'control' out"
+        )
+
+
 def _over(session: Session, pool: Pool) -> int:
-    """Number of the newest round. Raises NotReady while it is not over."""
+    """Number of the newest round, 0 before the first. Raises NotReady while it is not over."""
     newest = queries.newest_round(session, pool.id)
     if newest is None:
-        raise NotReady("there is no test split; 'coreloop run' finishes it first")
+        if not pool.digest:
+            raise NotReady("the scan did not finish; run 'coreloop scan'")
+        return 0
     if newest.state != ("compared" if newest.number else "labeled"):
         raise NotReady(f"{newest.name} is {newest.state!r}; 'coreloop run' finishes it first")
     return newest.number

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from db.models import TrainingRun
+from loop.measuring.by_sample import EACH
+from loop.measuring.runs import DIFFERENCE
 from loop.reports.facts import Control
-
-CONTROL = "coreset minus control"
-"""Key in the notes of a control's runs: the difference in accuracy and its 95 % interval over the
-test images."""
 
 
 def newest_control(runs: list[TrainingRun]) -> Control | None:
     """The first picks against as many random ones, as last trained; None without a control."""
-    noted = [run for run in runs if run.arm == "control" and CONTROL in run.notes]
+    noted = [run for run in runs if run.arm == "control" and DIFFERENCE in run.notes]
     if not noted:
         return None
-    mean, lower, upper = noted[-1].notes[CONTROL]
-    return Control(noted[-1].labels, mean, lower, upper, int(noted[-1].metrics["n"]))
+    mean, lower, upper = noted[-1].notes[DIFFERENCE]
+    newest = noted[-1]
+    labels = int(newest.notes.get(EACH, newest.labels))
+    by_sample = EACH in newest.notes
+    return Control(labels, mean, lower, upper, int(newest.metrics["n"]), by_sample)

@@ -10,10 +10,17 @@ def how_good(facts: Facts) -> str:
     best = facts.best
     if best is None or facts.metrics is None:
         return "No model has been trained yet."
+    interval = f"95 % interval {100 * best.low:.1f} to {100 * best.high:.1f} %"
+    accuracy, n = f"{100 * best.accuracy:.1f} %", facts.metrics["n"]
+    if facts.counts.get("sample"):
+        return (
+            f"About {accuracy} of the images are classified correctly after {best.labels} labels "
+            f"({interval}, judged on the {n} labelled images of the random sample by models that "
+            f"did not learn them). Trained by {facts.trained}."
+        )
     return (
-        f"{100 * best.accuracy:.1f} % of the test images are classified correctly after "
-        f"{best.labels} labels (95 % interval {100 * best.low:.1f} to {100 * best.high:.1f} %, "
-        f"{facts.metrics['n']} test images). Trained by {facts.trained}."
+        f"{accuracy} of the test images are classified correctly after {best.labels} labels "
+        f"({interval}, {n} test images). Trained by {facts.trained}."
     )
 
 
@@ -21,9 +28,10 @@ def beats_random(facts: Facts) -> str:
     """Does the selection beat random?"""
     own = [d for d in facts.differences if facts.curves and d.method == own_method(facts)]
     if own and own[-1].among is None:
-        return _against_random(own[-1]) + _earlier(own)
+        measured = f" {against_control(facts.control)}" if facts.control else ""
+        return _against_random(own[-1]) + _earlier(own) + measured
     if facts.control is not None:
-        return _against_control(facts.control)
+        return against_control(facts.control)
     hindsight = _in_hindsight(own[-1]) if own else "Not measured."
     return (
         f"{hindsight} With labels for all images 'coreloop simulate' tells; with people's, "
@@ -37,13 +45,17 @@ def own_method(facts: Facts) -> str:
     return scored[-1] if scored else ""
 
 
-def _against_control(control: Control) -> str:
+def against_control(control: Control) -> str:
     picks, randoms = f"first {control.labels} picks", f"{control.labels} random ones of the control"
+    images, caveat = (
+        f"{control.images} test images",
+        (" Other random images would have brought something else; that is not in the interval."),
+    )
+    if control.by_sample:
+        randoms = f"{control.labels} labels of the random sample"
+        images, caveat = f"the sample's {control.images} images", ""
     if control.low == control.high == 0:
-        return (
-            f"Not shown: the {picks} and the {randoms} are right about the same of the "
-            f"{control.test_images} test images."
-        )
+        return f"Not shown: the {picks} and the {randoms} are right about the same of {images}."
     verdict = "Not shown: the interval contains zero"
     if control.low > 0:
         verdict = "Yes"
@@ -52,8 +64,7 @@ def _against_control(control: Control) -> str:
     difference, lower, upper = (100 * v for v in (control.mean, control.low, control.high))
     return (
         f"{verdict}. The {picks} against the {randoms}: {difference:+.1f} points, 95 % interval "
-        f"{lower:+.1f} to {upper:+.1f} over {control.test_images} test images. Other random images "
-        "would have brought something else; that is not in the interval."
+        f"{lower:+.1f} to {upper:+.1f} over {images}.{caveat}"
     )
 
 
@@ -101,11 +112,18 @@ def _earlier(own: list[Difference]) -> str:
 
 def cost_so_far(facts: Facts) -> str:
     """What has it cost?"""
-    known = []
+    known = [_spent(facts.spent)] if facts.spent else []
     if facts.hours is not None:
         known.append(f"{facts.hours:.1f} hours of labelling so far")
     if facts.money:
         known.append(f"{facts.money:.0f} {facts.currency}")
-    if not known:
-        return "No labelling times are known."
-    return ", ".join(known) + ". 'coreloop plan --target 0.95' says what reaching a target takes."
+    if facts.hours is None and not facts.money:
+        known.append("no labelling times are known")
+        return f"{'; '.join(known)}."
+    return "; ".join(known) + ". 'coreloop plan --target 0.95' says what reaching a target takes."
+
+
+def _spent(spent: dict[str, int]) -> str:
+    """``200 labels (60 of the random sample, 140 picks)``."""
+    parts = ", ".join(f"{count} {name}" for name, count in spent.items())
+    return f"{sum(spent.values())} labels ({parts})"

@@ -95,14 +95,18 @@ class Control:
 
     Attributes:
         mean: difference in accuracy.
-        low, high: ends of its 95 % interval, paired over the test images.
+        low, high: ends of its 95 % interval, paired over the images that both are judged on.
+        images: of these.
+        by_sample: the random ones are labels of the random sample, by cross-fitting; else those of
+            a control, judged on test images.
     """
 
     labels: int
     mean: float
     low: float
     high: float
-    test_images: int
+    images: int
+    by_sample: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,7 @@ class Facts:
     Attributes:
         counts: what the records hold, by kind.
         trained: which trainer made the newest model, and why that one.
+        spent: what labels were bought for -> how many images people labelled.
         agreement: Krippendorff's alpha; None: no image with two votes.
         hours, money: of labelling so far; None: not known.
         label_issues: the largest label margins first.
@@ -205,6 +210,7 @@ class Facts:
     control: Control | None
     metrics: dict[str, Any] | None
     trained: str
+    spent: dict[str, int]
     labels_per_class: dict[str, int]
     annotators: list[Annotator]
     agreement: float | None
@@ -223,6 +229,11 @@ class Facts:
         for pick in values["picks"]:
             del pick["thumbnail"]
         return values
+
+    @property
+    def measured_on(self) -> str:
+        """What the images that measure are called."""
+        return "images of the random sample" if self.counts.get("sample") else "test images"
 
     @property
     def best(self) -> Point | None:

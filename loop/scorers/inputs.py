@@ -85,6 +85,7 @@ def inputs_for(
     seed: int,
     rng: np.random.Generator,
     model_rng: np.random.Generator,
+    available: Bools | None = None,
     all_labels: Ints | None = None,
     engine: Engine = LOCAL,
 ) -> Inputs:
@@ -98,6 +99,7 @@ def inputs_for(
         seed: of the training run, which serves all rounds and methods with the same labels.
         rng: the scorer's.
         model_rng: of the model whose probabilities are shown.
+        available: (N,) bool, rows that may be picked; None: all that are not covered.
         all_labels: (N,) int64 in a comparison; None in a live round.
 
     Raises:
@@ -126,6 +128,7 @@ def inputs_for(
         embeddings=task.pool,
         budget=budget,
         rng=rng,
+        available=~covered if available is None else available,
         covered=covered,
         n_classes=task.n_classes,
         classifier=trainer.wants,

@@ -3,7 +3,10 @@
 With an oracle every method is run on the labels it would have got (``simulated``). With people only
 their labels exist: methods then choose among the labels collected so far (``hindsight``), which
 shows whether fewer, better chosen labels would have been enough, not what other labels would have
-brought; a control share of the budget answers that.
+brought; the random sample, or a control share of the budget, answers that.
+
+Where a random sample measures there are no test images: methods are then tested on the sample, with
+an oracle on a random fifth of the pool, and choose from the other images.
 """
 
 from __future__ import annotations
@@ -34,9 +37,8 @@ from loop.project.cells import (
 )
 from loop.project.comparison import HINDSIGHT, SIMULATED, Compared, compared
 from loop.project.labeler import connect_labeler
-from loop.project.problem import Problem, problem
+from loop.project.problem import Problem, a_fifth, problem, tested_on
 from loop.project.rounds import current_round, settings_of
-from loop.simulation import restricted
 from loop.train import Trainer
 
 
@@ -101,11 +103,14 @@ def _ground(session: Session, project: Project) -> _Ground:
     labeler = connect_labeler(session, project) if config.labeler.kind == "oracle" else None
     sizes = [earlier.budget for earlier in queries.rounds(session, pool.id) if earlier.number]
     budgets = list(dict.fromkeys(accumulate(sizes)))
+    by_sample = len(collected.sample) > 0
     if isinstance(labeler, Oracle):
         chosen_from = _answered(session, pool, labeler, collected, config.project.classes)
+        if by_sample:
+            chosen_from = tested_on(chosen_from, a_fifth(len(collected.rows), config.project.seed))
         told: dict[str, Any] = {"mode": SIMULATED}
     else:
-        chosen_from = _labelled(collected)
+        chosen_from = _labelled(tested_on(collected, collected.sample) if by_sample else collected)
         among = len(chosen_from.labels)
         budgets = [budget for budget in budgets if budget < among]
         told = {"mode": HINDSIGHT, "among": among}
@@ -160,7 +165,7 @@ def _labelled(collected: Problem) -> Problem:
         raise DataError("no label has been collected; pull annotations first")
     return replace(
         collected,
-        task=restricted(collected.task, rows),
+        task=collected.task.restricted(rows),
         labels=collected.labels[rows],
         rows=collected.rows[rows],
         covered=collected.covered[rows],

@@ -168,6 +168,7 @@ class _Recorded:
     by_labels: dict[int, list[float]]
     test_images: int
     answers: list[Answer]
+    by_sample: bool
     classes_seen: int
     left: int
     have: int
@@ -180,6 +181,7 @@ def _recorded(project: Project) -> _Recorded:
         answers = queries.by_people(queries.standing(session, pool.id))
         labels = collect(session, pool, project.config).by_row
         picked = queries.picked_rows(session, pool.id)
+        by_sample = len(queries.sample_rows(session, pool.id)) > 0
         left = queries.item_count(session, pool.id, "pool") - len(picked)
     by_labels: dict[int, list[float]] = {}
     for run in runs:
@@ -189,6 +191,7 @@ def _recorded(project: Project) -> _Recorded:
         by_labels=by_labels,
         test_images=int(runs[-1].metrics["n"]) if runs else 0,
         answers=answers,
+        by_sample=by_sample,
         classes_seen=len(set(classes)),
         left=left,
         have=len(classes),
@@ -300,9 +303,12 @@ def _notes(
     """What to know before trusting the numbers."""
     curve, notes = basis.curve, []
     if curve.test_images < SMALL_TEST:
+        images, remedy = "test images", "label more test images"
+        if seen.by_sample:
+            images, remedy = "images in the random sample", "type: coreloop measure --add 50"
         notes.append(
-            f"there are only {curve.test_images} test images: one more right or wrong moves the "
-            f"accuracy by {100 / max(curve.test_images, 1):.0f} points; label more test images"
+            f"there are only {curve.test_images} {images}: one more right or wrong moves the "
+            f"accuracy by {100 / max(curve.test_images, 1):.0f} points; {remedy}"
         )
     if seen.classes_seen == 1:
         notes.append("all labels so far are of one class; the curve says nothing yet")

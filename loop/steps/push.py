@@ -65,6 +65,7 @@ def push(
             check_kind(session, round_, project.config.labeler.kind)
             labeler = connect_labeler(session, project)
             missing = _items(session, unsent(session, round_.id))
+            total = len(queries.picks(session, pool.id, round_.number))
         _check_images(project.source, missing)
         if dry_run:
             return Pushed(0, 0, len(missing), None)
@@ -77,7 +78,7 @@ def push(
             delivery.settle_doubtful_batches()
             delivery.predictions = predictions(project, round_.number)
             delivery.plan_batches()
-            delivery.send_batches(lambda sent: on_progress(sent, round_.budget))
+            delivery.send_batches(lambda sent: on_progress(sent, total))
             delivery.refresh_predictions()
             progress = delivery.remove_copies()
         with records.write("push") as session:
@@ -91,7 +92,7 @@ def push(
         return Pushed(
             sent=delivery.sent,
             recovered=delivery.recovered,
-            total=round_.budget,
+            total=total,
             url=progress.url,
             again=delivery.again,
             notes=progress.notes,

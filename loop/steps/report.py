@@ -39,9 +39,16 @@ from loop.statistics import MethodRow, saved_interval
 ARMS = (
     ("all", "model", "live"),
     ("coreset", "first picks", "coreset"),
-    ("control", "random control", "control"),
+    ("control", "as many at random", "control"),
 )
 """Arm of a run, name and kind of its curve."""
+SPENT = {
+    "test": "test images",
+    "sample": "of the random sample",
+    "coreset": "picks",
+    "control": "of the control",
+}
+"""Arm of a pick -> what its label was bought for."""
 LABEL_ISSUES = 20
 """The report lists no more."""
 
@@ -81,6 +88,7 @@ def _facts(evidence: Evidence, comparison: Compared) -> Facts:
         control=newest_control([run for _, run in evidence.runs]),
         metrics=newest.metrics if newest else None,
         trained=_trained(newest.method, newest.notes) if newest else "",
+        spent=_spent(evidence),
         labels_per_class=dict(Counter(labelled)),
         annotators=_annotators(answers),
         agreement=_agreement(answers),
@@ -115,6 +123,13 @@ def _differences(comparison: Compared, seed: int) -> list[Difference]:
         for row in comparison.rows
         if row.difference is not None
     ]
+
+
+def _spent(evidence: Evidence) -> dict[str, int]:
+    """What labels were bought for -> images that people labelled."""
+    people = {answer.item_id for answer in evidence.answers if answer.label is not None}
+    counts = Counter(SPENT[pick.arm] for pick in evidence.picks if pick.item_id in people)
+    return {name: counts[name] for name in SPENT.values() if counts[name]}
 
 
 def _provenance(
@@ -158,7 +173,7 @@ def _round(round_: Round, open_: dict[int, Outstanding]) -> RoundShown:
         str(explained.get("scorer", UNSCORED)),
         str(explained.get("reason", "")),
         explained.get("reliability"),
-        round_.budget,
+        max(counts.picked, round_.budget),
         counts.answered,
         counts.skipped,
         round_.seed,

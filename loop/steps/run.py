@@ -67,18 +67,20 @@ def run(
     planned = len(project.config.selection.budgets)
     while True:
         round_ = _newest_round(project)
+        number = round_.number if round_ else 0
         try:
-            if round_.state == ("compared" if round_.number else "labeled"):
-                if round_.number:
+            if round_ is None or round_.state == ("compared" if number else "labeled"):
+                if number:
                     report(project)
-                begun = begin_round(project, budget if round_.number >= planned else None)
+                begun = begin_round(project, budget if number >= planned else None)
                 if begun and begun > planned:
                     budget = None  # one more round was asked for, and this is it
-                ended = None if begun else _done(project, round_.number)
+                ended = None if begun else _done(project, number)
             else:
                 ended = _step(project, watcher, round_, where)
         except NotReady:
-            if _newest_round(project).state == round_.state:
+            newest = _newest_round(project)
+            if round_ is None or newest is None or newest.state == round_.state:
                 raise
             raise StaleRound(
                 f"{round_.name} was {round_.state!r} a moment ago: another command works on this "
@@ -184,9 +186,7 @@ def _done(project: Project, number: int) -> Ended:
     return Ended("done", f"{rounds} done", following)
 
 
-def _newest_round(project: Project) -> Round:
+def _newest_round(project: Project) -> Round | None:
+    """None before the first round, where a random sample measures."""
     with project.records.read() as session:
-        newest = queries.newest_round(session, queries.the_pool(session).id)
-    if newest is None:
-        raise NotReady("the scan did not finish; run 'coreloop scan'")
-    return newest
+        return queries.newest_round(session, queries.the_pool(session).id)

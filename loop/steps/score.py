@@ -77,13 +77,14 @@ def _inputs(
     return inputs_for(
         scorer,
         problem_.task,
-        problem_.labels,
+        problem_.shown_labels,
         problem_.covered,
         round_.budget,
         trainer,
         seed=seed,
         rng=generator(seed, "score"),
         model_rng=generator(seed, "score model"),
+        available=problem_.available,
         engine=where,
     )
 

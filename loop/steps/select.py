@@ -17,6 +17,7 @@ from loop.config import SelectionSection
 from loop.errors import DataError
 from loop.project import Project
 from loop.project.rounds import current_round, settings_of
+from loop.project.sample import mix_sample
 from loop.seeds import generator
 from loop.select import picks
 
@@ -51,6 +52,7 @@ def select(project: Project) -> Selected:
             advance(session, round_.id, before="scored", after="selected")
             _save(session, round_, rows, coreset, scores, "coreset")
             _save(session, round_, rows, control, scores, "control")
+            mix_sample(session, round_)
             text = f"{len(coreset)} picks, {len(control)} control"
             log(session, "select", text, round=round_.number)
         return Selected(len(coreset), len(control))

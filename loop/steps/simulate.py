@@ -32,7 +32,7 @@ from loop.project.cells import (
     stored_cells,
 )
 from loop.project.classes import stated_classes
-from loop.project.problem import Problem, make_task, unfinished
+from loop.project.problem import Problem, a_fifth, make_task, tested_on, unfinished
 from loop.simulation import check_budgets, drawn
 from loop.statistics import MethodRows, paired
 from loop.train import Trainer
@@ -58,6 +58,8 @@ class Grid:
     """Column of the labels that annotators give (select and train with them); default: the true."""
     share: float = 0.8
     """Share of the pool that each seed draws, so that methods without randomness vary too."""
+    sample: int = 0
+    """Random images labelled first whatever the method, part of the budgets; models learn them."""
 
 
 def all_methods(names: Sequence[str] = ()) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -93,11 +95,12 @@ def simulate(
         with records.read() as session:
             pool = queries.the_pool(session)
             known = _problem(session, project, grid.labels, trainer)
-        check_budgets(grid.budgets, drawn(len(known.labels), grid.share))
+        check_budgets(grid.budgets, drawn(len(known.labels), grid.share), grid.sample)
         config = {
             **deciding(project, pool.digest, known, grid.trainer, grid.params),
             "labels": grid.labels,
             "share": grid.share,
+            **({"sample": grid.sample} if grid.sample else {}),
         }
         simulation_id = open_simulation(records, config)
         fill(
@@ -107,6 +110,7 @@ def simulate(
             known,
             trainer,
             share=grid.share,
+            sample=grid.sample,
             engine=where,
             on_progress=on_progress,
         )
@@ -120,7 +124,8 @@ def simulate(
 
 
 def _problem(session: Session, project: Project, column: str, trainer: Trainer) -> Problem:
-    """The whole pool, tested on true labels, with the labels that annotators give.
+    """The whole pool, tested on true labels, with the labels that annotators give. Without test
+    images it is tested on a random fifth.
 
     Args:
         column: of a parquet file, with annotators' labels; empty: the true ones.
@@ -131,11 +136,11 @@ def _problem(session: Session, project: Project, column: str, trainer: Trainer) 
     """
     pool = queries.the_pool(session)
     index = {name: i for i, name in enumerate(project.config.project.classes)}
-    known, keys = queries.known_labels(session, pool.id), queries.row_keys(session, pool.id)
+    stated, keys = queries.known_labels(session, pool.id), queries.row_keys(session, pool.id)
     rows = queries.split_rows(session, pool.id, "pool")
     test_rows = queries.split_rows(session, pool.id, "test")
     labels, test_labels = (
-        np.array([index.get(known.get(keys[int(row)], ""), -1) for row in some], dtype=np.int64)
+        np.array([index.get(stated.get(keys[int(row)], ""), -1) for row in some], dtype=np.int64)
         for some in (rows, test_rows)
     )
     missing = int((labels < 0).sum() + (test_labels < 0).sum())
@@ -148,7 +153,10 @@ def _problem(session: Session, project: Project, column: str, trainer: Trainer) 
         labels = _of_column(project, column, rows, queries.row_uris(session, pool.id))
     side = int(getattr(trainer, "side", 0)) if trainer.wants == "images" else 0
     task = make_task(session, project, rows, test_rows, test_labels, side=side)
-    return Problem(task, labels, rows, test_rows, np.zeros(len(rows), bool))
+    known = Problem(task, labels, rows, test_rows, np.zeros(len(rows), bool))
+    if len(test_rows):
+        return known
+    return tested_on(known, a_fifth(len(rows), project.config.project.seed))
 
 
 def _of_column(
@@ -216,8 +224,8 @@ def _new(root: Path, path: Path, encoder: str) -> Project:
             "source": "parquet" if path.suffix == ".parquet" else "folder",
             "path": str(path),
             "labelled": True,
-            "test": 10_000,
         },
+        "measure": {"by": "holdout", "images": 10_000},
         "encoder": encoder,
         "labeler": {"kind": "oracle"},
     }

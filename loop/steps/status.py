@@ -17,6 +17,7 @@ from loop.encoders.spec import short
 from loop.frames import to_frame
 from loop.project import Project
 from loop.project.labels import Outstanding, changed_classes, outstanding
+from loop.project.measurement import Measurement, newest_measurement
 from loop.project.remote import gone_by_round, named_odd
 from loop.project.rounds import edited_since, next_command, one_more
 from loop.secrets import origin, shown_address
@@ -31,11 +32,12 @@ MOST_NAMED = 10
 
 @dataclass(frozen=True)
 class RoundLine:
-    """One round at a glance."""
+    """One round at a glance. ``picked``: images to label, the budget and those of the sample."""
 
     number: int
     state: str
     budget: int
+    picked: int
     labelled: int
     skipped: int
     scorer: str
@@ -50,6 +52,7 @@ class Status:
     root: str
     counts: dict[str, Any]
     rounds: list[RoundLine]
+    measured: Measurement | None
     settings: dict[str, str]
     troubles: list[str]
     events: list[str]
@@ -76,6 +79,7 @@ def status(project: Project) -> Status:
             root=str(project.root),
             counts=queries.counts(session, pool.id),
             rounds=_rounds(session, pool.id, project.config),
+            measured=newest_measurement(session, pool.id),
             settings=settings(project),
             troubles=_troubles(session, pool.id, project.config),
             events=_events(session),
@@ -85,7 +89,7 @@ def status(project: Project) -> Status:
 
 def _unscanned(project: Project) -> Status:
     name, root = project.config.project.name, str(project.root)
-    return Status(name, root, {}, [], settings(project), [], [], "coreloop run")
+    return Status(name, root, {}, [], None, settings(project), [], [], "coreloop run")
 
 
 def _rounds(session: Session, pool_id: int, config: Config) -> list[RoundLine]:
@@ -100,6 +104,7 @@ def _rounds(session: Session, pool_id: int, config: Config) -> list[RoundLine]:
                 number=round_.number,
                 state=round_.state,
                 budget=round_.budget,
+                picked=max(counts.picked, round_.budget),
                 labelled=counts.answered,
                 skipped=counts.skipped,
                 scorer=str(explained.get("choice") or explained.get("scorer") or "-"),

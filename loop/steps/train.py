@@ -1,4 +1,4 @@
-"""train: labels so far -> a model, and how good it is on the test split."""
+"""train: labels so far -> a model, and how good it is."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from db.queries import Picked
 from db.state import advance, log
 from loop import train as trainers
 from loop.errors import DataError
+from loop.measuring.by_holdout import measure_by_holdout
+from loop.measuring.by_sample import measure_by_sample
+from loop.measuring.runs import Measured, MeasuredRun
 from loop.project import Project
 from loop.project.digests import rows_digest
 from loop.project.labels import CLASSES
 from loop.project.problem import Problem, problem, unfinished
 from loop.project.rounds import current_round
-from loop.project.runs import CONTROL
 from loop.seeds import generator
-from loop.statistics import t_interval
 from loop.train import Trained, Trainer
 from loop.train.metrics import Metrics
 
@@ -30,12 +31,12 @@ from loop.train.metrics import Metrics
 def train(project: Project) -> Metrics:
     """Trains on everything labelled so far; metrics of the last of ``training.seeds`` runs.
 
-    With a control share, as many of the first coreset labels as the control has, and the control's,
-    are also trained on apart, and the difference on the test images is noted.
+    Where a random sample measures, its labels are learned too and compared with the picks; with
+    test images a control share compares. The difference is noted with the control's runs.
 
     Raises:
         NotReady: the round is not labelled.
-        DataError: no labelled image to learn from or to test on.
+        DataError: no labelled image to learn from or to measure on.
         TrainingFailed: the numbers are unusable; the round stays where it is.
     """
     settings = project.config.training
@@ -46,97 +47,59 @@ def train(project: Project) -> Metrics:
             round_ = current_round(session, pool, after="labeled")
             problem_ = problem(session, project, images=trainer.wants == "images")
             picks = queries.picks(session, pool.id)
-        arms = {"all": problem_.labels, **_apart(problem_, picks)}
-        trained = {
-            arm: _train_seeds(trainer, problem_, labels, round_.seed, settings.seeds)
-            for arm, labels in arms.items()
-        }
-        runs = [
-            _run(round_, arm, settings.trainer, seed, arms[arm], outcome)
-            for arm, outcomes in trained.items()
-            for seed, outcome in enumerate(outcomes)
-        ]
-        if "control" in arms:
-            _note_control(runs, trained, problem_.task.test_labels)
-        kept = trained["all"][-1]
-        paths = _write(kept, project.arrays)
+        measured = _measured(project, trainer, problem_, picks, round_.seed)
+        paths = _write(measured.kept, project.arrays)
         with records.write("train") as session:
             used = {**round_.config, "training": settings.model_dump()}
             advance(session, round_.id, before="labeled", after="trained", config=used)
             stored = session.get_one(Round, round_.id)
             stored.versions = {**stored.versions, CLASSES: project.config.project.classes}
+            runs = [_run(round_, settings.trainer, run) for run in measured.runs]
             session.add_all(runs)
             of = f"round-{round_.number}"
             arrays.record_all(session, paths, pool_id=pool.id, kind="probabilities", of=of)
-            text = f"{runs[0].labels} labels, accuracy {kept.metrics.accuracy:.3f}"
+            text = f"{runs[0].labels} labels, accuracy {measured.metrics.accuracy:.3f}"
             log(session, "train", text, round=round_.number)
         shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
-        return kept.metrics
+        return measured.metrics
 
 
-def _train_seeds(
-    trainer: Trainer, problem_: Problem, labels: NDArray[np.int64], seed: int, count: int
-) -> list[Trained]:
-    """``count`` trainings on the same labels, each with a generator of its own."""
-    return [
-        trainer.train(
-            problem_.task, labels, generator(seed, "train", number), pool_probabilities=True
+def _measured(
+    project: Project, trainer: Trainer, problem_: Problem, picks: list[Picked], seed: int
+) -> Measured:
+    """The round's trainings, by the sample where there is one, else by the test images."""
+    count, folds = project.config.training.seeds, project.config.measure.folds
+    task, labels, of_arm = problem_.task, problem_.labels, _by_arm(problem_, picks)
+    if len(problem_.sample):
+        return measure_by_sample(
+            trainer, task, labels, of_arm["coreset"], problem_.sample, seed, count, folds
         )
-        for number in range(count)
-    ]
+    return measure_by_holdout(
+        trainer, task, labels, of_arm["coreset"], of_arm["control"], seed, count
+    )
 
 
-def _run(
-    round_: Round, arm: str, method: str, seed: int, labels: NDArray[np.int64], trained: Trained
-) -> TrainingRun:
+def _by_arm(problem_: Problem, picks: list[Picked]) -> dict[str, NDArray[np.int64]]:
+    """Pool rows of the labelled picks of each arm, in the order picked, without the sample's."""
+    pool_row = {int(row): i for i, row in enumerate(problem_.rows)}
+    rows: dict[str, list[int]] = {"coreset": [], "control": []}
+    for pick in picks:
+        if pick.arm in rows and pick.draw is None and problem_.labels[pool_row[pick.row]] >= 0:
+            rows[pick.arm].append(pool_row[pick.row])
+    return {arm: np.array(some, dtype=np.int64) for arm, some in rows.items()}
+
+
+def _run(round_: Round, method: str, run: MeasuredRun) -> TrainingRun:
     return TrainingRun(
         round_id=round_.id,
-        arm=arm,
+        arm=run.arm,
         method=method,
-        seed=seed,
-        labels=int((labels >= 0).sum()),
-        rows_digest=rows_digest(labels),
-        metrics=trained.metrics.to_json(),
-        notes=trained.notes,
+        seed=run.seed,
+        labels=int((run.labels >= 0).sum()),
+        rows_digest=rows_digest(run.labels),
+        metrics=run.metrics.to_json(),
+        notes=run.notes,
     )
-
-
-def _note_control(
-    runs: list[TrainingRun], trained: dict[str, list[Trained]], test_labels: NDArray[np.int64]
-) -> None:
-    """Notes with the control's runs how much more often the coreset's models are right."""
-    coreset, control = (
-        np.mean([_right(outcome, test_labels) for outcome in trained[arm]], axis=0)
-        for arm in ("coreset", "control")
-    )
-    gaps = coreset - control
-    if len(gaps) < 2:
-        return
-    for run in runs:
-        if run.arm == "control":
-            run.notes = {**run.notes, CONTROL: [float(gaps.mean()), *t_interval(gaps)]}
-
-
-def _apart(problem_: Problem, picks: list[Picked]) -> dict[str, NDArray[np.int64]]:
-    """Labels of the control, and of as many first picks of the coreset: the same number of both."""
-    labelled = set(problem_.rows[problem_.labels >= 0].tolist())
-    rows = {
-        arm: [pick.row for pick in picks if pick.arm == arm and pick.row in labelled]
-        for arm in ("coreset", "control")
-    }
-    count = min(map(len, rows.values()))
-    if not count:
-        return {}
-    return {
-        arm: np.where(np.isin(problem_.rows, arm_rows[:count]), problem_.labels, -1)
-        for arm, arm_rows in rows.items()
-    }
-
-
-def _right(trained: Trained, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which labelled test images are classified correctly."""
-    known = labels >= 0
-    return np.asarray(trained.test_probabilities)[known].argmax(axis=1) == labels[known]
 
 
 def probabilities_again(project: Project, of: str) -> None:

@@ -11,10 +11,11 @@ from connectors.base import Unknown, Unreachable
 from loop import config
 from loop.project import create
 from loop.project.simulated_annotator import answer_open_tasks
+from loop.steps.measure import measure
 from loop.steps.push import push
 from loop.steps.run import run
 from loop.steps.status import status
-from tests.conftest import small_values
+from tests.conftest import rows, small_values
 from tests.label_studio.world import tasks_of
 
 pytestmark = pytest.mark.server
@@ -38,7 +39,7 @@ def test_rounds_with_people(live, server):
         assert ended.url.startswith(server.url)
         answer_open_tasks(live, server, lambda done, total: None)
     assert ended.why == "done"
-    number = ended_project(live, server).id
+    number = connected(live).project.id
     reader = LabelStudio(
         server.url,
         server.token,
@@ -62,13 +63,43 @@ def test_rounds_with_people(live, server):
     assert leaks.stdout == ""
 
 
-def ended_project(project, server):
+def test_the_sample_goes_to_people_among_the_first_picks(tmp_path, images, server, monkeypatch):
+    """One push, one wait; nothing on a task tells the sample from the picks."""
+    monkeypatch.setenv("LABEL_STUDIO_URL", server.url)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", server.token)
+    values = small_values(images, labeler={"kind": "label-studio", "error_rate": 0.0})
+    del values["pool"]["test"]
+    values["measure"] = {"images": 20, "folds": 5}
+    project = create(tmp_path / "p", config.check(values, "test"))
+    counts = []
+    while run(project).why == "waiting":
+        counts.append(len(tasks_of(connected(project))))
+        answer_open_tasks(project, server, lambda done, total: None)
+    assert counts == [26, 32]
+    tasks = tasks_of(connected(project))
+    arms = dict(rows(project, "SELECT key, arm FROM pick JOIN item ON item.id = item_id"))
+    told = {"sample": set(), "coreset": set()}
+    client = connected(project).client
+    for task in tasks[:26]:
+        shown = client.get(f"/api/tasks/{task.id}/")
+        told[arms[task.data["coreloop_key"]]].add(
+            (*sorted(shown["data"]), len(shown["predictions"]))
+        )
+    assert told["sample"] == told["coreset"], "tasks tell what they are for"
+    order = [arms[task.data["coreloop_key"]] for task in sorted(tasks, key=lambda t: t.id)[:26]]
+    assert order.count("sample") == 20
+    assert "coreset" in order[:20], "the picks come last"
+    measured = measure(project)
+    assert (measured.by, measured.images, measured.labels) == ("sample", 20, 32)
+
+
+def connected(project):
     from db import queries
     from loop.project.labeler import connect_labeler
 
     with project.records.read() as session:
         assert queries.the_pool(session)
-        return connect_labeler(session, project).project
+        return connect_labeler(session, project)
 
 
 def test_push_whose_answer_is_lost_is_settled_by_the_next_run(live, server, proxy, monkeypatch):

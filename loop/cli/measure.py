@@ -1,0 +1,78 @@
+"""measure: the accuracy by the random sample, and a larger sample for a narrower interval."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from loop.cli.output import json_option, percent, print_json, project_at, project_option, say
+
+if TYPE_CHECKING:
+    from loop.project.measurement import Measurement
+
+
+@click.command()
+@project_option
+@json_option
+@click.option("--to", "width", type=float, help="Enlarge it until the 95 % interval is so wide.")
+@click.option("--add", "count", type=int, help="Enlarge it by so many images.")
+@click.option("--yes", is_flag=True, help="Begin the round without asking.")
+def measure(folder: Path, as_json: bool, width: float | None, count: int | None, yes: bool) -> None:
+    """How good the model is by the random sample; a larger sample for a narrower interval.
+
+    \b
+    Example: coreloop measure --to 0.06
+    """
+    from loop.errors import ConfigError
+    from loop.steps import measure as step
+
+    project = project_at(folder)
+    if width is not None and count is not None:
+        raise ConfigError("--to and --add both say how large the sample becomes; give one")
+    if width is None and count is None:
+        measured = step.measure(project)
+        if as_json:
+            print_json(asdict(measured))
+            return
+        for line in sentences(measured):
+            say(line)
+        return
+    if width is not None:
+        count = step.wanted(project, width)
+        if not count:
+            say("the interval is that narrow already")
+            return
+        click.echo(f"that takes about {count} more images in the sample", err=True)
+        if not yes:
+            click.confirm("Begin a round with them?", abort=True, err=True)
+    assert count is not None
+    enlarged = step.enlarge(project, count)
+    if as_json:
+        print_json(asdict(enlarged))
+        return
+    say(
+        f"{count} images drawn, {enlarged.to_label} of them to label; the sample has "
+        f"{enlarged.images}"
+    )
+    say("next: coreloop run")
+
+
+def sentences(measured: Measurement) -> list[str]:
+    """What is known of the model, and of the selection, in lines of a terminal."""
+    from loop.reports.answers import against_control
+
+    images = "images of the random sample" if measured.by == "sample" else "test images"
+    interval = f"{percent(measured.lower)} to {percent(measured.upper)} %"
+    accuracy = (
+        f"How good is the model? About {percent(measured.accuracy)} % of images are classified "
+        f"correctly after {measured.labels} labels, 95 % interval {interval}, judged on "
+        f"{measured.images} {images}."
+    )
+    known = [accuracy]
+    if measured.difference is not None:
+        known.append(f"Does the selection beat random? {against_control(measured.difference)}")
+    return [line for sentence in known for line in textwrap.wrap(sentence, 80)]

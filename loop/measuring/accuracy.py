@@ -1,0 +1,97 @@
+"""The accuracy of the delivered model, from a random sample and from what is not labelled.
+
+Prediction-powered inference (Angelopoulos, Bates, Fannjiang, Jordan and Zrnic, Science 2023; with
+the weight of PPI++, Angelopoulos, Duchi and Zrnic, arXiv 2311.01453) with models fitted across
+folds (Zrnic and Candes, PNAS 2024, arXiv 2309.16598): with c = right or wrong and f = confidence,
+over n sample images and N that nobody labelled,
+
+    accuracy = mean(c) + w (mean over N of f - mean over n of f),
+    w = Cov(c, f) / (Var(f) (1 + n / N)).
+
+Where the confidence tells right from wrong the sample counts as if it were larger.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+INFLATION = 1.2
+"""Standard deviation of the error over the binomial's: the folds share most of their labels, and
+the delivered model learned more than each of them. Measured: docs/measuring.md."""
+
+
+@dataclass(frozen=True)
+class SampleAccuracy:
+    """An accuracy in [0, 1] and its 95 % interval.
+
+    Attributes:
+        weight: w above; 0: the confidence says nothing about right and wrong.
+        worth: images that a sample without the confidences would need for the same width, over n.
+    """
+
+    accuracy: float
+    lower: float
+    upper: float
+    n: int
+    weight: float
+    worth: float
+
+
+def estimate(
+    right: NDArray[np.bool_],
+    confidence: NDArray[np.float64],
+    unlabelled: NDArray[np.float64],
+    inflation: float = INFLATION,
+) -> SampleAccuracy:
+    """The accuracy over the images that nobody labelled.
+
+    Args:
+        right: (n,) whether held-out sample images were classified correctly.
+        confidence: (n,) of these predictions.
+        unlabelled: (N,) confidences for the images that nobody labelled.
+        inflation: of the standard deviation.
+    """
+    n, n_unlabelled = len(right), len(unlabelled)
+    c = right.astype(np.float64)
+    weight, worth, accuracy = 0.0, 1.0, float(c.mean())
+    if n > 2 and n_unlabelled > 1 and 0 < c.mean() < 1 and confidence.var() > 0:
+        covariance = float(np.cov(c, confidence)[0, 1])
+        weight = covariance / (confidence.var(ddof=1) * (1 + n / n_unlabelled))
+        weight = float(np.clip(weight, 0.0, 1.0))
+        variance = (c - weight * confidence).var(ddof=2) / n
+        variance += weight**2 * unlabelled.var() / n_unlabelled
+        worth = float(c.var(ddof=1) / n / variance)
+        if worth > 1:
+            accuracy += weight * float(unlabelled.mean() - confidence.mean())
+        else:
+            weight, worth = 0.0, 1.0
+    accuracy = min(max(accuracy, 0.0), 1.0)
+    lower, upper = score_interval(accuracy, n * worth / inflation**2)
+    return SampleAccuracy(accuracy, lower, upper, n, weight, worth)
+
+
+def score_interval(share: float, n: float, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's 95 % score interval of a share of ``n`` images, which need not be a whole number."""
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def images_for(width: float, accuracy: float, worth: float, inflation: float = INFLATION) -> int:
+    """Sample images for an interval at most so wide, at an accuracy as it is now.
+
+    Args:
+        width: in (0, 1), of the 95 % interval.
+        worth: see ``SampleAccuracy``.
+    """
+    from scipy.optimize import brentq
+
+    def too_wide(log_n: float) -> float:
+        lower, upper = score_interval(accuracy, float(np.exp(log_n)))
+        return upper - lower - width
+
+    exact = float(np.exp(brentq(too_wide, -5.0, 30.0)))  # of images that are worth one each
+    return int(np.ceil(exact * inflation**2 / worth))

@@ -1,0 +1,73 @@
+"""Measured on test images that no model learns; a control share of the picks compares."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.measuring.runs import DIFFERENCE, Ints, Measured, MeasuredRun, only
+from loop.seeds import generator
+from loop.statistics import t_interval
+from loop.train.base import Task, Trained, Trainer
+
+
+def measure_by_holdout(
+    trainer: Trainer,
+    task: Task,
+    labels: Ints,
+    coreset: Ints,
+    control: Ints,
+    seed: int,
+    count: int,
+) -> Measured:
+    """``count`` trainings on all labels. With control labels also on as many of the first coreset
+    labels, and on the control's, apart; the difference on the test images is noted.
+
+    Args:
+        labels: (N,) int64, -1: none.
+        coreset, control: pool rows of the labelled picks of each arm, in the order picked.
+
+    Raises:
+        DataError: no labelled image to learn from or to test on.
+        TrainingFailed: the numbers are unusable.
+    """
+    share = min(len(coreset), len(control))
+    arms = {"all": labels}
+    if share:
+        arms["coreset"] = only(labels, coreset[:share])
+        arms["control"] = only(labels, control[:share])
+    trained = {
+        arm: [
+            trainer.train(task, learned, generator(seed, "train", n), pool_probabilities=True)
+            for n in range(count)
+        ]
+        for arm, learned in arms.items()
+    }
+    runs = [
+        MeasuredRun(arm, n, arms[arm], outcome.metrics, outcome.notes)
+        for arm, outcomes in trained.items()
+        for n, outcome in enumerate(outcomes)
+    ]
+    if share:
+        note = _difference(trained["coreset"], trained["control"])
+        runs = [
+            replace(run, notes={**run.notes, **note}) if run.arm == "control" else run
+            for run in runs
+        ]
+    return Measured(runs, trained["all"][-1])
+
+
+def _difference(coreset: list[Trained], control: list[Trained]) -> dict[str, list[float]]:
+    """How much more often the coreset's models are right; nothing of fewer than two test images."""
+    gaps = np.mean([_right(model) for model in coreset], axis=0)
+    gaps = gaps - np.mean([_right(model) for model in control], axis=0)
+    return {DIFFERENCE: [float(gaps.mean()), *t_interval(gaps)]} if len(gaps) > 1 else {}
+
+
+def _right(trained: Trained) -> NDArray[np.bool_]:
+    """Which labelled test images are classified correctly."""
+    known = trained.test_labels >= 0
+    predicted = np.asarray(trained.test_probabilities)[known].argmax(axis=1)
+    return np.asarray(predicted == trained.test_labels[known])

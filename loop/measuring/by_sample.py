@@ -1,0 +1,85 @@
+"""Measured on a random sample of the pool, whose labels train the delivered model as well."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from loop.measuring.accuracy import estimate
+from loop.measuring.difference import SampleDifference, picks_against_sample
+from loop.measuring.held_out import HeldOut, predict_held_out
+from loop.measuring.runs import DIFFERENCE, Ints, Measured, MeasuredRun
+from loop.seeds import generator
+from loop.train.base import Task, Trainer
+from loop.train.metrics import Metrics, measure
+
+SAMPLE = "sample"
+"""Key in the notes of a run: how the accuracy came about."""
+EACH = "labels of each model"
+"""Key in the notes of a control's runs: what the folds leave of its labels."""
+
+
+def measure_by_sample(
+    trainer: Trainer,
+    task: Task,
+    labels: Ints,
+    picks: Ints,
+    sample: Ints,
+    seed: int,
+    count: int,
+    folds: int,
+) -> Measured:
+    """``count`` trainings on all labels, each judged by ``folds`` models of all labels but a fold's
+    of the sample; and the first picks against as many labels of the sample.
+
+    Args:
+        labels: (N,) int64, -1: none.
+        picks: pool rows of the picks, in the order picked.
+        sample: pool rows of the sample, in the order drawn.
+
+    Raises:
+        DataError: fewer than two images of the sample are labelled.
+        TrainingFailed: the numbers are unusable.
+    """
+    runs, apart = [], []
+    for n in range(count):
+        kept = trainer.train(task, labels, generator(seed, "train", n), pool_probabilities=True)
+        held_out = predict_held_out(
+            trainer, task, labels, sample, folds, generator(seed, "folds", n)
+        )
+        metrics, notes = _accuracy(held_out, labels)
+        runs.append(MeasuredRun("all", n, labels, metrics, {**kept.notes, SAMPLE: notes}))
+        difference = picks_against_sample(
+            trainer, task, labels, picks, sample, folds, generator(seed, "difference", n)
+        )
+        if difference is not None:
+            apart += _arms(difference, n)
+    return Measured(runs + apart, kept)
+
+
+def _accuracy(held_out: HeldOut, labels: Ints) -> tuple[Metrics, dict[str, object]]:
+    """Metrics over the sample, with the accuracy as ``estimate`` says it; and what it says."""
+    confidence = held_out.probabilities.max(axis=1)
+    estimated = estimate(held_out.right, confidence, held_out.pool_confidence[labels < 0])
+    metrics = measure(held_out.probabilities, held_out.labels, rng=np.random.default_rng(0))
+    interval = [estimated.lower, estimated.upper]
+    metrics = replace(
+        metrics,
+        accuracy=estimated.accuracy,
+        intervals={**metrics.intervals, "accuracy": interval},
+    )
+    return metrics, {**asdict(estimated), "right": float(held_out.right.mean())}
+
+
+def _arms(difference: SampleDifference, n: int) -> list[MeasuredRun]:
+    """The runs of the two arms; the control's note the difference."""
+    runs = [
+        MeasuredRun(arm, n, learned, measure(p, difference.answers, rng=np.random.default_rng(0)))
+        for arm, learned, p in (
+            ("coreset", difference.picks_learned, difference.by_picks),
+            ("control", difference.sample_learned, difference.by_sample),
+        )
+    ]
+    interval = [difference.mean, difference.lower, difference.upper]
+    return [runs[0], replace(runs[1], notes={DIFFERENCE: interval, EACH: difference.labels})]

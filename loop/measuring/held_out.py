@@ -1,0 +1,74 @@
+"""Cross-fitting: each image of a random sample is judged by a model that did not learn it.
+
+The model that is delivered learns every label, the sample's too, so that no label is spent on
+measuring alone. K more models each learn all labels but those of one fold of the sample; together
+they predict the whole sample, and stand for the delivered one, which learned a little more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.errors import DataError
+from loop.train.base import Task, Trainer
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Predictions of models for images that they did not learn. n sample images, N of the pool.
+
+    Attributes:
+        rows: (n,) int64 pool rows of the sample.
+        labels: (n,) int64 their classes.
+        probabilities: (n, C) float64, by the model without the image's fold.
+        pool_confidence: (N,) float64, largest probability of each pool image, mean over the models.
+    """
+
+    rows: Ints
+    labels: Ints
+    probabilities: NDArray[np.float64]
+    pool_confidence: NDArray[np.float64]
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """(n,) whether each image's class was predicted."""
+        return np.asarray(self.probabilities.argmax(axis=1) == self.labels)
+
+
+def predict_held_out(
+    trainer: Trainer,
+    task: Task,
+    labels: Ints,
+    sample: Ints,
+    folds: int,
+    rng: np.random.Generator,
+) -> HeldOut:
+    """Trains ``folds`` models and has them predict the sample and the pool.
+
+    Args:
+        labels: (N,) int64 all labels that the delivered model learns, -1: none.
+        sample: (n,) int64 pool rows of the random sample, in the order drawn; those without a label
+            are left out.
+
+    Raises:
+        DataError: fewer than two images of the sample are labelled.
+        TrainingFailed: see ``Trainer.train``.
+    """
+    rows = sample[labels[sample] >= 0]
+    if len(rows) < 2:
+        raise DataError(f"{len(rows)} images of the random sample are labelled, 2 are needed")
+    folds = min(folds, len(rows))
+    fold = np.full(len(labels), -1, np.int64)
+    fold[rows] = np.arange(len(rows)) % folds  # the order drawn is random
+    probabilities = np.empty((len(rows), task.n_classes))
+    confidence = np.zeros(len(labels))
+    for number, predicted in enumerate(trainer.cross_fit(task, labels, fold, rng)):
+        inside = fold[rows] == number
+        probabilities[inside] = predicted[rows[inside]]
+        confidence += predicted.max(axis=1) / folds
+    return HeldOut(rows, labels[rows], probabilities, confidence)

@@ -1,0 +1,61 @@
+"""What a round's trainings are worth: the model that is delivered, and each arm's beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loop.train.base import Trained
+from loop.train.metrics import Metrics
+
+Ints = NDArray[np.int64]
+
+DIFFERENCE = "coreset minus control"
+"""Key in the notes of a control's runs: by how much the first picks are ahead of as many random
+labels, in accuracy, and the ends of the 95 % interval."""
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """One training and how good its model is.
+
+    Attributes:
+        arm: all, coreset or control.
+        seed: its number.
+        labels: (N,) int64 that it learned, -1: not.
+        notes: what the trainer and the measurement say of themselves.
+    """
+
+    arm: str
+    seed: int
+    labels: Ints
+    metrics: Metrics
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All runs of a round.
+
+    Attributes:
+        runs: those of arm ``all`` first, seeds ascending.
+        kept: the last of these, whose predictions are shown to people.
+    """
+
+    runs: list[MeasuredRun]
+    kept: Trained
+
+    @property
+    def metrics(self) -> Metrics:
+        """Of the model that is kept."""
+        return [run.metrics for run in self.runs if run.arm == "all"][-1]
+
+
+def only(labels: Ints, rows: Ints) -> Ints:
+    """(N,) the labels of these rows, -1 elsewhere."""
+    kept = np.full(len(labels), -1, np.int64)
+    kept[rows] = labels[rows]
+    return kept

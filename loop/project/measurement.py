@@ -1,0 +1,64 @@
+"""How good the newest model is, as the records have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from db import queries
+from db.models import TrainingRun
+from loop.measuring.by_sample import SAMPLE
+from loop.project.runs import newest_control
+from loop.reports.facts import Control
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The newest accuracy, in [0, 1].
+
+    Attributes:
+        by: sample or holdout.
+        images: labelled images that it is measured on.
+        lower, upper: ends of its 95 % interval.
+        labels: that the model learned.
+        worth: images that a sample without the model's confidences would need for the same
+            interval, over ``images``.
+        difference: the first picks against as many random labels; None where not measured.
+    """
+
+    by: str
+    images: int
+    accuracy: float
+    lower: float
+    upper: float
+    labels: int
+    worth: float
+    difference: Control | None
+
+    @property
+    def width(self) -> float:
+        """Of the interval."""
+        return self.upper - self.lower
+
+
+def newest_measurement(session: Session, pool_id: int) -> Measurement | None:
+    """Of the last training on all labels; None before the first."""
+    runs = [run for _, run in queries.runs(session, pool_id)]
+    trained = [run for run in runs if run.arm == "all"]
+    return _measurement(trained[-1], newest_control(runs)) if trained else None
+
+
+def _measurement(run: TrainingRun, difference: Control | None) -> Measurement:
+    lower, upper = run.metrics["intervals"]["accuracy"]
+    by_sample = run.notes.get(SAMPLE)
+    return Measurement(
+        by="sample" if by_sample else "holdout",
+        images=int(run.metrics["n"]),
+        accuracy=float(run.metrics["accuracy"]),
+        lower=float(lower),
+        upper=float(upper),
+        labels=run.labels,
+        worth=float(by_sample["worth"]) if by_sample else 1.0,
+        difference=difference,
+    )
