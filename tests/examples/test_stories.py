@@ -64,3 +64,36 @@ def test_several_annotators(story, tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == 12 + 9
     assert all(row["alice"] and row["bob"] and row["carol"] for row in rows)
+
+
+@pytest.mark.slow
+def test_measuring_by_repetition(tmp_path, on_path):
+    """Two repetitions of the evidence behind docs/measuring.md; a third goes on from them."""
+    write_images(tmp_path / "images", count=150)
+    simulated = [
+        "-c",
+        "from loop.cli import main; main()",
+        "simulate",
+        "images",
+        "--methods",
+        "random",
+        "--budgets",
+        "4",
+    ]
+    script = [str(EXAMPLES / "measuring" / "run.py"), "coreloop-simulate-images"]
+    for command in (
+        [*simulated, "--seeds", "1", "--jobs", "1", "--encoder", "pixels:8"],
+        [*script, "--cells", "20+10", "--repetitions", "2"],
+        [*script, "--cells", "20+10", "--repetitions", "3"],
+    ):
+        done = subprocess.run(
+            [on_path["PYTHON"], *command], cwd=tmp_path, env=on_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "cells.jsonl").read_text().splitlines()) == 3 * 2
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[:4] for line in lines[1:]] == [
+        ["| auto", "20 + 10", "images", "3"],
+        ["| linear", "20 + 10", "images", "3"],
+    ]
+    assert all(len(line.split(" | ")) == 14 for line in lines)
