@@ -154,6 +154,8 @@ def open_file(path: Path) -> Any:
     import pyarrow
     import pyarrow.parquet
 
+    if path.exists() and not path.is_file():
+        raise SourceError(f"cannot read {path} as parquet: no ordinary file")
     try:
         file = pyarrow.parquet.ParquetFile(path)
     except (OSError, pyarrow.ArrowException) as error:

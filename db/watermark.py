@@ -35,6 +35,8 @@ class Watermark:
 
 def read(file: Path) -> Watermark | None:
     """The mark of a folder; None where there is none yet, or none that can be read."""
+    if not file.is_file():  # a pipe would wait for ever
+        return None
     try:
         return Watermark(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

@@ -321,9 +321,10 @@ def _check_array(name: str, digest: str) -> None:
 def _read_list(source: Path) -> dict[str, Any]:
     """The list of a backup; every name in it is a plain file at a place that backups have."""
     try:
-        listed = json.loads((source / LIST).read_text(encoding="utf-8"))
+        with _opened(source / LIST) as file:
+            listed = json.loads(file.read())
         files = dict(listed["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (Missing, OSError, ValueError, KeyError, TypeError, RecursionError):
         raise ConfigError(
             f"{source} is not a backup: it has no readable {LIST}; 'coreloop backup' makes one"
         ) from None

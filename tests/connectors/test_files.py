@@ -18,6 +18,7 @@ from connectors.base import (
 from connectors.csv_sheet import CsvSheet
 from connectors.files import read_ordinary
 from connectors.folder import Folder
+from connectors.parquet import Parquet, class_names
 from connectors.workers import in_order
 from tests.connectors.test_folder import save
 from tests.engine_work import die_alone
@@ -29,6 +30,14 @@ def test_a_pipe_in_place_of_an_image_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(SourceError, match="no ordinary file"):
         Folder(tmp_path).read("a.png")
+
+
+def test_a_pipe_in_place_of_a_parquet_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.parquet")
+    with pytest.raises(SourceError, match="no ordinary file"):
+        list(Parquet(tmp_path / "a.parquet").scan())
+    with pytest.raises(SourceError, match="no ordinary file"):
+        class_names(tmp_path / "a.parquet")
 
 
 def test_a_file_that_grew_without_end_is_not_read(tmp_path):

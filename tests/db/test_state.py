@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from db import watermark
 from db.errors import Damaged, Missing, StaleRound, TooNew
 from db.models import Item, Pick, Pool, Round
 from db.state import advance, open_records
@@ -149,3 +151,9 @@ def test_the_largest_seed_is_kept(records):
         add_round(session).seed = 2**63 - 1
     with records.read() as session:
         assert session.query(Round).one().seed == 2**63 - 1
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_in_place_of_the_mark_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "mark")
+    assert watermark.read(tmp_path / "mark") is None

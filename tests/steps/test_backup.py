@@ -141,7 +141,14 @@ def test_a_pipe_in_a_backup_is_not_waited_for(finished, tmp_path, kind):
         restore(copied.folder, tmp_path / "again")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {}}', '{"files": 3}'])
+@pytest.mark.timeout(60)
+def test_a_list_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / LIST)
+    with pytest.raises(ConfigError, match="not a backup"):
+        restore(tmp_path, tmp_path / "p")
+
+
+@pytest.mark.parametrize("text", ["", "[" * 10**5, "[]", "{}", '{"files": {}}', '{"files": 3}'])
 def test_what_is_no_backup(tmp_path, text):
     (tmp_path / LIST).write_text(text)
     with pytest.raises(ConfigError, match="not a backup"):
