@@ -28,7 +28,7 @@ def cells(methods, labels=LABELS, budgets=(10, 30), seeds=(0,), **options):
     return list(simulate(TASK, labels, chosen, budgets, seeds, train.get("linear"), **options))
 
 
-def spied(scorer, budgets=(10, 30), seeds=(0, 1)):
+def spied(scorer, budgets=(10, 30), seeds=(0, 1), **options):
     """Cells of a scorer that has another way to score, and the inputs that it was given."""
     given: list[Inputs] = []
 
@@ -39,7 +39,8 @@ def spied(scorer, budgets=(10, 30), seeds=(0, 1)):
 
     values = {f.name: getattr(scorer, f.name) for f in fields(scorer)}
     trainer = train.get("linear")
-    return list(simulate(TASK, LABELS, {"spy": Spy(**values)}, budgets, seeds, trainer)), given
+    spy = {"spy": Spy(**values)}
+    return list(simulate(TASK, LABELS, spy, budgets, seeds, trainer, **options)), given
 
 
 @pytest.mark.parametrize("name", FREE)
@@ -125,6 +126,50 @@ def test_more_budgets_do_not_move_the_picks_of_a_nested_method(name):
     small = cells([name], budgets=(10, 30))[1]
     large = cells([name], budgets=(10, 30, 60))[1]
     np.testing.assert_array_equal(small.picks, large.picks)
+
+
+def test_a_sample_is_learned_with_the_picks_and_shown_to_nobody(monkeypatch):
+    learned = []
+
+    def counting(self, task, labels, rng, **options):
+        learned.append(labels >= 0)
+        return plain(self, task, labels, rng, **options)
+
+    plain = Linear.train
+    monkeypatch.setattr(Linear, "train", counting)
+    outcomes, given = spied(scorers.get("kmedoids"), budgets=(30, 50), seeds=(0,), sample=20)
+    assert [cell.budget for cell in outcomes] == [30, 50]
+    assert [len(cell.picks) for cell in outcomes] == [10, 30]
+    assert [int(rows.sum()) for rows in learned] == [30, 50]
+    for rows, cell in zip(learned, outcomes, strict=True):
+        assert rows[cell.picks].all()
+        sample = np.setdiff1d(np.flatnonzero(rows), cell.picks)
+        assert len(sample) == 20
+        for inputs in given:
+            assert not inputs.available[sample].any()
+            assert not inputs.covered[sample].any()
+            assert (inputs.labels[sample] == -1).all()
+
+
+def test_methods_of_one_seed_have_the_same_sample(monkeypatch):
+    learned = []
+
+    def keeping(self, task, labels, rng, **options):
+        learned.append(set(np.flatnonzero(labels >= 0).tolist()))
+        return plain(self, task, labels, rng, **options)
+
+    plain = Linear.train
+    monkeypatch.setattr(Linear, "train", keeping)
+    outcomes = cells(["random", "kmedoids"], budgets=(30,), sample=20)
+    samples = [rows - set(cell.picks.tolist()) for rows, cell in zip(learned, outcomes)]
+    assert samples[0] == samples[1]
+    assert len(samples[0]) == 20
+
+
+@pytest.mark.parametrize(("budgets", "sample"), [((20, 30), 20), ((10,), 20), ((10,), -1)])
+def test_a_budget_holds_the_sample_and_more(budgets, sample):
+    with pytest.raises(ConfigError, match="more than that"):
+        cells(["random"], budgets=budgets, sample=sample)
 
 
 def test_each_seed_draws_its_share_of_the_pool():

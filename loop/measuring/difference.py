@@ -7,6 +7,7 @@ picks on all of it, that of the sample's labels by cross-fitting.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,7 @@ def picks_against_sample(
     sample: Ints,
     folds: int,
     rng: np.random.Generator,
+    on_model: Callable[[], None] = lambda: None,
 ) -> SampleDifference | None:
     """The difference at equal labels: of all picks, or of as many as a fold leaves of the sample.
     None where that is fewer than two.
@@ -58,6 +60,7 @@ def picks_against_sample(
         labels: (N,) int64, -1: none.
         picks: (k,) int64 pool rows in the order picked, none of the sample's.
         sample: (n,) int64 pool rows in the order drawn.
+        on_model: called after each model.
     """
     picks, sample = picks[labels[picks] >= 0], sample[labels[sample] >= 0]
     folds = min(folds, len(sample))
@@ -69,6 +72,7 @@ def picks_against_sample(
     trained = trainer.train(task, picks_learned, picks_rng, pool_probabilities=True)
     assert trained.pool_probabilities is not None
     by_picks = trained.pool_probabilities[sample]
+    on_model()
     # each model learns ``count`` of the first images; the others are learned by none
     sample_learned = only(labels, sample[: math.ceil(count * folds / (folds - 1))])
     fold = np.full(len(labels), -1, np.int64)
@@ -80,6 +84,7 @@ def picks_against_sample(
     ):
         inside = fold[sample] == number
         by_sample[inside] = predicted[sample[inside]]
+        on_model()
     answers = labels[sample]
     gaps = (by_picks.argmax(axis=1) == answers).astype(np.float64)
     gaps -= by_sample.argmax(axis=1) == answers

@@ -7,6 +7,7 @@ they predict the whole sample, and stand for the delivered one, which learned a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,7 @@ def predict_held_out(
     sample: Ints,
     folds: int,
     rng: np.random.Generator,
+    on_model: Callable[[], None] = lambda: None,
 ) -> HeldOut:
     """Trains ``folds`` models and has them predict the sample and the pool.
 
@@ -54,6 +56,7 @@ def predict_held_out(
         labels: (N,) int64 all labels that the delivered model learns, -1: none.
         sample: (n,) int64 pool rows of the random sample, in the order drawn; those without a label
             are left out.
+        on_model: called after each model.
 
     Raises:
         DataError: fewer than two images of the sample are labelled.
@@ -71,4 +74,5 @@ def predict_held_out(
         inside = fold[rows] == number
         probabilities[inside] = predicted[rows[inside]]
         confidence += predicted.max(axis=1) / folds
+        on_model()
     return HeldOut(rows, labels[rows], probabilities, confidence)

@@ -146,7 +146,7 @@ def _step(project: Project, watcher: Watcher, round_: Round, where: Engine) -> E
         return _waiting(pull(project), name)
     elif state == "labeled":
         watcher.begin(f"{name}: training")
-        train(project)
+        train(project, watcher.progress)
     else:
         watcher.begin(f"{name}: comparing with {', '.join(config.compare.baselines)}")
         compare(project, on_progress=watcher.progress)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from db.state import advance, log
 from loop import train as trainers
 from loop.errors import DataError
 from loop.measuring.by_holdout import measure_by_holdout
-from loop.measuring.by_sample import measure_by_sample
+from loop.measuring.by_sample import measure_by_sample, models
 from loop.measuring.runs import Measured, MeasuredRun
 from loop.project import Project
 from loop.project.digests import rows_digest
@@ -28,11 +30,16 @@ from loop.train import Trained, Trainer
 from loop.train.metrics import Metrics
 
 
-def train(project: Project) -> Metrics:
+def train(
+    project: Project, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> Metrics:
     """Trains on everything labelled so far; metrics of the last of ``training.seeds`` runs.
 
     Where a random sample measures, its labels are learned too and compared with the picks; with
     test images a control share compares. The difference is noted with the control's runs.
+
+    Args:
+        on_progress: told how many of the models that measure are trained, and how many there are.
 
     Raises:
         NotReady: the round is not labelled.
@@ -47,7 +54,7 @@ def train(project: Project) -> Metrics:
             round_ = current_round(session, pool, after="labeled")
             problem_ = problem(session, project, images=trainer.wants == "images")
             picks = queries.picks(session, pool.id)
-        measured = _measured(project, trainer, problem_, picks, round_.seed)
+        measured = _measured(project, trainer, problem_, picks, round_.seed, on_progress)
         paths = _write(measured.kept, project.arrays)
         with records.write("train") as session:
             used = {**round_.config, "training": settings.model_dump()}
@@ -65,14 +72,28 @@ def train(project: Project) -> Metrics:
 
 
 def _measured(
-    project: Project, trainer: Trainer, problem_: Problem, picks: list[Picked], seed: int
+    project: Project,
+    trainer: Trainer,
+    problem_: Problem,
+    picks: list[Picked],
+    seed: int,
+    on_progress: Callable[[int, int], None],
 ) -> Measured:
     """The round's trainings, by the sample where there is one, else by the test images."""
     count, folds = project.config.training.seeds, project.config.measure.folds
     task, labels, of_arm = problem_.task, problem_.labels, _by_arm(problem_, picks)
     if len(problem_.sample):
+        done, total = itertools.count(1), models(count, folds)
         return measure_by_sample(
-            trainer, task, labels, of_arm["coreset"], problem_.sample, seed, count, folds
+            trainer,
+            task,
+            labels,
+            of_arm["coreset"],
+            problem_.sample,
+            seed,
+            count,
+            folds,
+            lambda: on_progress(next(done), total),
         )
     return measure_by_holdout(
         trainer, task, labels, of_arm["coreset"], of_arm["control"], seed, count

@@ -14,6 +14,7 @@ from loop import config
 from loop.errors import ConfigError, DataError, NotReady
 from loop.measuring.runs import DIFFERENCE
 from loop.project import create
+from loop.project.predictions import predictions
 from loop.project.problem import problem
 from loop.scorers import Inputs
 from loop.steps.measure import enlarge, measure, wanted
@@ -87,9 +88,11 @@ def test_a_report_says_what_it_is_judged_on(project):
     assert "test images" not in text.splitlines()[2]
 
 
-def test_scorers_are_shown_nothing_of_the_sample(project, monkeypatch):
-    """Neither that its images are labelled nor how: the first picks are those of a project without
-    the sample's images, later ones see the labels of picks alone."""
+def test_scorers_are_shown_nothing_of_the_sample(tmp_path, images, monkeypatch):
+    """Neither that its images are labelled nor how: a scorer that goes by labels sees those of its
+    own picks alone."""
+    values = sampled_values(images, selection={"scorer": "auto"})
+    project = create(tmp_path / "project", config.check(values, "test"))
     seen: list[Inputs] = []
 
     def spy(*args):
@@ -111,6 +114,7 @@ def test_scorers_are_shown_nothing_of_the_sample(project, monkeypatch):
         assert not inputs.covered[sample].any()
         assert not inputs.available[sample].any()
         assert (inputs.labels[sample] == -1).all()
+        assert (inputs.labels >= 0).sum() == covered
 
 
 def test_one_push_and_one_wait_for_sample_and_picks(tmp_path, images):
@@ -163,6 +167,14 @@ def test_a_sample_cannot_grow_so(project, count, error, words):
     with pytest.raises(error, match=words):
         enlarge(project, count)
     assert rows(project, "SELECT count(*) FROM round") == [(2,)]
+
+
+def test_people_see_no_guess_where_images_measure(project):
+    run(project)
+    assert len(predictions(project, 2)) == 6
+    assert predictions(project, 1) == {}
+    enlarge(project, 5)
+    assert predictions(project, 3) == {}
 
 
 @pytest.mark.parametrize("width", [0.0, 1.0, -0.1, 0.0001])
