@@ -43,4 +43,4 @@ def test_the_tour_and_simulate(tmp_path):
         args = ["named" if a == "photos" else shorter.get(a, a) for a in args]
         done = subprocess.run([*MAIN, *args], cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "named" / "sheets").glob("round-0-*.csv"))
+    assert list((tmp_path / "named" / "sheets").glob("round-1-*.csv"))
