@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-INFLATION = 1.2
+INFLATION = 1.1
 """Standard deviation of the error over the binomial's: the folds share most of their labels, and
 the delivered model learned more than each of them. Measured: docs/measuring.md."""
 

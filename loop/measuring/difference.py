@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from loop.measuring.runs import Ints, only
 from loop.train.base import Task, Trainer
 
-INFLATION = 1.2
+INFLATION = 1.1
 """Standard deviation of the error over the paired one's: other random labels would have made
 another model. Measured: docs/measuring.md."""
 

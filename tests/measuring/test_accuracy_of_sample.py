@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loop.measuring.accuracy import estimate, images_for, score_interval
+from loop.measuring.accuracy import INFLATION, estimate, images_for, score_interval
 from loop.train.metrics import wilson
 
 
@@ -18,14 +18,14 @@ def test_without_a_telling_confidence_it_is_the_share_that_is_right():
     right = np.array([True] * 30 + [False] * 10)
     estimated = estimate(right, np.full(40, 0.5), np.full(500, 0.9))
     assert (estimated.accuracy, estimated.weight, estimated.worth) == (0.75, 0.0, 1.0)
-    assert (estimated.lower, estimated.upper) == score_interval(0.75, 40 / 1.2**2)
+    assert (estimated.lower, estimated.upper) == score_interval(0.75, 40 / INFLATION**2)
 
 
 def test_all_right_is_no_certainty():
     estimated = estimate(np.ones(50, bool), np.linspace(0.5, 1, 50), np.full(500, 0.7))
     assert estimated.accuracy == 1.0
     assert estimated.lower < 0.95
-    assert estimated.upper == 1.0
+    assert estimated.upper == pytest.approx(1.0)
 
 
 def test_formula_of_the_weight():
@@ -64,6 +64,6 @@ def test_confidence_narrows_and_still_covers(accuracy):
 @pytest.mark.parametrize(("width", "accuracy", "worth"), [(0.1, 0.8, 1.0), (0.03, 0.95, 1.3)])
 def test_images_for_a_width_make_that_width(width, accuracy, worth):
     n = images_for(width, accuracy, worth)
-    lower, upper = score_interval(accuracy, n * worth / 1.2**2)
-    narrower, wider = score_interval(accuracy, (n - 1) * worth / 1.2**2)
+    lower, upper = score_interval(accuracy, n * worth / INFLATION**2)
+    narrower, wider = score_interval(accuracy, (n - 1) * worth / INFLATION**2)
     assert upper - lower <= width < wider - narrower
