@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -23,6 +24,13 @@ PACKAGES = (
 def versions() -> dict[str, Any]:
     """Of Python, the machine's kind and each package that is installed."""
     stated: dict[str, Any] = {"python": platform.python_version(), "machine": platform.machine()}
+    return stated | _packages()
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """Read once: a package that is loaded stays as it is."""
+    stated = {}
     for package in PACKAGES:
         try:
             stated[package] = version(package)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from loop.files import draft_of
 from loop.printable import printable
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from loop.reports.facts import Facts
 
 __all__ = ["write"]
@@ -39,23 +42,32 @@ def write(facts: Facts, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def _render(facts: Facts, template: str) -> str:
-    from jinja2 import Environment, PackageLoader
-
+def _render(facts: Facts, name: str) -> str:
     from loop.reports import answers
 
-    html = template.endswith(".html.j2")
-    environment = Environment(loader=PackageLoader("loop.reports"), autoescape=html)
     own = [d for d in facts.differences if d.method == answers.own_method(facts)]
-    return environment.get_template(template).render(
+    return _template(name).render(
         facts=facts,
         answers=answers,
         own=own[-1] if own else None,
         pct=_percent,
         cell=_markdown_cell,
         provenance=json.dumps(facts.provenance, indent=1, default=str),
-        **(_figures(facts) if html else {}),
+        **(_figures(facts) if _is_html(name) else {}),
     )
+
+
+@cache
+def _template(name: str) -> Template:
+    """Compiled once: that takes as long as rendering it ten times."""
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(loader=PackageLoader("loop.reports"), autoescape=_is_html(name))
+    return environment.get_template(name)
+
+
+def _is_html(name: str) -> bool:
+    return name.endswith(".html.j2")
 
 
 def _figures(facts: Facts) -> dict[str, Any]:

@@ -25,8 +25,11 @@ STYLES = ("-", "--", "-.", ":")
 
 def learning_curve(curves: Sequence[MethodCurve]) -> str:
     """Accuracy against labels, one line per method with a band of its 95 % interval."""
-    figure, axes = _figure(5.2, 3.5)
     measured = [curve for curve in curves if curve.points]
+    columns = 1 if any(len(_name(curve)) > 32 for curve in measured) else 2
+    legend_rows = -(-len(measured) // columns)
+    bottom = 0.57 + 0.17 * legend_rows
+    figure, axes = _figure(5.2, 2.7 + bottom, bottom=bottom)
     drawn: Counter[str] = Counter()  # curves of one colour get different lines
     for curve in measured:
         colour = "random" if curve.name == "random" else curve.kind
@@ -37,22 +40,24 @@ def learning_curve(curves: Sequence[MethodCurve]) -> str:
     ticks = {point.labels for curve in measured for point in curve.points}
     if len(ticks) <= 8:
         axes.set_xticks(sorted(ticks))
-    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=2)
+    figure.legend(frameon=False, fontsize=8, loc="lower center", ncols=columns)
     return _svg(figure)
 
 
 def _draw(axes: Any, curve: MethodCurve, colour: str, style: str) -> None:
     live = curve.kind == "live"
-    name = f"{curve.name}, this project" if live else curve.name
-    if curve.mode == "hindsight":
-        name += " (hindsight)"
     labels = [point.labels for point in curve.points]
     accuracy = [100 * point.accuracy for point in curve.points]
     lower = [100 * point.low for point in curve.points]
     upper = [100 * point.high for point in curve.points]
-    line: dict[str, Any] = {"color": colour, "lw": 2.4 if live else 1.5, "label": name}
+    line: dict[str, Any] = {"color": colour, "lw": 2.4 if live else 1.5, "label": _name(curve)}
     axes.plot(labels, accuracy, style, marker="o", ms=4, **line)
     axes.fill_between(labels, lower, upper, color=colour, alpha=0.12, lw=0)
+
+
+def _name(curve: MethodCurve) -> str:
+    name = f"{curve.name}, this project" if curve.kind == "live" else curve.name
+    return f"{name} (hindsight)" if curve.mode == "hindsight" else name
 
 
 def confusion(facts: Facts) -> str:
@@ -64,7 +69,9 @@ def confusion(facts: Facts) -> str:
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     names = [name if len(name) <= 14 else name[:13] + "…" for name in facts.classes[: len(table)]]
     side = min(6.5, 1.6 + 0.38 * len(names))
-    figure, axes = _figure(side + 0.6, side)
+    character = 0.07 if all(name.isascii() for name in facts.classes) else 0.12  # inches, at 8 pt
+    longest = character * max(map(len, names), default=0)
+    figure, axes = _figure(side + 0.6, side, left=0.4 + longest, bottom=0.4 + longest)
     axes.imshow(share, cmap="GnBu", vmin=0, vmax=1)
     text: dict[str, Any] = {"fontsize": 8, "parse_math": False}  # $ in a name is no formula
     axes.set_xticks(range(len(names)), names, rotation=60, ha="right", **text)
@@ -99,11 +106,17 @@ def calibration(facts: Facts) -> str:
     return _svg(figure)
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def _figure(
+    width: float, height: float, *, left: float = 0.65, bottom: float = 0.6
+) -> tuple[Any, Any]:
+    """A figure and its axes, in inches. A layout engine would draw everything twice to find the
+    margins, for twice the time."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(width, height))
+    right = top = 0.1
+    size = ((width - left - right) / width, (height - bottom - top) / height)
+    axes = figure.add_axes((left / width, bottom / height, *size))
     axes.grid(True, alpha=0.25, lw=0.6)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
