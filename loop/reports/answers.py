@@ -28,8 +28,10 @@ def beats_random(facts: Facts) -> str:
     """Does the selection beat random?"""
     own = [d for d in facts.differences if facts.curves and d.method == own_method(facts)]
     if own and own[-1].among is None:
-        measured = f" {against_control(facts.control)}" if facts.control else ""
-        return _against_random(own[-1]) + _earlier(own) + measured
+        simulated = _against_random(own[-1]) + _earlier(own)
+        if facts.control is None:
+            return simulated
+        return f"{simulated} By the labels of this project: {against_control(facts.control)}"
     if facts.control is not None:
         return against_control(facts.control)
     hindsight = _in_hindsight(own[-1]) if own else "Not measured."

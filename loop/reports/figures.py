@@ -36,12 +36,21 @@ def learning_curve(curves: Sequence[MethodCurve]) -> str:
         _draw(axes, curve, COLOURS.get(colour, "#444"), STYLES[drawn[colour] % len(STYLES)])
         drawn[colour] += 1
     axes.set_xlabel("labels")
-    axes.set_ylabel("test accuracy, %")
-    ticks = {point.labels for curve in measured for point in curve.points}
+    axes.set_ylabel("accuracy, %")
+    ticks = _apart(sorted({point.labels for curve in measured for point in curve.points}))
     if len(ticks) <= 8:
-        axes.set_xticks(sorted(ticks))
+        axes.set_xticks(ticks)
     figure.legend(frameon=False, fontsize=8, loc="lower center", ncols=columns)
     return _svg(figure)
+
+
+def _apart(labels: list[int]) -> list[int]:
+    """The numbers of labels whose ticks do not run into each other, from the largest on."""
+    kept: list[int] = []
+    for number in reversed(labels):
+        if not kept or kept[-1] - number > 0.06 * (labels[-1] - labels[0]):
+            kept.append(number)
+    return kept[::-1]
 
 
 def _draw(axes: Any, curve: MethodCurve, colour: str, style: str) -> None:

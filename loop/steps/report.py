@@ -16,6 +16,7 @@ from db.queries import Answer
 from loop.config import CostsSection
 from loop.costs import hours
 from loop.encoders.spec import short
+from loop.measuring.by_sample import EACH
 from loop.project import Project
 from loop.project.comparison import Compared, compared
 from loop.project.evidence import Evidence, gather
@@ -187,7 +188,7 @@ def _live_curves(runs: list[tuple[int, TrainingRun]]) -> list[MethodCurve]:
         by_labels: dict[int, list[TrainingRun]] = defaultdict(list)
         for _, run in runs:
             if run.arm == arm:
-                by_labels[run.labels].append(run)
+                by_labels[int(run.notes.get(EACH, run.labels))].append(run)
         points = [_point(labels, seeds) for labels, seeds in sorted(by_labels.items())]
         if points:
             curves.append(MethodCurve(name, kind, "live", points))
