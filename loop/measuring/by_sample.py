@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import asdict, replace
 
@@ -30,7 +31,7 @@ def measure_by_sample(
     seed: int,
     count: int,
     folds: int,
-    on_model: Callable[[], None] = lambda: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Measured:
     """``count`` trainings on all labels, each judged by ``folds`` models of all labels but a fold's
     of the sample; and the first picks against as many labels of the sample.
@@ -39,33 +40,33 @@ def measure_by_sample(
         labels: (N,) int64, -1: none.
         picks: pool rows of the picks, in the order picked.
         sample: pool rows of the sample, in the order drawn.
-        on_model: called after each of the ``models`` trainings.
+        on_progress: told how many models are trained, and how many there are: the delivered one,
+            the picks', and for accuracy and difference one for each fold.
 
     Raises:
         DataError: fewer than two images of the sample are labelled.
         TrainingFailed: the numbers are unusable.
     """
     runs, apart = [], []
+    done, total = itertools.count(1), count * (2 + 2 * folds)
+
+    def on_model() -> None:
+        on_progress(next(done), total)
+
     for n in range(count):
         kept = trainer.train(task, labels, generator(seed, "train", n), pool_probabilities=True)
         on_model()
         held_out = predict_held_out(
             trainer, task, labels, sample, folds, generator(seed, "folds", n), on_model
         )
-        metrics, notes = _accuracy(held_out, labels)
-        runs.append(MeasuredRun("all", n, labels, metrics, {**kept.notes, SAMPLE: notes}))
         difference = picks_against_sample(
             trainer, task, labels, picks, sample, folds, generator(seed, "difference", n), on_model
         )
+        metrics, notes = _accuracy(held_out, labels)
+        runs.append(MeasuredRun("all", n, labels, metrics, {**kept.notes, SAMPLE: notes}))
         if difference is not None:
             apart += _arms(difference, n)
     return Measured(runs + apart, kept)
-
-
-def models(count: int, folds: int) -> int:
-    """Trainings that ``measure_by_sample`` takes: the delivered one, the picks' and those of each
-    fold, for the accuracy and for the difference."""
-    return count * (2 + 2 * folds)
 
 
 def _accuracy(held_out: HeldOut, labels: Ints) -> tuple[Metrics, dict[str, object]]:

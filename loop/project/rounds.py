@@ -12,6 +12,7 @@ from loop.errors import ConfigError, DataError, NotReady
 from loop.project.project import Project
 from loop.project.sample import begin_sample, enlarge_sample
 from loop.project.versions import versions
+from loop.seeds import generator
 
 COMMANDS = {
     "planned": "coreloop score",
@@ -109,11 +110,14 @@ def begin_round(project: Project, budget: int | None = None, enlarge: int = 0) -
         )
         session.add(round_)
         session.flush()
-        drawn = begin_sample(session, pool, round_, project.config) if first else 0
+        if first or len(queries.sample_rows(session, pool.id)):
+            _check_control(project.config)
+        drawn = 0
+        if first:
+            rng = generator(project.config.project.seed, "sample")
+            drawn = begin_sample(session, pool, round_, project.config, rng)
         if enlarge:
             drawn += enlarge_sample(session, pool, round_, enlarge)
-        if len(queries.sample_rows(session, pool.id)):
-            _check_control(project.config)
         left = _left(session, pool.id)
         if budget > left:
             raise DataError(

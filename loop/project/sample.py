@@ -36,7 +36,9 @@ def size_of(config: Config, images: int) -> int:
     return size
 
 
-def begin_sample(session: Session, pool: Pool, round_: Round, config: Config) -> int:
+def begin_sample(
+    session: Session, pool: Pool, round_: Round, config: Config, rng: np.random.Generator
+) -> int:
     """Draws the sample into the first round; how many images it has.
 
     Raises:
@@ -44,8 +46,7 @@ def begin_sample(session: Session, pool: Pool, round_: Round, config: Config) ->
     """
     rows = queries.split_rows(session, pool.id, "pool")
     size = size_of(config, len(rows))
-    order = generator(config.project.seed, "sample").permutation(len(rows))
-    _draw(session, round_, rows[order[:size]], np.arange(size), size / len(rows))
+    _draw(session, round_, rng.permutation(rows)[:size], np.arange(size), size / len(rows))
     return size
 
 
@@ -70,17 +71,17 @@ def enlarge_sample(session: Session, pool: Pool, round_: Round, count: int) -> i
     drawn = generator(round_.seed, "sample").permutation(rest)[:count]
     picked = np.isin(drawn, queries.picked_rows(session, pool.id))
     probability = (len(sample) + count) / len(rows)
-    places = len(sample) + np.arange(count)
+    draws = len(sample) + np.arange(count)
     picks = queries.pick_ids(session, pool.id, drawn[picked].tolist())
     if picks:
         session.execute(
             update(Pick),
             [
-                {"id": picks[row], "draw": place, "probability": probability}
-                for row, place in zip(drawn[picked].tolist(), places[picked].tolist())
+                {"id": picks[row], "draw": draw, "probability": probability}
+                for row, draw in zip(drawn[picked].tolist(), draws[picked].tolist())
             ],
         )
-    _draw(session, round_, drawn[~picked], places[~picked], probability)
+    _draw(session, round_, drawn[~picked], draws[~picked], probability)
     return int((~picked).sum())
 
 
@@ -95,20 +96,20 @@ def mix_sample(session: Session, round_: Round) -> None:
     if not sample or not others:
         return
     order = generator(round_.seed, "mix").permutation(len(picks))
-    places = np.sort(order[: len(sample)]).tolist() + np.sort(order[len(sample) :]).tolist()
+    ranks = np.sort(order[: len(sample)]).tolist() + np.sort(order[len(sample) :]).tolist()
     beyond = len(picks)  # in two steps, as no two picks of an arm may share a rank in between
     for shift in (beyond, 0):
         session.execute(
             update(Pick),
             [
-                {"id": pick_id, "rank": shift + place}
-                for pick_id, place in zip(sample + others, places)
+                {"id": pick_id, "rank": shift + rank}
+                for pick_id, rank in zip(sample + others, ranks)
             ],
         )
 
 
 def _draw(
-    session: Session, round_: Round, rows: Rows, places: NDArray[np.int64], probability: float
+    session: Session, round_: Round, rows: Rows, draws: NDArray[np.int64], probability: float
 ) -> None:
     """Picks of these array rows, at these places of the sample."""
     if not len(rows):
@@ -123,9 +124,9 @@ def _draw(
                 "arm": "sample",
                 "rank": rank,
                 "score": 0.0,
-                "draw": place,
+                "draw": draw,
                 "probability": probability,
             }
-            for rank, (row, place) in enumerate(zip(rows.tolist(), places.tolist()))
+            for rank, (row, draw) in enumerate(zip(rows.tolist(), draws.tolist()))
         ],
     )

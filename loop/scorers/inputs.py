@@ -93,13 +93,11 @@ def inputs_for(
 
     Args:
         collected: (N,) int64 labels of the rows picked so far, -1 elsewhere.
-        covered: (N,) bool, rows picked so far.
-        budget: rows to pick.
+        covered, budget: (N,) bool, rows picked so far; rows to pick.
         trainer: the project's own.
         seed: of the training run, which serves all rounds and methods with the same labels.
-        rng: the scorer's.
-        model_rng: of the model whose probabilities are shown.
-        available: (N,) bool, rows that may be picked; None: all that are not covered.
+        rng, model_rng: the scorer's, and that of the model whose probabilities are shown.
+        available: (N,) bool, rows to pick from; None: all that are not covered.
         all_labels: (N,) int64 in a comparison; None in a live round.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,15 +17,15 @@ from db.state import advance, log
 from loop import train as trainers
 from loop.errors import DataError
 from loop.measuring.by_holdout import measure_by_holdout
-from loop.measuring.by_sample import measure_by_sample, models
-from loop.measuring.runs import Measured, MeasuredRun
+from loop.measuring.by_sample import measure_by_sample
+from loop.measuring.runs import MeasuredRun
 from loop.project import Project
 from loop.project.digests import rows_digest
 from loop.project.labels import CLASSES
 from loop.project.problem import Problem, problem, unfinished
 from loop.project.rounds import current_round
 from loop.seeds import generator
-from loop.train import Trained, Trainer
+from loop.train import Trained
 from loop.train.metrics import Metrics
 
 
@@ -54,14 +53,20 @@ def train(
             round_ = current_round(session, pool, after="labeled")
             problem_ = problem(session, project, images=trainer.wants == "images")
             picks = queries.picks(session, pool.id)
-        measured = _measured(project, trainer, problem_, picks, round_.seed, on_progress)
+        of_arm, seed, count = _by_arm(problem_, picks), round_.seed, settings.seeds
+        given = (trainer, problem_.task, problem_.labels, of_arm["coreset"])
+        if len(problem_.sample):
+            folds = project.config.measure.folds
+            measured = measure_by_sample(*given, problem_.sample, seed, count, folds, on_progress)
+        else:
+            measured = measure_by_holdout(*given, of_arm["control"], seed, count)
+        runs = [_run(round_, settings.trainer, run) for run in measured.runs]
         paths = _write(measured.kept, project.arrays)
         with records.write("train") as session:
             used = {**round_.config, "training": settings.model_dump()}
             advance(session, round_.id, before="labeled", after="trained", config=used)
             stored = session.get_one(Round, round_.id)
             stored.versions = {**stored.versions, CLASSES: project.config.project.classes}
-            runs = [_run(round_, settings.trainer, run) for run in measured.runs]
             session.add_all(runs)
             of = f"round-{round_.number}"
             arrays.record_all(session, paths, pool_id=pool.id, kind="probabilities", of=of)
@@ -69,35 +74,6 @@ def train(
             log(session, "train", text, round=round_.number)
         shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
         return measured.metrics
-
-
-def _measured(
-    project: Project,
-    trainer: Trainer,
-    problem_: Problem,
-    picks: list[Picked],
-    seed: int,
-    on_progress: Callable[[int, int], None],
-) -> Measured:
-    """The round's trainings, by the sample where there is one, else by the test images."""
-    count, folds = project.config.training.seeds, project.config.measure.folds
-    task, labels, of_arm = problem_.task, problem_.labels, _by_arm(problem_, picks)
-    if len(problem_.sample):
-        done, total = itertools.count(1), models(count, folds)
-        return measure_by_sample(
-            trainer,
-            task,
-            labels,
-            of_arm["coreset"],
-            problem_.sample,
-            seed,
-            count,
-            folds,
-            lambda: on_progress(next(done), total),
-        )
-    return measure_by_holdout(
-        trainer, task, labels, of_arm["coreset"], of_arm["control"], seed, count
-    )
 
 
 def _by_arm(problem_: Problem, picks: list[Picked]) -> dict[str, NDArray[np.int64]]:
