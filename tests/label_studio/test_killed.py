@@ -29,10 +29,8 @@ from tests.durability.forked import Forked
 from tests.label_studio.world import tasks_of
 
 KILLS = int(os.environ.get("CORELOOP_SERVER_KILLS", "10"))
-FURTHER = 12
-"""A command is killed at one of the next so many points that it reaches, ..."""
-SECONDS = 1.5
-"""... or within so many seconds."""
+FURTHER = 20
+"""A command is killed at one of the next so many points that it reaches, or at some moment."""
 PATCHES = {"connectors.label_studio.labeler.LAG": 3.0, "connectors.label_studio.client.PAUSE": 0.05}
 PICKS = 12 + 4 + 4
 
@@ -67,6 +65,7 @@ class Soak:
     Attributes:
         expected: facts of a project that nobody kills; the first one.
         killed: how many died at a point, and how many at random.
+        seconds: how long the longest command took.
     """
 
     folder: Path
@@ -77,6 +76,7 @@ class Soak:
     rng: random.Random = field(default_factory=lambda: random.Random(17))
     killed: Counter[str] = field(default_factory=Counter)
     projects: int = 0
+    seconds: float = 0.0
 
     def whole(self, *, kill: bool) -> None:
         """A new project, brought to its end."""
@@ -92,6 +92,7 @@ class Soak:
             while not self.ended(root, kill=kill and self.killed.total() < KILLS):
                 self.answer(project)
             self.check(project)
+        print(f"{self.killed.total()} kills, {self.projects} projects are whole", flush=True)
 
     def ended(self, root: Path, *, kill: bool) -> bool:
         """One command, killed or not; True if all is done."""
@@ -99,14 +100,17 @@ class Soak:
         env = {"LABEL_STUDIO_URL": self.server.url, "LABEL_STUDIO_API_KEY": self.server.token}
         if kill and not at_random:
             env[faults.VARIABLE] = f"any:{self.rng.randint(1, FURTHER)}"
+        began = time.monotonic()
         process = self.forked.start(["run"], root, env, PATCHES)
         if kill and at_random:
-            time.sleep(self.rng.uniform(0, SECONDS))
+            time.sleep(self.rng.uniform(0, self.seconds))
             os.kill(process, signal.SIGKILL)  # not waited for yet, so the number is still its own
         code = self.forked.wait()
         output = Path(f"{root}.log").read_text(errors="replace")
         assert code in (0, -signal.SIGKILL), output
         assert "Traceback" not in output, output
+        if not kill:
+            self.seconds = max(self.seconds, time.monotonic() - began)
         if code:
             self.killed["at random" if at_random else "at a point"] += 1
         return code == 0 and "done" in output
