@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,8 @@ def write_file(array: NDArray[np.generic], folder: Path) -> Path:
     draft = folder / f"draft-{os.getpid()}-{os.urandom(4).hex()}.npy"
     try:
         with draft.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
+            # given the file itself, numpy writes through a copy of it whose close nobody checks
+            np.save(SimpleNamespace(write=file.write), array, allow_pickle=False)
         return adopt_file(draft, folder)
     except OSError as error:
         draft.unlink(missing_ok=True)

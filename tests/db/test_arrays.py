@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,20 @@ def test_a_file_is_on_disk_before_it_has_its_name_and_its_name_before_a_row_can(
     monkeypatch.setattr(Path, "replace", watched_replace)
     arrays.write_file(np.zeros(3), tmp_path)
     assert order == ["file", "name", "folder"]
+
+
+def test_an_array_that_does_not_fit_is_refused_whatever_its_size(tmp_path):
+    """The last bytes of a small array are written when the file is closed: an error then counts."""
+    script = (
+        "import resource, sys, numpy as np; from pathlib import Path; from db import arrays\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))\n"
+        "print(arrays.write_file(np.zeros(200), Path(sys.argv[1])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True
+    )
+    assert "db.errors.Full: cannot write 0.0 MB" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_truncated_file_is_named(tmp_path):
