@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -54,7 +55,7 @@ LIBRARIES = (
 )
 ROOT = Path(__file__).resolve().parents[2]
 TRACED = "CORELOOP_TEST_TRACED"
-"""Set: the command begins when a tracer is attached to its process."""
+"""Set: the command stops before it begins, so that a tracer sees its first call; see ``go_on``."""
 
 
 class Forked:
@@ -101,6 +102,19 @@ class Forked:
         return int(self._server.stdout.readline())
 
 
+def wait_stopped(process: int) -> None:
+    """Until a command that was started with ``TRACED`` has stopped."""
+    while Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "tT":
+        time.sleep(0.002)
+
+
+def go_on(process: int) -> None:
+    """Continues a stopped command when a tracer is attached to it."""
+    while "TracerPid:\t0" in Path(f"/proc/{process}/status").read_text():
+        time.sleep(0.002)
+    os.kill(process, signal.SIGCONT)
+
+
 def command(
     args: list[str], folder: str, env: dict[str, str], patches: dict[str, float]
 ) -> NoReturn:
@@ -110,8 +124,8 @@ def command(
         os.dup2(os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     os.environ.update(env)
     os.chdir(folder)
-    while env.get(TRACED) and "TracerPid:\t0" in Path("/proc/self/status").read_text():
-        time.sleep(0.002)
+    if env.get(TRACED):
+        os.kill(os.getpid(), signal.SIGSTOP)
     for name, value in patches.items():
         module, _, constant = name.rpartition(".")
         setattr(import_module(module), constant, value)

@@ -49,7 +49,7 @@ from loop.steps.score import score
 from loop.steps.select import select
 from tests import postgresql
 from tests.conftest import rows, small_values, write_images
-from tests.durability.forked import TRACED, Forked
+from tests.durability.forked import TRACED, Forked, go_on, wait_stopped
 
 SECONDS = float(os.environ.get("CORELOOP_FAULT_SECONDS", "100"))
 """How long faults are injected, in an order that is drawn but always the same."""
@@ -242,7 +242,9 @@ class Harness:
             self.forked.start(args, folder, {})
             return self.forked.wait()
         process = self.forked.start(args, folder, {TRACED: "1"})
+        wait_stopped(process)
         strace = subprocess.Popen(["strace", "-q", "-f", "-p", str(process), *tracer])
+        go_on(process)
         code = self.forked.wait()
         strace.wait(timeout=60)
         return code
