@@ -1,8 +1,8 @@
 """The random sample: drawn from the whole pool before the first pick, and labelled with round 1.
 
 Every image of the pool is as likely to be in it as any other, so what models that did not learn an
-image of it say of that image holds for the pool. It counts as covered when picks are made, and its
-labels train the model as those of picks do.
+image of it say of that image holds for the pool. Its labels train the model as those of picks do;
+scorers are shown nothing of it (docs/measuring.md).
 """
 
 from __future__ import annotations

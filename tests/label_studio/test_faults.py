@@ -34,7 +34,7 @@ IMPORT = "/import?return_task_ids"
 
 
 def test_the_sdk_is_the_one_meant():
-    """``make test`` runs this folder twice, with the newest SDK and with the oldest allowed."""
+    """``make test`` runs this file twice, with the newest SDK and with the oldest allowed."""
     pinned = re.search(r"label-studio-sdk==(\S+)", (ROOT / "constraints.txt").read_text())
     assert version("label-studio-sdk") == os.environ.get("CORELOOP_SDK", pinned.group(1))
 

@@ -7,10 +7,12 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from db import queries
 from db.soundness import contradictions
 from loop import config
+from loop.cli.measure import measure as command
 from loop.errors import ConfigError, DataError, NotReady
 from loop.measuring.runs import DIFFERENCE
 from loop.project import create
@@ -252,3 +254,24 @@ def fill(sheet, project, answer):
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(lines)
+
+
+def test_the_command_says_asks_and_draws(project):
+    def coreloop(*args, answer=""):
+        return CliRunner().invoke(command, ["-p", str(project.root), *args], input=answer)
+
+    run(project)
+    said = coreloop()
+    assert "judged on 20 images of the random sample" in " ".join(said.output.split())
+    assert max(map(len, said.output.splitlines())) <= 80
+    assert "Does the selection beat random?" in said.output
+    facts_ = json.loads(coreloop("--json").output)
+    assert (facts_["by"], facts_["images"], facts_["difference"]["labels"]) == ("sample", 20, 12)
+    width = facts_["upper"] - facts_["lower"] - 0.01
+    refused = coreloop("--to", f"{width:.3f}", answer="n\n")
+    assert refused.exit_code == 1
+    assert "more images in the sample" in refused.output
+    assert rows(project, "SELECT count(*) FROM round") == [(2,)]
+    drawn = coreloop("--to", f"{width:.3f}", "--yes")
+    assert "next: coreloop run" in drawn.output
+    assert rows(project, "SELECT state, budget FROM round WHERE number = 3") == [("selected", 0)]
