@@ -122,6 +122,14 @@ def test_what_decides_a_method_is_in_its_key():
     assert Method("a", "norm").key == Method("b", "norm", {}, "top", 0.3).key == "norm"
 
 
+@pytest.mark.parametrize("rule", ["top", "middle", "window"])
+def test_a_method_picks_by_its_rule(rule):
+    scores, available = np.arange(20.0), np.ones(20, bool)
+    picked = Method("m", "norm", rule=rule, skip=0.5).picking()(scores, available, 4, 0)
+    expected = {"top": [19, 18, 17, 16], "middle": [8, 9, 10, 11], "window": [9, 8, 7, 6]}
+    assert sorted(picked.tolist()) == sorted(expected[rule])
+
+
 def test_what_decides_cells_is_in_the_digest(embedded):
     """Labels, test labels, images and the trainer, each alone."""
     project = embedded("p")
