@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from connectors.base import Labeler, Progress, RemoteAnnotation, Seen
 from db import models, queries
+from db.answers import held_annotations, newest_annotations
 from db.models import Cursor, Item, Pick, Round, Sent
 from db.state import Records, log
 from loop.config import Config
@@ -103,7 +104,7 @@ class Collection:
         count = 0
         for start in range(0, len(keys), CHUNK):
             part = keys[start : start + CHUNK]
-            for note, key in queries.newest_annotations(session, self.labeler.name, part):
+            for note, key in newest_annotations(session, self.labeler.name, part):
                 if not note.deleted and _has_gone(note, self.labeler.seen[key]):
                     session.add(_deletion(note))
                     count += 1
@@ -120,7 +121,7 @@ class Collection:
         if before.answers is None or self.progress.answers is None:
             return
         session.flush()
-        held = queries.held_annotations(session, self.labeler.name)
+        held = held_annotations(session, self.labeler.name)
         lower, upper = sorted((before.answers - held, self.progress.answers - held))
         if whole:
             cursor.surplus = min(max(cursor.surplus, lower), upper)

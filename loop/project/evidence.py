@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from connectors.base import Source
 from db import queries
+from db.answers import Answer, by_people
 from db.models import Pool, Round, TrainingRun
-from db.queries import Answer, Picked
+from db.queries import Picked
 from loop.config import Config
 from loop.errors import NotReady
 from loop.label_issues import LabelIssue
@@ -56,7 +57,7 @@ class Evidence:
     @property
     def answers(self) -> list[Answer]:
         """Those of people, without the labels that came with the images."""
-        return queries.by_people(self.labels.answers)
+        return by_people(self.labels.answers)
 
     @property
     def chosen(self) -> list[Picked]:

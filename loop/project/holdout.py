@@ -8,6 +8,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from db import queries
+from db.answers import SOURCE
 from db.models import Annotation, Item, Pick, Round
 from loop.config import Config
 from loop.errors import DataError
@@ -79,10 +80,10 @@ def _answer(session: Session, labelled: Iterable[tuple[int, str, str | None]]) -
         [
             {
                 "item_id": item_id,
-                "connector": queries.SOURCE,
+                "connector": SOURCE,
                 "external_id": key,
                 "version": "1",
-                "annotator": queries.SOURCE,
+                "annotator": SOURCE,
                 "label": label,
             }
             for item_id, key, label in labelled

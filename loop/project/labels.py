@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from db import queries
+from db.answers import Answer, answer_tallies, current_answers
 from db.models import Pool, Round
-from db.queries import Answer, Picked
+from db.queries import Picked
 from loop.annotators import Vote, consensus
 from loop.config import Config
 from loop.errors import ConfigError
@@ -45,7 +46,7 @@ def collect(session: Session, pool: Pool, config: Config) -> Labels:
     Raises:
         ConfigError: see ``changed_classes``; or the consensus needs a package that is missing.
     """
-    answers = queries.answers(session, pool.id)
+    answers = current_answers(session, pool.id)
     if changed := changed_classes(session, pool.id, config.project.classes, answers):
         raise ConfigError(changed)
     index = {name: i for i, name in enumerate(config.project.classes)}
@@ -65,7 +66,7 @@ def changed_classes(
     gone = {name for round_ in rounds for name in round_.config["project"]["classes"]}
     gone -= set(classes)
     if gone and answers is None:
-        answers = queries.answers(session, pool_id)
+        answers = current_answers(session, pool_id)
     used = Counter(answer.label for answer in answers or [] if answer.label in gone)
     if used:
         name, count = used.most_common(1)[0]
@@ -99,14 +100,14 @@ class Outstanding:
 
 def outstanding(session: Session, pool_id: int, config: Config) -> dict[int, Outstanding]:
     """Round number -> counts over its picks, made by the database without loading an answer."""
-    tallies = queries.tallies(session, pool_id, config.project.classes, people_per_image(config))
+    tallies = answer_tallies(session, pool_id, config.project.classes, people_per_image(config))
     return {number: Outstanding(*counts) for number, counts in tallies.items()}
 
 
 def waiting(session: Session, round_: Round, config: Config) -> list[int]:
     """Pick ids of a round that still wait for people, in labelling order."""
     picks = queries.picks(session, round_.pool_id, round_.number)
-    states = _states(picks, queries.answers(session, round_.pool_id), config)
+    states = _states(picks, current_answers(session, round_.pool_id), config)
     return [pick.pick_id for pick, state in zip(picks, states, strict=True) if state == "waiting"]
 
 

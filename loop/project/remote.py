@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from connectors.base import ConnectorError, Labeler, Mismatch
 from db import queries
+from db.answers import odd_annotations
 from db.models import Batch, Item, Pick, Pool, Round, Sent
 from db.state import Records, log
 from loop.config import Config
@@ -141,7 +142,7 @@ def named_odd(session: Session, pool_id: int) -> list[str]:
     """Each annotation that could not be read as an answer: the image, why, and where it is."""
     return [
         f"{uri}: {note.problem} ({note.url or note.external_id})"
-        for note, uri in queries.odd_annotations(session, pool_id)
+        for note, uri in odd_annotations(session, pool_id)
     ]
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from db import queries
+from db.answers import standing_answers
 from loop.errors import ConfigError, NotReady
 from loop.export import FOLDERS, Exported, ExportedVote
 from loop.export import export as write
@@ -32,7 +33,7 @@ def export(
         pool = queries.the_pool(session)
         labels = collect(session, pool, project.config)
         picks = queries.picks(session, pool.id)
-        standing = queries.standing(session, pool.id)
+        standing = standing_answers(session, pool.id)
     votes: dict[str, list[ExportedVote]] = defaultdict(list)
     for answer in standing:
         at = answer.at.isoformat() if answer.at else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from connectors.base import AsksAgain
 from db import queries
-from db.queries import Answer
+from db.answers import Answer, by_people
 from db.state import log
 from loop import annotators
 from loop.annotators import Pair, Vote
@@ -76,8 +76,8 @@ def labels(project: Project) -> Opinions:
         pool = queries.the_pool(session)
         collected = collect(session, pool, project.config)
         uris = queries.row_uris(session, pool.id)
-    by_people, votes = queries.by_people(collected.answers), collected.votes
-    if not by_people or not votes:
+    answers, votes = by_people(collected.answers), collected.votes
+    if not answers or not votes:
         raise NotReady("nobody has labelled anything yet; 'coreloop pull' brings what there is")
     classes, keys = project.config.project.classes, {a.row: a.key for a in collected.answers}
     agreed = {row: classes[index] for row, index in collected.by_row.items()}
@@ -87,8 +87,8 @@ def labels(project: Project) -> Opinions:
         consensus=project.config.labeler.consensus,
         alpha=annotators.krippendorff_alpha(votes),
         pairs=annotators.cohen_kappa(votes),
-        people=_people(by_people, votes, agreed),
-        by_class=_paces_by_class(by_people),
+        people=_people(answers, votes, agreed),
+        by_class=_paces_by_class(answers),
         divided=[
             Divided(keys[row], uris[row], agreed[row], cast)
             for row, cast in annotators.disagreements(votes)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from db import queries
-from db.queries import Answer
+from db.answers import Answer, by_people, standing_answers
 from loop.costs import upcoming
 from loop.errors import NotReady
 from loop.planning import target as targets
@@ -178,7 +178,7 @@ def _recorded(project: Project) -> _Recorded:
     with project.records.read() as session:
         pool = queries.the_pool(session)
         runs = [run for _, run in queries.runs(session, pool.id) if run.arm == "all"]
-        answers = queries.by_people(queries.standing(session, pool.id))
+        answers = by_people(standing_answers(session, pool.id))
         labels = collect(session, pool, project.config).by_row
         picked = queries.picked_rows(session, pool.id)
         by_sample = len(queries.sample_rows(session, pool.id)) > 0

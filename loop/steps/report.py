@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from db.answers import Answer
 from db.models import Round, TrainingRun
-from db.queries import Answer
 from loop.config import CostsSection
 from loop.costs import hours
 from loop.encoders.spec import short

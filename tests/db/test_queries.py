@@ -11,6 +11,14 @@ from hypothesis import strategies as st
 from sqlalchemy import event, insert
 
 from db import queries
+from db.answers import (
+    answer_tallies,
+    current_answers,
+    held_annotations,
+    newest_annotations,
+    odd_annotations,
+    standing_answers,
+)
 from db.models import Annotation, Item, Pick, Pool, Round
 from db.state import open_records
 from loop.config import check
@@ -93,7 +101,7 @@ def test_tallies_equal_counting(records, notes, overlap):
     with records.read() as session:
         if rows:
             session.execute(insert(Annotation), rows)
-        picks, answers = queries.picks(session, 1), queries.answers(session, 1)
+        picks, answers = queries.picks(session, 1), current_answers(session, 1)
         assert outstanding(session, 1, project.config) == tally(picks, answers, project.config)
         session.rollback()
 
@@ -125,7 +133,7 @@ def test_answers_come_by_the_time_they_were_given(records):
             ]
         )
         session.flush()
-        standing = queries.standing(session, 1)
+        standing = standing_answers(session, 1)
         assert [a.annotator for a in standing] == [
             "twice",
             "early",
@@ -134,7 +142,7 @@ def test_answers_come_by_the_time_they_were_given(records):
             "late",
             "twice",
         ]
-        labels = [(a.annotator, a.label) for a in queries.answers(session, 1)]
+        labels = [(a.annotator, a.label) for a in current_answers(session, 1)]
         assert labels[0] == ("early", "dog")
         assert labels[-2:] == [("late", "dog"), ("twice", "cat")]
         session.rollback()
@@ -145,7 +153,7 @@ def test_a_label_outlives_a_later_skip_of_the_same_person(records):
         later = START + timedelta(hours=1)
         session.add_all([note(1, "ann", "dog", START, START), note(2, "ann", None, later, later)])
         session.flush()
-        assert [a.label for a in queries.answers(session, 1)] == ["dog"]
+        assert [a.label for a in current_answers(session, 1)] == ["dog"]
         session.rollback()
 
 
@@ -157,10 +165,10 @@ def test_an_odd_annotation_is_held_and_is_no_answer(tmp_path):
     raw.close()
     records = open_records(f"sqlite:///{path}")
     with records.read() as session:
-        ((note, _),) = queries.odd_annotations(session, 1)
+        ((note, _),) = odd_annotations(session, 1)
         assert note.problem.startswith("value.choices")
-        assert queries.held_annotations(session, note.connector) == 1
-        assert note.external_id not in {a.external_id for a in queries.standing(session, 1)}
+        assert held_annotations(session, note.connector) == 1
+        assert note.external_id not in {a.external_id for a in standing_answers(session, 1)}
     records.close()
 
 
@@ -168,13 +176,13 @@ def test_an_odd_annotation_is_held_and_is_no_answer(tmp_path):
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda session: queries.standing(session, 1),
-        lambda session: queries.tallies(session, 1, ["cat"], 1),
-        lambda session: queries.newest_annotations(session, "c", ["0" * 32]),
+        lambda session: standing_answers(session, 1),
+        lambda session: answer_tallies(session, 1, ["cat"], 1),
+        lambda session: newest_annotations(session, "c", ["0" * 32]),
         lambda session: queries.picked_rows(session, 1),
         lambda session: queries.row_names(session, 1, [1, 2]),
-        lambda session: queries.odd_annotations(session, 1),
-        lambda session: queries.held_annotations(session, "c"),
+        lambda session: odd_annotations(session, 1),
+        lambda session: held_annotations(session, "c"),
     ],
 )
 def test_no_query_of_answers_walks_all_items(records, ask):

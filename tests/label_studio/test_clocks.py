@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import func, select, update
 
 from connectors.label_studio.answers import STAMP
-from db import models, queries
+from db import models
+from db.answers import current_answers
 from db.models import Cursor
 from loop.steps.pull import pull
 from loop.steps.push import push
@@ -32,7 +33,7 @@ def result(label):
 def labels(world):
     """Item key -> label that stands in the records."""
     with world.project.records.read() as session:
-        return {answer.key: answer.label for answer in queries.answers(session, 1)}
+        return {answer.key: answer.label for answer in current_answers(session, 1)}
 
 
 def annotation_of(world, key):

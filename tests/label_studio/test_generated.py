@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from connectors.base import ConnectorError
 from db import queries
+from db.answers import current_answers
 from db.errors import DbError
 from loop import config
 from loop.errors import LoopError
@@ -244,7 +245,7 @@ def labels(project: Project) -> dict[str, str | None]:
     """Item key -> every label that counts."""
     classes = project.config.project.classes
     with project.records.read() as session:
-        answers = queries.answers(session, 1)
+        answers = current_answers(session, 1)
     return {answer.key: answer.label for answer in answers if answer.label in classes}
 
 

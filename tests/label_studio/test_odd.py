@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from connectors.base import Unknown
-from db import queries
+from db.answers import current_answers
 from loop.cli import main
 from loop.steps.doctor import doctor
 from loop.steps.pull import pull
@@ -46,7 +46,7 @@ def annotate(world, key, body):
 
 def labels(world):
     with world.project.records.read() as session:
-        return {answer.key: answer.label for answer in queries.answers(session, 1)}
+        return {answer.key: answer.label for answer in current_answers(session, 1)}
 
 
 @pytest.mark.parametrize("full", [False, True])

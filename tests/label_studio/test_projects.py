@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from connectors.base import Unknown
 from connectors.label_studio import config
-from db import queries
+from db.answers import current_answers
 from db.models import Batch, Item, Pick, Pool, Sent
 from loop.demo.server import annotate
 from loop.steps.pull import pull
@@ -28,7 +28,7 @@ def marked(world) -> set[int]:
 
 def labels(world):
     with world.project.records.read() as session:
-        return {answer.key: answer.label for answer in queries.answers(session, 1)}
+        return {answer.key: answer.label for answer in current_answers(session, 1)}
 
 
 def forget(world) -> None:

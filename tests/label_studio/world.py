@@ -12,6 +12,7 @@ from connectors.label_studio import LabelStudio
 from connectors.label_studio.answers import ListedTask
 from connectors.label_studio.tasks import list_tasks
 from db import queries
+from db.answers import current_answers
 from loop.demo.server import annotate
 from loop.project import Project
 from loop.project.labeler import connect_labeler
@@ -114,7 +115,7 @@ def settled(world) -> None:
     done = pull(world.project)
     assert (done.complete, done.answered) == (True, PICKS)
     with world.project.records.read() as session:
-        answers = queries.answers(session, 1)
+        answers = current_answers(session, 1)
     assert {a.key: a.label for a in answers} == world.given
     assert len(answers) == PICKS
     assert status(world.project).rounds[0].state == "labeled"

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from sqlalchemy import select
 
 from connectors.base import Rejected
-from db import queries
+from db.answers import current_answers
 from db.models import Annotation, Round
 from loop import config
 from loop.cli import cli
@@ -109,7 +109,7 @@ def test_edits_are_new_versions_and_back_again(sheets):
         assert pull(sheets).new == 0  # nothing changed since
     assert [note.label for note in versions(sheets)] == ["digit-0", "digit-1", "digit-0"]
     with sheets.records.read() as session:
-        (answer,) = queries.answers(session, 1)
+        (answer,) = current_answers(session, 1)
         assert answer.label == "digit-0"
 
 
@@ -122,7 +122,7 @@ def test_deleted_answers_leave_a_tombstone(sheets):
     assert (pulled.answered, pulled.skipped) == (0, 0)
     assert [note.deleted for note in versions(sheets)] == [False, True]
     with sheets.records.read() as session:
-        assert queries.answers(session, 1) == []
+        assert current_answers(session, 1) == []
     fill(sheets, "digit-2", rows=[0])
     assert pull(sheets).answered == 1
 
