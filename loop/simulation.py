@@ -33,6 +33,7 @@ from loop.scorers.inputs import inputs_for
 from loop.seeds import generator
 from loop.select import picks as picks_by
 from loop.train import Task, Trainer
+from loop.train.base import revealed
 from loop.train.linear import Linear
 from loop.train.metrics import Metrics
 
@@ -241,13 +242,6 @@ def extend(
     if scores.shape != (n,) or not np.isfinite(scores).all():
         raise DataError(f"scorer {name!r} answered no finite number for some image")
     return np.concatenate([picks, rule(scores, available, budget - len(picks), seed)])
-
-
-def revealed(labels: Ints, picks: Ints) -> Ints:
-    """(N,) int64 the labels of the picks, -1 elsewhere."""
-    known = np.full(len(labels), -1, np.int64)
-    known[picks] = labels[picks]
-    return known
 
 
 def _parts(trial: Trial, seeds: Sequence[int], skip: frozenset[tuple[str, int, int]]) -> list[Part]:

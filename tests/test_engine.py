@@ -298,13 +298,8 @@ OTHER_SECRETS = {"AWS_SECRET_ACCESS_KEY": "secret", "DATA_URL": "https://me:secr
 """What no command of ours knows of; it matters where hostile images are decoded."""
 
 
-@pytest.mark.parametrize("kind", ["scan", "local"])
-def test_processes_are_begun_without_secrets(kind):
-    """Not in their environment, nor in what /proc shows of how they were begun; the one that
-    tracks semaphores included. The parent keeps what it has."""
-    own = {"LABEL_STUDIO_API_KEY": "secret-token", "PGPASSWORD": "secret-word"}
-    secrets = own | (OTHER_SECRETS if kind == "scan" else {})
-    code = f"from tests.engine_work import look_at_workers as look; look({kind!r})"
+def shown_by(code, env):
+    """What a process of its own prints last, as JSON."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -312,9 +307,19 @@ def test_processes_are_begun_without_secrets(kind):
         text=True,
         check=True,
         timeout=120,
-        env={**ENV, **secrets},
+        env=env,
     )
-    shown = json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("kind", ["scan", "local"])
+def test_processes_are_begun_without_secrets(kind):
+    """Not in their environment, nor in what /proc shows of how they were begun; the one that
+    tracks semaphores included. The parent keeps what it has."""
+    own = {"LABEL_STUDIO_API_KEY": "secret-token", "PGPASSWORD": "secret-word"}
+    secrets = own | (OTHER_SECRETS if kind == "scan" else {})
+    code = f"from tests.engine_work import look_at_workers as look; look({kind!r})"
+    shown = shown_by(code, {**ENV, **secrets})
     assert sorted(shown["held"]) == sorted(secrets)
     assert shown["seen"] == [[], []]
     assert shown["below"] == []
@@ -335,22 +340,13 @@ def test_a_cluster_on_this_machine_is_ours_alone(tmp_path):
     pytest.importorskip("ray", reason="pip install 'coreloop[ray]'")
     env = {name: value for name, value in ENV.items() if not name.startswith("RAY_")}
     code = "from tests.engine_work import look_at_a_cluster_of_its_own as look; look()"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-        env={
-            **env,
-            "HOME": str(tmp_path),
-            "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-            "LABEL_STUDIO_API_KEY": "secret-token",
-            "PGPASSWORD": "secret-word",
-        },
-    )
-    shown = json.loads(done.stdout.splitlines()[-1])
+    own = {
+        "HOME": str(tmp_path),
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "LABEL_STUDIO_API_KEY": "secret-token",
+        "PGPASSWORD": "secret-word",
+    }
+    shown = shown_by(code, {**env, **own})
     assert sorted(shown["held"]) == ["LABEL_STUDIO_API_KEY", "PGPASSWORD"]
     assert shown["seen"] == []
     assert shown["files"] == []

@@ -27,8 +27,8 @@ from loop.project.embeddings import embeddings
 from loop.scorers.inputs import inputs_for
 from loop.seeds import generator
 from loop.select import picks as picks_by
-from loop.simulation import revealed
 from loop.train import Task
+from loop.train.base import revealed
 
 TRAINERS = ("linear", "auto")
 FOLDS = 10

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.measuring.runs import DIFFERENCE, Ints, Measured, MeasuredRun, only
+from loop.measuring.runs import DIFFERENCE, Ints, Measured, MeasuredRun
 from loop.seeds import generator
 from loop.statistics import t_interval
-from loop.train.base import Task, Trained, Trainer
+from loop.train.base import Task, Trained, Trainer, revealed
 
 
 def measure_by_holdout(
@@ -36,8 +36,8 @@ def measure_by_holdout(
     share = min(len(coreset), len(control))
     arms = {"all": labels}
     if share:
-        arms["coreset"] = only(labels, coreset[:share])
-        arms["control"] = only(labels, control[:share])
+        arms["coreset"] = revealed(labels, coreset[:share])
+        arms["control"] = revealed(labels, control[:share])
     trained = {
         arm: [
             trainer.train(task, learned, generator(seed, "train", n), pool_probabilities=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.measuring.runs import Ints, only
-from loop.train.base import Task, Trainer
+from loop.measuring.runs import Ints
+from loop.train.base import Task, Trainer, revealed
 
 INFLATION = 1.1
 """Standard deviation of the error over the paired one's: other random labels would have made
@@ -68,13 +68,13 @@ def picks_against_sample(
     if count < 2:
         return None
     picks_rng, sample_rng = rng.spawn(2)
-    picks_learned = only(labels, picks[:count])
+    picks_learned = revealed(labels, picks[:count])
     trained = trainer.train(task, picks_learned, picks_rng, pool_probabilities=True)
     assert trained.pool_probabilities is not None
     by_picks = trained.pool_probabilities[sample]
     on_model()
     # each model learns ``count`` of the first images; the others are learned by none
-    sample_learned = only(labels, sample[: math.ceil(count * folds / (folds - 1))])
+    sample_learned = revealed(labels, sample[: math.ceil(count * folds / (folds - 1))])
     fold = np.full(len(labels), -1, np.int64)
     fold[sample] = np.arange(len(sample)) % folds
     left_out = np.where(sample_learned >= 0, fold, -1)

@@ -52,10 +52,3 @@ class Measured:
     def metrics(self) -> Metrics:
         """Of the model that is kept."""
         return [run.metrics for run in self.runs if run.arm == "all"][-1]
-
-
-def only(labels: Ints, rows: Ints) -> Ints:
-    """(N,) the labels of these rows, -1 elsewhere."""
-    kept = np.full(len(labels), -1, np.int64)
-    kept[rows] = labels[rows]
-    return kept

@@ -7,15 +7,17 @@ another row comes nearer with a chance of about 1 / (L + 1), so that few remain.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 Rows = NDArray[np.int64]
+Compressed = tuple[Rows, NDArray[np.int32], Floats]
+"""Starts, columns and values, see ``SimilaritiesAbove``."""
 
 BATCH = 512
 """Candidates whose similarities are computed at once."""
@@ -23,16 +25,20 @@ SPARSE = 0.25
 """Share above the floor up to which only those are kept; each takes the room of two or three."""
 
 
-class Similarities(Protocol):
+class Similarities(ABC):
     """Of M candidates to R reference rows."""
 
+    @abstractmethod
     def of(self, candidates: Rows) -> Floats:
         """(len(candidates), R); 0 where it is not above the floor."""
-        ...
 
+    @abstractmethod
     def gains(self, candidates: Rows, covered: Floats, weights: Floats) -> NDArray[np.float64]:
         """(len(candidates),) sum_j weights_j max(similarity_j - covered_j, 0)."""
-        ...
+
+    @abstractmethod
+    def _arrays(self) -> tuple[Floats, Compressed]:
+        """For the kernel: all values, or the compressed rows; the other is empty."""
 
     def exchange(
         self,
@@ -44,7 +50,13 @@ class Similarities(Protocol):
         least: float,
     ) -> int:
         """Improves ``picks`` in place, see ``coverage_kernel.exchange``."""
-        ...
+        from loop.scorers import coverage_kernel
+
+        own = self.of(picks)
+        exchanges: int = coverage_kernel.exchange(
+            *self._arrays(), candidates, picks, own, floor, weights, passes, least
+        )
+        return exchanges
 
 
 def stored(compute: Callable[[Rows], Floats], rows: Rows, floor: Floats) -> Similarities:
@@ -79,7 +91,7 @@ def _above(compute: Callable[[Rows], Floats], rows: Rows, floor: Floats) -> Simi
 
 
 @dataclass(frozen=True)
-class AllSimilarities:
+class AllSimilarities(Similarities):
     """``values`` (M, R)."""
 
     values: Floats
@@ -94,26 +106,13 @@ class AllSimilarities:
         coverage_kernel.gains(self.values, candidates, covered, weights, gains)
         return gains
 
-    def exchange(
-        self,
-        candidates: Rows,
-        picks: Rows,
-        floor: Floats,
-        weights: Floats,
-        passes: int,
-        least: float,
-    ) -> int:
-        from loop.scorers import coverage_kernel
-
+    def _arrays(self) -> tuple[Floats, Compressed]:
         nothing = np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, self.values.dtype)
-        exchanges: int = coverage_kernel.exchange(
-            self.values, nothing, candidates, picks, self.of(picks), floor, weights, passes, least
-        )
-        return exchanges
+        return self.values, nothing
 
 
 @dataclass(frozen=True)
-class SimilaritiesAbove:
+class SimilaritiesAbove(Similarities):
     """Compressed rows: those of candidate i are ``values[starts[i] : starts[i + 1]]``, of the
     reference rows ``columns`` at the same places.
 
@@ -145,20 +144,6 @@ class SimilaritiesAbove:
         )
         return gains
 
-    def exchange(
-        self,
-        candidates: Rows,
-        picks: Rows,
-        floor: Floats,
-        weights: Floats,
-        passes: int,
-        least: float,
-    ) -> int:
-        from loop.scorers import coverage_kernel
-
+    def _arrays(self) -> tuple[Floats, Compressed]:
         nothing = np.empty((0, self.references), self.values.dtype)
-        above = self.starts, self.columns, self.values
-        exchanges: int = coverage_kernel.exchange(
-            nothing, above, candidates, picks, self.of(picks), floor, weights, passes, least
-        )
-        return exchanges
+        return nothing, (self.starts, self.columns, self.values)

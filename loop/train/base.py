@@ -101,6 +101,13 @@ class Trained:
         return measure(self.test_probabilities, self.test_labels, rng=np.random.default_rng(0))
 
 
+def revealed(labels: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(N,) int64 the labels of these rows, -1 elsewhere."""
+    known = np.full(len(labels), -1, np.int64)
+    known[rows] = labels[rows]
+    return known
+
+
 class Trainer(ABC):
     """Subclasses are frozen dataclasses whose fields are hyper-parameters."""
 

@@ -10,8 +10,8 @@ from loop import train
 from loop.errors import DataError
 from loop.measuring.difference import picks_against_sample
 from loop.measuring.held_out import predict_held_out
-from loop.simulation import revealed
 from loop.train import Task
+from loop.train.base import revealed
 
 
 @pytest.fixture(scope="module")
