@@ -64,7 +64,10 @@ def predict_held_out(
     """
     rows = sample[labels[sample] >= 0]
     if len(rows) < 2:
-        raise DataError(f"{len(rows)} images of the random sample are labelled, 2 are needed")
+        raise DataError(
+            f"{len(rows)} images of the random sample are labelled, 2 are needed to measure the "
+            "model; label them where they were sent, then type: coreloop pull"
+        )
     folds = min(folds, len(rows))
     fold = np.full(len(labels), -1, np.int64)
     fold[rows] = np.arange(len(rows)) % folds  # the order drawn is random

@@ -31,9 +31,12 @@ def beats_random(facts: Facts) -> str:
         simulated = _against_random(own[-1]) + _earlier(own)
         if facts.control is None:
             return simulated
-        return f"{simulated} By the labels of this project: {against_control(facts.control)}"
+        measured = against_control(facts.control)
+        return f"{simulated} By the labels of this project: {measured[0].lower()}{measured[1:]}"
     if facts.control is not None:
         return against_control(facts.control)
+    if facts.counts.get("sample"):
+        return "Not measured yet: the labels of round 1 tell, picks against the random sample."
     hindsight = _in_hindsight(own[-1]) if own else "Not measured."
     return (
         f"{hindsight} With labels for all images 'coreloop simulate' tells; with people's, "

@@ -24,7 +24,7 @@ from db.models import Comparison, Pool, Round
 from db.state import Records, advance, log
 from loop import train
 from loop.config import Config
-from loop.errors import ConfigError, DataError
+from loop.errors import ConfigError
 from loop.project import Project
 from loop.project.cells import (
     CellGrid,
@@ -93,7 +93,7 @@ def _compare(project: Project, on_progress: CellProgress) -> None:
 
 
 def _ground(session: Session, project: Project) -> _Ground:
-    """Raises NotReady, ConfigError, DataError: see ``compare``."""
+    """Raises NotReady, ConfigError: see ``compare``."""
     config, pool = project.config, queries.the_pool(session)
     round_ = current_round(session, pool, after="trained")
     methods = _methods(config, settings_of(round_, config))
@@ -155,14 +155,8 @@ def _answered(
 
 
 def _labelled(collected: Problem) -> Problem:
-    """The images labelled so far alone.
-
-    Raises:
-        DataError: there is none.
-    """
+    """The images labelled so far alone; none where people skipped every pick."""
     rows = np.flatnonzero(collected.labels >= 0)
-    if not len(rows):
-        raise DataError("no label has been collected; pull annotations first")
     return replace(
         collected,
         task=collected.task.restricted(rows),

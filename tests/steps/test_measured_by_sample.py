@@ -18,6 +18,7 @@ from loop.measuring.runs import DIFFERENCE
 from loop.project import create
 from loop.project.predictions import predictions
 from loop.project.problem import problem
+from loop.reports.answers import beats_random
 from loop.scorers import Inputs
 from loop.steps.measure import enlarge, measure, wanted
 from loop.steps.pull import pull
@@ -275,3 +276,30 @@ def test_the_command_says_asks_and_draws(project):
     drawn = coreloop("--to", f"{width:.3f}", "--yes")
     assert "next: coreloop run" in drawn.output
     assert rows(project, "SELECT state, budget FROM round WHERE number = 3") == [("selected", 0)]
+
+
+def test_a_round_whose_picks_nobody_can_judge_ends(tmp_path, images):
+    """The sample alone is labelled: a model, a measurement, and nothing to compare."""
+    values = sampled_values(images, labeler={"kind": "csv"}, selection={"budgets": [6, 6]})
+    values["labeler"].pop("error_rate", None)
+    project = create(tmp_path / "project", config.check(values, "test"))
+    assert "Not measured yet" in beats_random(waiting_facts(project))
+    arms = dict(rows(project, "SELECT key, arm FROM pick JOIN item ON item.id = item_id"))
+    (sheet,) = (project.root / "sheets").glob("*.csv")
+    fill(sheet, project, lambda name: name)
+    lines = list(csv.DictReader(sheet.read_text(encoding="utf-8-sig").splitlines()))
+    for line in lines:
+        if arms[line["key"]] == "coreset":
+            line["label"] = "skip"
+    with sheet.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, lines[0])
+        writer.writeheader()
+        writer.writerows(lines)
+    assert run(project).message == "round 2: 0 of 6 images answered"
+    measured = measure(project)
+    assert (measured.images, measured.labels, measured.difference) == (20, 20, None)
+
+
+def waiting_facts(project):
+    run(project)
+    return facts(project)
