@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.engine import URL
 
 from db.errors import mapped
-from db.models import Base
+from db.models import Base, array_file
 from db.state import Records, open_records
 
 PAGES = 1000
@@ -28,8 +28,8 @@ def copy_database(records: Records, target: Path) -> list[str]:
             with closing(records.engine.raw_connection()) as source:
                 source.driver_connection.backup(copy, pages=PAGES)  # type: ignore[union-attr]
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
-        digests = copy.execute("SELECT DISTINCT digest FROM array ORDER BY digest")
-        return [digest for (digest,) in digests]
+        named = copy.execute("SELECT DISTINCT digest, dtype FROM array ORDER BY digest")
+        return [array_file(digest, dtype) for digest, dtype in named]
 
 
 def _copy_rows(records: Records, target: Path) -> None:

@@ -255,9 +255,10 @@ class TrainingRun(Base):
 
 
 class Array(Base):
-    """A ``.npy`` file beside the database, named by its content.
+    """A file beside the database, named by its content: ``.npy``, or ``.safetensors`` of a model.
 
-    ``name`` tells arrays of one kind apart: the encoder's digest, ``coreset`` scores, ...
+    ``name`` tells arrays of one kind apart: the encoder's digest, ``coreset`` scores, ... ``dtype``
+    of a model is ``safetensors``, its shape is empty.
     """
 
     __tablename__ = "array"
@@ -271,6 +272,16 @@ class Array(Base):
     shape: Mapped[list[Any]]
     dtype: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+    @property
+    def file(self) -> str:
+        """Its name in the folder of arrays."""
+        return array_file(self.digest, self.dtype)
+
+
+def array_file(digest: str, dtype: str) -> str:
+    """See ``Array.file``."""
+    return f"{digest}.{'safetensors' if dtype == 'safetensors' else 'npy'}"
 
 
 class Simulation(Base):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.measuring.runs import DIFFERENCE, Ints, Measured, MeasuredRun
+from loop.measuring.calibration import Calibration, calibrate
+from loop.measuring.held_out import predict_held_out
+from loop.measuring.runs import CALIBRATION, DIFFERENCE, Ints, Measured, MeasuredRun
 from loop.seeds import generator
 from loop.statistics import t_interval
 from loop.train.base import Task, Trained, Trainer, revealed
@@ -21,9 +23,13 @@ def measure_by_holdout(
     control: Ints,
     seed: int,
     count: int,
+    folds: int,
 ) -> Measured:
     """``count`` trainings on all labels. With control labels also on as many of the first coreset
     labels, and on the control's, apart; the difference on the test images is noted.
+
+    The test images stay untouched: the temperature comes from ``folds`` models, each without a part
+    of the labels. A network, which is not trained so often for that, stays as it is.
 
     Args:
         labels: (N,) int64, -1: none.
@@ -51,12 +57,30 @@ def measure_by_holdout(
         for n, outcome in enumerate(outcomes)
     ]
     if share:
-        note = _difference(trained["coreset"], trained["control"])
+        difference = _difference(trained["coreset"], trained["control"])
         runs = [
-            replace(run, notes={**run.notes, **note}) if run.arm == "control" else run
+            replace(run, notes={**run.notes, **difference}) if run.arm == "control" else run
             for run in runs
         ]
-    return Measured(runs, trained["all"][-1])
+    calibration = None
+    if trainer.wants == "embeddings":
+        calibration = _calibration(trainer, task, labels, folds, generator(seed, "calibration"))
+        note = {CALIBRATION: asdict(calibration)} if calibration else {}
+        runs = [
+            replace(run, notes={**run.notes, **note}) if run.arm == "all" else run for run in runs
+        ]
+    return Measured(runs, trained["all"][-1], calibration)
+
+
+def _calibration(
+    trainer: Trainer, task: Task, labels: Ints, folds: int, rng: np.random.Generator
+) -> Calibration | None:
+    """None with fewer than two labels, or of one class."""
+    rows = rng.permutation(np.flatnonzero(labels >= 0))
+    if len(np.unique(labels[rows])) < 2:
+        return None
+    held_out = predict_held_out(trainer, task, labels, rows, folds, rng)
+    return calibrate(held_out.probabilities, held_out.labels)
 
 
 def _difference(coreset: list[Trained], control: list[Trained]) -> dict[str, list[float]]:

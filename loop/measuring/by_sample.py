@@ -9,9 +9,10 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from loop.measuring.accuracy import estimate
+from loop.measuring.calibration import calibrate
 from loop.measuring.difference import SampleDifference, picks_against_sample
 from loop.measuring.held_out import HeldOut, predict_held_out
-from loop.measuring.runs import DIFFERENCE, Ints, Measured, MeasuredRun
+from loop.measuring.runs import CALIBRATION, DIFFERENCE, Ints, Measured, MeasuredRun
 from loop.seeds import generator
 from loop.train.base import Task, Trainer
 from loop.train.metrics import Metrics, measure
@@ -63,10 +64,12 @@ def measure_by_sample(
             trainer, task, labels, picks, sample, folds, generator(seed, "difference", n), on_model
         )
         metrics, notes = _accuracy(held_out, labels)
-        runs.append(MeasuredRun("all", n, labels, metrics, {**kept.notes, SAMPLE: notes}))
+        calibration = calibrate(held_out.probabilities, held_out.labels)
+        notes = {**kept.notes, SAMPLE: notes, CALIBRATION: asdict(calibration)}
+        runs.append(MeasuredRun("all", n, labels, metrics, notes))
         if difference is not None:
             apart += _arms(difference, n)
-    return Measured(runs + apart, kept)
+    return Measured(runs + apart, kept, calibration)
 
 
 def _accuracy(held_out: HeldOut, labels: Ints) -> tuple[Metrics, dict[str, object]]:

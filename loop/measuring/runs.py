@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.measuring.calibration import Calibration
 from loop.train.base import Trained
 from loop.train.metrics import Metrics
 
@@ -16,6 +17,8 @@ Ints = NDArray[np.int64]
 DIFFERENCE = "coreset minus control"
 """Key in the notes of a control's runs: by how much the first picks are ahead of as many random
 labels, in accuracy, and the ends of the 95 % interval."""
+CALIBRATION = "calibration"
+"""Key in the notes of the delivered model's run: its temperature and what that does."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,12 @@ class Measured:
     Attributes:
         runs: those of arm ``all`` first, seeds ascending.
         kept: the last of these, whose predictions are shown to people.
+        calibration: of its probabilities; None where no answer was held out.
     """
 
     runs: list[MeasuredRun]
     kept: Trained
+    calibration: Calibration | None = None
 
     @property
     def metrics(self) -> Metrics:

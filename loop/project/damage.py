@@ -12,17 +12,19 @@ from db.copies import unsound
 from db.errors import DbError, Missing
 from db.models import Array
 from db.soundness import contradictions
+from loop.project.model import MODEL
 from loop.project.project import Project
 
 
 @dataclass(frozen=True)
 class Damage:
-    """An array that is not what its row says."""
+    """An array that is not what its row says; ``file`` is its name in the folder of arrays."""
 
     kind: str
     name: str
     of: str
     digest: str
+    file: str
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name} of {self.of}"
@@ -39,7 +41,7 @@ def verify(project: Project) -> tuple[list[str], list[Damage]]:
         wrong += contradictions(session, pool)
         rows = session.scalars(select(Array).where(Array.pool_id == pool.id)).all()
         return wrong, [
-            Damage(row.kind, row.name, row.of, row.digest)
+            Damage(row.kind, row.name, row.of, row.digest, row.file)
             for row in rows
             if not _whole(row, project)
         ]
@@ -53,7 +55,9 @@ def _unsound(session: Session) -> list[str]:
 
 def _whole(row: Array, project: Project) -> bool:
     try:
-        arrays.load(row, project.arrays)
+        path = arrays.existing(row, project.arrays)
+        if row.kind != MODEL:
+            arrays.load(row, project.arrays)
     except DbError:
         return False
-    return arrays.file_digest(project.arrays / f"{row.digest}.npy") == row.digest
+    return arrays.file_digest(path) == row.digest

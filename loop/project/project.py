@@ -100,12 +100,12 @@ class Project:
         """Whether an empty database is a new one: on a server, before anything was made."""
         if str(self.database).startswith("sqlite"):
             return False  # ``create`` has made it
-        made = [*self.arrays.glob("*.npy"), *self.root.glob("sheets/*"), *self.reports.glob("*")]
+        made = [*self.arrays.glob("*.*"), *self.root.glob("sheets/*"), *self.reports.glob("*")]
         return not made
 
     @property
     def arrays(self) -> Path:
-        """Folder of the ``.npy`` files."""
+        """Folder of the arrays and models."""
         return self.root / "arrays"
 
     @property

@@ -67,12 +67,12 @@ def backup(
         Full: there is no room, or no right to write there.
     """
     with _draft(target, "choose another name") as draft:
-        array_digests = copy_database(project.records, draft / DATABASE)
+        array_files = copy_database(project.records, draft / DATABASE)
         _check_database(draft / DATABASE)
         names = [
             settings.FILE,
             *_labeler_files(project),
-            *(f"arrays/{digest}.npy" for digest in array_digests),
+            *(f"arrays/{file}" for file in array_files),
         ]
         digests = {DATABASE: file_digest(draft / DATABASE)}
         for done, name in enumerate(names, 1):

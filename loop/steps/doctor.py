@@ -23,11 +23,12 @@ from loop.errors import LoopError
 from loop.project import Project, find
 from loop.project.damage import Damage, verify
 from loop.project.labeler import label_studio_url
+from loop.project.model import MODEL
 from loop.project.remote import named_odd
 from loop.steps.embed import embed
 from loop.steps.init import check_names
 from loop.steps.score import score
-from loop.steps.train import probabilities_again
+from loop.steps.train import train_again
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ def _arrays(project: Project) -> str:
     with project.records.read() as session:
         rows = session.scalars(select(Array)).all()
         for row in rows:
-            arrays.load(row, project.arrays)
+            read = arrays.existing if row.kind == MODEL else arrays.load
+            read(row, project.arrays)
         unnamed = arrays.unnamed(session, project.arrays)
     detail = f"{len(rows)} there (contents not compared; use --deep)"
     if unnamed:
@@ -197,7 +199,7 @@ def repair(project: Project, damaged: list[Damage]) -> list[str]:
         pool = queries.the_pool(session)
         done = _restate_digest(session, pool)
         for damage in damaged:
-            (project.arrays / f"{damage.digest}.npy").unlink(missing_ok=True)
+            (project.arrays / damage.file).unlink(missing_ok=True)
             session.execute(
                 delete(Array).where(
                     Array.pool_id == pool.id,
@@ -232,9 +234,9 @@ def _restate_digest(session: Session, pool: Pool) -> list[str]:
 
 def _again(project: Project, damage: Damage) -> str:
     """What became of a damaged array."""
-    if damage.kind == "probabilities":
+    if damage.kind in ("probabilities", MODEL):
         try:
-            probabilities_again(project, damage.of)
+            train_again(project, damage.of)
         except LoopError as error:
             return f"removed ({error})"
     with project.records.read() as session:

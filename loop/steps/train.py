@@ -18,10 +18,11 @@ from loop import train as trainers
 from loop.errors import DataError
 from loop.measuring.by_holdout import measure_by_holdout
 from loop.measuring.by_sample import measure_by_sample
-from loop.measuring.runs import MeasuredRun
+from loop.measuring.runs import CALIBRATION, MeasuredRun
 from loop.project import Project
 from loop.project.digests import rows_digest
 from loop.project.labels import CLASSES
+from loop.project.model import MODEL, keep_model
 from loop.project.problem import Problem, problem, unfinished
 from loop.project.rounds import current_round
 from loop.seeds import generator
@@ -55,13 +56,15 @@ def train(
             picks = queries.picks(session, pool.id)
         of_arm, seed, count = _by_arm(problem_, picks), round_.seed, settings.seeds
         given = (trainer, problem_.task, problem_.labels, of_arm["coreset"])
+        folds = project.config.measure.folds
         if len(problem_.sample):
-            folds = project.config.measure.folds
             measured = measure_by_sample(*given, problem_.sample, seed, count, folds, on_progress)
         else:
-            measured = measure_by_holdout(*given, of_arm["control"], seed, count)
+            measured = measure_by_holdout(*given, of_arm["control"], seed, count, folds)
         runs = [_run(round_, settings.trainer, run) for run in measured.runs]
+        temperature = measured.calibration.temperature if measured.calibration else 1.0
         paths = _write(measured.kept, project.arrays)
+        model = keep_model(project, measured.kept, temperature, round_.number, runs[0].labels)
         with records.write("train") as session:
             used = {**round_.config, "training": settings.model_dump()}
             advance(session, round_.id, before="labeled", after="trained", config=used)
@@ -70,6 +73,7 @@ def train(
             session.add_all(runs)
             of = f"round-{round_.number}"
             arrays.record_all(session, paths, pool_id=pool.id, kind="probabilities", of=of)
+            arrays.record_all(session, model, pool_id=pool.id, kind=MODEL, of=of)
             text = f"{runs[0].labels} labels, accuracy {measured.metrics.accuracy:.3f}"
             log(session, "train", text, round=round_.number)
         shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
@@ -99,8 +103,8 @@ def _run(round_: Round, method: str, run: MeasuredRun) -> TrainingRun:
     )
 
 
-def probabilities_again(project: Project, of: str) -> None:
-    """Repeats the training whose probabilities were lost, if the labels are still the same.
+def train_again(project: Project, of: str) -> None:
+    """Repeats the training whose probabilities or model were lost, if the labels are the same.
 
     Args:
         of: ``round-<number>``.
@@ -119,9 +123,12 @@ def probabilities_again(project: Project, of: str) -> None:
             raise DataError("other labels have come since; the next training makes new ones")
         rng = generator(round_.seed, "train", run.seed)
         kept = trainer.train(problem_.task, problem_.labels, rng, pool_probabilities=True)
+        temperature = float(run.notes.get(CALIBRATION, {}).get("temperature", 1.0))
         paths = _write(kept, project.arrays)
+        model = keep_model(project, kept, temperature, round_.number, run.labels)
         with records.write("train-again") as session:
             arrays.record_all(session, paths, pool_id=pool.id, kind="probabilities", of=of)
+            arrays.record_all(session, model, pool_id=pool.id, kind=MODEL, of=of)
 
 
 def _kept_run(session: Session, pool_id: int, of: str, seed: int) -> tuple[Round, TrainingRun]:

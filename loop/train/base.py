@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -75,6 +75,37 @@ class Task:
         return rows
 
 
+class Classifier(ABC):
+    """A trained model without what it learned from: it is kept, and predicts images later.
+
+    Subclasses are frozen dataclasses.
+
+    Class attributes:
+        wants: "embeddings" or "images", as its trainer.
+    """
+
+    wants: ClassVar[str]
+
+    @abstractmethod
+    def probabilities(self, rows: NDArray[Any], device: str = "cpu") -> NDArray[np.float64]:
+        """(M, C) float64 of (M, D) embeddings or (M, H, W, 3) uint8 images, sums of rows 1."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Its weights by name."""
+
+    def settings(self) -> dict[str, Any]:
+        """What ``of_tensors`` needs besides the weights, as JSON holds it."""
+        return {}
+
+    @classmethod
+    @abstractmethod
+    def of_tensors(
+        cls, tensors: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]
+    ) -> Classifier:
+        """The inverse of ``tensors`` and ``settings``."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """The outcome of one training run.
@@ -85,6 +116,7 @@ class Trained:
         pool_probabilities: (N, C) float64, or None where nobody asked.
         dynamics: recorded while training, if asked for.
         notes: what the trainer decided by itself (regularisation, epochs, which of two models).
+        model: that made the predictions; None where the trainer keeps none.
     """
 
     test_probabilities: NDArray[np.float64]
@@ -92,6 +124,7 @@ class Trained:
     pool_probabilities: NDArray[np.float64] | None = None
     dynamics: Dynamics | None = None
     notes: dict[str, object] = field(default_factory=dict)
+    model: Classifier | None = None
 
     @cached_property
     def metrics(self) -> Metrics:

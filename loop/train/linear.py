@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,10 @@ from scipy.special import softmax
 
 from loop.errors import DataError, TrainingFailed
 from loop.train.base import Task, Trained, Trainer
+from loop.train.probe import Head, Matrix, Probe
 
 if TYPE_CHECKING:
     from loop.dynamics import Dynamics
-
-Matrix = NDArray[np.float64]
 
 L2_CANDIDATES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 """Penalties, times the mean squared norm of the standardised rows."""
@@ -59,13 +58,14 @@ class Linear(Trainer):
         pool_probabilities: bool = False,
     ) -> Trained:
         rows = labelled_rows(labels)
-        model = self.fit(task.standardised(task.pool[rows]), labels[rows], task.n_classes, rng)
-        test = model.predict(task, task.test)
+        head = self.fit(task.standardised(task.pool[rows]), labels[rows], task.n_classes, rng)
+        probe = Probe.of(task, [(1.0, head)])
         return Trained(
-            test_probabilities=test,
+            test_probabilities=probe.probabilities(task.test),
             test_labels=task.test_labels,
-            pool_probabilities=model.predict(task, task.pool) if pool_probabilities else None,
-            notes=model.notes,
+            pool_probabilities=probe.probabilities(task.pool) if pool_probabilities else None,
+            notes=head.notes,
+            model=probe,
         )
 
     def cross_fit(
@@ -80,12 +80,12 @@ class Linear(Trainer):
         rows = labelled_rows(labels)
         x = task.standardised(task.pool[rows])
         l2 = self.choose_l2(x, labels[rows], task.n_classes, rng)[0]
-        for model in replace(self, l2=l2).fit_folds(x, labels[rows], task.n_classes, fold[rows]):
-            yield model.predict(task, task.pool)
+        for head in replace(self, l2=l2).fit_folds(x, labels[rows], task.n_classes, fold[rows]):
+            yield Probe.of(task, [(1.0, head)]).probabilities(task.pool)
 
     def fit_folds(
         self, x: Matrix, y: NDArray[np.int64], n_classes: int, fold: NDArray[np.int64]
-    ) -> list[Model]:
+    ) -> list[Head]:
         """A model without the rows of each fold, of k standardised rows; the penalty is given.
 
         Raises:
@@ -104,7 +104,7 @@ class Linear(Trainer):
         return [
             _constant(x.shape[1], n_classes, int(y[rows][0]))
             if len(np.unique(y[rows])) == 1
-            else Model(space.back(weights), space.mean, bias, {"l2": self.l2})
+            else Head(space.back(weights), space.mean, bias, {"l2": self.l2})
             for rows, weights, bias in zip(kept, w, b, strict=True)
         ]
 
@@ -115,7 +115,7 @@ class Linear(Trainer):
         n_classes: int,
         rng: np.random.Generator,
         weights: Matrix | None = None,
-    ) -> Model:
+    ) -> Head:
         """A model of standardised rows.
 
         Args:
@@ -139,12 +139,12 @@ class Linear(Trainer):
         penalty = np.array([l2 * scale])
         w, b = descend(space, target, weights[None], penalty, self.steps, FIT_TOLERANCE)
         notes = {"l2": l2, "l2_chosen": how, "labels": len(y)}
-        return Model(space.back(w[0]), space.mean, b[0], notes, held_out)
+        return Head(space.back(w[0]), space.mean, b[0], notes, held_out)
 
     def choose_l2(
         self, x: Matrix, y: NDArray[np.int64], n_classes: int, rng: np.random.Generator
     ) -> tuple[float, Matrix | None]:
-        """The penalty that ``fit`` uses for k standardised rows, and ``Model.held_out``."""
+        """The penalty that ``fit`` uses for k standardised rows, and ``Head.held_out``."""
         if self.l2 or len(np.unique(y)) == 1:
             return self.l2 or L2_CANDIDATES[2], None
         space, target = RowSpace.of(x), np.eye(n_classes)[y]
@@ -157,38 +157,6 @@ class Linear(Trainer):
 
         labelled_rows(labels)
         return record(task, labels, rng, epochs=self.epochs)
-
-
-@dataclass(frozen=True)
-class Model:
-    """A fitted linear probe on standardised embeddings: softmax((x - mean) weights + bias).
-
-    Attributes:
-        weights: (D, C) float64.
-        mean: (D,) float64 of the labelled rows.
-        bias: (C,) float64.
-        notes: see ``Trained.notes``.
-        held_out: (k, C) probabilities of each labelled row by folds without it; NaN for a row that
-            was never held out, None without cross-validation.
-    """
-
-    weights: Matrix
-    mean: Matrix
-    bias: Matrix
-    notes: dict[str, Any]
-    held_out: Matrix | None = None
-
-    def probabilities(self, x: Matrix) -> Matrix:
-        """(M, D) standardised rows -> (M, C) float64, rows sum to 1."""
-        probabilities: Matrix = softmax((x - self.mean) @ self.weights + self.bias, axis=-1)
-        return probabilities
-
-    def predict(self, task: Task, embeddings: NDArray[np.float32], block: int = 4096) -> Matrix:
-        """(M, D) float32 embeddings as they are -> (M, C) float64, ``block`` rows at a time."""
-        starts = range(0, max(len(embeddings), 1), block)
-        return np.concatenate(
-            [self.probabilities(task.standardised(embeddings[s : s + block])) for s in starts]
-        )
 
 
 @dataclass(frozen=True)
@@ -362,8 +330,8 @@ def labelled_rows(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return rows
 
 
-def _constant(dims: int, n_classes: int, label: int) -> Model:
+def _constant(dims: int, n_classes: int, label: int) -> Head:
     """A model that always answers ``label``."""
     bias = np.where(np.arange(n_classes) == label, 0.0, -30.0)
     notes = {"labels_of_one_class": True}
-    return Model(np.zeros((dims, n_classes)), np.zeros(dims), bias, notes)
+    return Head(np.zeros((dims, n_classes)), np.zeros(dims), bias, notes)

@@ -86,7 +86,7 @@ def measure(
         accuracy=accuracy,
         balanced_accuracy=balanced,
         macro_f1=f1,
-        calibration_error=float(sum(n * abs(c - a) for c, a, n in calibration) / len(y)),
+        calibration_error=_error(calibration, len(y)),
         class_accuracy=[
             float(confusion[c, c] / support[c]) if support[c] else None for c in range(classes)
         ],
@@ -137,6 +137,16 @@ def _bootstrap(
         if lower < upper:
             intervals[name] = [lower, upper]
     return intervals
+
+
+def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Expected calibration error of (n, C) probabilities, over ``BINS`` bins of confidence."""
+    right = probabilities.argmax(axis=1) == labels
+    return _error(_calibration(probabilities.max(axis=1), right), len(labels))
+
+
+def _error(bins: list[list[float]], n: int) -> float:
+    return float(sum(count * abs(sure - right) for sure, right, count in bins) / n)
 
 
 def _calibration(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> list[list[float]]:

@@ -12,10 +12,11 @@ six views of an image.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from loop.device import resolve
 from loop.dynamics import Dynamics
 from loop.errors import DataError, TrainingFailed
 from loop.train.backbone import build, predict
-from loop.train.base import Task, Trained, Trainer
+from loop.train.base import Classifier, Task, Trained, Trainer
 from loop.train.checkpoint import Checkpoint
 from loop.train.descent import Descent, Recipe
 from loop.train.linear import labelled_rows
@@ -80,22 +81,14 @@ class Network(Trainer):
         *,
         pool_probabilities: bool = False,
     ) -> Trained:
-        net, _, notes = self._fit(task, labels, rng)
-        device = resolve(task.device)
-        six_views = self.preset == "fast"
+        network, _, notes = self._fit(task, labels, rng)
         test: NDArray[np.float64] = np.empty((0, task.n_classes))
         if len(task.test_labels):
-            test = predict(net, _images(task.test_images), device, six_views)
-        return Trained(
-            test_probabilities=test,
-            test_labels=task.test_labels,
-            pool_probabilities=(
-                predict(net, _images(task.pool_images), device, six_views)
-                if pool_probabilities
-                else None
-            ),
-            notes=notes,
-        )
+            test = network.probabilities(_images(task.test_images), task.device)
+        pool = None
+        if pool_probabilities:
+            pool = network.probabilities(_images(task.pool_images), task.device)
+        return Trained(test, task.test_labels, pool, notes=notes, model=network)
 
     def dynamics(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Dynamics:
         """Each epoch's logits of the augmented images, in training mode, as the papers log them.
@@ -115,7 +108,7 @@ class Network(Trainer):
         rng: np.random.Generator,
         *,
         record: bool = False,
-    ) -> tuple[torch.nn.Module, Dynamics | None, dict[str, object]]:
+    ) -> tuple[TrainedNetwork, Dynamics | None, dict[str, object]]:
         """The trained network, its dynamics if they are to be recorded, and the notes of the run.
 
         Raises:
@@ -155,7 +148,10 @@ class Network(Trainer):
         if record:
             dynamics = Dynamics(labels)
             dynamics.restore(_under("dynamics.", arrays))
-        return self._network(task.n_classes, _under("net.", arrays), device), dynamics, notes
+        six_views = self.preset == "fast"
+        weights = _under("net.", arrays)
+        network = TrainedNetwork(self.model, task.n_classes, self.side, six_views, weights)
+        return network, dynamics, notes
 
     def _launch(
         self, task: Task, descent: Descent, device: str, replicas: int
@@ -185,14 +181,6 @@ class Network(Trainer):
             else:
                 Checkpoint(unfinished).forget()
                 return arrays, descent.recipe, halvings
-
-    def _network(self, n_classes: int, weights: Arrays, device: str) -> torch.nn.Module:
-        import torch
-
-        net = build(self.model, n_classes)
-        net.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-        net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return net
 
     def _unfinished(self, task: Task, descent: Descent) -> Path | None:
         """A file named after all that decides the run's steps."""
@@ -229,6 +217,53 @@ class Network(Trainer):
             weight_decay=self.weight_decay,
             muon=not paper,
         )
+
+
+@dataclass(frozen=True)
+class TrainedNetwork(Classifier):
+    """A network that has learned.
+
+    Attributes:
+        model: see ``Network``; n_classes: C.
+        side: of the square images that it takes, in pixels.
+        six_views: whether it answers with the mean over six views of an image.
+        weights: state dict.
+    """
+
+    model: str
+    n_classes: int
+    side: int
+    six_views: bool
+    weights: Arrays = field(repr=False)
+    wants: ClassVar[str] = "images"
+
+    def probabilities(self, rows: NDArray[Any], device: str = "cpu") -> NDArray[np.float64]:
+        """(M, H, W, 3) uint8 -> (M, C) float64. Raises DataError: no image."""
+        resolved = resolve(device)
+        return predict(self.net.to(resolved), rows, resolved, self.six_views)
+
+    @cached_property
+    def net(self) -> torch.nn.Module:
+        """The module, on the CPU at first."""
+        import torch
+
+        net = build(self.model, self.n_classes)
+        net.load_state_dict({name: torch.from_numpy(each) for name, each in self.weights.items()})
+        return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        return dict(self.weights)
+
+    def settings(self) -> dict[str, Any]:
+        values = asdict(replace(self, weights={}))
+        del values["weights"]
+        return values
+
+    @classmethod
+    def of_tensors(
+        cls, tensors: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]
+    ) -> TrainedNetwork:
+        return cls(**settings, weights=dict(tensors))
 
 
 def _under(prefix: str, arrays: Arrays) -> Arrays:

@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from loop.train.base import Task, Trained, Trainer
-from loop.train.linear import Linear, Matrix, Model, RowSpace, descend, labelled_rows
+from loop.train.linear import Linear, RowSpace, descend, labelled_rows
+from loop.train.probe import Head, Matrix, Probe, blend
 
 if TYPE_CHECKING:
     from loop.dynamics import Dynamics
@@ -81,13 +81,14 @@ class Propagate(Trainer):
         y = labels[rows]
         linear = Linear().fit(task.standardised(task.pool[rows]), y, task.n_classes, rng)
         spread, notes = self._spread(task, rows, y, linear.held_out)
-        models = [(1.0, linear)] if spread is None else spread.blended(linear, task.n_classes)
-        test = _predict(models, task, task.test)
+        heads = [(1.0, linear)] if spread is None else spread.blended(linear, task.n_classes)
+        probe = Probe.of(task, heads)
         return Trained(
-            test_probabilities=test,
+            test_probabilities=probe.probabilities(task.test),
             test_labels=task.test_labels,
-            pool_probabilities=_predict(models, task, task.pool) if pool_probabilities else None,
+            pool_probabilities=probe.probabilities(task.pool) if pool_probabilities else None,
             notes={**linear.notes, **notes},
+            model=probe,
         )
 
     def cross_fit(
@@ -104,10 +105,10 @@ class Propagate(Trainer):
         l2, held_out = Linear().choose_l2(x, y, task.n_classes, rng)
         spread, _ = self._spread(task, rows, y, held_out)
         for number, linear in enumerate(Linear(l2).fit_folds(x, y, task.n_classes, fold[rows])):
-            models = [(1.0, linear)]
+            heads = [(1.0, linear)]
             if spread is not None:
-                models = spread.without(fold[rows] == number).blended(linear, task.n_classes)
-            yield _predict(models, task, task.pool)
+                heads = spread.without(fold[rows] == number).blended(linear, task.n_classes)
+            yield Probe.of(task, heads).probabilities(task.pool)
 
     def dynamics(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Dynamics:
         """Those of the linear probe's softmax head."""
@@ -120,7 +121,7 @@ class Propagate(Trainer):
         were used and why.
 
         Args:
-            held_out: see ``linear.Model``.
+            held_out: see ``probe.Head``.
         """
         if len(np.unique(y)) < 2:
             return None, {"used": "linear", "why": "labels of one class"}
@@ -159,8 +160,8 @@ class SpreadLabels:
         kept = ~left_out
         return replace(self, rows=self.rows[kept], y=self.y[kept], mass=self.mass[:, kept])
 
-    def blended(self, linear: Model, n_classes: int) -> list[tuple[float, Model]]:
-        """(share, model) pairs: ``linear`` and a model that learned the spread labels."""
+    def blended(self, linear: Head, n_classes: int) -> list[tuple[float, Head]]:
+        """(share, head) pairs: ``linear`` and one that learned the spread labels."""
         second = self.graph.learn(self.rows, self.y, self.mass, n_classes)
         return [(1 - self.share, linear), (self.share, second)]
 
@@ -247,7 +248,7 @@ class NeighbourGraph:
         y: NDArray[np.int64],
         spread: NDArray[np.float32],
         n_classes: int,
-    ) -> Model:
+    ) -> Head:
         """Logistic regression of the spread labels on the principal components.
 
         Args:
@@ -265,7 +266,7 @@ class NeighbourGraph:
         scale = float(self.space.moments.sum() / len(self.rows)) or 1.0
         w, b = descend(self.space, target, weights[None], np.array([L2 * scale]), 100, 1e-5)
         mean = self.axes @ self.space.mean
-        return Model(self.axes @ self.space.back(w[0]), mean, b[0], {})
+        return Head(self.axes @ self.space.back(w[0]), mean, b[0], {})
 
 
 def _normalised_graph(index: NDArray[np.int64], distance: NDArray[np.float32]) -> Any:
@@ -316,21 +317,6 @@ def choose_share(spread: Matrix, linear: Matrix | None, y: NDArray[np.int64]) ->
     )
     harmful = lost.sum() > np.sqrt((lost**2).sum())
     return (0.0 if harmful else share), why
-
-
-def blend(shares: list[float], probabilities: list[Matrix]) -> Matrix:
-    """(M, C) normalised geometric mean of (M, C) probabilities, weighted by ``shares``."""
-    pairs = zip(shares, probabilities, strict=True)
-    logits = np.sum([share * np.log(np.maximum(p, 1e-6)) for share, p in pairs], axis=0)
-    blended: Matrix = softmax(logits, axis=-1)
-    return blended
-
-
-def _predict(models: list[tuple[float, Model]], task: Task, embeddings: NDArray[Any]) -> Matrix:
-    shares = [share for share, _ in models]
-    if len(models) == 1:
-        return models[0][1].predict(task, embeddings)
-    return blend(shares, [model.predict(task, embeddings) for _, model in models])
 
 
 def _shares(mass: Matrix) -> Matrix:

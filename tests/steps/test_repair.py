@@ -51,11 +51,11 @@ def test_a_sound_project(finished):
 
 
 @pytest.mark.parametrize("how", ["flip", "cut", "gone"])
-def test_embeddings_and_newest_probabilities_are_computed_again(finished, how):
+def test_embeddings_and_what_was_trained_last_are_computed_again(finished, how):
     before = digests(finished)
     for kind, name, of, digest in before:
-        if kind == "embeddings" or (kind == "probabilities" and of == "round-2"):
-            path = finished.arrays / f"{digest}.npy"
+        if kind == "embeddings" or (kind in ("probabilities", "model") and of == "round-2"):
+            path = finished.arrays / f"{digest}.{'safetensors' if kind == 'model' else 'npy'}"
             data = bytearray(path.read_bytes())
             data[-3] ^= 1
             path.write_bytes(data if how == "flip" else data[:-20])

@@ -11,7 +11,8 @@ from loop import train
 from loop.errors import ConfigError
 from loop.train import Task
 from loop.train.linear import Linear
-from loop.train.propagate import NeighbourGraph, Propagate, _left_out, _shares, blend, choose_share
+from loop.train.probe import blend
+from loop.train.propagate import NeighbourGraph, Propagate, _left_out, _shares, choose_share
 
 
 def digits() -> tuple[Task, NDArray[np.int64]]:
