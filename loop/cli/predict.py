@@ -59,8 +59,8 @@ def predict(
     path per line. Killed, the same command continues.
 
     \b
-    Examples: coreloop predict --min-confidence 0.9
-              coreloop predict ~/new-photos --top 3 --out new.csv
+    Example: coreloop predict --min-confidence 0.9
+             coreloop predict ~/new-photos --top 3 --out new.csv
     """
     from loop import engine as engines
     from loop.errors import ConfigError
