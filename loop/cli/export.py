@@ -1,13 +1,14 @@
-"""export: labels and picks in the formats of other tools."""
+"""export: labels and picks in the formats of other tools; the model."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from loop.cli.output import json_option, print_json, project_at, project_option, say
-from loop.export import FORMATS
+from loop.export import FORMATS, MODEL
 
 
 @click.command()
@@ -18,7 +19,7 @@ from loop.export import FORMATS
     "form",
     default="csv",
     show_default=True,
-    type=click.Choice(list(FORMATS)),
+    type=click.Choice([*FORMATS, MODEL]),
     help="See above.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Default: labels.csv and the like.")
@@ -33,14 +34,42 @@ def export(folder: Path, as_json: bool, form: str, out: Path | None, picks: bool
     folders              split/class/image (torchvision)
     huggingface          parquet, images inside (datasets.load_dataset)
     fiftyone             per split a FiftyOneImageClassificationDataset
+    model                the newest model, works without coreloop: ONNX, weights,
+                         labels, model card, example; pip install 'coreloop[onnx]'
 
     \b
     Example: coreloop export --format folders --out dataset
+             coreloop export --format model --out model
     """
     from loop.steps.export import export as step
 
+    if form == MODEL:
+        _export_model(folder, as_json, out, picks)
+        return
     path, count = step(project_at(folder), form, out, all_picks=picks)
     if as_json:
         print_json({"path": str(path), "images": count})
     else:
         say(f"{count} images: {path}")
+
+
+def _export_model(folder: Path, as_json: bool, out: Path | None, picks: bool) -> None:
+    from loop.errors import ConfigError
+    from loop.steps.export import export_model
+
+    if picks:
+        raise ConfigError("--picks lists images; leave it out with --format model")
+    written = export_model(project_at(folder), out)
+    if as_json:
+        print_json({**asdict(written), "path": str(written.path)})
+        return
+    for name, size in written.files.items():
+        say(f"{size / 1e6:8.2f} MB  {name}")
+    if written.outside:
+        say(f"Without the encoder: {written.outside}. model.onnx takes embeddings.")
+    if written.agreement.images:
+        say(
+            f"Graph and kept model differ by at most {written.agreement.largest:.1e} in a "
+            f"probability ({written.agreement.images} images of the pool)."
+        )
+    say(f"Try it: python {written.path / 'predict.py'} IMAGE_OR_FOLDER (see README.md there)")

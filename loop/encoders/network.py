@@ -9,13 +9,16 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from loop.encoders.base import Encoder
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,18 @@ class TorchEncoder(Encoder):
         kind = device.split(":")[0]
         model = self.model.to(device=device, memory_format=torch.channels_last).eval()
         with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
-            pixels = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float().div_(255)
-            mean = torch.tensor(self.mean, device=device).view(1, 3, 1, 1)
-            std = torch.tensor(self.std, device=device).view(1, 3, 1, 1)
-            normalised = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+            normalised = self.normalised(torch.from_numpy(batch).to(device))
             embeddings: NDArray[np.float32] = model(normalised).float().cpu().numpy()
         return embeddings
+
+    def normalised(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 as the model takes it, channels last."""
+        import torch
+
+        pixels = images.permute(0, 3, 1, 2).float().div_(255)
+        mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
+        return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def _resized(self, image: Image.Image, width: int, height: int) -> Image.Image:
         if image.size == (width, height):

@@ -1,4 +1,5 @@
-"""Labels and picks in the formats of other tools. Rows in, files out; nothing appears half done."""
+"""Labels and picks in the formats of other tools, and the model as a folder. Rows in, files out;
+nothing appears half done."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pathlib import Path
 from loop.errors import ConfigError
 from loop.files import draft_of
 
-__all__ = ["FOLDERS", "FORMATS", "TABLES", "Exported", "ExportedVote", "export"]
+__all__ = ["FOLDERS", "FORMATS", "MODEL", "TABLES", "Exported", "ExportedVote", "export"]
 
 TABLES = {
     "csv": "one row per image",
@@ -24,6 +25,8 @@ FOLDERS = {
     "fiftyone": "per split a FiftyOneImageClassificationDataset",
 }
 FORMATS = {**TABLES, **FOLDERS}
+MODEL = "model"
+"""The format of the newest model itself, see ``loop.export.model``."""
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +12,18 @@ from sqlalchemy.orm import Session
 
 from db import arrays, queries
 from db.models import Array
-from loop.encoders.spec import short
-from loop.errors import NotReady
-from loop.project.problem import DecodedImages
+from loop.errors import DataError, NotReady
 from loop.project.project import Project
 
 if TYPE_CHECKING:
+    from loop.encoders.base import Encoder
     from loop.train import Trained
     from loop.train.kept import KeptModel
 
 MODEL = "model"
 """Kind of the array that holds one."""
+EXAMPLES = 16
+"""Images that an exported model is compared on."""
 
 
 def keep_model(
@@ -51,16 +50,8 @@ def keep_model(
     return {"all": arrays.write_model(model.to_bytes(), project.arrays)}
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A model, and the digest of its file."""
-
-    model: KeptModel
-    digest: str
-
-
-def newest_model(session: Session, project: Project) -> Kept:
-    """The model trained last.
+def newest_model(session: Session, project: Project) -> tuple[Array, KeptModel]:
+    """The model trained last, and its row.
 
     Raises:
         NotReady: none is kept: nothing was trained, or by an older version.
@@ -73,58 +64,44 @@ def newest_model(session: Session, project: Project) -> Kept:
     newest = max(rows, key=lambda row: int(row.of.removeprefix("round-")), default=None)
     if newest is None:
         raise NotReady(
-            "no model is kept yet: 'coreloop run' trains one in each round; of rounds trained by "
-            "version 0.5 or older 'coreloop doctor --repair' makes it"
+            "no model is kept yet; 'coreloop run' trains one in each round (projects of version "
+            "0.5 and older: in the next)"
         )
-    return Kept(read_model(arrays.existing(newest, project.arrays)), newest.digest)
+    return newest, read_model(arrays.existing(newest, project.arrays))
 
 
-def pool_predictions(
-    session: Session, project: Project, kept: Kept, rows: NDArray[np.int64], size: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Blocks of at most ``size`` of these array rows with their (M, C) calibrated probabilities.
-
-    The embeddings that are there are used; a network decodes the images.
+def encoder_of(model: KeptModel) -> Encoder | None:
+    """The encoder whose embeddings a model takes; None for a network.
 
     Raises:
-        NotReady: the pool is not embedded with the model's encoder.
-        DataError: an image cannot be decoded, or is another one than when it was scanned.
+        ConfigError: its weights are not there.
+        DataError: it is another one than when the model was trained.
     """
-    model = kept.model
-    everything = None
-    if model.classifier.wants == "embeddings":
-        everything = _embeddings(session, project, model)
-    device = project.config.training.device
-    for start in range(0, len(rows), size):
-        block = rows[start : start + size]
-        if everything is not None:
-            taken: NDArray[Any] = np.asarray(everything[block])
-        else:
-            taken = _images(session, project, model, block)
-        yield block, model.probabilities(taken, device)
+    from loop import encoders
 
-
-def _embeddings(session: Session, project: Project, model: KeptModel) -> NDArray[Any]:
-    pool, about = queries.the_pool(session), model.about
-    row = arrays.find(
-        session, pool_id=pool.id, kind="embeddings", name=about.encoder_digest, of=pool.digest
-    )
-    if row is None:
-        raise NotReady(
-            f"the pool is not embedded with {short(about.encoder)}, which the model of round "
-            f"{about.round} was trained on; run 'coreloop embed' (with that encoder in "
-            "coreloop.toml), or train anew: coreloop run"
+    if not model.about.encoder:
+        return None
+    encoder = encoders.get(model.about.encoder)
+    if encoder.digest != model.about.encoder_digest:
+        raise DataError(
+            f"the model was trained on embeddings of {model.about.encoder_digest}, and "
+            f"{model.about.encoder} is {encoder.digest} now; put the old weights back, or train "
+            "again: coreloop run"
         )
-    return arrays.load(row, project.arrays)
+    return encoder
 
 
-def _images(
-    session: Session, project: Project, model: KeptModel, rows: NDArray[np.int64]
-) -> NDArray[np.uint8]:
-    """(M, side, side, 3) of array rows."""
-    named = {
-        row: (key, uri)
-        for row, key, uri in queries.row_names(session, queries.the_pool(session).id, rows.tolist())
-    }
-    side = int(model.classifier.settings()["side"])
-    return DecodedImages(project.source, [named[row] for row in rows.tolist()], side)()
+def examples(
+    session: Session, project: Project, model: KeptModel
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Uris of ``EXAMPLES`` images spread over the pool, and their (n, D) embeddings, none for a
+    network or where they are not kept."""
+    pool = queries.the_pool(session)
+    rows = queries.split_rows(session, pool.id, "pool")
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, EXAMPLES).astype(int))]
+    uris = list(queries.row_uris(session, pool.id, rows.tolist()).values())
+    name, of = model.about.encoder_digest, pool.digest
+    row = arrays.find(session, pool_id=pool.id, kind="embeddings", name=name, of=of)
+    if row is None:
+        return uris, np.empty((0, 0), np.float32)
+    return uris, np.asarray(arrays.load(row, project.arrays)[rows], dtype=np.float32)

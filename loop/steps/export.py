@@ -1,17 +1,22 @@
-"""export: what people said, for other tools; or the picks, before anyone labels."""
+"""export: what people said, for other tools; the picks, before anyone labels; or the model."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from db import queries
 from db.answers import standing_answers
 from loop.errors import ConfigError, NotReady
-from loop.export import FOLDERS, Exported, ExportedVote
+from loop.export import FOLDERS, MODEL, Exported, ExportedVote
 from loop.export import export as write
 from loop.project import Project
 from loop.project.labels import collect
+from loop.project.pictures import readable_images
+
+if TYPE_CHECKING:
+    from loop.export.model import ModelFolder
 
 
 def export(
@@ -59,6 +64,29 @@ def export(
         )
     path = out or Path(default_name(form, all_picks=all_picks))
     return write(rows, form, path, project.source.read, names), len(rows)
+
+
+def export_model(project: Project, out: Path | None = None) -> ModelFolder:
+    """Writes the newest model as a folder that works without coreloop.
+
+    Raises:
+        ConfigError: the folder exists; a package is missing, or the encoder's weights are; ONNX has
+            no form for a network.
+        NotReady: there is no model yet.
+        DataError: the encoder is another than the model's; the graph answers otherwise.
+    """
+    from loop.export.model import check_packages, write_model_folder
+    from loop.project.model import encoder_of, examples, newest_model
+    from loop.project.origin import origin_of
+
+    check_packages()
+    with project.records.read() as session:
+        row, model = newest_model(session, project)
+        origin = origin_of(session, project, row, model)
+        uris, embeddings = examples(session, project, model)
+    images = readable_images(project.source, uris)
+    path = out or Path(MODEL)
+    return write_model_folder(path, model, encoder_of(model), origin, images, embeddings)
 
 
 def default_name(form: str, *, all_picks: bool) -> str:

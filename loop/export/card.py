@@ -1,0 +1,185 @@
+"""What people and tools read of an exported model: README.md (a model card) and config.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from loop.export.preprocessing import Preprocessing
+from loop.printable import printable
+from loop.train.kept import KeptModel
+from loop.train.metrics import Metrics
+
+FEW = 20
+"""Images of a class under which its accuracy says little."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a kept model comes from, as the records have it.
+
+    Attributes:
+        project: its name.
+        encoder: its name without folders; empty for a network.
+        licences: of each encoder's weights, one sentence by name.
+        start: of a network: the checkpoint that it started from, without its folder, or empty.
+        counts: labels learned by class.
+        counts_of_training: False: labels have come or changed since, and ``counts`` has those.
+        rounds: that were trained.
+        labeler, annotators: who answered: the kind of labeler, and how many people.
+        metrics: None: it was not measured.
+        sample: by a random sample of the pool, else by test images.
+        calibration: see ``loop.measuring.calibration.Calibration``; None: not calibrated.
+        trained_at, exported_at: ISO 8601 times.
+        versions: by package.
+    """
+
+    project: str
+    encoder: str
+    licences: dict[str, str]
+    start: str
+    counts: dict[str, int]
+    counts_of_training: bool
+    rounds: int
+    labeler: str
+    annotators: int
+    metrics: Metrics | None
+    sample: bool
+    calibration: dict[str, Any] | None
+    trained_at: str
+    exported_at: str
+    versions: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the exported graph and the kept model are apart.
+
+    Attributes:
+        images: that both answered; 0: none could be read.
+        largest: difference of a probability.
+    """
+
+    images: int
+    largest: float
+
+
+def card(
+    model: KeptModel,
+    origin: Origin,
+    inputs: tuple[Preprocessing, ...],
+    outside: str,
+    agreement: Agreement,
+) -> str:
+    """Markdown with the YAML front matter of the Hugging Face Hub.
+
+    Args:
+        inputs: of the graph; none: embeddings.
+        outside: why the encoder is not in the graph; empty where it is.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("loop.export"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"cell": _cell, "yaml": _yaml, "pct": _percent}
+    template = environment.get_template("card.md.j2")
+    about, metrics = model.about, origin.metrics
+    text = template.render(
+        about=about,
+        origin=origin,
+        metrics=metrics,
+        rare=_rarely_measured(model, metrics),
+        inputs=inputs,
+        outside=outside,
+        agreement=agreement,
+        few=FEW,
+    )
+    return printable(text)
+
+
+def config(
+    model: KeptModel, origin: Origin, inputs: tuple[Preprocessing, ...], dim: int, outside: str
+) -> dict[str, Any]:
+    """Values of config.json: keys of timm's and of transformers' configurations, and ``coreloop``.
+
+    Args:
+        dim: of the embeddings; 0 for a network.
+    """
+    classes = list(model.about.classes)
+    about = asdict(model.about)
+    del about["classes"]
+    values: dict[str, Any] = {
+        "architecture": _architecture(model),
+        "num_classes": len(classes),
+        "label_names": classes,
+        "id2label": {str(number): name for number, name in enumerate(classes)},
+        "label2id": {name: number for number, name in enumerate(classes)},
+        "problem_type": "single_label_classification",
+        "pretrained_cfg": _pretrained_config(model, inputs),
+        "coreloop": {
+            **about,
+            "kind": model.classifier.wants,
+            "settings": model.classifier.settings(),
+            "input": [each.name for each in inputs] or ["embeddings"],
+            "encoder_in_graph": not outside,
+            "trained_at": origin.trained_at,
+            "exported_at": origin.exported_at,
+            "versions": origin.versions,
+        },
+    }
+    if dim:
+        values["num_features"] = dim
+    if outside:
+        values["coreloop"]["encoder_left_out"] = outside
+    return values
+
+
+def _architecture(model: KeptModel) -> str:
+    """Name of the network or of the encoder as its own library knows it."""
+    name = model.about.encoder or str(model.classifier.settings().get("model", ""))
+    library, _, rest = name.partition(":")
+    return rest.partition(":")[0] if library in ("timm", "torchvision", "open_clip") else name
+
+
+def _pretrained_config(model: KeptModel, inputs: tuple[Preprocessing, ...]) -> dict[str, Any]:
+    """timm's description of the input, of a graph with one."""
+    values: dict[str, Any] = {"num_classes": len(model.about.classes)}
+    if len(inputs) == 1:
+        (image,) = inputs
+        values |= {
+            "input_size": [image.shape[2], image.size, image.size],
+            "interpolation": image.resample,
+            "crop_pct": image.size / (image.shorter_edge or image.size),
+            "crop_mode": "center" if image.shorter_edge else "squash",
+            "mean": image.mean,
+            "std": image.std,
+        }
+    return values
+
+
+def _rarely_measured(model: KeptModel, metrics: Metrics | None) -> list[str]:
+    """Classes with fewer than ``FEW`` images that measure."""
+    if metrics is None:
+        return []
+    pairs = zip(model.about.classes, metrics.class_support, strict=False)
+    return [name for name, support in pairs if support < FEW]
+
+
+def _cell(text: object) -> str:
+    """Text that cannot leave its cell of a Markdown table."""
+    return str(text).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def _yaml(text: object) -> str:
+    """A YAML scalar: JSON is one."""
+    return json.dumps(text)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
