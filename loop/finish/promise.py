@@ -173,13 +173,13 @@ def allowed_wrong(max_error: float, images: int) -> int:
     return int(Fraction(str(max_error)) * images)
 
 
-def labels_needed(population: int, allowed: int, alpha: float) -> int:
-    """Fewest calibration labels that can promise at most ``allowed`` wrong ones, if the model
-    errs on none of them."""
-    lower, upper = 0, max(population - allowed, 0)
+def labels_needed(population: int, allowed: int, alpha: float, seen: int = 0) -> int:
+    """Fewest calibration labels that can promise at most ``allowed`` wrong ones when the model errs
+    on ``seen`` of them. Up to the size for one more, further labels buy nothing."""
+    lower, upper = seen, max(population - allowed, seen)
     while lower < upper:
         middle = (lower + upper) // 2
-        if _at_most(0, population, allowed + 1, middle) <= alpha:
+        if most_seen(population, middle, allowed, alpha) >= seen:
             upper = middle
         else:
             lower = middle + 1
