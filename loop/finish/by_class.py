@@ -4,9 +4,10 @@ given a name is at most max_error, for all names at once with probability 1 - al
 Each name has alpha / C of its own, and is a population of its own: the U images that the model
 gives this name, of which n were drawn uniformly. Images given the name are the people's and the
 model's, so the number of wrong ones allowed depends on how many are kept. It is therefore fixed
-before the draw for each of a few floors: at a floor of a kept images, floor(max_error (a + given))
-wrong ones, and the loosest threshold for that (``loop.finish.promise``). A floor counts where its
-threshold keeps as many images; of those that do the one that keeps the most is taken.
+before the draw for each of a few floors: with ``given`` images of the name before, and at least f
+more by people in the sample or by the model, floor(max_error (given + f)) wrong ones, and the
+loosest threshold for that (``loop.finish.promise``). A floor counts where this threshold reaches
+it; of those that do the one that keeps the most is taken.
 
 Trying J floors need not cost alpha / J each. With k_j and allowed_j of floor j, the argument of
 ``loop.finish.promise`` says that floor j fails only where the sample holds at most k_j of the first
@@ -100,7 +101,7 @@ def _promise_of_name(
     best = Promise(math.inf, 0, n, 0, 0, allowed_wrong(max_error, max(given, 1)))
     if left == 0:
         return best
-    floors = sorted({math.ceil(left * number / FLOORS) for number in range(1, FLOORS + 1)})
+    floors = sorted({math.ceil(len(confidence) * k / FLOORS) for k in range(1, FLOORS + 1)})
     allowed = tuple(allowed_wrong(max_error, given + floor) for floor in floors)
     bars = boundary(len(confidence), n, allowed, alpha)
     by_people = int(right.sum())  # that people gave this name in the sample

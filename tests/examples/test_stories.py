@@ -97,3 +97,27 @@ def test_measuring_by_repetition(tmp_path, on_path):
         ["| linear", "20 + 10", "images", "3"],
     ]
     assert all(len(line.split(" | ")) == 14 for line in lines)
+
+
+@pytest.mark.slow
+def test_finishing_by_repetition(tmp_path, on_path):
+    """Two repetitions of the evidence behind docs/finishing.md; a third goes on from them."""
+    write_images(tmp_path / "images", count=260)
+    simulated = ["-c", "from loop.cli import main; main()", "simulate", "images"]
+    simulated += ["--methods", "random", "--budgets", "4", "--seeds", "1", "--jobs", "1"]
+    script = [str(EXAMPLES / "finishing" / "run.py"), "coreloop-simulate-images", "--learned", "30"]
+    for command in (
+        [*simulated, "--encoder", "pixels:8"],
+        [*script, "--repetitions", "2", "--compared", "2"],
+        [*script, "--repetitions", "3", "--compared", "2"],
+    ):
+        done = subprocess.run(
+            [on_path["PYTHON"], *command], cwd=tmp_path, env=on_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "finishes.jsonl").read_text().splitlines()) == 3
+    rows = [
+        line for line in done.stdout.splitlines() if line.startswith("| linear | images | 30 |")
+    ]
+    assert len(rows) == 3 * 4 + 2  # tables and goals
+    assert all(" nan" not in row for row in rows)
