@@ -19,6 +19,7 @@ from loop.export import FORMATS, MODEL
     "form",
     default="csv",
     show_default=True,
+    metavar="FORMAT",
     type=click.Choice([*FORMATS, MODEL]),
     help="See above.",
 )
@@ -34,8 +35,8 @@ def export(folder: Path, as_json: bool, form: str, out: Path | None, picks: bool
     folders              split/class/image (torchvision)
     huggingface          parquet, images inside (datasets.load_dataset)
     fiftyone             per split a FiftyOneImageClassificationDataset
-    model                the newest model, works without coreloop: ONNX, weights,
-                         labels, model card, example; pip install 'coreloop[onnx]'
+    model                the newest model: ONNX, weights, labels, model card and
+                         an example; takes pip install 'coreloop[onnx]'
 
     \b
     Example: coreloop export --format folders --out dataset
