@@ -74,7 +74,7 @@ class Folder:
         Raises:
             SourceError: a folder is missing or cannot be listed.
         """
-        yield from in_order(_examine, self._image_files(skip), workers)
+        yield from in_order(examine, self._image_files(skip), workers)
 
     def read(self, uri: str) -> bytes:
         """Encoded bytes of one image.
@@ -120,16 +120,18 @@ class Folder:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file to look at, and what its folder says of it."""
+    """A file to look at, and what its folder says of it; ``inside`` the folder that it must not
+    leave, None: any."""
 
     path: Path
-    inside: Path
+    inside: Path | None
     uri: str
     label: str | None
     split: str
 
 
-def _examine(file: ImageFile) -> Image | UnreadableFile:
+def examine(file: ImageFile) -> Image | UnreadableFile:
+    """An image with its key, or why the file is none."""
     try:
         file.uri.encode()
     except UnicodeEncodeError:  # no database or labeler could take such a name

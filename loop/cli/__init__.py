@@ -30,6 +30,7 @@ COMMANDS = {
     "train": ("loop.cli.steps:train", "Train on the labels so far."),
     "measure": ("loop.cli.measure:measure", "Accuracy by the random sample; enlarge the sample."),
     "compare": ("loop.cli.steps:compare", "Compare with random and label-based selection."),
+    "predict": ("loop.cli.predict:predict", "What the kept model says of images."),
     "export": ("loop.cli.export:export", "Labels and picks in the formats of other tools."),
     "scorers": ("loop.cli.lists:scorers", "List the selection methods."),
     "encoders": ("loop.cli.lists:encoders", "List the encoders."),

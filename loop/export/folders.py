@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loop.export import Exported
+    from loop.export.predictions import PredictedImages
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(1, 10))}
 """Names that Windows keeps for devices."""
@@ -27,6 +28,23 @@ def write_folder(
     folder.mkdir(parents=True)
     writers = {"folders": _image_folder, "huggingface": _hugging_face, "fiftyone": _fiftyone}
     writers[form](rows, folder, read, classes)
+
+
+def write_class_folders(
+    blocks: Iterable[PredictedImages],
+    folder: Path,
+    read: Callable[[str], bytes],
+    classes: Sequence[str],
+) -> None:
+    """Copies of images, each in the folder of its likeliest class."""
+    names = folder_names(classes)
+    for name in names.values():
+        (folder / name).mkdir(parents=True)
+    for block in blocks:
+        for key, uri, ((label, _),) in block.rows(classes, top=1):
+            data = read(uri)
+            (folder / names[label] / file_name(key, uri, data)).write_bytes(data)
+    _json(folder / "classes.json", {name: label for label, name in names.items()})
 
 
 def _image_folder(
@@ -121,7 +139,12 @@ def _save(row: Exported, folder: Path, read: Callable[[str], bytes]) -> None:
 
 
 def _name(row: Exported, data: bytes) -> str:
-    return row.key + (Path(row.uri).suffix.lower() or image_suffix(data))
+    return file_name(row.key, row.uri, data)
+
+
+def file_name(key: str, uri: str, data: bytes) -> str:
+    """Of an image among its copies: its key, and the suffix that it has or ought to have."""
+    return key + (Path(uri).suffix.lower() or image_suffix(data))
 
 
 def image_suffix(data: bytes) -> str:

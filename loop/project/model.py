@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +15,9 @@ from sqlalchemy.orm import Session
 
 from db import arrays, queries
 from db.models import Array
+from loop.encoders.spec import short
 from loop.errors import DataError, NotReady
+from loop.project.problem import DecodedImages
 from loop.project.project import Project
 
 if TYPE_CHECKING:
@@ -50,8 +55,17 @@ def keep_model(
     return {"all": arrays.write_model(model.to_bytes(), project.arrays)}
 
 
-def newest_model(session: Session, project: Project) -> tuple[Array, KeptModel]:
-    """The model trained last, and its row.
+@dataclass(frozen=True)
+class Kept:
+    """A model, the digest of its file, and when that was recorded."""
+
+    model: KeptModel
+    digest: str
+    at: datetime
+
+
+def newest_model(session: Session, project: Project) -> Kept:
+    """The model trained last.
 
     Raises:
         NotReady: none is kept: nothing was trained, or by an older version.
@@ -64,10 +78,62 @@ def newest_model(session: Session, project: Project) -> tuple[Array, KeptModel]:
     newest = max(rows, key=lambda row: int(row.of.removeprefix("round-")), default=None)
     if newest is None:
         raise NotReady(
-            "no model is kept yet; 'coreloop run' trains one in each round (projects of version "
-            "0.5 and older: in the next)"
+            "no model is kept yet: 'coreloop run' trains one in each round; of rounds trained by "
+            "version 0.5 or older 'coreloop doctor --repair' makes it"
         )
-    return newest, read_model(arrays.existing(newest, project.arrays))
+    model = read_model(arrays.existing(newest, project.arrays))
+    return Kept(model, newest.digest, newest.created_at)
+
+
+def pool_predictions(
+    session: Session, project: Project, kept: Kept, rows: NDArray[np.int64], size: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Blocks of at most ``size`` of these array rows with their (M, C) calibrated probabilities.
+
+    The embeddings that are there are used; a network decodes the images.
+
+    Raises:
+        NotReady: the pool is not embedded with the model's encoder.
+        DataError: an image cannot be decoded, or is another one than when it was scanned.
+    """
+    model = kept.model
+    everything = None
+    if model.classifier.wants == "embeddings":
+        everything = _embeddings(session, project, model)
+    device = project.config.training.device
+    for start in range(0, len(rows), size):
+        block = rows[start : start + size]
+        if everything is not None:
+            taken: NDArray[Any] = np.asarray(everything[block])
+        else:
+            taken = _images(session, project, model, block)
+        yield block, model.probabilities(taken, device)
+
+
+def _embeddings(session: Session, project: Project, model: KeptModel) -> NDArray[Any]:
+    pool, about = queries.the_pool(session), model.about
+    row = arrays.find(
+        session, pool_id=pool.id, kind="embeddings", name=about.encoder_digest, of=pool.digest
+    )
+    if row is None:
+        raise NotReady(
+            f"the pool is not embedded with {short(about.encoder)}, which the model of round "
+            f"{about.round} was trained on; run 'coreloop embed' (with that encoder in "
+            "coreloop.toml), or train anew: coreloop run"
+        )
+    return arrays.load(row, project.arrays)
+
+
+def _images(
+    session: Session, project: Project, model: KeptModel, rows: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """(M, side, side, 3) of array rows."""
+    named = {
+        row: (key, uri)
+        for row, key, uri in queries.row_names(session, queries.the_pool(session).id, rows.tolist())
+    }
+    side = int(model.classifier.settings()["side"])
+    return DecodedImages(project.source, [named[row] for row in rows.tolist()], side)()
 
 
 def encoder_of(model: KeptModel) -> Encoder | None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from db import queries
-from db.models import Array
 from loop.encoders import spec
 from loop.encoders.licence import licence_notes
 from loop.export.card import Origin
@@ -19,14 +18,15 @@ from loop.measuring.by_sample import SAMPLE
 from loop.measuring.runs import CALIBRATION
 from loop.project.digests import rows_digest
 from loop.project.labels import collect
+from loop.project.model import Kept
 from loop.project.project import Project
 from loop.project.versions import versions
-from loop.train.kept import KeptModel
 from loop.train.metrics import Metrics
 
 
-def origin_of(session: Session, project: Project, row: Array, model: KeptModel) -> Origin:
-    """Of a kept model and its row, see ``newest_model``."""
+def origin_of(session: Session, project: Project, kept: Kept) -> Origin:
+    """Of a kept model."""
+    model = kept.model
     pool = queries.the_pool(session)
     runs = queries.runs(session, pool.id, "all")
     run = next((run for number, run in reversed(runs) if number == model.about.round), None)
@@ -48,7 +48,7 @@ def origin_of(session: Session, project: Project, row: Array, model: KeptModel) 
         metrics=metrics,
         sample=run is not None and SAMPLE in run.notes,
         calibration=run.notes.get(CALIBRATION) if run else None,
-        trained_at=_moment(run.created_at if run else row.created_at),
+        trained_at=_moment(run.created_at if run else kept.at),
         exported_at=_moment(datetime.now(UTC)),
         versions=versions() | {name: version(name) for name in NEEDS},
     )

@@ -220,7 +220,23 @@ def repair(project: Project, damaged: list[Damage]) -> list[str]:
         embed(project)
     if rescore:
         score(project)
-    return done + [f"{damage}: {_again(project, damage)}" for damage in damaged]
+    done += [f"{damage}: {_again(project, damage)}" for damage in damaged]
+    return done + _missing_model(project)
+
+
+def _missing_model(project: Project) -> list[str]:
+    """Makes the model of the last training where none is kept: older versions kept none."""
+    with project.records.read() as session:
+        trained = queries.runs(session, queries.the_pool(session).id, "all")
+        kept = session.scalar(select(Array.id).where(Array.kind == MODEL).limit(1))
+    if kept is not None or not trained:
+        return []
+    number = trained[-1][0]
+    try:
+        train_again(project, f"round-{number}")
+    except LoopError as error:
+        return [f"the model of round {number} cannot be made: {error}"]
+    return [f"the model of round {number} was made"]
 
 
 def _restate_digest(session: Session, pool: Pool) -> list[str]:

@@ -81,8 +81,8 @@ def export_model(project: Project, out: Path | None = None) -> ModelFolder:
 
     check_packages()
     with project.records.read() as session:
-        row, model = newest_model(session, project)
-        origin = origin_of(session, project, row, model)
+        kept = newest_model(session, project)
+        model, origin = kept.model, origin_of(session, project, kept)
         uris, embeddings = examples(session, project, model)
     images = readable_images(project.source, uris)
     path = out or Path(MODEL)
