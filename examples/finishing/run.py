@@ -29,11 +29,13 @@ from loop.finish.promise import allowed_wrong, promise
 from loop.finish.rehearsal import PROMISED, UNBOUNDED, finish
 from loop.geometry import neighbours, transform
 from loop.measuring.accuracy import estimate
-from loop.measuring.held_out import predict_held_out
+from loop.measuring.calibration import fit_temperature
+from loop.measuring.held_out import HeldOut, predict_held_out
 from loop.project.embeddings import embeddings
 from loop.seeds import generator
 from loop.train import Task
 from loop.train.base import revealed
+from loop.train.kept import tempered
 
 GOALS = (0.01, 0.02, 0.05, 0.10)
 SIZES = (100, 200)
@@ -41,9 +43,9 @@ ALPHAS = (0.05, 0.10)
 FOLDS = 10
 BY_NAME, SIZE_BY_NAME = (0.05, 0.10), 400
 """Goals for each name, and calibration labels for all of them."""
-ORDERS = ("largest", "margin", "entropy", "neighbours")
-"""Confidences to rank by: the largest probability, its lead over the second, the entropy turned
-round, and the mean of the largest with the 15 nearest images' probability of that class."""
+ORDERS = ("largest", "calibrated", "margin", "neighbours")
+"""Confidences to rank by: the largest probability, the same after calibration by cross-fitting, its
+lead over the second, and its mean with the 15 nearest images' probability of that class."""
 
 
 def labelled_images(folder: str, limit: int) -> tuple[str, Task, np.ndarray]:
@@ -61,21 +63,6 @@ def labelled_images(folder: str, limit: int) -> tuple[str, Task, np.ndarray]:
     return project.config.project.name, task, labels.astype(np.int64)
 
 
-def confidences(task: Task, probabilities: np.ndarray) -> dict[str, np.ndarray]:
-    """(N,) each of ORDERS, from (N, C) probabilities of the pool."""
-    ascending = np.sort(probabilities, axis=1)
-    largest = ascending[:, -1]
-    logs = np.log(np.maximum(probabilities, 1e-12))
-    nearest = task.once("nearest", lambda: neighbours(transform(task.pool, "standard"), 15)[0])
-    of_class = probabilities[nearest, probabilities.argmax(axis=1)[:, None]]
-    return {
-        "largest": largest,
-        "margin": largest - ascending[:, -2],
-        "entropy": (probabilities * logs).sum(axis=1),
-        "neighbours": (largest + of_class.mean(axis=1)) / 2,
-    }
-
-
 def repetition(
     trainer: train.Trainer, task: Task, labels: np.ndarray, count: int, seed: int, compare: bool
 ) -> dict[str, object]:
@@ -87,10 +74,20 @@ def repetition(
     known = revealed(labels, learned)
     trained = trainer.train(task, known, generator(seed, "train"), pool_probabilities=True)
     probabilities = trained.pool_probabilities
-    right = probabilities[others].argmax(axis=1) == labels[others]
+    predicted = probabilities.argmax(axis=1)[others]
+    right = predicted == labels[others]
+    outcome: dict[str, object] = {"accuracy": float(right.mean())}
+    by_order = {"largest": probabilities.max(axis=1)}
+    if compare:
+        held_out = predict_held_out(trainer, task, known, learned, FOLDS, generator(seed, "folds"))
+        by_order |= confidences(task, probabilities, held_out)
+        confidence = by_order["calibrated"][others]
+        outcome["said"] = list(said(held_out, known, confidence, right, generator(seed, "cost")))
+        given = np.bincount(labels[learned], minlength=task.n_classes)
+        rng = generator(seed, "by name")
+        outcome["by name"] = list(by_name(confidence, predicted, labels[others], given, rng))
     order = generator(seed, "calibration").permutation(len(others))
-    by_order = confidences(task, probabilities) if compare else {"largest": probabilities.max(1)}
-    finishes = [
+    outcome["finishes"] = [
         (name, alpha, size, goal, f.rule, f.by_model, f.wrong, f.broken)
         for name, confidence in by_order.items()
         for alpha in ALPHAS
@@ -99,14 +96,20 @@ def repetition(
         for f in finish(confidence[others], right, order[:size], images, goal, alpha)
         if name == "largest" or f.rule == PROMISED
     ]
-    outcome = {"accuracy": float(right.mean()), "finishes": finishes}
-    if compare:
-        confidence, rng = probabilities[others].max(axis=1), generator(seed, "cost")
-        outcome["said"] = list(said(trainer, task, known, learned, confidence, right, rng))
-        given = np.bincount(labels[learned], minlength=task.n_classes)
-        predicted, rng = probabilities[others].argmax(axis=1), generator(seed, "by name")
-        outcome["by name"] = list(by_name(confidence, predicted, labels[others], given, rng))
     return outcome
+
+
+def confidences(task: Task, probabilities: np.ndarray, held_out: HeldOut) -> dict[str, np.ndarray]:
+    """(N,) each of the other ORDERS, from (N, C) probabilities of the pool."""
+    ascending = np.sort(probabilities, axis=1)
+    temperature = fit_temperature(held_out.probabilities, held_out.labels)
+    nearest = task.once("nearest", lambda: neighbours(transform(task.pool, "standard"), 15)[0])
+    of_class = probabilities[nearest, probabilities.argmax(axis=1)[:, None]]
+    return {
+        "calibrated": tempered(probabilities, temperature).max(axis=1),
+        "margin": ascending[:, -1] - ascending[:, -2],
+        "neighbours": (ascending[:, -1] + of_class.mean(axis=1)) / 2,
+    }
 
 
 def by_name(
@@ -134,18 +137,19 @@ def by_name(
 
 
 def said(
-    trainer: train.Trainer,
-    task: Task,
+    held_out: HeldOut,
     known: np.ndarray,
-    learned: np.ndarray,
     confidence: np.ndarray,
     right: np.ndarray,
     rng: np.random.Generator,
 ) -> Iterator[tuple[float, ...]]:
     """For each goal: the cheapest calibration size, human labels said beforehand (median and 90 %
-    interval), and those that it took. The accuracy is that of the labels learned, by cross-fitting.
+    interval), and those that it took.
+
+    Args:
+        held_out: the labels learned, by cross-fitting; they measure the accuracy.
+        confidence, right: of the images not learned.
     """
-    held_out = predict_held_out(trainer, task, known, learned, FOLDS, rng)
     about = held_out.probabilities.max(axis=1)
     accuracy = estimate(held_out.right, about, held_out.pool_confidence[known < 0])
     interval = (accuracy.accuracy, accuracy.lower, accuracy.upper)
