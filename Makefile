@@ -33,7 +33,7 @@ demo: .venv/installed
 demo-label-studio: .venv/installed .venv-label-studio/installed
 	$(BIN)/coreloop demo --label-studio $(ARGS)
 
-test: .venv/installed-test .venv-label-studio/installed
+test: .venv/installed-test .venv-label-studio/installed .build/onnxruntime/installed
 	$(MAKE) check docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED) $(if $(ARGS),$(ARGS),$(COVERED))
 	$(MAKE) test-oldest-sdk
@@ -96,4 +96,10 @@ clean:
 
 .build/sdk-2.0.19/installed:
 	$(call INSTALL,.venv) --no-deps --target .build/sdk-2.0.19 label-studio-sdk==2.0.19
+	touch $@
+
+# What an exported model needs to predict, and nothing else.
+.build/onnxruntime/installed:
+	$(VENV) .build/onnxruntime
+	$(call INSTALL,.build/onnxruntime) -c constraints.txt onnxruntime numpy pillow
 	touch $@
