@@ -168,3 +168,23 @@ def test_bad_input_is_refused(change, words):
     promise_by_class(**arguments)
     with pytest.raises(DataError, match=words):
         promise_by_class(**(arguments | change))
+
+
+def test_names_with_images_left_share_alpha():
+    """Three names like one at a third of alpha; a fourth without images takes none of it."""
+    rng = np.random.default_rng(5)
+    confidence, given = rng.uniform(size=900), np.array([10, 10, 10, 10])
+    right = rng.uniform(size=900) < 0.7 + 0.3 * confidence
+    predicted = np.repeat(np.arange(3), 300)
+    rows = draw(predicted, 240, rng)
+    together = promise_by_class(confidence, predicted, rows, right[rows], given, 0.1, 0.3)
+    of_first = rows[predicted[rows] == 0]
+
+    def alone(alpha):
+        return promise_by_class(
+            confidence[:300], predicted[:300], of_first, right[of_first], given[:1], 0.1, alpha
+        )[0]
+
+    assert together[0] == alone(0.1)
+    assert alone(0.1).accepted < alone(0.3).accepted
+    assert together[3].accepted == 0
