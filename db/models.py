@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ROUND_STATES = ("planned", "scored", "selected", "pushed", "labeled", "trained", "compared")
+ARMS = ("coreset", "control", "sample", "test", "calibration", "rest")
 BATCH_STATES = ("PLANNED", "SENT", "CONFIRMED", "UNKNOWN")
 
 
@@ -143,7 +144,9 @@ def round_name(number: int) -> str:
 
 
 class Pick(Base):
-    """An item chosen in a round, in labelling order. ``arm``: coreset, control, sample or test.
+    """An item chosen in a round, in labelling order.
+
+    ``arm``: coreset, control, sample or test; of the rounds of a promise calibration or rest.
 
     ``draw``: its place in the random sample of the pool, None if it is not of it; ``probability``:
     with which it was drawn. An enlarged sample may hold images that were picked before.
@@ -153,12 +156,12 @@ class Pick(Base):
     __table_args__ = (
         UniqueConstraint("item_id"),
         UniqueConstraint("round_id", "arm", "rank"),
-        CheckConstraint("arm IN ('coreset', 'control', 'sample', 'test')", name="arm"),
+        CheckConstraint(f"arm IN {ARMS}", name="arm"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     round_id: Mapped[int] = mapped_column(ForeignKey("round.id"))
     item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
-    arm: Mapped[str] = mapped_column(String(10))
+    arm: Mapped[str] = mapped_column(String(11))
     rank: Mapped[int]
     score: Mapped[float]
     draw: Mapped[int | None]
@@ -251,6 +254,33 @@ class TrainingRun(Base):
     rows_digest: Mapped[str] = mapped_column(String(32))
     metrics: Mapped[dict[str, Any]]
     notes: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Promise(Base):
+    """Labels by a frozen model for images that nobody labelled, at most ``max_error`` of the
+    collection wrong with probability ``confidence``.
+
+    ``round_id`` labels its calibration sample, ``rest_id`` what stays below the threshold;
+    ``look`` counts the promises of the pool, ``alpha`` is what this one may break. ``model`` is the
+    digest of the model's file, ``images`` how many the collection has, ``outcome`` empty until the
+    sample is labelled.
+    """
+
+    __tablename__ = "promise"
+    __table_args__ = (UniqueConstraint("round_id"), UniqueConstraint("rest_id"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    round_id: Mapped[int] = mapped_column(ForeignKey("round.id"))
+    rest_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"))
+    look: Mapped[int]
+    max_error: Mapped[float]
+    confidence: Mapped[float]
+    alpha: Mapped[float]
+    per_class: Mapped[bool]
+    more_people: Mapped[bool]
+    model: Mapped[str] = mapped_column(String(32))
+    images: Mapped[int]
+    outcome: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

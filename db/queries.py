@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.errors import Missing
@@ -19,6 +19,7 @@ from db.models import (
     Item,
     Pick,
     Pool,
+    Promise,
     Round,
     Sent,
     TrainingRun,
@@ -49,6 +50,31 @@ def rounds(session: Session, pool_id: int) -> Sequence[Round]:
     return session.scalars(
         select(Round).where(Round.pool_id == pool_id).order_by(Round.number)
     ).all()
+
+
+def promises(session: Session, pool_id: int) -> Sequence[Promise]:
+    """All promises, oldest first."""
+    return session.scalars(
+        select(Promise)
+        .join(Round, Round.id == Promise.round_id)
+        .where(Round.pool_id == pool_id)
+        .order_by(Promise.look)
+    ).all()
+
+
+def promise_of(session: Session, round_id: int) -> Promise | None:
+    """The promise that a round belongs to, by its calibration sample or by what is left."""
+    of_round = or_(Promise.round_id == round_id, Promise.rest_id == round_id)
+    return session.scalar(select(Promise).where(of_round))
+
+
+def picking_rounds(session: Session, pool_id: int) -> int:
+    """Rounds whose picks a scorer chose, the open one too."""
+    of_promise = exists().where(or_(Promise.round_id == Round.id, Promise.rest_id == Round.id))
+    query = select(func.count()).where(
+        Round.pool_id == pool_id, Round.number > 0, Round.budget > 0, ~of_promise
+    )
+    return int(session.scalar(query) or 0)
 
 
 def item_count(session: Session, pool_id: int, split: str | None = None) -> int:
@@ -160,6 +186,17 @@ def sample_rows(session: Session, pool_id: int) -> NDArray[np.int64]:
         .join(Round, Round.id == Pick.round_id)
         .where(Round.pool_id == pool_id, Pick.draw.is_not(None))
         .order_by(Pick.draw)
+    )
+    return np.fromiter(rows, dtype=np.int64)
+
+
+def round_rows(session: Session, round_id: int) -> NDArray[np.int64]:
+    """Array rows of a round's picks, in labelling order."""
+    rows = session.scalars(
+        select(Item.row)
+        .join(Pick, Pick.item_id == Item.id)
+        .where(Pick.round_id == round_id)
+        .order_by(Pick.rank, Pick.arm)
     )
     return np.fromiter(rows, dtype=np.int64)
 

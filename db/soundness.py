@@ -20,6 +20,7 @@ from db.models import (
     Sent,
     TrainingRun,
 )
+from db.queries import promise_of
 
 STREAMED = 10_000
 
@@ -100,7 +101,8 @@ def _round(session: Session, round_: Round) -> Iterator[str]:
         .select_from(TrainingRun)
         .where(TrainingRun.round_id == round_.id, TrainingRun.arm == "all")
     )
-    if state >= ROUND_STATES.index("trained") and not runs:
+    trains = promise_of(session, round_.id) is None
+    if state >= ROUND_STATES.index("trained") and trains and not runs:
         yield f"round {round_.number} is {round_.state!r} without a training run"
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "measure": ("loop.cli.measure:measure", "Accuracy by the random sample; enlarge the sample."),
     "compare": ("loop.cli.steps:compare", "Compare with random and label-based selection."),
     "predict": ("loop.cli.predict:predict", "What the kept model says of images."),
+    "autolabel": ("loop.cli.autolabel:autolabel", "Labels for the rest, with a promise."),
     "export": ("loop.cli.export:export", "Labels and picks in the formats of other tools."),
     "scorers": ("loop.cli.lists:scorers", "List the selection methods."),
     "encoders": ("loop.cli.lists:encoders", "List the encoders."),

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import shlex
+import textwrap
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from loop.cli.output import bar, json_option, print_json, say
+
+if TYPE_CHECKING:
+    from loop.project import Project
+    from loop.steps.run import Watcher
 
 
 @click.command()
@@ -29,8 +35,8 @@ def demo(folder: Path | None, seed: int, server: bool, keep: bool, as_json: bool
     """A whole labelling project on 1,797 handwritten digits: no network, no GPU.
 
     Three rounds of 20, 40 and 80 labels, the first chosen without labels, answered by a simulated
-    person who errs now and then, compared with random and two label-based selections. An
-    interrupted demo goes on where it stopped.
+    person who errs now and then, compared with random and two label-based selections; at last the
+    model labels the rest, with a promise. An interrupted demo goes on where it stopped.
 
     \b
     Example: coreloop demo
@@ -60,7 +66,25 @@ def demo(folder: Path | None, seed: int, server: bool, keep: bool, as_json: bool
                 return
         else:
             run(project, watcher)
+            _complete(project, watcher)
     finish(project, as_json, time.monotonic() - began)
+
+
+def _complete(project: Project, watcher: Watcher) -> None:
+    """Labels for all images, with a promise about their error; once."""
+    from loop.steps.autolabel import Goal, autolabel, outlook
+    from loop.steps.run import run
+    from loop.steps.status import status
+
+    done = status(project).completion
+    if done is None or done.promise is not None:
+        return
+    goal = Goal(max_error=0.05)
+    cost = outlook(project, goal).cost
+    assert cost is not None
+    watcher.begin(f"finishing: {cost.sample} images to calibrate")
+    autolabel(project, goal, cost.sample)
+    run(project, watcher)
 
 
 def finish(project: Any, as_json: bool, seconds: float) -> None:
@@ -84,7 +108,26 @@ def finish(project: Any, as_json: bool, seconds: float) -> None:
         )
         return
     comparison(outcome)
-    for line in sentences(measured):
+    for line in [*sentences(measured), *_completion(project)]:
         say(line)
     say(f"report: {paths['html']}  ({seconds:.0f} s)")
     say(f"next:   cd {shlex.quote(os.path.relpath(project.root))} && coreloop status")
+
+
+def _completion(project: Project) -> list[str]:
+    """How far the collection is, and the true error beside the promise."""
+    from loop.reports.answers import finishing
+    from loop.steps.export import exported
+    from loop.steps.status import status
+
+    done = status(project).completion
+    if done is None or done.promise is None or not done.promise.kept:
+        return []
+    rows = exported(project, everything=True)
+    wrong = Counter(row.by for row in rows if row.label not in (None, row.uri.split("/")[0]))
+    truth = (
+        f"In truth {wrong['model']} of the model's labels are wrong, "
+        f"{100 * wrong['model'] / done.images:.1f} % of all images, and {wrong['people']} of the "
+        "people's."
+    )
+    return textwrap.wrap(f"How far is the collection? {finishing(done)} {truth}", 80)

@@ -25,7 +25,10 @@ from loop.export import FORMATS, MODEL
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Default: labels.csv and the like.")
 @click.option("--picks", is_flag=True, help="Also the picks that nobody has labelled yet.")
-def export(folder: Path, as_json: bool, form: str, out: Path | None, picks: bool) -> None:
+@click.option("--all", "everything", is_flag=True, help="Every image, by people or the model.")
+def export(
+    folder: Path, as_json: bool, form: str, out: Path | None, picks: bool, everything: bool
+) -> None:
     """Write labels, splits and votes for other tools.
 
     \b
@@ -40,14 +43,16 @@ def export(folder: Path, as_json: bool, form: str, out: Path | None, picks: bool
 
     \b
     Example: coreloop export --format folders --out dataset
+             coreloop export --all --format folders --out dataset
              coreloop export --format model --out model
     """
     from loop.steps.export import export as step
 
     if form == MODEL:
-        _export_model(folder, as_json, out, picks)
+        _export_model(folder, as_json, out, picks or everything)
         return
-    path, count = step(project_at(folder), form, out, all_picks=picks)
+    project = project_at(folder)
+    path, count = step(project, form, out, all_picks=picks, everything=everything)
     if as_json:
         print_json({"path": str(path), "images": count})
     else:
@@ -59,7 +64,7 @@ def _export_model(folder: Path, as_json: bool, out: Path | None, picks: bool) ->
     from loop.steps.export import export_model
 
     if picks:
-        raise ConfigError("--picks lists images; leave it out with --format model")
+        raise ConfigError("--picks and --all list images; leave them out with --format model")
     written = export_model(project_at(folder), out)
     if as_json:
         print_json({**asdict(written), "path": str(written.path)})

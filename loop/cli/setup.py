@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from loop.cli.output import (
 
 if TYPE_CHECKING:
     from loop.config import MeasureSection
+    from loop.reports.facts import Completion
     from loop.steps.scan import Scanned
 
 
@@ -161,11 +163,20 @@ def status(folder: Path, as_json: bool) -> None:
         table(("round", "state", "scorer", "labelled", "skipped", "accuracy %"), rows)
     for line in sentences(standing.measured) if standing.measured else []:
         say(line)
+    for sentence in _finishing(standing.completion):
+        say(sentence)
     for trouble in standing.troubles:
         say(f"attention: {trouble}")
     for event in standing.events:
         say(f"  {event}")
     say(f"next: {standing.next}")
+
+
+def _finishing(done: Completion | None) -> list[str]:
+    """How far the collection is, in lines of a terminal."""
+    from loop.reports.answers import finishing
+
+    return [] if done is None else textwrap.wrap(finishing(done), 80)
 
 
 @click.command()

@@ -50,18 +50,23 @@ class Exported:
     """One image and what is known of it.
 
     Attributes:
-        round, rank: of its pick; round 0 is the test split.
-        label: by consensus; None: not labelled.
+        round, rank: of its pick, round 0 is the test split; None: nobody was asked about it.
+        label: by consensus, or the model's; None: not labelled.
         votes: every annotation that stands now, oldest first.
+        by: people or model, whose label it is; None: not labelled.
+        confidence: of the model, where the label is its; ``promise`` about these labels in words.
     """
 
     key: str
     uri: str
     split: str
-    round: int
-    rank: int
+    round: int | None
+    rank: int | None
     label: str | None
     votes: tuple[ExportedVote, ...] = ()
+    by: str | None = None
+    confidence: float | None = None
+    promise: str | None = None
 
 
 def export(

@@ -92,9 +92,12 @@ def _hugging_face_schema(classes: Sequence[str]) -> Any:
         "key": {"dtype": "string", "_type": "Value"},
         "uri": {"dtype": "string", "_type": "Value"},
         "round": {"dtype": "int64", "_type": "Value"},
+        "by": {"dtype": "string", "_type": "Value"},
+        "confidence": {"dtype": "float64", "_type": "Value"},
     }
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    types = [image, pa.int64(), pa.string(), pa.string(), pa.int64()]
+    text = pa.string()
+    types = [image, pa.int64(), text, text, pa.int64(), text, pa.float64()]
     return pa.schema(
         list(zip(features, types, strict=True)),
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
@@ -108,6 +111,8 @@ def _hugging_face_row(row: Exported, data: bytes, classes: Sequence[str]) -> dic
         "key": row.key,
         "uri": row.uri,
         "round": row.round,
+        "by": row.by,
+        "confidence": row.confidence,
     }
 
 

@@ -15,7 +15,7 @@ from loop.printable import cell
 if TYPE_CHECKING:
     from loop.export import Exported
 
-IMAGE = ("key", "uri", "split", "round", "rank", "label")
+IMAGE = ("key", "uri", "split", "round", "rank", "label", "by", "confidence", "promise")
 ANNOTATION = ("key", "uri", "annotator", "label", "seconds", "at")
 
 
@@ -74,6 +74,9 @@ def _parquet(rows: Sequence[Exported], path: Path) -> None:
         "rank": count,
         "label": text,
         "votes": pa.list_(pa.struct(list(vote.items()))),
+        "by": text,
+        "confidence": pa.float64(),
+        "promise": text,
     }
     schema = pa.schema(list(columns.items()))
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)

@@ -18,10 +18,12 @@ from db.queries import Picked
 from loop.config import Config
 from loop.errors import NotReady
 from loop.label_issues import LabelIssue
+from loop.project.completion import completion
 from loop.project.embeddings import embeddings
 from loop.project.labels import Labels, Outstanding, collect, tally
 from loop.project.left_out import LeftOut, issues_among, nothing_left_out, predict_left_out
 from loop.project.project import Project
+from loop.reports.facts import Completion
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Evidence:
         runs: (round number, training run), oldest first.
         pool_rows: (N,) array rows of the pool.
         embedded: (all items, D) float32 in array rows; None where the images are not embedded.
+        completion: how far the collection is.
     """
 
     config: Config
@@ -48,6 +51,7 @@ class Evidence:
     runs: list[tuple[int, TrainingRun]]
     pool_rows: NDArray[np.int64]
     embedded: NDArray[np.float32] | None
+    completion: Completion
 
     @property
     def classes(self) -> list[str]:
@@ -108,6 +112,7 @@ def gather(project: Project) -> Evidence:
             runs=queries.runs(session, pool.id),
             pool_rows=queries.split_rows(session, pool.id, "pool"),
             embedded=_embedded(session, project),
+            completion=completion(session, project),
         )
 
 

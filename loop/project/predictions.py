@@ -21,7 +21,7 @@ def predictions(project: Project, number: int) -> dict[str, Prediction]:
     """Item key -> prediction for the picks of a round, all of one version.
 
     Round 1 gets zero-shot predictions if the encoder is CLIP-like, later rounds those of the model
-    trained in the round before. Images that measure never get any: a prediction shown beforehand
+    trained last before. Images that measure never get any: a prediction shown beforehand
     draws people towards it, and the model would then be measured on its own predictions. So there
     are none in round 0, and none in a round with images of the random sample, which would tell
     them from the other picks.
@@ -30,10 +30,12 @@ def predictions(project: Project, number: int) -> dict[str, Prediction]:
         return {}
     with project.records.read() as session:
         picks = queries.picks(session, queries.the_pool(session).id, number)
-        if any(pick.arm == "sample" for pick in picks):
+        if any(pick.arm in ("sample", "calibration") for pick in picks):
             return {}
+        trained = [n for n, _ in queries.runs(session, queries.the_pool(session).id, "all")]
+        before = max((n for n in trained if n < number), default=0)
         if number > 1:
-            picks, probabilities = _of_model(session, project, number - 1, picks)
+            picks, probabilities = _of_model(session, project, before, picks)
         elif "open_clip:" in project.config.encoder:
             embedded = embeddings(session, project)
         else:  # the encoder knows no words
@@ -42,7 +44,7 @@ def predictions(project: Project, number: int) -> dict[str, Prediction]:
     if number == 1:
         rows = np.asarray(embedded[[pick.row for pick in picks]], dtype=np.float32)
         probabilities = zero_shot.probabilities(encoders.get(project.config.encoder), rows, classes)
-    version = f"round-{number - 1}" if number > 1 else ZERO_SHOT
+    version = f"round-{before}" if number > 1 else ZERO_SHOT
     return {
         pick.key: Prediction(classes[int(p.argmax())], float(p.max()), version)
         for pick, p in zip(picks, probabilities, strict=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from db import queries
-from db.models import Pool, Round
+from db.models import Pool, Round, round_name
 from db.state import log
 from loop.config import Config
 from loop.errors import ConfigError, DataError, NotReady
@@ -90,26 +92,17 @@ def begin_round(project: Project, budget: int | None = None, enlarge: int = 0) -
     """
     with project.writing() as records, records.write("begin") as session:
         pool = queries.the_pool(session)
-        number = 1 + _over(session, pool)
-        budgets = project.config.selection.budgets
+        over(session, pool)
+        planned = project.config.selection.budgets[queries.picking_rounds(session, pool.id) :]
         remedy = "give a smaller --budget"
         if budget is None:
-            if number > len(budgets) and not enlarge:
+            if not planned and not enlarge:
                 return None
-            budget = budgets[number - 1] if number <= len(budgets) else 0
+            budget = planned[0] if planned else 0
             remedy = "lower its number in 'budgets' under [selection]"
         first = queries.newest_round(session, pool.id) is None
-        round_ = Round(
-            pool_id=pool.id,
-            number=number,
-            seed=project.config.project.seed + number,
-            budget=budget,
-            config=project.config.public(),
-            versions=versions(),
-            state="planned" if budget else "selected",
-        )
-        session.add(round_)
-        session.flush()
+        round_ = new_round(session, pool, project.config, budget, selected=not budget)
+        number = round_.number
         if first or len(queries.sample_rows(session, pool.id)):
             _check_control(project.config)
         drawn = 0
@@ -128,6 +121,30 @@ def begin_round(project: Project, budget: int | None = None, enlarge: int = 0) -
         return number
 
 
+def new_round(
+    session: Session, pool: Pool, config: Config, budget: int, *, selected: bool
+) -> Round:
+    """Adds the next round with the settings as they are now.
+
+    Args:
+        selected: its picks are added by who calls this, so that nothing is to be scored.
+    """
+    newest = queries.newest_round(session, pool.id)
+    number = 1 + (newest.number if newest else 0)
+    round_ = Round(
+        pool_id=pool.id,
+        number=number,
+        seed=config.project.seed + number,
+        budget=budget,
+        config=config.public(),
+        versions=versions(),
+        state="selected" if selected else "planned",
+    )
+    session.add(round_)
+    session.flush()
+    return round_
+
+
 def _check_control(config: Config) -> None:
     """Raises ConfigError for a control share beside a random sample, which compares already."""
     if config.selection.control:
@@ -137,16 +154,30 @@ def _check_control(config: Config) -> None:
         )
 
 
-def _over(session: Session, pool: Pool) -> int:
-    """Number of the newest round, 0 before the first. Raises NotReady while it is not over."""
+def over(session: Session, pool: Pool) -> None:
+    """Raises NotReady while the newest round is not over."""
     newest = queries.newest_round(session, pool.id)
     if newest is None:
         if not pool.digest:
             raise NotReady("the scan did not finish; run 'coreloop scan'")
-        return 0
-    if newest.state != ("compared" if newest.number else "labeled"):
+    elif newest.state != ("compared" if newest.number else "labeled"):
         raise NotReady(f"{newest.name} is {newest.state!r}; 'coreloop run' finishes it first")
-    return newest.number
+
+
+def remaining_rounds(session: Session, config: Config, pool_id: int) -> list[str]:
+    """The planned rounds that are not over, in words."""
+    newest = queries.newest_round(session, pool_id)
+    begun, first = queries.picking_rounds(session, pool_id), 1
+    if newest is not None:
+        open_ = newest.number > 0 and newest.state != "compared"
+        begun -= open_ and queries.promise_of(session, newest.id) is None
+        first = newest.number + (not open_)
+    return planned_rounds(config.selection.budgets[max(begun, 0) :], first)
+
+
+def planned_rounds(sizes: Sequence[int], first: int) -> list[str]:
+    """``round 2 (20 images)``, ... of rounds to come, numbered from ``first``."""
+    return [f"{round_name(number)} ({size} images)" for number, size in enumerate(sizes, first)]
 
 
 def one_more(session: Session, config: Config, pool_id: int) -> str:

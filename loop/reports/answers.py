@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from loop.reports.facts import UNSCORED, Control, Difference, Facts
+from typing import Any
+
+from loop.reports.facts import (
+    UNSCORED,
+    Completion,
+    Control,
+    Difference,
+    Facts,
+    PromiseShown,
+)
 
 
 def how_good(facts: Facts) -> str:
@@ -132,3 +141,79 @@ def _spent(spent: dict[str, int]) -> str:
     """``200 labels (60 of the random sample, 140 picks)``."""
     parts = ", ".join(f"{count} {name}" for name, count in spent.items())
     return f"{sum(spent.values())} labels ({parts})"
+
+
+TO_FINISH = "coreloop autolabel --max-error 0.05"
+"""What to type to finish."""
+
+
+def how_far(done: Completion) -> str:
+    """How far is the collection?"""
+    parts = [f"{done.by_people} by people", f"{done.by_model} by the model", f"{done.left} left"]
+    return f"{done.images} images: {', '.join(parts)}."
+
+
+def what_is_promised(promise: PromiseShown) -> str:
+    """What the promise says, or what it waits for."""
+    error, sure = f"{100 * promise.max_error:g} %", f"{100 * promise.confidence:g} %"
+    if promise.accepted is None:
+        return (
+            f"An error of at most {error} is to be promised with confidence {sure}; its "
+            f"calibration sample is round {promise.round}, which is {promise.state!r}."
+        )
+    judged = f"judged on {promise.sample} images, of which people labelled {promise.labelled}"
+    if not promise.kept:
+        return f"An error of at most {error} could not be promised ({judged}).{_would_do(promise)}"
+    if promise.per_class:
+        return (
+            f"Of the images given each name at most {error} are given a wrong one, all names at "
+            f"once with confidence {sure} ({judged}). People's own mistakes are no part of it."
+        )
+    return (
+        f"At most {promise.upper} of the model's {promise.accepted} labels are wrong, so at most "
+        f"{error} of all {promise.images} images, with confidence {sure} ({judged}). People's own "
+        "mistakes are no part of it."
+    )
+
+
+def _would_do(promise: PromiseShown) -> str:
+    """What could be promised instead."""
+    if promise.least is None or promise.needed is None or promise.sample is None:
+        return ""
+    if promise.needed > promise.sample:
+        return (
+            f" {promise.sample} labels can promise {100 * promise.least:.2g} % at best; this takes "
+            f"{promise.needed}."
+        )
+    return " The model is wrong too often where it is sure; label more, or allow more."
+
+
+def to_finish(done: Completion) -> str:
+    """What would finishing take? Empty where it is not known."""
+    if done.cost is None or not done.left:
+        return ""
+    cost = done.cost
+    return (
+        f"To label the rest with at most {100 * cost.max_error:g} % errors takes about "
+        f"{cost.labels} labels more ({cost.lower} to {cost.upper}): {TO_FINISH}"
+    )
+
+
+def finishing(done: Completion) -> str:
+    """How far is the collection, what is promised, what would finishing take?"""
+    said = [how_far(done)]
+    if done.promise is not None:
+        said.append(what_is_promised(done.promise))
+    return " ".join(filter(None, [*said, to_finish(done)]))
+
+
+def calibrated(calibration: dict[str, Any]) -> str:
+    """What the temperature does to the probabilities."""
+    before, after = (100 * error for error in calibration["error"])
+    loss_before, loss_after = calibration["log_loss"]
+    return (
+        f"The kept model's probabilities are calibrated (temperature "
+        f"{calibration['temperature']:.2f}): expected calibration error {before:.1f} points "
+        f"before, {after:.1f} after; log-loss {loss_before:.2f} before, {loss_after:.2f} after; "
+        f"over {calibration['n']} labels that the models had not learned."
+    )

@@ -110,6 +110,85 @@ class Control:
 
 
 @dataclass(frozen=True)
+class ExpectedCost:
+    """Labels that finishing is expected to take, said with the newest model.
+
+    Attributes:
+        max_error: wrong labels as a share of the collection, at 95 % confidence.
+        labels: in the median, calibration and last round; lower, upper: 90 % interval.
+    """
+
+    max_error: float
+    labels: int
+    lower: int
+    upper: int
+
+
+@dataclass(frozen=True)
+class PromiseShown:
+    """A promise as people see it.
+
+    Attributes:
+        round: its calibration round; ``state`` of that: selected, pushed, labeled or compared.
+        max_error: wrong labels as a share of the ``images`` of the collection.
+        model: digest of the model's file.
+        sample: images of the calibration sample, ``labelled`` of these by people; None while open.
+        wrong: of the sample at or above the threshold.
+        accepted: images with the model's label; at most ``upper`` of these are wrong.
+        allowed: wrong labels that the goal allows.
+        threshold: confidence from which on the model's label counts; None: for each class its own,
+            or none at all.
+        least: smallest error that the sample could have promised; ``needed`` the fewest calibration
+            labels that could promise ``max_error``.
+    """
+
+    look: int
+    round: int
+    state: str
+    max_error: float
+    confidence: float
+    per_class: bool
+    images: int
+    model: str
+    sample: int | None = None
+    labelled: int | None = None
+    wrong: int | None = None
+    accepted: int | None = None
+    upper: int | None = None
+    allowed: int | None = None
+    threshold: float | None = None
+    least: float | None = None
+    needed: int | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether the model labels any image."""
+        return bool(self.accepted)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The collection in numbers; ``images`` is the sum of the others.
+
+    Attributes:
+        promise: the newest one that labels images, else the newest; None without any.
+        cost: what finishing is expected to take; None where nothing is trained, or it is not left.
+    """
+
+    images: int
+    by_people: int
+    by_model: int
+    left: int
+    promise: PromiseShown | None
+    cost: ExpectedCost | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether every image has a label."""
+        return self.images > 0 and self.left == 0
+
+
+@dataclass(frozen=True)
 class PickShown:
     """A picked image in the contact sheet.
 
@@ -190,6 +269,8 @@ class Facts:
     Attributes:
         counts: what the records hold, by kind.
         trained: which trainer made the newest model, and why that one.
+        calibration: of the newest model, see ``loop.measuring.calibration``; None: not known.
+        completion: how far the collection is.
         spent: what labels were bought for -> how many images people labelled.
         agreement: Krippendorff's alpha; None: no image with two votes.
         hours, money: of labelling so far; None: not known.
@@ -210,6 +291,8 @@ class Facts:
     control: Control | None
     metrics: dict[str, Any] | None
     trained: str
+    calibration: dict[str, Any] | None
+    completion: Completion
     spent: dict[str, int]
     labels_per_class: dict[str, int]
     annotators: list[Annotator]

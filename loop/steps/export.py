@@ -3,67 +3,125 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sqlalchemy.orm import Session
 
 from db import queries
 from db.answers import standing_answers
 from loop.errors import ConfigError, NotReady
-from loop.export import FOLDERS, MODEL, Exported, ExportedVote
+from loop.export import FOLDERS, MODEL, TABLES, Exported, ExportedVote
 from loop.export import export as write
 from loop.project import Project
-from loop.project.labels import collect
+from loop.project.labels import Labels, collect
 from loop.project.pictures import readable_images
+from loop.project.promise import in_short, model_labels
 
 if TYPE_CHECKING:
     from loop.export.model import ModelFolder
 
 
 def export(
-    project: Project, form: str, out: Path | None = None, *, all_picks: bool = False
+    project: Project,
+    form: str,
+    out: Path | None = None,
+    *,
+    all_picks: bool = False,
+    everything: bool = False,
 ) -> tuple[Path, int]:
-    """Writes labelled images (with ``all_picks``: unlabelled picks too); (path, images).
+    """Writes the images that people labelled; (path, images).
+
+    Args:
+        all_picks: unlabelled picks too.
+        everything: those that the model of a kept promise labels too; tables also list those left.
 
     Raises:
         ConfigError: see loop.export; unlabelled picks in a format of image folders.
         NotReady: there is nothing to write; a file of an earlier export stays as it is.
     """
-    names = project.config.project.classes
     if all_picks and form in FOLDERS:
         raise ConfigError(
             f"--picks lists images nobody has labelled yet, and {form!r} sorts images by label; "
             "use --format csv, jsonl or parquet"
         )
-    with project.records.read() as session:
-        pool = queries.the_pool(session)
-        labels = collect(session, pool, project.config)
-        picks = queries.picks(session, pool.id)
-        standing = standing_answers(session, pool.id)
-    votes: dict[str, list[ExportedVote]] = defaultdict(list)
-    for answer in standing:
-        at = answer.at.isoformat() if answer.at else None
-        votes[answer.key].append(ExportedVote(answer.annotator, answer.label, answer.seconds, at))
-    rows = [
-        Exported(
-            pick.key,
-            pick.uri,
-            "test" if pick.arm == "test" else "train",
-            pick.round,
-            pick.rank,
-            names[labels.by_row[pick.row]] if pick.row in labels.by_row else None,
-            tuple(votes[pick.key]),
-        )
-        for pick in picks
-        if all_picks or pick.row in labels.by_row
-    ]
+    rows = exported(project, all_picks=all_picks, everything=everything)
     if not rows:
         raise NotReady(
             "nothing was picked yet; next: coreloop run"
             if all_picks
             else "no image has a label yet; 'coreloop export --picks' lists those picked"
         )
-    path = out or Path(default_name(form, all_picks=all_picks))
-    return write(rows, form, path, project.source.read, names), len(rows)
+    path = out or Path(default_name(form, all_picks=all_picks, everything=everything))
+    names = project.config.project.classes
+    write(rows, form, path, project.source.read, names)
+    written = rows if form in TABLES else [row for row in rows if row.label is not None]
+    return path, len(written)
+
+
+def exported(
+    project: Project, *, all_picks: bool = False, everything: bool = False
+) -> list[Exported]:
+    """What ``export`` writes."""
+    with project.records.read() as session:
+        labels = collect(session, queries.the_pool(session), project.config)
+        rows = _by_people(session, project, labels, all_picks=all_picks or everything)
+        return _completed(session, project, labels, rows) if everything else rows
+
+
+def _by_people(
+    session: Session, project: Project, labels: Labels, *, all_picks: bool
+) -> list[Exported]:
+    """Picks in labelling order, with what people said of them."""
+    pool, names = queries.the_pool(session), project.config.project.classes
+    votes: dict[str, list[ExportedVote]] = defaultdict(list)
+    for answer in standing_answers(session, pool.id):
+        at = answer.at.isoformat() if answer.at else None
+        votes[answer.key].append(ExportedVote(answer.annotator, answer.label, answer.seconds, at))
+    rows = []
+    for pick in queries.picks(session, pool.id):
+        label = labels.by_row.get(pick.row)
+        if label is None and not all_picks:
+            continue
+        rows.append(
+            Exported(
+                key=pick.key,
+                uri=pick.uri,
+                split="test" if pick.arm == "test" else "train",
+                round=pick.round,
+                rank=pick.rank,
+                label=None if label is None else names[label],
+                votes=tuple(votes[pick.key]),
+                by=None if label is None else "people",
+            )
+        )
+    return rows
+
+
+def _completed(
+    session: Session, project: Project, labels: Labels, picked: list[Exported]
+) -> list[Exported]:
+    """Every image: the picks, then the others; where the model labels one, its label."""
+    by_model = model_labels(session, project, labels)
+    given: Mapping[int, tuple[int, float]] = by_model.by_row if by_model else {}
+    promise = in_short(by_model.promise) if by_model else None
+    names = project.config.project.classes
+    rows = {row.key: row for row in picked}
+    for row, key, uri in queries.row_names(session, queries.the_pool(session).id):
+        if key not in rows:
+            rows[key] = Exported(key, uri, "train", None, None, None)
+        if rows[key].label is None and row in given:
+            label, confidence = given[row]
+            rows[key] = replace(
+                rows[key],
+                label=names[label],
+                by="model",
+                confidence=confidence,
+                promise=promise,
+            )
+    return list(rows.values())
 
 
 def export_model(project: Project, out: Path | None = None) -> ModelFolder:
@@ -89,9 +147,11 @@ def export_model(project: Project, out: Path | None = None) -> ModelFolder:
     return write_model_folder(path, model, encoder_of(model), origin, images, embeddings)
 
 
-def default_name(form: str, *, all_picks: bool) -> str:
+def default_name(form: str, *, all_picks: bool, everything: bool) -> str:
     """Where an export goes when nobody says."""
     if form in FOLDERS:
         return f"dataset-{form}" if form != "folders" else "dataset"
+    if everything and form not in ("votes", "annotations"):
+        return f"all.{form}"
     stem = form if form in ("votes", "annotations") else "picks" if all_picks else "labels"
     return f"{stem}.{form if form in ('jsonl', 'parquet') else 'csv'}"

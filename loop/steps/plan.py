@@ -92,7 +92,7 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
     if wish.target is not None:
         targets.check_target(wish.target)
     seen = _recorded(project)
-    price = _price(project, wish, seen.answers)
+    price = price_of(project, wish, seen.answers)
     simulated = curves.curves(curves.stored(folders) if folders else curves.own(project))
     rng = generator(project.config.project.seed, "plan")
     basis = _basis(project, seen, simulated)
@@ -198,7 +198,7 @@ def _recorded(project: Project) -> _Recorded:
     )
 
 
-def _price(project: Project, wish: Wish, answers: list[Answer]) -> Price:
+def price_of(project: Project, wish: Wish, answers: list[Answer]) -> Price:
     """From options, else config, else what the answers so far took."""
     costs = project.config.costs
     images = len({a.item_id for a in answers if a.label is not None})

@@ -17,6 +17,7 @@ from loop.config import CostsSection
 from loop.costs import hours
 from loop.encoders.spec import short
 from loop.measuring.by_sample import EACH
+from loop.measuring.runs import CALIBRATION
 from loop.project import Project
 from loop.project.comparison import Compared, compared
 from loop.project.evidence import Evidence, gather
@@ -48,6 +49,8 @@ SPENT = {
     "sample": "of the random sample",
     "coreset": "picks",
     "control": "of the control",
+    "calibration": "to calibrate",
+    "rest": "of the last round",
 }
 """Arm of a pick -> what its label was bought for."""
 LABEL_ISSUES = 20
@@ -89,6 +92,8 @@ def _facts(evidence: Evidence, comparison: Compared) -> Facts:
         control=newest_control([run for _, run in evidence.runs]),
         metrics=newest.metrics if newest else None,
         trained=_trained(newest.method, newest.notes) if newest else "",
+        calibration=newest.notes.get(CALIBRATION) if newest else None,
+        completion=evidence.completion,
         spent=_spent(evidence),
         labels_per_class=dict(Counter(labelled)),
         annotators=_annotators(answers),

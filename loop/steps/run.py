@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 
 from db import queries
 from db.errors import Missing, StaleRound
-from db.models import Round, round_name
+from db.models import Round
 from loop.encoders.spec import short
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
 from loop.project import Project
+from loop.project.completion import completion
 from loop.project.remote import named_odd
-from loop.project.rounds import begin_round, one_more
+from loop.project.rounds import begin_round, one_more, planned_rounds, remaining_rounds
+from loop.reports.answers import how_far, to_finish, what_is_promised
+from loop.steps.autolabel import settle
 from loop.steps.compare import compare
 from loop.steps.embed import embed
 from loop.steps.pull import Pulled, pull
@@ -64,7 +67,6 @@ def run(
     if budget is not None:
         _check_over(project, budget)
     _prepare(project, watcher, where)
-    planned = len(project.config.selection.budgets)
     while True:
         round_ = _newest_round(project)
         number = round_.number if round_ else 0
@@ -72,9 +74,8 @@ def run(
             if round_ is None or round_.state == ("compared" if number else "labeled"):
                 if number:
                     report(project)
-                begun = begin_round(project, budget if number >= planned else None)
-                if begun and begun > planned:
-                    budget = None  # one more round was asked for, and this is it
+                begun = begin_round(project, budget)
+                budget = None  # one more round was asked for, and this is it
                 ended = None if begun else _done(project, number)
             else:
                 ended = _step(project, watcher, round_, where)
@@ -92,19 +93,13 @@ def run(
 
 def _check_over(project: Project, budget: int) -> None:
     """Raises ConfigError while planned rounds remain: another one would have to wait for them."""
-    over = 0
     with project.records.read() as session:
         try:
-            newest = queries.newest_round(session, queries.the_pool(session).id)
+            pool_id = queries.the_pool(session).id
         except Missing:
-            newest = None
-        if newest is not None:
-            over = newest.number if newest.state == "compared" else newest.number - 1
-    remaining = [
-        f"{round_name(number)} ({size} images)"
-        for number, size in enumerate(project.config.selection.budgets, 1)
-        if number > over
-    ]
+            remaining = planned_rounds(project.config.selection.budgets, first=1)
+        else:
+            remaining = remaining_rounds(session, project.config, pool_id)
     if remaining:
         raise ConfigError(
             f"--budget {budget} is for one more round after the planned ones, of which remain: "
@@ -144,6 +139,9 @@ def _step(project: Project, watcher: Watcher, round_: Round, where: Engine) -> E
     elif state == "pushed":
         watcher.begin(f"{name}: pulling annotations")
         return _waiting(pull(project), name)
+    elif state == "labeled" and _of_promise(project, round_):
+        watcher.begin(f"{name}: what the model may label by itself")
+        settle(project)
     elif state == "labeled":
         watcher.begin(f"{name}: training")
         train(project, watcher.progress)
@@ -151,6 +149,11 @@ def _step(project: Project, watcher: Watcher, round_: Round, where: Engine) -> E
         watcher.begin(f"{name}: comparing with {', '.join(config.compare.baselines)}")
         compare(project, on_progress=watcher.progress)
     return None
+
+
+def _of_promise(project: Project, round_: Round) -> bool:
+    with project.records.read() as session:
+        return queries.promise_of(session, round_.id) is not None
 
 
 def _waiting(pulled: Pulled, name: str) -> Ended | None:
@@ -179,11 +182,20 @@ def _odd(project: Project) -> str:
 
 
 def _done(project: Project, number: int) -> Ended:
-    with project.records.read() as session:
-        more = one_more(session, project.config, queries.the_pool(session).id)
     rounds = "the one round is" if number == 1 else f"all {number} rounds are"
-    following = f"coreloop status; {more}" if more else "coreloop status"
-    return Ended("done", f"{rounds} done", following)
+    with project.records.read() as session:
+        done = completion(session, project)
+        if done.finished:
+            said = [f"{rounds} done", how_far(done)]
+            said += [what_is_promised(done.promise)] if done.promise else []
+            return Ended("done", "; ".join(said), "coreloop export --all")
+        more = one_more(session, project.config, queries.the_pool(session).id)
+    said, following = [f"{rounds} done"], ["coreloop status"]
+    if done.promise is not None:
+        said += [how_far(done), what_is_promised(done.promise)]
+    elif cost := to_finish(done):
+        said.append(cost)
+    return Ended("done", "; ".join(said), "; ".join([*following, more] if more else following))
 
 
 def _newest_round(project: Project) -> Round | None:

@@ -16,10 +16,12 @@ from loop.config import Config
 from loop.encoders.spec import short
 from loop.frames import to_frame
 from loop.project import Project
+from loop.project.completion import completion
 from loop.project.labels import Outstanding, changed_classes, outstanding
 from loop.project.measurement import Measurement, newest_measurement
 from loop.project.remote import gone_by_round, named_odd
-from loop.project.rounds import edited_since, next_command, one_more
+from loop.project.rounds import edited_since, next_command, one_more, remaining_rounds
+from loop.reports.facts import Completion
 from loop.secrets import origin, shown_address
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Status:
     counts: dict[str, Any]
     rounds: list[RoundLine]
     measured: Measurement | None
+    completion: Completion | None
     settings: dict[str, str]
     troubles: list[str]
     events: list[str]
@@ -80,6 +83,7 @@ def status(project: Project) -> Status:
             counts=queries.counts(session, pool.id),
             rounds=_rounds(session, pool.id, project.config),
             measured=newest_measurement(session, pool.id),
+            completion=completion(session, project),
             settings=settings(project),
             troubles=_troubles(session, pool.id, project.config),
             events=_events(session),
@@ -89,7 +93,7 @@ def status(project: Project) -> Status:
 
 def _unscanned(project: Project) -> Status:
     name, root = project.config.project.name, str(project.root)
-    return Status(name, root, {}, [], None, settings(project), [], [], "coreloop run")
+    return Status(name, root, {}, [], None, None, settings(project), [], [], "coreloop run")
 
 
 def _rounds(session: Session, pool_id: int, config: Config) -> list[RoundLine]:
@@ -148,7 +152,7 @@ def _following(session: Session, pool_id: int, config: Config) -> str:
     newest = queries.newest_round(session, pool_id)
     if newest is None:
         return "coreloop run"
-    if newest.state != "compared" or newest.number < len(config.selection.budgets):
+    if newest.state != "compared" or remaining_rounds(session, config, pool_id):
         return next_command(newest)
     more = one_more(session, config, pool_id)
     return f"coreloop report; {more}" if more else "coreloop report"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,26 @@ from db.queries import Picked
 from db.state import advance, log
 from loop import train as trainers
 from loop.errors import DataError
+from loop.finish.cost import cheapest, costs
+from loop.finish.promise import spent
 from loop.measuring.by_holdout import measure_by_holdout
 from loop.measuring.by_sample import measure_by_sample
-from loop.measuring.runs import CALIBRATION, MeasuredRun
+from loop.measuring.runs import CALIBRATION, Measured, MeasuredRun
 from loop.project import Project
 from loop.project.digests import rows_digest
 from loop.project.labels import CLASSES
 from loop.project.model import MODEL, keep_model
 from loop.project.problem import Problem, problem, unfinished
 from loop.project.rounds import current_round
+from loop.project.runs import FINISH
+from loop.reports.facts import ExpectedCost
 from loop.seeds import generator
 from loop.train import Trained
+from loop.train.kept import tempered
 from loop.train.metrics import Metrics
+
+MAX_ERROR = 0.05
+"""Of the collection, for which the cost of finishing is noted."""
 
 
 def train(
@@ -54,6 +63,7 @@ def train(
             round_ = current_round(session, pool, after="labeled")
             problem_ = problem(session, project, images=trainer.wants == "images")
             picks = queries.picks(session, pool.id)
+            looks = len(queries.promises(session, pool.id))
         of_arm, seed, count = _by_arm(problem_, picks), round_.seed, settings.seeds
         given = (trainer, problem_.task, problem_.labels, of_arm["coreset"])
         folds = project.config.measure.folds
@@ -65,6 +75,9 @@ def train(
         temperature = measured.calibration.temperature if measured.calibration else 1.0
         paths = _write(measured.kept, project.arrays)
         model = keep_model(project, measured.kept, temperature, round_.number, runs[0].labels)
+        all_runs = [run for run in runs if run.arm == "all"]
+        cost = _cost_to_finish(measured, temperature, problem_, looks, round_.seed)
+        all_runs[-1].notes = {**all_runs[-1].notes, **cost}
         with records.write("train") as session:
             used = {**round_.config, "training": settings.model_dump()}
             advance(session, round_.id, before="labeled", after="trained", config=used)
@@ -88,6 +101,25 @@ def _by_arm(problem_: Problem, picks: list[Picked]) -> dict[str, NDArray[np.int6
         if pick.arm in rows and pick.draw is None and problem_.labels[pool_row[pick.row]] >= 0:
             rows[pick.arm].append(pool_row[pick.row])
     return {arm: np.array(some, dtype=np.int64) for arm, some in rows.items()}
+
+
+def _cost_to_finish(
+    measured: Measured, temperature: float, problem_: Problem, looks: int, seed: int
+) -> dict[str, object]:
+    """A note of what finishing will take; nothing where every image is labelled, or the collection
+    is too small for such a promise."""
+    unlabelled = problem_.labels < 0
+    probabilities = measured.kept.pool_probabilities
+    images = len(problem_.labels) + len(problem_.test_rows)
+    if probabilities is None or not unlabelled.any() or MAX_ERROR * images < 1:
+        return {}
+    confidence = tempered(probabilities[unlabelled], temperature).max(axis=1)
+    lower, upper = measured.metrics.intervals["accuracy"]
+    accuracy = (measured.metrics.accuracy, lower, upper)
+    alpha, rng = spent(0.05, looks + 1), generator(seed, "finish")
+    cost = cheapest(costs(confidence, accuracy, images, MAX_ERROR, alpha, rng))
+    noted = ExpectedCost(MAX_ERROR, cost.median, cost.lower, cost.upper)
+    return {FINISH: asdict(noted)}
 
 
 def _run(round_: Round, method: str, run: MeasuredRun) -> TrainingRun:

@@ -1,0 +1,54 @@
+"""How far the collection is: images labelled by people, by the model, and left; and the promise."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from db import queries
+from db.models import Promise, Round
+from loop.project.labels import collect, outstanding
+from loop.project.project import Project
+from loop.project.promise import model_labels
+from loop.project.runs import expected_cost
+from loop.reports.facts import Completion, PromiseShown
+
+
+def completion(session: Session, project: Project) -> Completion:
+    """By the database's counts where no model labels anything.
+
+    Raises:
+        Missing, Damaged: what the model of a promise said has gone.
+        ConfigError: see ``collect``.
+    """
+    pool = queries.the_pool(session)
+    images = queries.item_count(session, pool.id)
+    promises = queries.promises(session, pool.id)
+    if not any(each.outcome.get("accepted") for each in promises):
+        answered = outstanding(session, pool.id, project.config).values()
+        trained = [run for _, run in queries.runs(session, pool.id, "all")]
+        cost = expected_cost(trained[-1]) if trained else None
+        by_people = sum(counts.answered for counts in answered)
+        shown = _shown(session, promises[-1]) if promises else None
+        return Completion(images, by_people, 0, images - by_people, shown, cost)
+    labels = collect(session, pool, project.config)
+    by_model = model_labels(session, project, labels)
+    assert by_model is not None
+    people, model = len(labels.by_row), len(by_model.by_row)
+    shown = _shown(session, by_model.promise)
+    return Completion(images, people, model, images - people - model, shown)
+
+
+def _shown(session: Session, promise: Promise) -> PromiseShown:
+    round_ = session.get_one(Round, promise.round_id)
+    known = ("sample", "labelled", "wrong", "accepted", "upper", "allowed", "threshold", "least")
+    return PromiseShown(
+        look=promise.look,
+        round=round_.number,
+        state=round_.state,
+        max_error=promise.max_error,
+        confidence=promise.confidence,
+        per_class=promise.per_class,
+        images=promise.images,
+        model=promise.model,
+        **{name: promise.outcome.get(name) for name in (*known, "needed")},
+    )

@@ -1,0 +1,358 @@
+"""autolabel: the model's labels for what nobody labelled, with a promise about their error.
+
+The model is frozen, a random sample of the unlabelled images goes to people like a round, and the
+loosest confidence is found from which on so few of its labels are wrong that the goal holds. Images
+below it go to people as a last round, the most doubtful first.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from db import arrays, queries
+from db.answers import by_people
+from db.errors import StaleRound
+from db.models import Pick, Pool, Promise, Round
+from db.state import advance, log
+from loop.errors import ConfigError, NotReady
+from loop.finish.by_class import draw, promise_by_class
+from loop.finish.cost import Cost, cheapest, costs
+from loop.finish.promise import (
+    allowed_wrong,
+    check_alpha,
+    check_possible,
+    labels_needed,
+    promise,
+    smallest_error,
+    spent,
+)
+from loop.planning.target import Price
+from loop.project import Project
+from loop.project.completion import Completion, completion
+from loop.project.labels import Labels, collect
+from loop.project.measurement import newest_measurement
+from loop.project.model import Kept, newest_model
+from loop.project.promise import (
+    PREDICTED,
+    Frozen,
+    accepted,
+    calibration_rows,
+    freeze,
+    load_frozen,
+    of_promise,
+    write_frozen,
+)
+from loop.project.rounds import new_round, over
+from loop.seeds import generator
+from loop.steps.plan import Wish, price_of
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is promised.
+
+    Attributes:
+        max_error: wrong labels, as a share of all images of the collection.
+        confidence: probability that it holds.
+        per_class: the share holds for the images of each class instead.
+        more_people: what the model is not sure of goes to people; else it is left out.
+    """
+
+    max_error: float
+    confidence: float = 0.95
+    per_class: bool = False
+    more_people: bool = True
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What finishing will take, said before anything is drawn.
+
+    Attributes:
+        goal: what is to be promised.
+        images: of the collection; ``unlabelled`` of these.
+        model: the round after which the model was trained.
+        look: how many promises there will have been; ``alpha`` what this one may break.
+        cost: labels from now on; of one class at a time it is not simulated: None.
+        sizes: cost by the size of the calibration sample.
+        price: of a label, in ``currency``.
+    """
+
+    goal: Goal
+    images: int
+    unlabelled: int
+    model: int
+    look: int
+    alpha: float
+    cost: Cost | None
+    sizes: list[Cost]
+    price: Price
+    currency: str
+
+
+def outlook(project: Project, goal: Goal) -> Outlook:
+    """What the goal takes with the model as it is.
+
+    Raises:
+        NotReady: no model is kept, or a round is open.
+        StaleRound: a promise is open.
+        DataError: the goal cannot be, or every image is labelled.
+    """
+    with project.records.read() as session:
+        ground = _ground(session, project, goal)
+        measured = newest_measurement(session, queries.the_pool(session).id)
+        price = price_of(project, Wish(), by_people(ground.labels.answers))
+    accuracy = (0.5, 0.0, 1.0)
+    if measured is not None:
+        accuracy = (measured.accuracy, measured.lower, measured.upper)
+    confidence = ground.frozen.confidence[ground.frozen.population]
+    sizes = []
+    if not goal.per_class:
+        rng = generator(project.config.project.seed, "finish")
+        sizes = costs(confidence, accuracy, ground.images, goal.max_error, ground.alpha, rng)
+    return Outlook(
+        goal=goal,
+        images=ground.images,
+        unlabelled=len(confidence),
+        model=ground.kept.model.about.round,
+        look=ground.look,
+        alpha=ground.alpha,
+        cost=cheapest(sizes) if sizes else None,
+        sizes=sizes,
+        price=price,
+        currency=project.config.costs.currency,
+    )
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What a promise is made of, before its sample is drawn."""
+
+    kept: Kept
+    frozen: Frozen
+    labels: Labels
+    images: int
+    look: int
+    alpha: float
+
+
+def _ground(session: Session, project: Project, goal: Goal) -> _Ground:
+    """Raises: see ``outlook``."""
+    check_alpha(1 - goal.confidence)
+    pool = queries.the_pool(session)
+    _check_over(session, pool)
+    kept = newest_model(session, project)
+    labels = collect(session, pool, project.config)
+    frozen = freeze(session, project, kept)
+    images = len(labels.by_row) + len(frozen.population)
+    look = 1 + len(queries.promises(session, pool.id))
+    alpha = spent(1 - goal.confidence, look)
+    check_possible(len(frozen.population), len(frozen.population), images, goal.max_error, alpha)
+    return _Ground(kept, frozen, labels, images, look, alpha)
+
+
+def _check_over(session: Session, pool: Pool) -> None:
+    newest = queries.newest_round(session, pool.id)
+    promised = queries.promise_of(session, newest.id) if newest else None
+    if newest and promised and newest.state != "compared":
+        raise StaleRound(
+            f"promise {promised.look} (at most {100 * promised.max_error:g} % errors) is open: "
+            f"{newest.name} is {newest.state!r}. 'coreloop run' goes on with it; 'coreloop pull "
+            "--close' ends it with the answers there are"
+        )
+    over(session, pool)
+
+
+def autolabel(project: Project, goal: Goal, size: int) -> int:
+    """Freezes the model, draws the calibration sample and begins its round; the round's number.
+
+    Args:
+        size: images of the sample.
+
+    Raises:
+        NotReady, StaleRound, DataError: see ``outlook``.
+        DataError: so few labels can promise nothing; says how many can.
+    """
+    with project.writing() as records:
+        with records.read() as session:
+            ground = _ground(session, project, goal)
+        frozen, population = ground.frozen, ground.frozen.population
+        if not 1 <= size <= len(population):
+            raise ConfigError(
+                f"the calibration sample has between 1 and {len(population)} images (those that no "
+                f"round has picked), got {size}"
+            )
+        if not goal.per_class:
+            check_possible(len(population), size, ground.images, goal.max_error, ground.alpha)
+        paths = write_frozen(frozen, project.arrays)
+        with records.write("autolabel") as session:
+            pool = queries.the_pool(session)
+            _check_over(session, pool)
+            round_ = new_round(session, pool, project.config, size, selected=True)
+            rng = generator(round_.seed, "calibration")
+            if goal.per_class:
+                drawn = population[draw(frozen.labels[population].astype(np.int64), size, rng)]
+            else:
+                drawn = rng.permutation(population)[:size]
+            _pick(session, round_, drawn, "calibration", np.zeros(size), size / len(population))
+            arrays.record_all(
+                session, paths, pool_id=pool.id, kind=PREDICTED, of=of_promise(ground.look)
+            )
+            session.add(
+                Promise(
+                    round_id=round_.id,
+                    look=ground.look,
+                    max_error=goal.max_error,
+                    confidence=goal.confidence,
+                    alpha=ground.alpha,
+                    per_class=goal.per_class,
+                    more_people=goal.more_people,
+                    model=ground.kept.digest,
+                    images=ground.images,
+                )
+            )
+            text = f"{size} images to calibrate an error of at most {100 * goal.max_error:g} %"
+            log(session, "autolabel", text, round=round_.number)
+            return round_.number
+
+
+def _pick(
+    session: Session, round_: Round, rows: Rows, arm: str, scores: NDArray[Any], share: float | None
+) -> None:
+    """Picks of these array rows, in this order."""
+    item_ids = queries.item_ids(session, round_.pool_id, rows.tolist())
+    session.execute(
+        insert(Pick),
+        [
+            {
+                "round_id": round_.id,
+                "item_id": item_ids[row],
+                "arm": arm,
+                "rank": rank,
+                "score": float(score),
+                "probability": share,
+            }
+            for rank, (row, score) in enumerate(zip(rows.tolist(), scores.tolist(), strict=True))
+        ],
+    )
+
+
+def settle(project: Project) -> Completion:
+    """Ends a round of a promise that people have labelled: by the calibration sample the threshold
+    is found, and what lies below it becomes the last round.
+
+    An image of the sample without a label counts as one on which the model is wrong.
+
+    Raises:
+        NotReady: the newest round is no labelled one of a promise.
+    """
+    with project.writing() as records:
+        with records.read() as session:
+            pool = queries.the_pool(session)
+            newest, made = _labelled(session, pool)
+            outcome: dict[str, Any] | None = None
+            rest: Rows = np.empty(0, np.int64)
+            if made.round_id == newest.id:
+                frozen = load_frozen(session, project, made)
+                labels = collect(session, pool, project.config)
+                outcome = _outcome(session, project, made, frozen, labels)
+                rest = _rest(session, made, frozen, outcome)
+        with records.write("settle") as session:
+            advance(session, newest.id, before="labeled", after="compared")
+            if outcome is not None:
+                kept = session.get_one(Promise, made.id)
+                kept.outcome = outcome
+                if len(rest) and made.more_people and outcome["accepted"]:
+                    last = new_round(session, pool, project.config, len(rest), selected=True)
+                    _pick(session, last, rest, "rest", -frozen.confidence[rest], None)
+                    kept.rest_id = last.id
+                text = f"{outcome['accepted']} images labelled by the model, {len(rest)} left"
+                log(session, "settle", text, round=newest.number)
+        with records.read() as session:
+            return completion(session, project)
+
+
+def _labelled(session: Session, pool: Pool) -> tuple[Round, Promise]:
+    """The newest round, if it is a labelled one of a promise. Raises NotReady."""
+    newest = queries.newest_round(session, pool.id)
+    promised = queries.promise_of(session, newest.id) if newest else None
+    if newest is None or promised is None or newest.state != "labeled":
+        raise NotReady("no labelled round of a promise waits; next: coreloop status")
+    return newest, promised
+
+
+def _outcome(
+    session: Session, project: Project, made: Promise, frozen: Frozen, labels: Labels
+) -> dict[str, Any]:
+    """What the calibration sample says, as JSON holds it."""
+    population = frozen.population
+    sample = calibration_rows(session, made)
+    place = np.searchsorted(population, sample)
+    right = labels.of(sample) == frozen.labels[sample]
+    confidence = frozen.confidence[population]
+    labelled = int((labels.of(sample) >= 0).sum())
+    if not made.per_class:
+        allowed = allowed_wrong(made.max_error, made.images)
+        kept = promise(confidence, place, right, allowed, made.alpha)
+        needed = labels_needed(len(population), allowed, made.alpha)
+        least = smallest_error(len(population), len(sample), made.images, made.alpha)
+        return {
+            **asdict(kept),
+            "threshold": None if math.isinf(kept.threshold) else kept.threshold,
+            "labelled": labelled,
+            "needed": needed,
+            "least": least,
+        }
+    return {**_by_class(project, made, frozen, labels, sample, right), "labelled": labelled}
+
+
+def _by_class(
+    project: Project,
+    made: Promise,
+    frozen: Frozen,
+    labels: Labels,
+    sample: Rows,
+    right: NDArray[np.bool_],
+) -> dict[str, Any]:
+    """The outcome with a threshold for each class."""
+    population = frozen.population
+    predicted = frozen.labels[population].astype(np.int64)
+    drawn = set(sample.tolist())
+    given = np.bincount(
+        [label for row, label in labels.by_row.items() if row not in drawn],
+        minlength=len(project.config.project.classes),
+    )
+    by_class = promise_by_class(
+        frozen.confidence[population],
+        predicted,
+        np.searchsorted(population, sample),
+        right,
+        given,
+        made.max_error,
+        made.alpha,
+    )
+    return {
+        "thresholds": [None if math.isinf(p.threshold) else p.threshold for p in by_class],
+        "by_class": [{**asdict(p), "threshold": None} for p in by_class],
+        "accepted": sum(p.accepted for p in by_class),
+        "sample": len(sample),
+        "wrong": sum(p.wrong for p in by_class),
+        "upper": sum(p.upper for p in by_class),
+        "allowed": sum(p.allowed for p in by_class),
+    }
+
+
+def _rest(session: Session, made: Promise, frozen: Frozen, outcome: dict[str, Any]) -> Rows:
+    """Array rows under the threshold without the sample's, the most doubtful first."""
+    below = frozen.population[~accepted(frozen, outcome)]
+    below = np.setdiff1d(below, calibration_rows(session, made))
+    return below[np.argsort(frozen.confidence[below], kind="stable")]
