@@ -284,6 +284,7 @@ def main() -> None:
     parser.add_argument("--trainers", default="linear")
     parser.add_argument("--repetitions", type=int, default=1000)
     parser.add_argument("--compared", type=int, default=50, help="with other confidences and costs")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first repetition")
     parser.add_argument("--images", type=int, default=1500, help="of each set, at random")
     parser.add_argument("--out", type=Path, default=Path("finishes.jsonl"))
     options = parser.parse_args()
@@ -292,20 +293,19 @@ def main() -> None:
         lines = [json.loads(line) for line in options.out.read_text().splitlines()]
     done = {(line["set"], line["trainer"], line["learned"], line["seed"]) for line in lines}
     sets = [labelled_images(folder, options.images) for folder in options.folders]
-    for seed in range(options.repetitions):
+    for seed in range(options.first, options.first + options.repetitions):
+        compare = seed - options.first < options.compared
         for name, task, labels in sets:
             for trainer in options.trainers.split(","):
                 for count in map(int, options.learned.split(",")):
                     if (name, trainer, count, seed) in done:
                         continue
                     known = {"set": name, "trainer": trainer, "learned": count, "seed": seed}
-                    outcome = repetition(
-                        train.get(trainer), task, labels, count, seed, seed < options.compared
-                    )
+                    outcome = repetition(train.get(trainer), task, labels, count, seed, compare)
                     lines.append({**known, "images": len(labels), **outcome})
                     with options.out.open("a") as file:
                         file.write(json.dumps(lines[-1]) + "\n")
-        print(f"repetition {seed + 1} of {options.repetitions} is done", flush=True)
+        print(f"seed {seed} is done", flush=True)
     tables(lines)
 
 

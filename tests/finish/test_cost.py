@@ -10,12 +10,13 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from loop.errors import DataError
-from loop.finish.cost import cheapest, costs
+from loop.finish.cost import SLOPE, cheapest, costs
 from loop.finish.promise import allowed_wrong, labels_needed, most_seen, promise
 
 
 def test_nine_in_ten_finishes_lie_in_the_interval():
-    """Finishes by ``promise`` of models as good as the estimate says, give or take its error."""
+    """Finishes by ``promise`` of models as good as the estimate says and calibrated, give or take
+    the errors of both."""
     rng = np.random.default_rng(0)
     confidence = rng.beta(6, 1.5, size=1500)
     by_size = costs(confidence, (0.85, 0.81, 0.89), 1600, 0.05, 0.05, rng)
@@ -24,8 +25,9 @@ def test_nine_in_ten_finishes_lie_in_the_interval():
     taken = []
     for _ in range(500):
         accuracy = 0.85 + (0.04 / 1.96) * rng.standard_normal()
-        shift = brentq(lambda s, mean=accuracy: expit(logit(confidence) + s).mean() - mean, -9, 9)
-        right = rng.uniform(size=1500) < expit(logit(confidence) + shift)
+        logits = logit(confidence) * np.exp(SLOPE * rng.standard_normal())
+        shift = brentq(lambda s, z=logits, mean=accuracy: expit(z + s).mean() - mean, -9, 9)
+        right = rng.uniform(size=1500) < expit(logits + shift)
         rows = rng.choice(1500, cost.sample, replace=False)
         taken.append(1500 - promise(confidence, rows, right[rows], allowed, 0.05).accepted)
     taken = np.array(taken)
