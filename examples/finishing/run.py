@@ -3,16 +3,17 @@
     coreloop simulate trashnet.parquet --encoder ... --methods random --budgets 10 --seeds 1
     python run.py coreloop-simulate-trashnet --learned 50,120 --trainers linear --repetitions 1000
 
-Each repetition trains one model on random labels, draws one order of the other images, and finishes
-the collection for each goal, calibration size and confidence level; the first ``--compared``
-repetitions also by other orders of the confidences, and against what was said beforehand. A line of
-JSON for each; those that are there are not computed again. The tables of docs/finishing.md are
-printed at the end, or alone with ``--repetitions 0``.
+Each repetition trains one model, on random labels or on picks (``--by auto``), draws one order of
+the other images, and finishes the collection for each goal, calibration size and confidence level;
+the first ``--compared`` repetitions also by other orders of the confidences, for each name, and
+against what was said beforehand. A line of JSON for each; those that are there are not computed
+again. The tables of docs/finishing.md are printed at the end, or alone with ``--repetitions 0``.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ import numpy as np
 
 import loop
 from db import queries
-from loop import train
+from loop import scorers, train
 from loop.finish.by_class import draw, promise_by_class
 from loop.finish.cost import cheapest, costs
 from loop.finish.promise import allowed_wrong, promise
@@ -32,11 +33,14 @@ from loop.measuring.accuracy import estimate
 from loop.measuring.calibration import fit_temperature
 from loop.measuring.held_out import HeldOut, predict_held_out
 from loop.project.embeddings import embeddings
+from loop.scorers.inputs import inputs_for
 from loop.seeds import generator
+from loop.select import picks as picks_by
 from loop.train import Task
 from loop.train.base import revealed
 from loop.train.kept import tempered
 
+KEYS = ("set", "trainer", "by", "learned", "seed")
 GOALS = (0.01, 0.02, 0.05, 0.10)
 SIZES = (100, 200)
 ALPHAS = (0.05, 0.10)
@@ -63,15 +67,45 @@ def labelled_images(folder: str, limit: int) -> tuple[str, Task, np.ndarray]:
     return project.config.project.name, task, labels.astype(np.int64)
 
 
+def choose(task: Task, labels: np.ndarray, count: int, by: str, seed: int) -> np.ndarray:
+    """(count,) rows that a scorer picks in two rounds, or random ones."""
+    if by == "random":
+        return generator(seed, "order").permutation(len(labels))[:count]
+    scorer, picks = scorers.get(by), np.empty(0, np.int64)
+    for size in (count // 2, count - count // 2):
+        covered = np.zeros(len(labels), bool)
+        covered[picks] = True
+        known, rng = revealed(labels, picks), generator(seed, "score", len(picks))
+        model_rng = generator(seed, "score model", len(picks))
+        inputs = inputs_for(
+            scorer,
+            task,
+            known,
+            covered,
+            size,
+            train.get("linear"),
+            seed=seed,
+            rng=rng,
+            model_rng=model_rng,
+            available=~covered,
+        )
+        best = picks_by("top", scorer.score(inputs), ~covered, size, seed)
+        picks = np.concatenate([picks, best])
+    return picks
+
+
 def repetition(
-    trainer: train.Trainer, task: Task, labels: np.ndarray, count: int, seed: int, compare: bool
+    trainer: train.Trainer,
+    task: Task,
+    labels: np.ndarray,
+    learned: np.ndarray,
+    seed: int,
+    compare: bool,
 ) -> dict[str, object]:
     """What becomes of one model: for each way to finish [order, alpha, calibration labels, goal,
     rule, labels of the model, wrong ones, broken]."""
-    images = len(labels)
-    shuffled = generator(seed, "order").permutation(images)
-    learned, others = shuffled[:count], np.sort(shuffled[count:])
-    known = revealed(labels, learned)
+    images, known = len(labels), revealed(labels, learned)
+    others = np.setdiff1d(np.arange(images), learned)
     trained = trainer.train(task, known, generator(seed, "train"), pool_probabilities=True)
     probabilities = trained.pool_probabilities
     predicted = probabilities.argmax(axis=1)[others]
@@ -165,7 +199,8 @@ def tables(lines: list[dict]) -> None:
     """Markdown of what the repetitions say."""
     cells = defaultdict(list)
     for line in lines:
-        cells[line["trainer"], line["set"], line["learned"], line["images"]].append(line)
+        learned = f"{line['learned']} {line['by']}"
+        cells[line["trainer"], line["set"], learned, line["images"]].append(line)
     promised(cells)
     orders(cells)
     beforehand(cells)
@@ -173,11 +208,12 @@ def tables(lines: list[dict]) -> None:
 
 
 def promised(cells: dict[tuple, list[dict]]) -> None:
-    """One row for each goal and cell: shares that the model labels, promises broken."""
+    """One row for each goal and cell: what the model labels, and promises broken, in %."""
     columns = ["trainer", "set", "learned", "accuracy", "n", "goal"]
-    columns += [f"{size}: by model | labels by people | error" for size in SIZES]
-    columns += [f"broken at {alpha:g}" for alpha in ALPHAS] + ["no bound: by model | broken"]
-    header("Kept and broken", " | ".join(columns).split(" | "))
+    columns += [f"by model, {size}" for size in SIZES] + ["by people", "error"]
+    columns += [f"broken at {alpha:g}, {size}" for alpha in ALPHAS for size in SIZES]
+    header("Kept and broken", [*columns, "no bound: by model", "broken"])
+    all_broken = defaultdict(list)
     for (trainer, name, learned, images), lines in sorted(cells.items()):
         finishes = by_way(line["finishes"] for line in lines)
         accuracy = np.mean([line["accuracy"] for line in lines])
@@ -185,14 +221,23 @@ def promised(cells: dict[tuple, list[dict]]) -> None:
             row = [trainer, name, learned, f"{100 * accuracy:.1f}", len(lines), f"{100 * goal:g} %"]
             for size in SIZES:
                 by_model, wrong, _ = finishes["largest", 0.05, size, goal, PROMISED].T
-                row += [percent(by_model / images), round(images - by_model.mean())]
-                row += [f"{100 * wrong.mean() / images:.2f}"]
+                row.append(percent(by_model / images))
+            row += [round(images - by_model.mean()), f"{100 * wrong.mean() / images:.2f}"]
             for alpha in ALPHAS:
-                broken = [finishes["largest", alpha, n, goal, PROMISED][:, 2] for n in SIZES]
-                row.append(" and ".join(interval(each) for each in broken))
+                for size in SIZES:
+                    broken = finishes["largest", alpha, size, goal, PROMISED][:, 2]
+                    row.append(percent(broken))
+                    all_broken[alpha].append(broken)
             by_model, _, broken = finishes["largest", 0.05, SIZES[-1], goal, UNBOUNDED].T
             row += [percent(by_model / images), percent(broken)]
             print(f"| {' | '.join(map(str, row))} |")
+    for alpha, of_level in all_broken.items():
+        everything, worst = np.concatenate(of_level), max(of_level, key=np.mean)
+        above = sum(ends(broken)[0] > alpha for broken in of_level)
+        print(
+            f"\nbroken at {alpha:g}: {percent(everything)} % of {len(everything)} finishes, in the "
+            f"worst of {len(of_level)} cells {interval(worst)}; intervals above {alpha:g}: {above}"
+        )
 
 
 def orders(cells: dict[tuple, list[dict]]) -> None:
@@ -269,18 +314,25 @@ def percent(values: np.ndarray) -> str:
     return f"{100 * np.mean(values):.1f}"
 
 
-def interval(broken: np.ndarray) -> str:
-    """Share of broken promises in %, with Clopper and Pearson's 95 % interval."""
+def ends(broken: np.ndarray) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % interval of a share."""
     from scipy.stats import binomtest
 
-    ends = binomtest(int(broken.sum()), len(broken)).proportion_ci()
-    return f"{100 * broken.mean():.1f} ({100 * ends.low:.1f} to {100 * ends.high:.1f})"
+    low, high = binomtest(int(broken.sum()), len(broken)).proportion_ci()
+    return float(low), float(high)
+
+
+def interval(broken: np.ndarray) -> str:
+    """Share of broken promises in %, with its 95 % interval."""
+    low, high = ends(broken)
+    return f"{100 * broken.mean():.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*", help="projects of labelled, embedded images")
     parser.add_argument("--learned", default="50,120", help="labels that the model learns")
+    parser.add_argument("--by", default="random", help="scorer that picks these, such as auto")
     parser.add_argument("--trainers", default="linear")
     parser.add_argument("--repetitions", type=int, default=1000)
     parser.add_argument("--compared", type=int, default=50, help="with other confidences and costs")
@@ -291,20 +343,22 @@ def main() -> None:
     lines = []
     if options.out.exists():
         lines = [json.loads(line) for line in options.out.read_text().splitlines()]
-    done = {(line["set"], line["trainer"], line["learned"], line["seed"]) for line in lines}
+    done = {tuple(line[key] for key in KEYS) for line in lines}
     sets = [labelled_images(folder, options.images) for folder in options.folders]
+    counts = list(map(int, options.learned.split(",")))
     for seed in range(options.first, options.first + options.repetitions):
         compare = seed - options.first < options.compared
-        for name, task, labels in sets:
-            for trainer in options.trainers.split(","):
-                for count in map(int, options.learned.split(",")):
-                    if (name, trainer, count, seed) in done:
-                        continue
-                    known = {"set": name, "trainer": trainer, "learned": count, "seed": seed}
-                    outcome = repetition(train.get(trainer), task, labels, count, seed, compare)
-                    lines.append({**known, "images": len(labels), **outcome})
-                    with options.out.open("a") as file:
-                        file.write(json.dumps(lines[-1]) + "\n")
+        for (name, task, labels), trainer, count in itertools.product(
+            sets, options.trainers.split(","), counts
+        ):
+            key = (name, trainer, options.by, count, seed)
+            if key in done:
+                continue
+            learned = choose(task, labels, count, options.by, seed)
+            outcome = repetition(train.get(trainer), task, labels, learned, seed, compare)
+            lines.append({**dict(zip(KEYS, key, strict=True)), "images": len(labels), **outcome})
+            with options.out.open("a") as file:
+                file.write(json.dumps(lines[-1]) + "\n")
         print(f"seed {seed} is done", flush=True)
     tables(lines)
 

@@ -117,7 +117,9 @@ def test_finishing_by_repetition(tmp_path, on_path):
         assert done.returncode == 0, done.stderr
     assert len((tmp_path / "finishes.jsonl").read_text().splitlines()) == 3
     rows = [
-        line for line in done.stdout.splitlines() if line.startswith("| linear | images | 30 |")
+        line
+        for line in done.stdout.splitlines()
+        if line.startswith("| linear | images | 30 random |")
     ]
     assert len(rows) == 3 * 4 + 2  # tables and goals
     assert all(" nan" not in row for row in rows)
