@@ -13,7 +13,7 @@ from loop.cli.output import json_option, print_json, project_at, project_option,
 
 if TYPE_CHECKING:
     from loop.finish.cost import Cost
-    from loop.steps.autolabel import Outlook
+    from loop.steps.autolabel import FinishOutlook
 
 BY_DEFAULT = 100
 """Images of the calibration sample where its cheapest size is not simulated."""
@@ -71,7 +71,7 @@ def autolabel(
     say("next: coreloop run")
 
 
-def _say(outlook: Outlook, size: int) -> None:
+def _say(outlook: FinishOutlook, size: int) -> None:
     """What finishing takes, in lines of a terminal."""
     goal = outlook.goal
     lines = [
@@ -105,7 +105,7 @@ def _row(cost: Cost, *, chosen: bool) -> tuple[str, int, str, int]:
     return f"{mark} {cost.sample}", cost.median, f"{cost.lower} to {cost.upper}", cost.accepted
 
 
-def _price(outlook: Outlook) -> str:
+def _price(outlook: FinishOutlook) -> str:
     """Hours and money of the median, where they are known."""
     price, cost = outlook.price, outlook.cost
     assert cost is not None

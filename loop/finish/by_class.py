@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from loop.errors import DataError
 from loop.finish.promise import (
+    Bound,
     Ints,
-    Promise,
     allowed_wrong,
     check_alpha,
     checked,
@@ -46,7 +46,7 @@ def promise_by_class(
     given: Ints,
     max_error: float,
     alpha: float,
-) -> list[Promise]:
+) -> list[Bound]:
     """The loosest threshold of each of C names.
 
     Args:
@@ -95,10 +95,10 @@ def _promise_of_name(
     given: int,
     max_error: float,
     alpha: float,
-) -> Promise:
+) -> Bound:
     """Of one name with (U,) confidences, (n,) of them drawn."""
     n, left = len(of_sample), len(confidence) - len(of_sample)
-    best = Promise(math.inf, 0, n, 0, 0, allowed_wrong(max_error, max(given, 1)))
+    best = Bound(math.inf, 0, n, 0, 0, allowed_wrong(max_error, max(given, 1)))
     if left == 0:
         return best
     floors = sorted({math.ceil(len(confidence) * k / FLOORS) for k in range(1, FLOORS + 1)})
@@ -109,7 +109,7 @@ def _promise_of_name(
         threshold = loosest(confidence, of_sample[~right], most)
         accepted = int((confidence >= threshold).sum() - (of_sample >= threshold).sum())
         if accepted + by_people >= floor and accepted > best.accepted:
-            best = Promise(
+            best = Bound(
                 threshold=threshold,
                 accepted=accepted,
                 sample=n,

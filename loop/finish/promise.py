@@ -37,7 +37,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Promise:
+class Bound:
     """From which confidence on the model's labels are kept, and how many of them may be wrong.
 
     Attributes:
@@ -63,7 +63,7 @@ def promise(
     right: NDArray[np.bool_],
     allowed: int,
     alpha: float,
-) -> Promise:
+) -> Bound:
     """The loosest threshold that keeps the promise.
 
     Args:
@@ -89,7 +89,7 @@ def promise(
     # where ties or the end of the pool stop the threshold short of k*, the bound stays that of k*
     seen = min(most, len(of_wrong))
     upper = most_wrong(population, n, seen, alpha) - seen if accepted else 0
-    return Promise(
+    return Bound(
         threshold=threshold,
         accepted=accepted,
         sample=n,

@@ -6,15 +6,16 @@ from sqlalchemy.orm import Session
 
 from db import queries
 from db.models import Promise, Round
-from loop.project.labels import collect, outstanding
+from loop.project.labels import Labels, collect, outstanding
 from loop.project.project import Project
 from loop.project.promise import model_labels
 from loop.project.runs import expected_cost
 from loop.reports.facts import Completion, PromiseShown
 
 
-def completion(session: Session, project: Project) -> Completion:
-    """By the database's counts where no model labels anything.
+def completion(session: Session, project: Project, labels: Labels | None = None) -> Completion:
+    """Without ``labels``, which may be at hand, by the database's counts where no model labels any
+    image.
 
     Raises:
         Missing, Damaged: what the model of a promise said has gone.
@@ -24,13 +25,16 @@ def completion(session: Session, project: Project) -> Completion:
     images = queries.item_count(session, pool.id)
     promises = queries.promises(session, pool.id)
     if not any(each.outcome.get("accepted") for each in promises):
-        answered = outstanding(session, pool.id, project.config).values()
         trained = [run for _, run in queries.runs(session, pool.id, "all")]
         cost = expected_cost(trained[-1]) if trained else None
-        by_people = sum(counts.answered for counts in answered)
+        if labels is not None:
+            by_people = len(labels.by_row)
+        else:
+            answered = outstanding(session, pool.id, project.config).values()
+            by_people = sum(counts.answered for counts in answered)
         shown = _shown(session, promises[-1]) if promises else None
         return Completion(images, by_people, 0, images - by_people, shown, cost)
-    labels = collect(session, pool, project.config)
+    labels = labels or collect(session, pool, project.config)
     by_model = model_labels(session, project, labels)
     assert by_model is not None
     people, model = len(labels.by_row), len(by_model.by_row)

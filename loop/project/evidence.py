@@ -112,7 +112,7 @@ def gather(project: Project) -> Evidence:
             runs=queries.runs(session, pool.id),
             pool_rows=queries.split_rows(session, pool.id, "pool"),
             embedded=_embedded(session, project),
-            completion=completion(session, project),
+            completion=completion(session, project, labels),
         )
 
 

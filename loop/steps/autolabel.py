@@ -74,7 +74,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class FinishOutlook:
     """What finishing will take, said before anything is drawn.
 
     Attributes:
@@ -99,7 +99,7 @@ class Outlook:
     currency: str
 
 
-def outlook(project: Project, goal: Goal) -> Outlook:
+def outlook(project: Project, goal: Goal) -> FinishOutlook:
     """What the goal takes with the model as it is.
 
     Raises:
@@ -108,24 +108,24 @@ def outlook(project: Project, goal: Goal) -> Outlook:
         DataError: the goal cannot be, or every image is labelled.
     """
     with project.records.read() as session:
-        ground = _ground(session, project, goal)
+        start = _start(session, project, goal)
         measured = newest_measurement(session, queries.the_pool(session).id)
-        price = price_of(project, Wish(), by_people(ground.labels.answers))
+        price = price_of(project, Wish(), by_people(start.labels.answers))
     accuracy = (0.5, 0.0, 1.0)
     if measured is not None:
         accuracy = (measured.accuracy, measured.lower, measured.upper)
-    confidence = ground.frozen.confidence[ground.frozen.population]
+    confidence = start.frozen.confidence[start.frozen.population]
     sizes = []
     if not goal.per_class:
         rng = generator(project.config.project.seed, "finish")
-        sizes = costs(confidence, accuracy, ground.images, goal.max_error, ground.alpha, rng)
-    return Outlook(
+        sizes = costs(confidence, accuracy, start.images, goal.max_error, start.alpha, rng)
+    return FinishOutlook(
         goal=goal,
-        images=ground.images,
+        images=start.images,
         unlabelled=len(confidence),
-        model=ground.kept.model.about.round,
-        look=ground.look,
-        alpha=ground.alpha,
+        model=start.kept.model.about.round,
+        look=start.look,
+        alpha=start.alpha,
         cost=cheapest(sizes) if sizes else None,
         sizes=sizes,
         price=price,
@@ -134,7 +134,7 @@ def outlook(project: Project, goal: Goal) -> Outlook:
 
 
 @dataclass(frozen=True)
-class _Ground:
+class _Start:
     """What a promise is made of, before its sample is drawn."""
 
     kept: Kept
@@ -145,7 +145,7 @@ class _Ground:
     alpha: float
 
 
-def _ground(session: Session, project: Project, goal: Goal) -> _Ground:
+def _start(session: Session, project: Project, goal: Goal) -> _Start:
     """Raises: see ``outlook``."""
     check_alpha(1 - goal.confidence)
     pool = queries.the_pool(session)
@@ -157,7 +157,7 @@ def _ground(session: Session, project: Project, goal: Goal) -> _Ground:
     look = 1 + len(queries.promises(session, pool.id))
     alpha = spent(1 - goal.confidence, look)
     check_possible(len(frozen.population), len(frozen.population), images, goal.max_error, alpha)
-    return _Ground(kept, frozen, labels, images, look, alpha)
+    return _Start(kept, frozen, labels, images, look, alpha)
 
 
 def _check_over(session: Session, pool: Pool) -> None:
@@ -184,15 +184,15 @@ def autolabel(project: Project, goal: Goal, size: int) -> int:
     """
     with project.writing() as records:
         with records.read() as session:
-            ground = _ground(session, project, goal)
-        frozen, population = ground.frozen, ground.frozen.population
+            start = _start(session, project, goal)
+        frozen, population = start.frozen, start.frozen.population
         if not 1 <= size <= len(population):
             raise ConfigError(
                 f"the calibration sample has between 1 and {len(population)} images (those that no "
                 f"round has picked), got {size}"
             )
         if not goal.per_class:
-            check_possible(len(population), size, ground.images, goal.max_error, ground.alpha)
+            check_possible(len(population), size, start.images, goal.max_error, start.alpha)
         paths = write_frozen(frozen, project.arrays)
         with records.write("autolabel") as session:
             pool = queries.the_pool(session)
@@ -205,19 +205,19 @@ def autolabel(project: Project, goal: Goal, size: int) -> int:
                 drawn = rng.permutation(population)[:size]
             _pick(session, round_, drawn, "calibration", np.zeros(size), size / len(population))
             arrays.record_all(
-                session, paths, pool_id=pool.id, kind=PREDICTED, of=of_promise(ground.look)
+                session, paths, pool_id=pool.id, kind=PREDICTED, of=of_promise(start.look)
             )
             session.add(
                 Promise(
                     round_id=round_.id,
-                    look=ground.look,
+                    look=start.look,
                     max_error=goal.max_error,
                     confidence=goal.confidence,
-                    alpha=ground.alpha,
+                    alpha=start.alpha,
                     per_class=goal.per_class,
                     more_people=goal.more_people,
-                    model=ground.kept.digest,
-                    images=ground.images,
+                    model=start.kept.digest,
+                    images=start.images,
                 )
             )
             text = f"{size} images to calibrate an error of at most {100 * goal.max_error:g} %"

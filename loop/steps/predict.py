@@ -22,7 +22,7 @@ from loop.errors import ConfigError, DataError, NotReady
 from loop.export.folders import write_class_folders
 from loop.export.predictions import TABLES, PredictedImages, write_predictions
 from loop.files import draft_of, expanded
-from loop.finish.predictor import Predictor
+from loop.finish.model_encoder import ModelEncoder
 from loop.project import Project
 from loop.project.labeler import connect_labeler
 from loop.project.labels import collect
@@ -211,7 +211,7 @@ def _encoded(
     draft = project.arrays / "drafts" / f"{digest}-predicted.npy"
     draft.parent.mkdir(parents=True, exist_ok=True)
     shards.encode(
-        Predictor(kept.model, encoder_of(kept.model), kept.digest),
+        ModelEncoder(kept.model, encoder_of(kept.model), kept.digest),
         source.read,
         uris,
         keys,

@@ -122,7 +122,12 @@ def test_a_network_predicts_images(images, tmp_path):
     from loop.project import create
     from tests.conftest import small_values
 
-    values = small_values(images, training={"trainer": "resnet18", "params": {"steps": 2}})
+    values = small_values(
+        images,
+        training={"trainer": "resnet18", "params": {"steps": 2, "side": 8}},
+        selection={"budgets": [6]},
+        compare={"baselines": []},
+    )
     project = create(tmp_path / "net", config.check(values, "test"))
     run(project)
     pool = predict(project, out=tmp_path / "pool.csv")

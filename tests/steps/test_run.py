@@ -51,7 +51,7 @@ def test_the_end_says_what_one_more_round_can_ask_for(project):
     assert run(project).next == "coreloop status; for one more round: coreloop run --budget 6"
     assert run(project, budget=32).why == "done"
     assert status(project).next.endswith("coreloop run --budget 4")
-    assert run(project, budget=4).next == "coreloop status"
+    assert run(project, budget=4).next == "coreloop export --all", "every image has a label"
     assert status(project).next == "coreloop report"
 
 

@@ -14,7 +14,7 @@ from loop.train.kept import KeptModel
 
 
 @dataclass(frozen=True)
-class Predictor(Encoder):
+class ModelEncoder(Encoder):
     """Images -> (B, C) probabilities.
 
     Attributes:
