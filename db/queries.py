@@ -105,20 +105,25 @@ def item_ids(session: Session, pool_id: int, rows: Sequence[int]) -> dict[int, i
     return ids
 
 
-def picked_rows(session: Session, pool_id: int, *, by_scorer: bool = False) -> NDArray[np.int64]:
+def picked_rows(
+    session: Session, pool_id: int, *, by_scorer: bool = False, before: int | None = None
+) -> NDArray[np.int64]:
     """Array rows picked for labelling in any round (the test split is not among them).
 
     Args:
         by_scorer: without those that the random sample alone picked.
+        before: in rounds before the one of this number.
     """
     others = ("test", "sample") if by_scorer else ("test",)
-    rows = session.scalars(
+    query = (
         select(Item.row)
         .join(Pick, Pick.item_id == Item.id)
         .join(Round, Round.id == Pick.round_id)
         .where(Round.pool_id == pool_id, Pick.arm.not_in(others))
     )
-    return np.sort(np.fromiter(rows, dtype=np.int64))
+    if before is not None:
+        query = query.where(Round.number < before)
+    return np.sort(np.fromiter(session.scalars(query), dtype=np.int64))
 
 
 @dataclass(frozen=True)

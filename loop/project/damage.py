@@ -18,13 +18,15 @@ from loop.project.project import Project
 
 @dataclass(frozen=True)
 class Damage:
-    """An array that is not what its row says; ``file`` is its name in the folder of arrays."""
+    """An array that is not what its row says; ``file`` is its name in the folder of arrays,
+    ``rows`` how many it had."""
 
     kind: str
     name: str
     of: str
     digest: str
     file: str
+    rows: int
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name} of {self.of}"
@@ -41,7 +43,7 @@ def verify(project: Project) -> tuple[list[str], list[Damage]]:
         wrong += contradictions(session, pool)
         rows = session.scalars(select(Array).where(Array.pool_id == pool.id)).all()
         return wrong, [
-            Damage(row.kind, row.name, row.of, row.digest, row.file)
+            Damage(row.kind, row.name, row.of, row.digest, row.file, (row.shape or [0])[0])
             for row in rows
             if not _whole(row, project)
         ]

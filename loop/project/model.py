@@ -85,6 +85,23 @@ def newest_model(session: Session, project: Project) -> Kept:
     return Kept(model, newest.digest, newest.created_at)
 
 
+def model_of(session: Session, project: Project, digest: str) -> Kept:
+    """The model whose file has this digest.
+
+    Raises:
+        Missing: it is not recorded, or its file has gone.
+        DataError: the file is damaged.
+    """
+    from db.errors import Missing
+    from loop.train.kept import read_model
+
+    row = session.scalar(select(Array).where(Array.kind == MODEL, Array.digest == digest))
+    if row is None:
+        raise Missing(f"the model {digest[:8]} is not recorded any more")
+    model = read_model(arrays.existing(row, project.arrays))
+    return Kept(model, digest, row.created_at)
+
+
 def pool_predictions(
     session: Session, project: Project, kept: Kept, rows: NDArray[np.int64], size: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:

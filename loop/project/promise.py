@@ -41,16 +41,26 @@ class Frozen:
         return np.flatnonzero(self.labels >= 0)
 
 
-def freeze(session: Session, project: Project, kept: Kept) -> Frozen:
-    """Of the pool's images that no round has picked.
+def freeze(
+    session: Session,
+    project: Project,
+    kept: Kept,
+    *,
+    before: int | None = None,
+    count: int | None = None,
+) -> Frozen:
+    """What a model says of the pool's images that no round has picked.
+
+    Args:
+        before, count: as it was before the round of this number, with so many images.
 
     Raises:
         NotReady, DataError: see ``pool_predictions``.
     """
     pool = queries.the_pool(session)
-    count = queries.item_count(session, pool.id)
+    count = queries.item_count(session, pool.id) if count is None else count
     rows = queries.split_rows(session, pool.id, "pool")
-    rows = np.setdiff1d(rows, queries.picked_rows(session, pool.id))
+    rows = np.setdiff1d(rows[rows < count], queries.picked_rows(session, pool.id, before=before))
     labels, confidence = np.full(count, -1, np.int32), np.zeros(count, np.float32)
     for block, probabilities in pool_predictions(session, project, kept, rows, BLOCK):
         labels[block] = probabilities.argmax(axis=1)

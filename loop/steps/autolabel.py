@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from db import arrays, queries
 from db.answers import by_people
-from db.errors import StaleRound
+from db.errors import Missing, StaleRound
 from db.models import Pick, Pool, Promise, Round
 from db.state import advance, log
 from loop.errors import ConfigError, NotReady
@@ -38,7 +38,7 @@ from loop.project import Project
 from loop.project.completion import Completion, completion
 from loop.project.labels import Labels, collect
 from loop.project.measurement import newest_measurement
-from loop.project.model import Kept, newest_model
+from loop.project.model import Kept, model_of, newest_model
 from loop.project.promise import (
     PREDICTED,
     Frozen,
@@ -356,3 +356,28 @@ def _rest(session: Session, made: Promise, frozen: Frozen, outcome: dict[str, An
     below = frozen.population[~accepted(frozen, outcome)]
     below = np.setdiff1d(below, calibration_rows(session, made))
     return below[np.argsort(frozen.confidence[below], kind="stable")]
+
+
+def freeze_again(project: Project, of: str, count: int) -> None:
+    """Computes again what the model of a promise said of the ``count`` images that there were.
+
+    Args:
+        of: ``promise-<look>``.
+
+    Raises:
+        Missing, DataError: the promise or its model is not there any more.
+    """
+    with project.writing() as records:
+        with records.read() as session:
+            pool = queries.the_pool(session)
+            made = next(
+                (p for p in queries.promises(session, pool.id) if of_promise(p.look) == of), None
+            )
+            if made is None:
+                raise Missing(f"{of} is not recorded")
+            kept = model_of(session, project, made.model)
+            number = session.get_one(Round, made.round_id).number
+            frozen = freeze(session, project, kept, before=number, count=count)
+        paths = write_frozen(frozen, project.arrays)
+        with records.write("freeze-again") as session:
+            arrays.record_all(session, paths, pool_id=pool.id, kind=PREDICTED, of=of)

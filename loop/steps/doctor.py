@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from connectors.base import Image
 from db import arrays, queries
-from db.errors import Missing
+from db.errors import DbError, Missing
 from db.models import Array, Pool, Round
 from db.soundness import pool_digest
 from db.state import log
@@ -24,7 +24,9 @@ from loop.project import Project, find
 from loop.project.damage import Damage, verify
 from loop.project.labeler import label_studio_url
 from loop.project.model import MODEL
+from loop.project.promise import PREDICTED
 from loop.project.remote import named_odd
+from loop.steps.autolabel import freeze_again
 from loop.steps.embed import embed
 from loop.steps.init import check_names
 from loop.steps.score import score
@@ -250,11 +252,13 @@ def _restate_digest(session: Session, pool: Pool) -> list[str]:
 
 def _again(project: Project, damage: Damage) -> str:
     """What became of a damaged array."""
-    if damage.kind in ("probabilities", MODEL):
-        try:
+    try:
+        if damage.kind in ("probabilities", MODEL):
             train_again(project, damage.of)
-        except LoopError as error:
-            return f"removed ({error})"
+        if damage.kind == PREDICTED:
+            freeze_again(project, damage.of, damage.rows)
+    except (LoopError, DbError) as error:
+        return f"removed ({error})"
     with project.records.read() as session:
         pool_id = queries.the_pool(session).id
         array = arrays.find(

@@ -19,9 +19,10 @@ from loop.project import create, find
 from loop.project.completion import completion
 from loop.project.labels import collect
 from loop.project.model import newest_model
-from loop.project.promise import freeze, load_frozen, model_labels
+from loop.project.promise import load_frozen, model_labels
 from loop.steps.autolabel import Goal, autolabel, outlook
 from loop.steps.backup import backup, restore
+from loop.steps.doctor import doctor
 from loop.steps.export import export
 from loop.steps.predict import predict
 from loop.steps.pull import pull
@@ -239,15 +240,20 @@ def test_new_images_are_left_and_predicted(trained, tmp_path):
         extra.unlink()
 
 
-def test_what_the_model_said_is_checked(trained):
+@pytest.mark.parametrize("damaged", [["labels"], ["confidence", "labels"]])
+def test_what_the_model_said_is_computed_again(trained, damaged):
     autolabel(trained, GOAL, 40)
     with trained.records.read() as session:
-        rows = session.query(Array).filter(Array.kind == "predicted").all()
-    (trained.arrays / rows[0].file).unlink()
+        stored = session.query(Array).filter(Array.kind == "predicted").all()
+    for row in stored:
+        if row.name in damaged:
+            (trained.arrays / row.file).unlink()
     push(trained)
     pull(trained)
     with pytest.raises((Missing, Damaged), match="doctor"):
         run(trained)
+    assert all(check.ok for check in doctor(trained.root, mend=True))
     with trained.records.read() as session:
-        frozen = freeze(session, trained, newest_model(session, trained))
-    assert len(frozen.population) == 180 - 24 - 40
+        again = session.query(Array).filter(Array.kind == "predicted").all()
+    assert {row.digest for row in again} == {row.digest for row in stored}
+    assert run(trained).why == "done"
