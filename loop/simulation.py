@@ -28,11 +28,12 @@ from numpy.typing import NDArray
 
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, DataError
+from loop.finish.simulated import FinishedCell, Goals, finish_cell
 from loop.scorers import Scorer
 from loop.scorers.inputs import inputs_for
 from loop.seeds import generator
 from loop.select import picks as picks_by
-from loop.train import Task, Trainer
+from loop.train import Task, Trained, Trainer
 from loop.train.base import revealed
 from loop.train.linear import Linear
 from loop.train.metrics import Metrics
@@ -56,6 +57,7 @@ class CellOutcome:
         seconds: since the cell before: selection and training. Where one ranking serves every
             budget, the first cell pays for it.
         notes: what the trainer says of itself.
+        finished: the collections that its model finishes; None where nobody asked.
     """
 
     method: str
@@ -66,6 +68,7 @@ class CellOutcome:
     metrics: Metrics
     seconds: float
     notes: dict[str, object]
+    finished: FinishedCell | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,7 @@ class Trial:
         budgets: cumulative numbers of labels, ascending.
         share: of the pool that each seed draws.
         sample: random images that each seed labels first, whatever the method; part of the budgets.
+        goals: for which each cell's collection is finished.
     """
 
     task: Task
@@ -89,6 +93,7 @@ class Trial:
     trainer: Trainer
     share: float
     sample: int
+    goals: Goals | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ def simulate(
     rules: Mapping[str, Rule] = MappingProxyType({}),
     share: float = 1.0,
     sample: int = 0,
+    goals: Goals | None = None,
     engine: Engine = LOCAL,
 ) -> Iterator[CellOutcome]:
     """Yields cells as they are done: seed by seed, method by method, in one process.
@@ -124,13 +130,24 @@ def simulate(
         share: of the pool that each seed draws.
         sample: size of a random sample that is labelled first and trained on with the picks, as
             where one measures a project; scorers are not shown it.
+        goals: each cell goes on to a finished collection for each of them.
         engine: where methods and seeds are computed, which are independent of each other.
 
     Raises:
         ConfigError: budgets not ascending, or more than the pool has, or not more than the sample.
     """
     check_budgets(budgets, drawn(len(task.pool), share), sample)
-    trial = Trial(task, labels, dict(methods), dict(rules), tuple(budgets), trainer, share, sample)
+    trial = Trial(
+        task=task,
+        labels=labels,
+        methods=dict(methods),
+        rules=dict(rules),
+        budgets=tuple(budgets),
+        trainer=trainer,
+        share=share,
+        sample=sample,
+        goals=goals,
+    )
     for _, outcomes in engine.map(_outcomes, trial, _parts(trial, seeds, frozenset(skip))):
         yield from outcomes
 
@@ -269,9 +286,8 @@ def _outcomes(trial: Trial, part: Part) -> list[CellOutcome]:
         budget = trial.sample + picked
         if budget not in part.budgets:
             continue
-        rng = generator(part.seed, "train", budget)
-        learned = revealed(labels, np.concatenate([sample, picks]))
-        trained = trial.trainer.train(task, learned, rng)
+        learned = np.concatenate([sample, picks])
+        trained, finished = _trained(trial, task, labels, learned, part.seed, budget)
         outcomes.append(
             CellOutcome(
                 method=part.method,
@@ -282,10 +298,23 @@ def _outcomes(trial: Trial, part: Part) -> list[CellOutcome]:
                 metrics=trained.metrics,
                 seconds=time.perf_counter() - began,
                 notes=trained.notes,
+                finished=finished,
             )
         )
         began = time.perf_counter()
     return outcomes
+
+
+def _trained(
+    trial: Trial, task: Task, labels: Ints, learned: Ints, seed: int, budget: int
+) -> tuple[Trained, FinishedCell | None]:
+    """The model of a cell, and what it finishes."""
+    rng, known = generator(seed, "train", budget), revealed(labels, learned)
+    if trial.goals is None:
+        return trial.trainer.train(task, known, rng), None
+    trained = trial.trainer.train(task, known, rng, pool_probabilities=True)
+    finish_rng = generator(seed, "finish", budget)
+    return trained, finish_cell(trained, labels, learned, trial.goals, finish_rng)
 
 
 def _rounds(

@@ -143,6 +143,19 @@ def whole_numbers(text: str, option: str) -> list[int]:
     return numbers
 
 
+def shares(text: str, option: str) -> list[float]:
+    """``0.02,0.05`` -> [0.02, 0.05]. Raises ConfigError."""
+    from loop.errors import ConfigError
+
+    try:
+        numbers = [float(part) for part in text.replace(" ", "").split(",") if part]
+    except ValueError:
+        numbers = []
+    if not numbers:
+        raise ConfigError(f"{option} wants shares like 0.01,0.02,0.05, got {text!r}")
+    return numbers
+
+
 def percent(value: float | None) -> str:
     """0.8312 -> ``83.1``; None -> ``-``."""
     return "-" if value is None else f"{100 * value:.1f}"

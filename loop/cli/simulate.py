@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,14 @@ from loop.cli.output import (
     percent,
     print_json,
     say,
+    shares,
     table,
     whole_numbers,
 )
 
 if TYPE_CHECKING:
+    from loop.finish.rows import FinishRow
+    from loop.finish.simulated import Goals
     from loop.statistics import MethodRow
     from loop.steps.simulate import Grid
 
@@ -33,6 +36,8 @@ MANY = 20
 CHANCE = 6
 """Of so many comparisons one is marked by chance where seeds draw 80 % of one pool: measured with 5
 seeds and orders that know nothing (docs/auto.md); the draws overlap."""
+
+FINISH_COLUMNS = ("method", "picks", "labels", "95 %", "saved", "by model", "broken")
 
 
 @click.command()
@@ -63,6 +68,9 @@ seeds and orders that know nothing (docs/auto.md); the draws overlap."""
     default=0,
     help="Label a random sample of so many first, as real projects do; part of every budget.",
 )
+@click.option("--finish", is_flag=True, help="Go on to a finished collection (coreloop autolabel).")
+@click.option("--max-errors", default="", help="Its goals; default: 0.01,0.02,0.05,0.1.")
+@click.option("--confidence", type=float, help="That each goal is kept; default: 0.95.")
 @click.option(
     "--jobs",
     type=click.IntRange(0),
@@ -83,6 +91,9 @@ def simulate(
     labels: str,
     share: float,
     sample: int,
+    finish: bool,
+    max_errors: str,
+    confidence: float | None,
     jobs: int,
     engine: str,
     as_json: bool,
@@ -91,10 +102,12 @@ def simulate(
 
     SOURCE is a folder with one sub-folder per class, or a parquet file with image and label
     columns; without it, the project's own images are used. Cells are kept: more seeds, methods or
-    budgets later compute only what is missing.
+    budgets later compute only what is missing. With --finish the collection is finished from each
+    cell on: how many labels of people does that take in all?
 
     \b
     Example: coreloop simulate photos-labelled --per-class 1,2,5,10 --seeds 10
+             coreloop simulate photos-labelled --per-class 5,10 --finish
     """
     from loop.encoders.spec import short
     from loop.engine import get
@@ -103,13 +116,16 @@ def simulate(
     from loop.steps.simulate import Grid, all_methods, project_for
     from loop.steps.simulate import simulate as step
 
+    goals = _goals(finish, max_errors, confidence)
     names = [] if methods == "all" else names_in(methods)
     chosen = all_methods(names)
     where = get(engine, jobs or _workers(trainer))
     project = project_for(source, folder, encoder)
     click.get_current_context().call_on_close(project.close)
     totals = _budgets(project, per_class, budgets)
-    grid = Grid(chosen, totals, seeds, trainer, labels=labels, share=share, sample=sample)
+    grid = Grid(
+        chosen, totals, seeds, trainer, labels=labels, share=share, sample=sample, finish=goals
+    )
     with bar() as (begin, progress):
         begin("scanning images")
         scan(project)
@@ -118,10 +134,26 @@ def simulate(
         begin(f"{len(chosen)} methods, {len(grid.budgets)} budgets, {seeds} seeds")
         rows = step(project, grid, where=where, on_progress=progress)
     if as_json:
-        print_json([asdict(row) for row in rows])
+        methods_ = [asdict(row) for row in rows]
+        of_finish = [asdict(row) for row in rows.finish or ()]
+        print_json({"methods": methods_, "finish": of_finish} if finish else methods_)
         return
     _print_accuracies(rows, grid)
     _print_saved(rows, grid)
+    _print_finish(rows.finish or [])
+
+
+def _goals(finish: bool, max_errors: str, confidence: float | None) -> Goals | None:
+    """Raises ConfigError, DataError: a number that is no goal, or none is asked for."""
+    from loop.errors import ConfigError
+    from loop.finish.simulated import MAX_ERRORS, Goals
+
+    if not finish:
+        if max_errors or confidence is not None:
+            raise ConfigError("--max-errors and --confidence go with --finish")
+        return None
+    some = tuple(sorted(set(shares(max_errors, "--max-errors")))) if max_errors else MAX_ERRORS
+    return Goals(some, 0.95 if confidence is None else confidence)
 
 
 def _workers(trainer: str) -> int:
@@ -174,6 +206,40 @@ def _print_saved(rows: list[MethodRow], grid: Grid) -> None:
     _print_table(saved, grid.budgets, lambda row: f"{round(row.saved or 0):+d}")
     say("labels saved: how many more random picks reach the same accuracy; - off the")
     say("curve of random")
+
+
+def _print_finish(rows: Sequence[FinishRow]) -> None:
+    """Labels of people in all: a table for each goal, a line per method and budget."""
+    for goal in dict.fromkeys(row.max_error for row in rows):
+        some = [row for row in rows if row.max_error == goal]
+        runs, broken = sum(row.n for row in some), sum(row.broken_without_bound for row in some)
+        say("")
+        say(f"error of at most {100 * goal:g} %; without a bound {broken} of {runs} runs miss it:")
+        table(FINISH_COLUMNS, [_finish_line(row) for row in some])
+    if rows:
+        images = rows[0].images
+        say(f"labels: of people in all, until each of {images} images has one; mean over seeds")
+        say("and its 95 % interval; saved: fewer than with as many random picks, in brackets")
+        say("where the interval holds 0; broken: runs with more wrong labels than promised")
+
+
+def _finish_line(row: FinishRow) -> tuple[str | int, ...]:
+    return (
+        row.method + ("*" if row.kind == "all labels" else ""),
+        row.budget,
+        f"{row.labels:.0f}",
+        f"{row.interval[0]:.0f} to {row.interval[1]:.0f}",
+        _fewer(row),
+        f"{100 * row.by_model:.0f} %",
+        f"{row.broken} of {row.n}",
+    )
+
+
+def _fewer(row: FinishRow) -> str:
+    if row.saved is None:
+        return "-"
+    lower, upper = row.saved_interval
+    return f"({row.saved:+.0f})" if row.n < 2 or lower <= 0 <= upper else f"{row.saved:+.0f}"
 
 
 def _print_table(

@@ -22,6 +22,7 @@ from db.state import Records
 from loop import encoders, scorers
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError
+from loop.finish.simulated import FinishedCell, Goals
 from loop.project.digests import numbers_digest, start_digest
 from loop.project.problem import Problem
 from loop.project.project import Project
@@ -33,6 +34,8 @@ from loop.train import Trainer
 
 CellProgress = Callable[[int, int], None]
 """(cells done, cells in all)"""
+FINISH = "finish"
+"""Key of a cell's outcome that holds its finished collections."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,7 @@ def fill(
     hindsight: bool = False,
     share: float = 1.0,
     sample: int = 0,
+    goals: Goals | None = None,
     engine: Engine = LOCAL,
     on_progress: CellProgress = lambda done, total: None,
 ) -> None:
@@ -169,6 +173,7 @@ def fill(
         hindsight: the pool are images that are labelled already.
         share: of the pool that each seed draws.
         sample: size of the random sample that each seed labels first.
+        goals: see ``loop.simulation.simulate``.
 
     Raises:
         ConfigError: budgets that do not fit, unknown names.
@@ -188,6 +193,7 @@ def fill(
         rules={method.key: method.picking() for method in grid.methods if method.rule != "top"},
         share=share,
         sample=sample,
+        goals=goals,
         engine=engine,
     )
     for done, outcome in enumerate(outcomes, 1 + len(stored)):
@@ -218,6 +224,22 @@ def stored_cells(session: Session, simulation_id: int, grid: CellGrid) -> list[S
     return sorted(cells, key=lambda cell: (order[cell.method], cell.budget, cell.seed))
 
 
+def finished_cells(
+    session: Session, simulation_id: int, cells: Sequence[StoredCell]
+) -> dict[tuple[str, int, int], FinishedCell]:
+    """(method, budget, seed) -> the finished collections of these cells."""
+    kept = session.execute(
+        select(SimulationCell.id, SimulationCell.outcome[FINISH].as_json()).where(
+            SimulationCell.simulation_id == simulation_id
+        )
+    )
+    by_id: dict[int, Any] = dict(kept.tuples().all())
+    return {
+        (cell.method, cell.budget, cell.seed): FinishedCell.from_json(by_id[cell.id])
+        for cell in cells
+    }
+
+
 def to_json(methods: Sequence[Method]) -> list[dict[str, Any]]:
     """As the records keep methods."""
     return [asdict(method) for method in methods]
@@ -225,6 +247,7 @@ def to_json(methods: Sequence[Method]) -> list[dict[str, Any]]:
 
 def _row(simulation_id: int, outcome: CellOutcome) -> SimulationCell:
     metrics = outcome.metrics
+    finished = {FINISH: outcome.finished.to_json()} if outcome.finished else {}
     return SimulationCell(
         simulation_id=simulation_id,
         method=outcome.method,
@@ -237,6 +260,7 @@ def _row(simulation_id: int, outcome: CellOutcome) -> SimulationCell:
             "macro_f1": metrics.macro_f1,
             "notes": outcome.notes,
             "picks": outcome.picks.tolist(),
+            **finished,
         },
         seconds=outcome.seconds,
     )

@@ -20,7 +20,7 @@ from loop.project.cells import read_schedule
 from loop.project.project import Project, find
 from loop.simulation import Schedule
 
-TOLD = ("encoder", "trainer", "params", "labels", "share", "sample", "coreloop")
+TOLD = ("encoder", "trainer", "params", "labels", "share", "sample", "finish", "coreloop")
 """What tells simulations of one project apart, in words."""
 
 

@@ -21,6 +21,8 @@ from loop.encoders.spec import located
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
 from loop.files import expanded
+from loop.finish.rows import finish_rows
+from loop.finish.simulated import Goals
 from loop.project import Project, create, find
 from loop.project.cells import (
     CellGrid,
@@ -28,6 +30,7 @@ from loop.project.cells import (
     Method,
     deciding,
     fill,
+    finished_cells,
     open_simulation,
     stored_cells,
 )
@@ -60,6 +63,8 @@ class Grid:
     """Share of the pool that each seed draws, so that methods without randomness vary too."""
     sample: int = 0
     """Random images labelled first whatever the method, part of the budgets; models learn them."""
+    finish: Goals | None = None
+    """Each cell goes on to a finished collection for each of these goals."""
 
 
 def all_methods(names: Sequence[str] = ()) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -101,6 +106,7 @@ def simulate(
             "labels": grid.labels,
             "share": grid.share,
             **({"sample": grid.sample} if grid.sample else {}),
+            **({"finish": grid.finish.in_words} if grid.finish else {}),
         }
         simulation_id = open_simulation(records, config)
         fill(
@@ -111,16 +117,19 @@ def simulate(
             trainer,
             share=grid.share,
             sample=grid.sample,
+            goals=grid.finish,
             engine=where,
             on_progress=on_progress,
         )
         with records.write("simulate-log") as session:
             log(session, "simulate", f"{len(methods)} methods, {cell_grid.size} cells")
             cells = stored_cells(session, simulation_id, cell_grid)
+            finished = finished_cells(session, simulation_id, cells) if grid.finish else None
         shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
     accuracies = {(cell.method, cell.budget, cell.seed): cell.accuracy for cell in cells}
     kinds = {method.name: method.kind for method in methods}
-    return MethodRows(paired(accuracies, kinds, one_pool=grid.share == 1))
+    rows = paired(accuracies, kinds, one_pool=grid.share == 1)
+    return MethodRows(rows, finish_rows(finished, kinds) if finished else None)
 
 
 def _problem(session: Session, project: Project, column: str, trainer: Trainer) -> Problem:
