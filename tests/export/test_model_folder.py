@@ -42,7 +42,7 @@ PYTHON = ROOT / ".build" / "onnxruntime" / "bin" / "python"
 """Of an environment with onnxruntime, numpy and Pillow alone."""
 COUNT = 200
 LABELLED = 60
-SMALL = {"preset": "paper", "steps": 16, "learning_rate": 0.01, "side": 16}
+SMALL = {"preset": "paper", "steps": 10, "learning_rate": 0.01, "side": 8}
 TRAINERS = {"linear": {}, "propagate": {}, "resnet18": SMALL}
 MOBILENET = "timm:mobilenetv1_100:{}?size=128&mean=0.5&std=0.5&classes=1001&pad=same"
 
