@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from loop.export.agreement import Agreement
 from loop.export.preprocessing import Preprocessing
 from loop.printable import printable
 from loop.train.kept import KeptModel
@@ -28,8 +29,8 @@ class Origin:
         counts_of_training: False: labels have come or changed since, and ``counts`` has those.
         rounds: that were trained.
         labeler, annotators: who answered: the kind of labeler, and how many people.
-        metrics: None: it was not measured.
-        sample: by a random sample of the pool, else by test images.
+        metrics: of the model.
+        sample: whether a random sample of the pool measured it, else test images.
         calibration: see ``loop.measuring.calibration.Calibration``; None: not calibrated.
         trained_at, exported_at: ISO 8601 times.
         versions: by package.
@@ -44,7 +45,7 @@ class Origin:
     rounds: int
     labeler: str
     annotators: int
-    metrics: Metrics | None
+    metrics: Metrics
     sample: bool
     calibration: dict[str, Any] | None
     trained_at: str
@@ -52,24 +53,12 @@ class Origin:
     versions: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How far the exported graph and the kept model are apart.
-
-    Attributes:
-        images: that both answered; 0: none could be read.
-        largest: difference of a probability.
-    """
-
-    images: int
-    largest: float
-
-
 def card(
     model: KeptModel,
     origin: Origin,
     inputs: tuple[Preprocessing, ...],
     outside: str,
+    weights_file: str,
     agreement: Agreement,
 ) -> str:
     """Markdown with the YAML front matter of the Hugging Face Hub.
@@ -77,6 +66,7 @@ def card(
     Args:
         inputs: of the graph; none: embeddings.
         outside: why the encoder is not in the graph; empty where it is.
+        weights_file: beside the graph; empty where it has them inside.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -89,14 +79,14 @@ def card(
     )
     environment.filters |= {"cell": _cell, "yaml": _yaml, "pct": _percent}
     template = environment.get_template("card.md.j2")
-    about, metrics = model.about, origin.metrics
     text = template.render(
-        about=about,
+        about=model.about,
         origin=origin,
-        metrics=metrics,
-        rare=_rarely_measured(model, metrics),
+        metrics=origin.metrics,
+        rare=_rarely_measured(model, origin.metrics),
         inputs=inputs,
         outside=outside,
+        weights_file=weights_file,
         agreement=agreement,
         few=FEW,
     )
@@ -163,11 +153,9 @@ def _pretrained_config(model: KeptModel, inputs: tuple[Preprocessing, ...]) -> d
     return values
 
 
-def _rarely_measured(model: KeptModel, metrics: Metrics | None) -> list[str]:
+def _rarely_measured(model: KeptModel, metrics: Metrics) -> list[str]:
     """Classes with fewer than ``FEW`` images that measure."""
-    if metrics is None:
-        return []
-    pairs = zip(model.about.classes, metrics.class_support, strict=False)
+    pairs = zip(model.about.classes, metrics.class_support, strict=True)
     return [name for name, support in pairs if support < FEW]
 
 

@@ -185,8 +185,11 @@ def _encoder_layers(encoder: Encoder) -> nn.Module:
     return EncoderLayers(encoder)
 
 
-def write_graph(graph: Graph, file: Path) -> None:
-    """Exports with float32 weights inside; beside it, in ``WEIGHTS``, where they are too many.
+def write_graph(graph: Graph, file: Path) -> str:
+    """Exports with float32 weights inside, or beside it where they are too many.
+
+    Returns:
+        Name of the file of weights beside it; empty where they are inside.
 
     Raises:
         CannotBeExported: torch has no translation of a layer.
@@ -215,10 +218,9 @@ def write_graph(graph: Graph, file: Path) -> None:
     assert program is not None
     proto = program.model_proto
     _forget_source(proto.graph)
-    weights = sum(tensor.nbytes for tensor in layers.state_dict().values())
-    onnx.save_model(
-        proto, file, save_as_external_data=weights > LARGEST, location=WEIGHTS, size_threshold=1024
-    )
+    apart = sum(tensor.nbytes for tensor in layers.state_dict().values()) > LARGEST
+    onnx.save_model(proto, file, save_as_external_data=apart, location=WEIGHTS)
+    return WEIGHTS if apart else ""
 
 
 def _forget_source(graph: Any) -> None:

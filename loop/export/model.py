@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from loop.encoders.base import Encoder
-from loop.errors import ConfigError, DataError
-from loop.export.card import Agreement, Origin, card, config
+from loop.errors import ConfigError
+from loop.export.agreement import Agreement, compare
+from loop.export.card import Origin, card, config
 from loop.export.preprocessing import DECODING, RESIZING
 from loop.files import draft_of
 from loop.train.kept import KeptModel
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from loop.export.graph import Graph
 
 NEEDS = ("onnx", "onnxscript", "onnxruntime")
-TOLERANCE = 1e-4
-"""Difference of a probability above which a graph is not the kept model."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +57,14 @@ def write_model_folder(
     model: KeptModel,
     encoder: Encoder | None,
     origin: Origin,
-    images: Sequence[Image.Image],
+    images: Sequence[bytes],
     embeddings: NDArray[np.float32],
 ) -> ModelFolder:
     """Writes the folder, compares its answers with the model's, and gives it its name at last.
 
     Args:
         encoder: whose embeddings the model takes; None for a network.
-        images: some of the pool, upright 8-bit RGB, to compare by.
+        images: encoded, some of the pool, to compare by; those that cannot be decoded do not count.
         embeddings: (n, D) of some of the pool, to compare by where the encoder stays outside.
 
     Raises:
@@ -80,7 +78,7 @@ def write_model_folder(
     shown = replace(model, about=replace(model.about, encoder=origin.encoder))
     with draft_of(out) as draft:
         draft.mkdir()
-        graph, outside = _write_graph(model, encoder, draft)
+        graph, outside, weights_file = _write_graph(model, encoder, draft)
         (draft / "model.safetensors").write_bytes(shown.to_bytes())
         _write_json(draft / "labels.json", list(model.about.classes))
         _write_json(draft / "preprocessor.json", _preprocessor(graph, origin))
@@ -88,15 +86,16 @@ def write_model_folder(
         script = Path(__file__).with_name("script.py").read_text(encoding="utf-8")
         (draft / "predict.py").write_text(script, encoding="utf-8")
         (draft / "requirements.txt").write_text(_requirements(), encoding="utf-8")
-        agreement = _agreement(draft, model, encoder, images, embeddings)
-        text = card(shown, origin, graph.images, outside, agreement)
+        agreement = compare(draft, model, encoder, images, embeddings)
+        text = card(shown, origin, graph.images, outside, weights_file, agreement)
         (draft / "README.md").write_text(text, encoding="utf-8")
     files = {file.name: file.stat().st_size for file in sorted(out.iterdir())}
     return ModelFolder(out, files, outside, agreement)
 
 
-def _write_graph(model: KeptModel, encoder: Encoder | None, folder: Path) -> tuple[Graph, str]:
-    """The graph with the encoder in it, or of the classifier alone and why.
+def _write_graph(model: KeptModel, encoder: Encoder | None, folder: Path) -> tuple[Graph, str, str]:
+    """The graph with the encoder in it, or of the classifier alone and why; and the file of its
+    weights, see ``write_graph``.
 
     Raises:
         CannotBeExported: a network has no form in ONNX.
@@ -105,14 +104,12 @@ def _write_graph(model: KeptModel, encoder: Encoder | None, folder: Path) -> tup
 
     try:
         graph = whole_graph(model, encoder)
-        write_graph(graph, folder / "model.onnx")
-        return graph, ""
+        return graph, "", write_graph(graph, folder / "model.onnx")
     except CannotBeExported as error:
         if model.classifier.wants == "images":
             raise
         graph = head_graph(model)
-        write_graph(graph, folder / "model.onnx")
-        return graph, str(error)
+        return graph, str(error), write_graph(graph, folder / "model.onnx")
 
 
 def _preprocessor(graph: Graph, origin: Origin) -> dict[str, Any]:
@@ -133,50 +130,6 @@ def _requirements() -> str:
     """What predict.py needs; behind it the versions it was tried with."""
     least = {"onnxruntime": "1.18", "numpy": "1.26", "pillow": "10.3"}
     return "".join(f"{name}>={at_least}  # {version(name)}\n" for name, at_least in least.items())
-
-
-def _agreement(
-    folder: Path,
-    model: KeptModel,
-    encoder: Encoder | None,
-    images: Sequence[Image.Image],
-    embeddings: NDArray[np.float32],
-) -> Agreement:
-    """Of what predict.py in the folder says and what the model does.
-
-    Raises:
-        DataError: they are further apart than ``TOLERANCE``.
-    """
-    from loop.export.script import Predictor
-
-    predictor = Predictor(folder)
-    if not predictor.takes_images:
-        if not len(embeddings):
-            return Agreement(0, 0.0)
-        answers = predictor.probabilities_of_embeddings(embeddings)
-        expected = model.probabilities(embeddings)
-    else:
-        if not images:
-            return Agreement(0, 0.0)
-        answers = predictor.probabilities(images)
-        expected = model.probabilities(_rows(model, encoder, images))
-    largest = float(np.abs(answers - expected).max())
-    if not largest <= TOLERANCE:
-        raise DataError(
-            f"the exported graph is not the model: a probability differs by {largest:.2g} on "
-            f"{len(expected)} images of the pool (at most {TOLERANCE:g} is allowed); nothing was "
-            "written"
-        )
-    return Agreement(len(expected), largest)
-
-
-def _rows(model: KeptModel, encoder: Encoder | None, images: Sequence[Image.Image]) -> NDArray[Any]:
-    """What the model takes of these images, computed in float32 on the CPU."""
-    if encoder is None:
-        side = int(model.classifier.settings()["side"])
-        squares = [image.resize((side, side), Image.Resampling.BICUBIC) for image in images]
-        return np.stack([np.asarray(square) for square in squares])
-    return encoder.forward(np.stack([encoder.prepare(image) for image in images]), "cpu")
 
 
 def _write_json(file: Path, values: object) -> None:

@@ -6,7 +6,7 @@ prints one JSON object per image: the label, its probability, and the likeliest 
 that cannot be read has an "error" instead; the exit code is then 1. A model whose encoder stayed
 outside (see README.md) takes .npy files of embeddings, (N, D), and prints one object per row.
 
-From Python: Predictor(folder).probabilities([decode(data), ...]).
+From Python: predictor.probabilities([predictor.prepare(decode(data)), ...]).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,14 @@ class Predictor:
         """False: embeddings."""
         return self.inputs[0]["name"] != "embeddings"
 
-    def probabilities(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Upright 8-bit RGB images, see ``decode`` -> (N, C) float32."""
-        batch = {
-            wanted["name"]: np.stack([prepare(image, wanted) for image in images])
-            for wanted in self.inputs
-        }
+    def prepare(self, image: Image.Image) -> list[np.ndarray]:
+        """An upright 8-bit RGB image, see ``decode``, as a row of each input."""
+        return [prepare(image, wanted) for wanted in self.inputs]
+
+    def probabilities(self, prepared: Sequence[list[np.ndarray]]) -> np.ndarray:
+        """N images, prepared -> (N, C) float32."""
+        columns = [np.stack(rows) for rows in zip(*prepared)]
+        batch = {wanted["name"]: rows for wanted, rows in zip(self.inputs, columns)}
         return self.session.run(None, batch)[0]  # type: ignore[no-any-return]
 
     def probabilities_of_embeddings(self, embeddings: np.ndarray) -> np.ndarray:
@@ -124,30 +127,21 @@ def files_in(paths: Sequence[str], suffixes: set[str]) -> Iterator[Path]:
 
 
 def answers_to_images(predictor: Predictor, files: Iterator[Path], top: int) -> Iterator[dict]:
-    """One answer per file, in order; a batch of images is in memory at once."""
-    names: list[str] = []
-    images: list[Image.Image | Exception] = []
-
-    def answers() -> Iterator[dict]:
-        readable = [image for image in images if isinstance(image, Image.Image)]
-        rows = iter(predictor.probabilities(readable) if readable else ())
-        for name, image in zip(names, images):
-            if isinstance(image, Exception):
-                yield {"image": name, "error": f"{type(image).__name__}: {image}"}
+    """One answer per file, in order; one image is in memory at full size."""
+    while batch := list(islice(files, BATCH)):
+        prepared: list[list[np.ndarray]] = []
+        errors: dict[Path, str] = {}
+        for file in batch:
+            try:
+                prepared.append(predictor.prepare(decode(file.read_bytes())))
+            except Exception as error:  # decoders raise many types on damaged bytes
+                errors[file] = f"{type(error).__name__}: {error}"
+        rows = iter(predictor.probabilities(prepared) if prepared else ())
+        for file in batch:
+            if file in errors:
+                yield {"image": str(file), "error": errors[file]}
             else:
-                yield {"image": name, **_answer(next(rows), predictor.labels, top)}
-
-    for file in files:
-        names.append(str(file))
-        try:
-            images.append(decode(file.read_bytes()))
-        except Exception as error:  # decoders raise many types on damaged bytes
-            images.append(error)
-        if len(images) == BATCH:
-            yield from answers()
-            names.clear()
-            images.clear()
-    yield from answers()
+                yield {"image": str(file), **_answer(next(rows), predictor.labels, top)}
 
 
 def answers_to_embeddings(predictor: Predictor, files: Iterator[Path], top: int) -> Iterator[dict]:

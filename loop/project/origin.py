@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from db import queries
+from db.models import Round
 from loop.encoders import spec
 from loop.encoders.licence import licence_notes
 from loop.export.card import Origin
@@ -18,40 +19,43 @@ from loop.measuring.by_sample import SAMPLE
 from loop.measuring.runs import CALIBRATION
 from loop.project.digests import rows_digest
 from loop.project.labels import collect
-from loop.project.model import Kept
 from loop.project.project import Project
 from loop.project.versions import versions
+from loop.train.kept import KeptModel
 from loop.train.metrics import Metrics
 
 
-def origin_of(session: Session, project: Project, kept: Kept) -> Origin:
-    """Of a kept model."""
-    model = kept.model
+def origin_of(session: Session, project: Project, model: KeptModel) -> Origin:
+    """Of a kept model, see ``newest_model``."""
     pool = queries.the_pool(session)
     runs = queries.runs(session, pool.id, "all")
-    run = next((run for number, run in reversed(runs) if number == model.about.round), None)
+    run = [run for number, run in runs if number == model.about.round][-1]
     labels = collect(session, pool, project.config)
     known = labels.of(queries.split_rows(session, pool.id, "pool"))
     counts = Counter(known[known >= 0].tolist())
-    checkpoint = "" if model.about.encoder else project.config.training.params.get("checkpoint", "")
-    metrics = Metrics.from_json(run.metrics) if run else None
+    encoder = model.about.encoder
     return Origin(
         project=project.config.project.name,
-        encoder=spec.short(model.about.encoder) if model.about.encoder else "",
-        licences=licence_notes(model.about.encoder) if model.about.encoder else {},
-        start=Path(str(checkpoint)).name,
+        encoder=spec.short(encoder) if encoder else "",
+        licences=licence_notes(encoder) if encoder else {},
+        start="" if encoder else _start(session.get_one(Round, run.round_id)),
         counts={name: counts[number] for number, name in enumerate(model.about.classes)},
-        counts_of_training=run is not None and run.rows_digest == rows_digest(known),
+        counts_of_training=run.rows_digest == rows_digest(known),
         rounds=len({number for number, _ in runs}),
         labeler=project.config.labeler.kind,
         annotators=len({annotator for _, annotator, _ in labels.votes}),
-        metrics=metrics,
-        sample=run is not None and SAMPLE in run.notes,
-        calibration=run.notes.get(CALIBRATION) if run else None,
-        trained_at=_moment(run.created_at if run else kept.at),
+        metrics=Metrics.from_json(run.metrics),
+        sample=SAMPLE in run.notes,
+        calibration=run.notes.get(CALIBRATION),
+        trained_at=_moment(run.created_at),
         exported_at=_moment(datetime.now(UTC)),
         versions=versions() | {name: version(name) for name in NEEDS},
     )
+
+
+def _start(round_: Round) -> str:
+    """Name of the checkpoint that the round's network started from, or empty."""
+    return Path(round_.config["training"]["params"].get("checkpoint", "")).name
 
 
 def _moment(at: datetime) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,6 @@ from loop.errors import DataError
 from loop.project.problem import read_scanned
 from loop.reports.facts import MapPoint, PickShown
 from loop.select import strata_budgets
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 THUMBNAILS = 200
 MAP_POINTS = 2000
@@ -62,14 +58,12 @@ def contact_sheet(
     return sheet
 
 
-def readable_images(source: Source, uris: Sequence[str]) -> list[Image.Image]:
-    """Upright 8-bit RGB; those that have gone or are damaged are left out."""
-    from loop.images import decode
-
+def encoded_images(source: Source, uris: Sequence[str]) -> list[bytes]:
+    """Files of images; those that have gone are left out."""
     images = []
     for uri in uris:
-        with suppress(SourceError, DataError):
-            images.append(decode(source.read(uri), uri))
+        with suppress(SourceError):
+            images.append(source.read(uri))
     return images
 
 

@@ -17,7 +17,7 @@ from loop.export import FOLDERS, MODEL, TABLES, Exported, ExportedVote
 from loop.export import export as write
 from loop.project import Project
 from loop.project.labels import Labels, collect
-from loop.project.pictures import readable_images
+from loop.project.pictures import encoded_images
 from loop.project.promise import in_short, model_labels
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def export_model(project: Project, out: Path | None = None) -> ModelFolder:
         kept = newest_model(session, project)
         model, origin = kept.model, origin_of(session, project, kept)
         uris, embeddings = examples(session, project, model)
-    images = readable_images(project.source, uris)
+    images = encoded_images(project.source, uris)
     path = out or Path(MODEL)
     return write_model_folder(path, model, encoder_of(model), origin, images, embeddings)
 

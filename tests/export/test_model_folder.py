@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from loop.encoders.file import File
 from loop.encoders.network import TorchEncoder
 from loop.encoders.spec import short
 from loop.errors import ConfigError, DataError, NotReady
+from loop.export import graph
 from loop.export import model as folders
 from loop.export.card import Origin
 from loop.export.graph import ProbeLayers
@@ -143,7 +145,9 @@ def origin_of(model: KeptModel, **changes) -> Origin:
         rounds=1,
         labeler="csv",
         annotators=2,
-        metrics=None,
+        metrics=measure(
+            np.full((60, len(about.classes)), 1 / len(about.classes)), np.arange(60) % 2
+        ),
         sample=True,
         calibration=None,
         trained_at="2026-01-02 03:04 UTC",
@@ -193,8 +197,7 @@ def test_the_environment_has_no_torch_and_no_coreloop():
 def test_the_folder_answers_as_the_kept_model(image_set, trainer, tmp_path, record_property):
     model, expected = image_set.trained(trainer)
     encoder = image_set.encoder if model.about.encoder else None
-    pictures = [decode(data) for data in image_set.data[:4]]
-    written = exported(model, encoder, tmp_path / "model", pictures)
+    written = exported(model, encoder, tmp_path / "model", image_set.data[:4])
     assert written.outside == ""
     assert written.agreement.images == 4
     answers = predicted(written.path, image_set.folder, "--top", len(image_set.classes))
@@ -231,6 +234,15 @@ PICTURES = [
     Image.fromarray(np.random.default_rng(i).integers(0, 255, (30 + i, 40, 3), dtype=np.uint8))
     for i in range(3)
 ]
+
+
+def png(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, format="PNG")
+    return out.getvalue()
+
+
+ENCODED = [*map(png, PICTURES), b"no image"]
 
 
 def clip_spec(folder: Path) -> str:
@@ -280,7 +292,7 @@ def test_every_kind_of_encoder_goes_into_the_graph(name, tmp_path):
     spec = SPECS[name](tmp_path)
     encoder = encoders.get(spec)
     model = small_model(small_probe(encoder.dim, heads=2), spec, encoder.digest)
-    written = exported(model, encoder, tmp_path / "out" / "model", PICTURES)
+    written = exported(model, encoder, tmp_path / "out" / "model", ENCODED)
     assert written.outside == ""
     assert written.agreement.images == 3
     assert written.agreement.largest < 1e-4
@@ -305,7 +317,7 @@ def test_a_network_of_timm_is_read_back_by_timm(tmp_path):
     arrays = {name: tensor.numpy() for name, tensor in weights.items()}
     network = TrainedNetwork("timm:test_resnet", 3, 48, False, arrays)
     model = small_model(network)
-    written = exported(model, None, tmp_path / "model", PICTURES)
+    written = exported(model, None, tmp_path / "model", ENCODED)
     assert written.agreement.largest < 1e-4
     net = timm.create_model(f"local-dir:{written.path}", pretrained=True).eval()
     config = timm.data.resolve_model_data_config(net)
@@ -335,7 +347,7 @@ def test_own_embeddings_leave_the_head(tmp_path):
     rows = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
     encoder = own_embeddings(tmp_path, rows)
     model = small_model(small_probe(4), f"file:{encoder.path}", encoder.digest)
-    written = exported(model, encoder, tmp_path / "model", PICTURES, rows[:5])
+    written = exported(model, encoder, tmp_path / "model", ENCODED, rows[:5])
     assert "looks embeddings up" in written.outside
     assert written.agreement.images == 5
     card = (written.path / "README.md").read_text()
@@ -380,7 +392,7 @@ def test_a_graph_that_answers_otherwise_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(ProbeLayers, "forward", lambda self, x: forward(self, x * 1.01))
     model = small_model(small_probe(25), "pixels:5", "pixels-5")
     with pytest.raises(DataError, match="is not the model: a probability differs by"):
-        exported(model, encoders.get("pixels:5"), tmp_path / "model", PICTURES)
+        exported(model, encoders.get("pixels:5"), tmp_path / "model", ENCODED)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -398,17 +410,15 @@ def test_an_existing_folder_and_missing_packages_are_named(tmp_path, monkeypatch
 def of_pixels(tmp_path_factory) -> ModelFolder:
     """The folder of a small model, with a card that has everything."""
     model = small_model(small_probe(25), "pixels:5", "pixels-5")
-    rng = np.random.default_rng(0)
     origin = origin_of(
         model,
-        metrics=measure(rng.dirichlet(np.ones(3), 60), np.arange(60) % 2),
         calibration={"temperature": 1.7, "error": [0.2, 0.1], "log_loss": [0.9, 0.8], "n": 60},
         licences={"pixels:5": "no weights"},
         versions={"torch": "2.9"},
     )
     out = tmp_path_factory.mktemp("pixels") / "model"
     no_rows = np.empty((0, 0), np.float32)
-    return write_model_folder(out, model, encoders.get("pixels:5"), origin, PICTURES, no_rows)
+    return write_model_folder(out, model, encoders.get("pixels:5"), origin, ENCODED, no_rows)
 
 
 def test_the_card_is_one_that_the_hub_reads(of_pixels):
@@ -424,8 +434,18 @@ def test_the_card_is_one_that_the_hub_reads(of_pixels):
     assert "95 % interval" in card.text
     assert "Expected calibration error\n20.0 % before, 10.0 % after" in card.text
     assert "2 people (csv)" in card.text
+    assert "a \\| &lt;yak>: fewer than 20 images measured each" in card.text
     for name in of_pixels.files:
         assert f"`{name}`" in card.text or name == "README.md"
+
+
+def test_weights_too_many_for_one_file_stand_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(graph, "LARGEST", 1)
+    model = small_model(small_probe(400), "pixels:20", "pixels-20")
+    written = exported(model, encoders.get("pixels:20"), tmp_path / "model", ENCODED)
+    assert written.files["model.onnx.data"] > written.files["model.onnx"]
+    assert written.agreement.images == 3
+    assert "| `model.onnx.data` | its weights" in (written.path / "README.md").read_text()
 
 
 def test_unreadable_images_are_named_and_the_others_answered(of_pixels, tmp_path):
