@@ -139,8 +139,8 @@ def export_model(project: Project, out: Path | None = None) -> ModelFolder:
 
     check_packages()
     with project.records.read() as session:
-        kept = newest_model(session, project)
-        model, origin = kept.model, origin_of(session, project, kept)
+        model = newest_model(session, project).model
+        origin = origin_of(session, project, model)
         uris, embeddings = examples(session, project, model)
     images = encoded_images(project.source, uris)
     path = out or Path(MODEL)

@@ -503,7 +503,7 @@ def test_an_encoder_that_changed_is_refused(project, tmp_path):
     scan(project)
     run(project)
     with project.records.read() as session:
-        _, model = newest_model(session, project)
+        model = newest_model(session, project).model
     other = replace(model, about=replace(model.about, encoder="pixels:9"))
     with pytest.raises(DataError, match=r"embeddings of pixels-8, and pixels:9 is pixels-9 now"):
         encoder_of(other)
