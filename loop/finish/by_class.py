@@ -32,6 +32,7 @@ from loop.finish.promise import (
     check_alpha,
     checked,
     loosest,
+    most_seen,
 )
 
 FLOORS = 10
@@ -132,18 +133,20 @@ def boundary(
     """
     from scipy.stats import hypergeom
 
-    seen = np.arange(sample + 1)[:, None]
+    alone = tuple(most_seen(population, sample, each, alpha) for each in allowed)
+    if failing(population, sample, allowed, alone) <= alpha:
+        return alone
+    can_fail = np.array(allowed) < population - sample
+    seen = np.arange(max(np.array(alone)[can_fail]) + 1)[:, None]
     marked = np.minimum(np.array(allowed) + seen + 1, population)
     levels = hypergeom.cdf(seen, population, marked, sample)
-    levels[:, np.array(allowed) >= population - sample] = 0.0  # no more than these are left
 
     def bars(level: float) -> tuple[int, ...]:
-        return tuple(int(count) - 1 for count in (levels <= level).sum(axis=0))
+        most = np.where(can_fail, (levels <= level).sum(axis=0) - 1, sample)
+        return tuple(int(bar) for bar in most)
 
-    if failing(population, sample, allowed, bars(alpha)) <= alpha:
-        return bars(alpha)
     lower, upper = alpha / len(allowed), alpha
-    for _ in range(12):
+    for _ in range(10):
         middle = (lower + upper) / 2
         if failing(population, sample, allowed, bars(middle)) <= alpha:
             lower = middle
@@ -159,21 +162,38 @@ def failing(population: int, sample: int, allowed: tuple[int, ...], bars: tuple[
     Args:
         allowed, bars: ascending.
     """
-    from scipy.stats import hypergeom
-
-    seen = np.arange(max(max(bars), 0) + 1)  # more than these cannot fail later
+    can_fail = [
+        (left + bar + 1, bar)
+        for left, bar in zip(allowed, bars, strict=True)
+        if bar >= 0 and left < population - sample
+    ]
+    seen = np.arange(max((bar for _, bar in can_fail), default=0) + 1)  # more cannot fail later
     surviving, passed, failed = (seen == 0).astype(np.float64), 0, 0.0
-    for left, bar in zip(allowed, bars, strict=True):
-        if bar < 0 or left >= population - sample:  # promises nothing, or cannot be broken
-            continue
-        end = left + bar + 1
-        gain = hypergeom.pmf(
+    for end, bar in can_fail:
+        gain = _hypergeometric(
             seen[None] - seen[:, None], population - passed, end - passed, sample - seen[:, None]
         )
-        surviving, passed = surviving @ np.nan_to_num(gain), end  # NaN: a state that cannot be
+        surviving, passed = surviving @ gain, end
         failed += float(surviving[: bar + 1].sum())
         surviving[: bar + 1] = 0.0
     return failed
+
+
+def _hypergeometric(seen: Ints, population: int, marked: int, sample: Ints) -> NDArray[np.float64]:
+    """P(so many of the marked images are in the sample); 0 where that cannot be. scipy's takes ten
+    times as long."""
+    from scipy.special import gammaln
+
+    def log_choose(n: Ints | int, k: Ints | int) -> NDArray[np.float64]:
+        return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(np.subtract(n, k) + 1))
+
+    can_be = (seen >= np.maximum(0, sample - (population - marked))) & (
+        seen <= np.minimum(marked, sample)
+    )
+    seen = np.where(can_be, seen, 0)
+    others = np.clip(sample - seen, 0, population - marked)
+    logs = log_choose(marked, np.minimum(seen, marked)) + log_choose(population - marked, others)
+    return np.where(can_be, np.exp(logs - log_choose(population, sample)), 0.0)
 
 
 def draw(predicted: Ints, size: int, rng: np.random.Generator) -> Ints:
