@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from loop.cli.output import json_option, print_json, project_at, project_option, say
+from loop.cli.output import bar, json_option, print_json, project_at, project_option, say
 from loop.export import FORMATS, MODEL
 
 
@@ -65,7 +65,9 @@ def _export_model(folder: Path, as_json: bool, out: Path | None, picks: bool) ->
 
     if picks:
         raise ConfigError("--picks and --all list images; leave them out with --format model")
-    written = export_model(project_at(folder), out)
+    with bar() as (begin, _):
+        begin("model: ONNX graph, and its answers beside the model's")
+        written = export_model(project_at(folder), out)
     if as_json:
         print_json({**asdict(written), "path": str(written.path)})
         return

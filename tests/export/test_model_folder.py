@@ -17,7 +17,7 @@ from PIL import Image
 
 pytest.importorskip("onnxscript", reason="extra 'onnx' not installed")
 
-from loop import encoders, train
+from loop import config, encoders, train
 from loop.demo.digits import write_digits
 from loop.encoders.file import File
 from loop.encoders.network import TorchEncoder
@@ -29,6 +29,7 @@ from loop.export.card import Origin
 from loop.export.graph import ProbeLayers
 from loop.export.model import ModelFolder, write_model_folder
 from loop.images import decode, squares
+from loop.project import create
 from loop.project.model import encoder_of, newest_model
 from loop.steps.export import export_model
 from loop.steps.run import run
@@ -38,6 +39,7 @@ from loop.train.kept import About, KeptModel, read_model
 from loop.train.metrics import measure
 from loop.train.network import TrainedNetwork
 from loop.train.probe import Probe
+from tests.conftest import small_values
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".build" / "onnxruntime" / "bin" / "python"
@@ -320,8 +322,7 @@ def test_a_network_of_timm_is_read_back_by_timm(tmp_path):
     written = exported(model, None, tmp_path / "model", ENCODED)
     assert written.agreement.largest < 1e-4
     net = timm.create_model(f"local-dir:{written.path}", pretrained=True).eval()
-    config = timm.data.resolve_model_data_config(net)
-    transform = timm.data.create_transform(**config)
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(net))
     with torch.inference_mode():
         logits = net(torch.stack([transform(picture) for picture in PICTURES]))
     expected = network.probabilities(np.stack([squeezed(picture, 48) for picture in PICTURES]))
@@ -353,9 +354,9 @@ def test_own_embeddings_leave_the_head(tmp_path):
     card = (written.path / "README.md").read_text()
     assert "The encoder is not in this folder" in card
     assert "`embeddings`, (B, D) float32" in card
-    config = json.loads((written.path / "config.json").read_text())["coreloop"]
-    assert config["input"] == ["embeddings"]
-    assert config["encoder_left_out"] == written.outside
+    stated = json.loads((written.path / "config.json").read_text())["coreloop"]
+    assert stated["input"] == ["embeddings"]
+    assert stated["encoder_left_out"] == written.outside
     answers = predicted(written.path, tmp_path / "own.npy", "--top", 3)
     assert [answer["row"] for answer in answers] == list(range(9))
     classes = list(model.about.classes)
@@ -507,3 +508,19 @@ def test_an_encoder_that_changed_is_refused(project, tmp_path):
     other = replace(model, about=replace(model.about, encoder="pixels:9"))
     with pytest.raises(DataError, match=r"embeddings of pixels-8, and pixels:9 is pixels-9 now"):
         encoder_of(other)
+
+
+def test_a_network_that_began_with_a_checkpoint(images, tmp_path):
+    """Its card names the file, and not the folder, that the round's network really started from."""
+    timm_spec(tmp_path, "test_resnet", "")
+    params = {"steps": 2, "side": 16, "checkpoint": str(tmp_path / "test_resnet.pth")}
+    training = {"trainer": "timm:test_resnet", "params": params}
+    values = small_values(images, training=training, selection={"budgets": [6]})
+    project = create(tmp_path / "project", config.check(values, "test"))
+    scan(project)
+    run(project)
+    written = export_model(project, tmp_path / "model")
+    assert written.agreement.images == 16
+    card = (written.path / "README.md").read_text()
+    assert "trainer\n`timm:test_resnet`, started from test_resnet.pth." in card
+    assert str(tmp_path) not in card
