@@ -27,7 +27,7 @@ class LabelIssue:
     """A label that a model of all other labels contradicts.
 
     Attributes:
-        split: train or test.
+        split: train or test; ``by``: people or model, whose label it is.
         confidence: probability of the predicted class.
         self_confidence: probability of the given label.
         label_margin: the first minus the second.
@@ -41,6 +41,7 @@ class LabelIssue:
     confidence: float
     self_confidence: float
     label_margin: float
+    by: str = "people"
 
 
 def left_out_probabilities(

@@ -117,10 +117,10 @@ def _divided(opinions: Opinions) -> None:
 
 def _label_issues(issues: list[LabelIssue]) -> None:
     lines = [
-        (issue.uri, issue.label, issue.predicted, percent(issue.self_confidence))
+        (issue.uri, issue.label, issue.by, issue.predicted, percent(issue.self_confidence))
         for issue in issues[:SHOWN]
     ]
-    table(("image", "label", "predicted", "label is right %"), lines, left=3)
+    table(("image", "label", "by", "predicted", "label is right %"), lines, left=4)
     _more(len(issues), "coreloop labels --label-issues --send-back asks one more person")
 
 

@@ -21,7 +21,13 @@ from loop.label_issues import LabelIssue
 from loop.project.completion import completion
 from loop.project.embeddings import embeddings
 from loop.project.labels import Labels, Outstanding, collect, tally
-from loop.project.left_out import LeftOut, issues_among, nothing_left_out, predict_left_out
+from loop.project.left_out import (
+    LeftOut,
+    issues_among,
+    labelled_images,
+    nothing_left_out,
+    predict_left_out,
+)
 from loop.project.project import Project
 from loop.reports.facts import Completion
 
@@ -87,7 +93,7 @@ class Evidence:
     @cached_property
     def label_issues(self) -> list[LabelIssue]:
         """Labels that the others contradict, the largest label margin first."""
-        return issues_among(self.picks, self.classes, self.left_out)
+        return issues_among(labelled_images(self.picks), self.classes, self.left_out)
 
 
 def gather(project: Project) -> Evidence:

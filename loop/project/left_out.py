@@ -66,27 +66,45 @@ def nothing_left_out(n_classes: int) -> LeftOut:
     return LeftOut(nothing, nothing, np.empty((0, n_classes)))
 
 
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image whose label is judged, and whose label it is: people or model."""
+
+    key: str
+    uri: str
+    split: str
+    by: str = "people"
+
+
+def labelled_images(picks: Iterable[Picked]) -> dict[int, LabelledImage]:
+    """Array row -> its image, of picks of every split."""
+    return {
+        pick.row: LabelledImage(pick.key, pick.uri, "test" if pick.arm == "test" else "train")
+        for pick in picks
+    }
+
+
 def issues_among(
-    picks: Iterable[Picked], classes: Sequence[str], left_out: LeftOut
+    images: Mapping[int, LabelledImage], classes: Sequence[str], left_out: LeftOut
 ) -> list[LabelIssue]:
     """Label issues among the labels, the largest label margin first.
 
     Args:
-        picks: of every labelled image, the test split's too.
+        images: by array row, every labelled one, the test split's too.
         classes: class names.
     """
-    by_row = {pick.row: pick for pick in picks}
     given, probabilities = left_out.given, left_out.probabilities
     margins = label_margin(given, probabilities)
     confidences = self_confidence(given, probabilities)
     issues = []
     for i in find_label_issues(given, probabilities):
-        pick = by_row[int(left_out.rows[i])]
+        image = images[int(left_out.rows[i])]
         issues.append(
             LabelIssue(
-                key=pick.key,
-                uri=pick.uri,
-                split="test" if pick.arm == "test" else "train",
+                key=image.key,
+                uri=image.uri,
+                split=image.split,
+                by=image.by,
                 label=classes[given[i]],
                 predicted=classes[probabilities[i].argmax()],
                 confidence=float(probabilities[i].max()),

@@ -18,7 +18,13 @@ from loop.project import Project
 from loop.project.embeddings import embeddings
 from loop.project.labeler import connect_labeler
 from loop.project.labels import collect
-from loop.project.left_out import issues_among, predict_left_out
+from loop.project.left_out import (
+    LabelledImage,
+    issues_among,
+    labelled_images,
+    predict_left_out,
+)
+from loop.project.promise import model_labels
 
 
 @dataclass(frozen=True)
@@ -131,18 +137,26 @@ def _paces_by_class(answers: list[Answer]) -> dict[str, Pace]:
 
 
 def label_issues(project: Project) -> list[LabelIssue]:
-    """Label issues, test images' too, the largest label margin first.
+    """Label issues, test images' and those of the model of a promise too, the largest label margin
+    first.
 
     Raises:
         NotReady: the images are not embedded, or too few are labelled.
     """
     with project.records.read() as session:
         pool = queries.the_pool(session)
-        by_row = collect(session, pool, project.config).by_row
-        picks = queries.picks(session, pool.id)
+        collected = collect(session, pool, project.config)
+        images = labelled_images(queries.picks(session, pool.id))
+        by_row = dict(collected.by_row)
+        if by_model := model_labels(session, project, collected):
+            by_row |= {row: label for row, (label, _) in by_model.by_row.items()}
+            images |= {
+                row: LabelledImage(key, uri, "train", "model")
+                for row, key, uri in queries.row_names(session, pool.id, list(by_model.by_row))
+            }
         embedded = embeddings(session, project)
     classes = project.config.project.classes
-    return issues_among(picks, classes, predict_left_out(embedded, by_row, len(classes)))
+    return issues_among(images, classes, predict_left_out(embedded, by_row, len(classes)))
 
 
 def send_back(project: Project, keys: list[str]) -> int:

@@ -24,6 +24,7 @@ from loop.steps.autolabel import Goal, autolabel, outlook
 from loop.steps.backup import backup, restore
 from loop.steps.doctor import doctor
 from loop.steps.export import export
+from loop.steps.labels import label_issues
 from loop.steps.predict import predict
 from loop.steps.pull import pull
 from loop.steps.push import push
@@ -257,3 +258,20 @@ def test_what_the_model_said_is_computed_again(trained, damaged):
         again = session.query(Array).filter(Array.kind == "predicted").all()
     assert {row.digest for row in again} == {row.digest for row in stored}
     assert run(trained).why == "done"
+
+
+def test_labels_of_the_model_are_looked_at_as_well(trained):
+    """A label of the model that all others contradict is found among people's."""
+    autolabel(trained, GOAL, 40)
+    run(trained)
+    with trained.records.read() as session:
+        labels = collect(session, queries.the_pool(session), trained.config)
+        given = model_labels(session, trained, labels).by_row
+        names = {row: uri for row, _, uri in queries.row_names(session, 1)}
+    wrong = {names[row] for row, (label, _) in given.items() if f"digit-{label}" not in names[row]}
+    issues = label_issues(trained)
+    assert {issue.by for issue in issues} <= {"people", "model"}
+    assert {issue.uri for issue in issues if issue.by == "model"} <= set(names.values())
+    by_model = {names[row] for row in given}
+    assert all((issue.uri in by_model) == (issue.by == "model") for issue in issues)
+    assert not wrong or wrong & {issue.uri for issue in issues}
