@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from loop.project.project import find as open  # noqa: F401
     from loop.scorers import Inputs as Inputs
     from loop.scorers import Scorer as Scorer
+    from loop.steps.autolabel import Goal as Goal
+    from loop.steps.autolabel import autolabel as autolabel
     from loop.steps.init import init as init
     from loop.steps.plan import Wish as Wish
     from loop.steps.plan import plan as plan
+    from loop.steps.predict import predict as predict
     from loop.steps.report import report as report
     from loop.steps.run import run as run
     from loop.steps.simulate import Grid as Grid
@@ -30,15 +33,18 @@ if TYPE_CHECKING:
     from loop.testing import check_scorer as check_scorer
 
 _FRONT = {
+    "Goal": "loop.steps.autolabel:Goal",
     "Grid": "loop.steps.simulate:Grid",
     "Inputs": "loop.scorers:Inputs",
     "Project": "loop.project:Project",
     "Scorer": "loop.scorers:Scorer",
     "Wish": "loop.steps.plan:Wish",
+    "autolabel": "loop.steps.autolabel:autolabel",
     "check_scorer": "loop.testing:check_scorer",
     "init": "loop.steps.init:init",
     "open": "loop.project:find",
     "plan": "loop.steps.plan:plan",
+    "predict": "loop.steps.predict:predict",
     "report": "loop.steps.report:report",
     "run": "loop.steps.run:run",
     "simulate": "loop.steps.simulate:simulate",

@@ -15,7 +15,7 @@ from loop.project import Project
 from loop.project.completion import completion
 from loop.project.remote import named_odd
 from loop.project.rounds import begin_round, one_more, planned_rounds, remaining_rounds
-from loop.reports.answers import how_far, to_finish, what_is_promised
+from loop.reports.answers import finishing, to_finish
 from loop.steps.autolabel import settle
 from loop.steps.compare import compare
 from loop.steps.embed import embed
@@ -185,17 +185,14 @@ def _done(project: Project, number: int) -> Ended:
     rounds = "the one round is" if number == 1 else f"all {number} rounds are"
     with project.records.read() as session:
         done = completion(session, project)
-        if done.finished:
-            said = [f"{rounds} done", how_far(done)]
-            said += [what_is_promised(done.promise)] if done.promise else []
-            return Ended("done", "; ".join(said), "coreloop export --all")
         more = one_more(session, project.config, queries.the_pool(session).id)
-    said, following = [f"{rounds} done"], ["coreloop status"]
-    if done.promise is not None:
-        said += [how_far(done), what_is_promised(done.promise)]
-    elif cost := to_finish(done):
-        said.append(cost)
-    return Ended("done", "; ".join(said), "; ".join([*following, more] if more else following))
+    told = f" {finishing(done)}" if done.promise or done.finished else ""
+    message = f"{rounds} done{'.' if told else ''}{told}"
+    if done.finished:
+        return Ended("done", message, "coreloop export --all")
+    if not told and (cost := to_finish(done)):
+        message = f"{message}. {cost}"
+    return Ended("done", message, f"coreloop status; {more}" if more else "coreloop status")
 
 
 def _newest_round(project: Project) -> Round | None:
