@@ -1,6 +1,6 @@
 """The command line killed with SIGKILL at every named point of its writes and at random moments,
-over a project of three rounds. Each time it is started again; in the end the project must be what
-an uninterrupted run makes of the same seed.
+over a project of three rounds that is then finished. Each time it is started again; in the end the
+project must be what uninterrupted commands make of the same seed.
 
     make soak        250 kills; CORELOOP_KILLS sets how many at least
 """
@@ -24,6 +24,7 @@ from db import arrays, faults, state
 from loop import config
 from loop.project import Project, create
 from loop.project.damage import verify
+from loop.steps.autolabel import Goal, autolabel
 from loop.steps.run import run
 from tests.conftest import rows, small_values, write_images
 from tests.durability.forked import ROOT, Forked
@@ -44,6 +45,22 @@ def new_project(folder: Path, images: Path) -> Project:
         images, selection={"budgets": [6, 6, 6], "control": 0.2}, compare={"seeds": 1}
     )
     return create(folder, config.check(values, "test"))
+
+
+def next_command(project: Project) -> list[str]:
+    """What a person types next: ``run``, once the rounds are over ``autolabel``, and ``run`` again;
+    nothing when the promise is kept and its last round is over."""
+    if not (project.root / "coreloop.db").exists() or not rows(project, "SELECT id FROM pool"):
+        return ["run"]
+    rounds = rows(project, "SELECT number, state FROM round ORDER BY number")
+    if not rounds or rounds[-1] != (len(rounds) - 1, "compared") or len(rounds) < 4:
+        return ["run"]
+    if not rows(project, "SELECT id FROM promise"):
+        return ["autolabel", "--max-error", "0.08", "--labels", "30", "--yes"]
+    reported = project.reports / "report.json"
+    if len(json.loads(reported.read_text())["rounds"]) < len(rounds) - 1:
+        return ["run"]
+    return []
 
 
 def facts(project: Project) -> dict[str, list[tuple]]:
@@ -88,6 +105,7 @@ def facts(project: Project) -> dict[str, list[tuple]]:
             "SELECT number, methods, budgets, seeds FROM comparison JOIN round "
             "ON round.id = round_id ORDER BY 1",
         ),
+        "promises": rows(project, "SELECT look, max_error, model, images, outcome FROM promise"),
         "arrays": rows(project, 'SELECT kind, name, "of", digest FROM "array" ORDER BY 1, 2, 3'),
     }
 
@@ -101,11 +119,12 @@ def check_whole(project: Project) -> None:
     assert all(arrays.file_digest(path) == path.stem for path in files)
     config.load(project.root / "coreloop.toml")
     report = json.loads((project.reports / "report.json").read_text())
-    assert len(report["rounds"]) == 3
+    rounds = rows(project, "SELECT budget FROM round WHERE number > 0")
+    assert len(report["rounds"]) == len(rounds) == 5
     assert sorted(path.suffix for path in project.reports.iterdir()) == [".html", ".json", ".md"]
     lines = (project.root / "oracle.jsonl").read_text().splitlines()
     keys = [json.loads(line)["key"] for line in lines]
-    assert len(set(keys)) == len(keys) == 12 + 3 * 6
+    assert len(set(keys)) == len(keys) == 12 + sum(budget for (budget,) in rounds)
     answered = Counter(key for *_, key in facts(project)["annotations"])
     assert answered == Counter(keys)
 
@@ -113,7 +132,7 @@ def check_whole(project: Project) -> None:
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
-    write_images(folder)
+    write_images(folder, 90)
     return folder
 
 
@@ -125,6 +144,8 @@ def unbroken(tmp_path_factory, images):
         for module in (state, arrays, sys.modules["loop.steps.embed"]):
             patch.setattr(module, "reached", points.append)
         project = new_project(tmp_path_factory.mktemp("whole") / "project", images)
+        run(project)
+        autolabel(project, Goal(0.08), 30)
         run(project)
     check_whole(project)
     points = list(dict.fromkeys(points))
@@ -154,13 +175,16 @@ class Soak:
             self.projects += 1
         env = {faults.VARIABLE: point} if point else {}
         began = time.monotonic()
-        after = None if point else self.rng.uniform(0, self.whole_seconds / 4)
-        cold = self.killed.total() % COLD == COLD - 1
-        code = (self._cold if cold else self._warm)(env, after)
-        assert code in (0, -signal.SIGKILL), (
-            f"left with {code} at {point or after}: {self._said().read_text()[-2000:]}"
-        )
-        if code == 0:
+        while command := next_command(self.project):
+            after = None if point else self.rng.uniform(0, self.whole_seconds / 4)
+            cold = self.killed.total() % COLD == COLD - 1
+            code = (self._cold if cold else self._warm)(command, env, after)
+            assert code in (0, -signal.SIGKILL), (
+                f"left with {code} at {point or after}: {self._said().read_text()[-2000:]}"
+            )
+            if code:
+                break
+        else:
             if self.killed.total() == 0:
                 self.whole_seconds = time.monotonic() - began
             self.finish()
@@ -183,19 +207,19 @@ class Soak:
         check_whole(self.project)
         self.project = None
 
-    def _warm(self, env: dict[str, str], after: float | None) -> int:
+    def _warm(self, command: list[str], env: dict[str, str], after: float | None) -> int:
         assert self.project is not None
-        number = self.forked.start(["run"], self.project.root, env)
+        number = self.forked.start(command, self.project.root, env)
         if after is not None:
             time.sleep(after)
             os.kill(number, signal.SIGKILL)  # not waited for yet, so the number is still its own
         return self.forked.wait()
 
-    def _cold(self, env: dict[str, str], after: float | None) -> int:
+    def _cold(self, command: list[str], env: dict[str, str], after: float | None) -> int:
         assert self.project is not None
         with self._said().open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-c", "from loop.cli import main; main()", "run"],
+                [sys.executable, "-c", "from loop.cli import main; main()", *command],
                 cwd=self.project.root,
                 stdout=output,
                 stderr=output,
