@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from loop.encoders.spec import parts
 from loop.export.agreement import Agreement
 from loop.export.preprocessing import Preprocessing
 from loop.printable import printable
@@ -53,21 +54,25 @@ class Origin:
     versions: dict[str, Any] = field(default_factory=dict)
 
 
-def card(
-    model: KeptModel,
-    origin: Origin,
-    inputs: tuple[Preprocessing, ...],
-    outside: str,
-    weights_file: str,
-    agreement: Agreement,
-) -> str:
-    """Markdown with the YAML front matter of the Hugging Face Hub.
+@dataclass(frozen=True)
+class GraphFile:
+    """model.onnx, as its readers need to know it.
 
-    Args:
-        inputs: of the graph; none: embeddings.
+    Attributes:
+        images: of each input; none: the one input is ``embeddings``.
+        dim: D of the embeddings; 0 for a network.
         outside: why the encoder is not in the graph; empty where it is.
-        weights_file: beside the graph; empty where it has them inside.
+        weights_file: beside it; empty where the weights are inside.
     """
+
+    images: tuple[Preprocessing, ...]
+    dim: int
+    outside: str
+    weights_file: str
+
+
+def card(model: KeptModel, origin: Origin, graph: GraphFile, agreement: Agreement) -> str:
+    """Markdown with the YAML front matter of the Hugging Face Hub."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -84,23 +89,18 @@ def card(
         origin=origin,
         metrics=origin.metrics,
         rare=_rarely_measured(model, origin.metrics),
-        inputs=inputs,
-        outside=outside,
-        weights_file=weights_file,
+        inputs=graph.images,
+        outside=graph.outside,
+        weights_file=graph.weights_file,
         agreement=agreement,
         few=FEW,
     )
     return printable(text)
 
 
-def config(
-    model: KeptModel, origin: Origin, inputs: tuple[Preprocessing, ...], dim: int, outside: str
-) -> dict[str, Any]:
-    """Values of config.json: keys of timm's and of transformers' configurations, and ``coreloop``.
-
-    Args:
-        dim: of the embeddings; 0 for a network.
-    """
+def config(model: KeptModel, origin: Origin, graph: GraphFile) -> dict[str, Any]:
+    """Values of config.json: keys of timm's and of transformers' configurations, and ``coreloop``
+    for what they have no key for."""
     classes = list(model.about.classes)
     about = asdict(model.about)
     del about["classes"]
@@ -111,22 +111,22 @@ def config(
         "id2label": {str(number): name for number, name in enumerate(classes)},
         "label2id": {name: number for number, name in enumerate(classes)},
         "problem_type": "single_label_classification",
-        "pretrained_cfg": _pretrained_config(model, inputs),
+        "pretrained_cfg": _pretrained_config(model, graph.images),
         "coreloop": {
             **about,
             "kind": model.classifier.wants,
             "settings": model.classifier.settings(),
-            "input": [each.name for each in inputs] or ["embeddings"],
-            "encoder_in_graph": not outside,
+            "input": [each.name for each in graph.images] or ["embeddings"],
+            "encoder_in_graph": not graph.outside,
             "trained_at": origin.trained_at,
             "exported_at": origin.exported_at,
             "versions": origin.versions,
         },
     }
-    if dim:
-        values["num_features"] = dim
-    if outside:
-        values["coreloop"]["encoder_left_out"] = outside
+    if graph.dim:
+        values["num_features"] = graph.dim
+    if graph.outside:
+        values["coreloop"]["encoder_left_out"] = graph.outside
     return values
 
 
@@ -134,14 +134,16 @@ def _architecture(model: KeptModel) -> str:
     """Name of the network or of the encoder as its own library knows it."""
     name = model.about.encoder or str(model.classifier.settings().get("model", ""))
     library, _, rest = name.partition(":")
-    return rest.partition(":")[0] if library in ("timm", "torchvision", "open_clip") else name
+    if len(parts(name)) > 1 or library not in ("timm", "torchvision", "open_clip"):
+        return name
+    return rest.partition(":")[0]
 
 
-def _pretrained_config(model: KeptModel, inputs: tuple[Preprocessing, ...]) -> dict[str, Any]:
+def _pretrained_config(model: KeptModel, images: tuple[Preprocessing, ...]) -> dict[str, Any]:
     """timm's description of the input, of a graph with one."""
     values: dict[str, Any] = {"num_classes": len(model.about.classes)}
-    if len(inputs) == 1:
-        (image,) = inputs
+    if len(images) == 1:
+        (image,) = images
         values |= {
             "input_size": [image.shape[2], image.size, image.size],
             "interpolation": image.resample,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,10 @@ from numpy.typing import NDArray
 from loop.encoders.base import Encoder
 from loop.errors import ConfigError
 from loop.export.agreement import Agreement, compare
-from loop.export.card import Origin, card, config
+from loop.export.card import GraphFile, Origin, card, config
 from loop.export.preprocessing import DECODING, RESIZING
 from loop.files import draft_of
 from loop.train.kept import KeptModel
-
-if TYPE_CHECKING:
-    from loop.export.graph import Graph
 
 NEEDS = ("onnx", "onnxscript", "onnxruntime")
 
@@ -78,41 +75,42 @@ def write_model_folder(
     shown = replace(model, about=replace(model.about, encoder=origin.encoder))
     with draft_of(out) as draft:
         draft.mkdir()
-        graph, outside, weights_file = _write_graph(model, encoder, draft)
+        graph = _write_graph(model, encoder, draft)
         (draft / "model.safetensors").write_bytes(shown.to_bytes())
         _write_json(draft / "labels.json", list(model.about.classes))
         _write_json(draft / "preprocessor.json", _preprocessor(graph, origin))
-        _write_json(draft / "config.json", config(shown, origin, graph.images, graph.dim, outside))
+        _write_json(draft / "config.json", config(shown, origin, graph))
         script = Path(__file__).with_name("script.py").read_text(encoding="utf-8")
         (draft / "predict.py").write_text(script, encoding="utf-8")
         (draft / "requirements.txt").write_text(_requirements(), encoding="utf-8")
         agreement = compare(draft, model, encoder, images, embeddings)
-        text = card(shown, origin, graph.images, outside, weights_file, agreement)
+        text = card(shown, origin, graph, agreement)
         (draft / "README.md").write_text(text, encoding="utf-8")
     files = {file.name: file.stat().st_size for file in sorted(out.iterdir())}
-    return ModelFolder(out, files, outside, agreement)
+    return ModelFolder(out, files, graph.outside, agreement)
 
 
-def _write_graph(model: KeptModel, encoder: Encoder | None, folder: Path) -> tuple[Graph, str, str]:
-    """The graph with the encoder in it, or of the classifier alone and why; and the file of its
-    weights, see ``write_graph``.
+def _write_graph(model: KeptModel, encoder: Encoder | None, folder: Path) -> GraphFile:
+    """The graph with the encoder in it, or of the classifier alone.
 
     Raises:
         CannotBeExported: a network has no form in ONNX.
     """
     from loop.export.graph import CannotBeExported, head_graph, whole_graph, write_graph
 
+    file, outside = folder / "model.onnx", ""
     try:
         graph = whole_graph(model, encoder)
-        return graph, "", write_graph(graph, folder / "model.onnx")
+        weights_file = write_graph(graph, file)
     except CannotBeExported as error:
         if model.classifier.wants == "images":
             raise
-        graph = head_graph(model)
-        return graph, str(error), write_graph(graph, folder / "model.onnx")
+        graph, outside = head_graph(model), str(error)
+        weights_file = write_graph(graph, file)
+    return GraphFile(graph.images, graph.dim, outside, weights_file)
 
 
-def _preprocessor(graph: Graph, origin: Origin) -> dict[str, Any]:
+def _preprocessor(graph: GraphFile, origin: Origin) -> dict[str, Any]:
     """Values of preprocessor.json."""
     if graph.images:
         inputs = [each.to_json() for each in graph.images]
