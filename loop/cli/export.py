@@ -72,7 +72,7 @@ def _export_model(folder: Path, as_json: bool, out: Path | None, picks: bool) ->
         print_json({**asdict(written), "path": str(written.path)})
         return
     for name, size in written.files.items():
-        say(f"{size / 1e6:8.2f} MB  {name}")
+        say(f"{size / 1e3:12,.1f} kB  {name}")
     if written.outside:
         say(f"Without the encoder: {written.outside}. model.onnx takes embeddings.")
     if written.agreement.images:
@@ -80,4 +80,5 @@ def _export_model(folder: Path, as_json: bool, out: Path | None, picks: bool) ->
             f"Graph and kept model differ by at most {written.agreement.largest:.1e} in a "
             f"probability ({written.agreement.images} images of the pool)."
         )
-    say(f"Try it: python {written.path / 'predict.py'} IMAGE_OR_FOLDER (see README.md there)")
+    taken = "EMBEDDINGS.npy" if written.outside else "IMAGE_OR_FOLDER"
+    say(f"Try it: python {written.path / 'predict.py'} {taken} (see README.md there)")
