@@ -7,8 +7,7 @@ below it go to people as a last round, the most doubtful first.
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,15 +21,11 @@ from db.errors import Missing, StaleRound
 from db.models import Pick, Pool, Promise, Round
 from db.state import advance, log
 from loop.errors import ConfigError, NotReady
-from loop.finish.by_class import draw, promise_by_class
+from loop.finish.by_class import draw
 from loop.finish.cost import Cost, cheapest, costs
 from loop.finish.promise import (
-    allowed_wrong,
     check_alpha,
     check_possible,
-    labels_needed,
-    promise,
-    smallest_error,
     spent,
 )
 from loop.planning.target import Price
@@ -39,11 +34,10 @@ from loop.project.completion import Completion, completion
 from loop.project.labels import Labels, collect
 from loop.project.measurement import newest_measurement
 from loop.project.model import Kept, model_of, newest_model
+from loop.project.outcome import outcome_of, rest_of
 from loop.project.promise import (
     PREDICTED,
     Frozen,
-    accepted,
-    calibration_rows,
     freeze,
     load_frozen,
     of_promise,
@@ -264,8 +258,8 @@ def settle(project: Project) -> Completion:
             if made.round_id == newest.id:
                 frozen = load_frozen(session, project, made)
                 labels = collect(session, pool, project.config)
-                outcome = _outcome(session, project, made, frozen, labels)
-                rest = _rest(session, made, frozen, outcome)
+                outcome = outcome_of(session, project, made, frozen, labels)
+                rest = rest_of(session, made, frozen, outcome)
         with records.write("settle") as session:
             advance(session, newest.id, before="labeled", after="compared")
             if outcome is not None:
@@ -288,74 +282,6 @@ def _labelled(session: Session, pool: Pool) -> tuple[Round, Promise]:
     if newest is None or promised is None or newest.state != "labeled":
         raise NotReady("no labelled round of a promise waits; next: coreloop status")
     return newest, promised
-
-
-def _outcome(
-    session: Session, project: Project, made: Promise, frozen: Frozen, labels: Labels
-) -> dict[str, Any]:
-    """What the calibration sample says, as JSON holds it."""
-    population = frozen.population
-    sample = calibration_rows(session, made)
-    place = np.searchsorted(population, sample)
-    right = labels.of(sample) == frozen.labels[sample]
-    confidence = frozen.confidence[population]
-    labelled = int((labels.of(sample) >= 0).sum())
-    if not made.per_class:
-        allowed = allowed_wrong(made.max_error, made.images)
-        kept = promise(confidence, place, right, allowed, made.alpha)
-        needed = labels_needed(len(population), allowed, made.alpha)
-        least = smallest_error(len(population), len(sample), made.images, made.alpha)
-        return {
-            **asdict(kept),
-            "threshold": None if math.isinf(kept.threshold) else kept.threshold,
-            "labelled": labelled,
-            "needed": needed,
-            "least": least,
-        }
-    return {**_by_class(project, made, frozen, labels, sample, right), "labelled": labelled}
-
-
-def _by_class(
-    project: Project,
-    made: Promise,
-    frozen: Frozen,
-    labels: Labels,
-    sample: Rows,
-    right: NDArray[np.bool_],
-) -> dict[str, Any]:
-    """The outcome with a threshold for each class."""
-    population = frozen.population
-    predicted = frozen.labels[population].astype(np.int64)
-    drawn = set(sample.tolist())
-    given = np.bincount(
-        [label for row, label in labels.by_row.items() if row not in drawn],
-        minlength=len(project.config.project.classes),
-    )
-    by_class = promise_by_class(
-        frozen.confidence[population],
-        predicted,
-        np.searchsorted(population, sample),
-        right,
-        given,
-        made.max_error,
-        made.alpha,
-    )
-    return {
-        "thresholds": [None if math.isinf(p.threshold) else p.threshold for p in by_class],
-        "by_class": [{**asdict(p), "threshold": None} for p in by_class],
-        "accepted": sum(p.accepted for p in by_class),
-        "sample": len(sample),
-        "wrong": sum(p.wrong for p in by_class),
-        "upper": sum(p.upper for p in by_class),
-        "allowed": sum(p.allowed for p in by_class),
-    }
-
-
-def _rest(session: Session, made: Promise, frozen: Frozen, outcome: dict[str, Any]) -> Rows:
-    """Array rows under the threshold without the sample's, the most doubtful first."""
-    below = frozen.population[~accepted(frozen, outcome)]
-    below = np.setdiff1d(below, calibration_rows(session, made))
-    return below[np.argsort(frozen.confidence[below], kind="stable")]
 
 
 def freeze_again(project: Project, of: str, count: int) -> None:
