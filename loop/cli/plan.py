@@ -12,10 +12,14 @@ import click
 from loop.cli.output import json_option, percent, print_json, project_at, project_option, say, table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from loop.planning.backtest import BacktestSummary
     from loop.planning.rounds import Rounds
     from loop.planning.target import Estimate, ExpectedAccuracy, Plan, Spread
-    from loop.steps.plan import Outlook
+    from loop.project import Project
+    from loop.steps.plan import Outlook, Wish
+    from loop.steps.plan_finish import FinishPlan
 
 VERDICTS = {
     "reached": "the target is reached",
@@ -49,11 +53,17 @@ VERDICTS = {
     show_default=True,
     help="Stop when 100 labels gain less than so many points.",
 )
+@click.option("--finish", is_flag=True, help="The cheapest way to a label for every image.")
+@click.option("--max-error", type=float, help="With --finish: share wrong; default: 0.05.")
+@click.option("--confidence", type=float, help="With --finish: that it holds; default: 0.95.")
 @click.option("--backtest", is_flag=True, help="How well would forecasts of SIMULATION have held?")
 def plan(
     simulations: tuple[Path, ...],
     folder: Path,
     as_json: bool,
+    finish: bool,
+    max_error: float | None,
+    confidence: float | None,
     backtest: bool,
     stop_below: float,
     **wishes: float | int | None,
@@ -62,10 +72,12 @@ def plan(
 
     From the project's own curve from round 2 on; before that, name SIMULATION: a folder that
     'coreloop simulate' has made on a similar set. With one, the methods in it are compared too.
+    With --finish: how many more picks until the model labels the rest with fewest labels in all.
 
     \b
     Example: coreloop plan --target 0.9 --hourly-rate 25
              coreloop plan --budget-money 200 --per-label 0.04
+             coreloop plan --finish --max-error 0.02
              coreloop plan --backtest coreloop-simulate-flowers
     """
     from loop.steps.plan import Wish
@@ -74,13 +86,88 @@ def plan(
     if backtest:
         _backtest(list(simulations) or [folder], as_json)
         return
+    _check_finish(finish, max_error, confidence, bool(simulations), wishes)
     project = project_at(folder)
     wish = Wish(**wishes, stop_below=stop_below / 100)  # type: ignore[arg-type]
+    if finish:
+        _finish(project, wish, 0.05 if max_error is None else max_error, confidence, as_json)
+        return
     outlook = step(project, wish, simulations)
     if as_json:
         print_json(asdict(outlook))
         return
     _print(outlook, project.config.costs.currency, stop_below)
+
+
+def _check_finish(
+    finish: bool,
+    max_error: float | None,
+    confidence: float | None,
+    simulations: bool,
+    wishes: Mapping[str, float | int | None],
+) -> None:
+    """Raises ConfigError: options that do not go together."""
+    from loop.errors import ConfigError
+
+    if not finish and (max_error is not None or confidence is not None):
+        raise ConfigError("--max-error and --confidence go with --finish")
+    given = [
+        name for name in ("target", "budget_money", "budget_hours") if wishes[name] is not None
+    ]
+    if finish and given:
+        option = given[0].replace("_", "-")
+        raise ConfigError(f"--finish plans for --max-error; leave --{option} out")
+    if finish and simulations:
+        raise ConfigError(
+            "--finish plans with the project's own model and curve; name a SIMULATION with "
+            "--backtest --finish only"
+        )
+
+
+def _finish(
+    project: Project, wish: Wish, max_error: float, confidence: float | None, as_json: bool
+) -> None:
+    """The cheapest way to a finished collection."""
+    from loop.steps.plan_finish import plan_finish
+
+    outlook = plan_finish(project, wish, max_error, 0.95 if confidence is None else confidence)
+    if as_json:
+        print_json(asdict(outlook))
+        return
+    _say(
+        f"{outlook.unlabelled} of {outlook.images} images have no label; for an error of at most "
+        f"{100 * outlook.max_error:g} % of all, with confidence {100 * outlook.confidence:g} %, "
+        f"from the model of round {outlook.model}:"
+    )
+    lines = [
+        (
+            f"{'>' if way == outlook.cheapest else ' '} {way.picks}",
+            percent(way.accuracy.median),
+            way.sample,
+            f"{way.labels.median:.0f}",
+            f"{way.labels.lower:.0f} to {way.labels.upper:.0f}",
+            way.by_model,
+        )
+        for way in outlook.ways
+    ]
+    heads = ("more picks", "accuracy", "calibration", "labels more", "90 % interval", "by model")
+    table(heads, lines)
+    _say(_cheapest(outlook, project.config.costs.currency))
+    for note in outlook.notes:
+        _say(f"note: {note}")
+    say(f"next: {outlook.command}")
+
+
+def _cheapest(outlook: FinishPlan, currency: str) -> str:
+    """The cheapest way in words."""
+    way = outlook.cheapest
+    first = f"{way.picks} more picks, then autolabel" if way.picks else "autolabel now"
+    lower, upper = way.labels.lower, way.labels.upper
+    known = [f"{way.labels.median:.0f} labels more ({lower:.0f} to {upper:.0f})"]
+    for unit, amount in (("hours", outlook.hours), (currency, outlook.money)):
+        if amount is not None:
+            known.append(f"{amount.median:.1f} {unit} ({amount.lower:.1f} to {amount.upper:.1f})")
+    return f"cheapest: {first}: {', '.join(known)}"
 
 
 def _print(outlook: Outlook, currency: str, stop_below: float) -> None:

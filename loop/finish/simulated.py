@@ -58,6 +58,12 @@ class Goals:
         """``0.01,0.02 at 0.95``."""
         return f"{','.join(f'{each:g}' for each in self.max_errors)} at {self.confidence:g}"
 
+    @classmethod
+    def read(cls, text: str) -> Goals:
+        """The goals that ``in_words`` wrote."""
+        max_errors, confidence = text.split(" at ")
+        return cls(tuple(map(float, max_errors.split(","))), float(confidence))
+
 
 @dataclass(frozen=True)
 class FinishedCell:

@@ -91,7 +91,7 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
     """
     if wish.target is not None:
         targets.check_target(wish.target)
-    seen = _recorded(project)
+    seen = recorded(project)
     price = price_of(project, wish, seen.answers)
     simulated = curves.curves(curves.stored(folders) if folders else curves.own(project))
     rng = generator(project.config.project.seed, "plan")
@@ -162,7 +162,7 @@ def measure(
 
 
 @dataclass(frozen=True)
-class _Recorded:
+class Recorded:
     """What the records hold: points of the live curve, answers, labels, images left."""
 
     by_labels: dict[int, list[float]]
@@ -174,7 +174,8 @@ class _Recorded:
     have: int
 
 
-def _recorded(project: Project) -> _Recorded:
+def recorded(project: Project) -> Recorded:
+    """What a plan is made of."""
     with project.records.read() as session:
         pool = queries.the_pool(session)
         runs = [run for _, run in queries.runs(session, pool.id) if run.arm == "all"]
@@ -187,7 +188,7 @@ def _recorded(project: Project) -> _Recorded:
     for run in runs:
         by_labels.setdefault(run.labels, []).append(float(run.metrics["accuracy"]))
     classes = [labels[int(row)] for row in picked if int(row) in labels]
-    return _Recorded(
+    return Recorded(
         by_labels=by_labels,
         test_images=int(runs[-1].metrics["n"]) if runs else 0,
         answers=answers,
@@ -241,16 +242,23 @@ class _Basis:
     scale: float = 1.0
 
 
+def own_curve(seen: Recorded) -> LearningCurve | None:
+    """The project's own; None before two trained rounds."""
+    if len(seen.by_labels) < 2:
+        return None
+    labels = sorted(seen.by_labels)
+    seeds = min(len(values) for values in seen.by_labels.values())
+    table = np.array([seen.by_labels[n][:seeds] for n in labels]).T
+    return LearningCurve(np.array(labels, dtype=np.float64), table, seen.test_images)
+
+
 def _basis(
-    project: Project, seen: _Recorded, simulated: dict[tuple[str, str], tuple[LearningCurve, int]]
+    project: Project, seen: Recorded, simulated: dict[tuple[str, str], tuple[LearningCurve, int]]
 ) -> _Basis:
     """The project's own curve from two points on; else the first simulation's."""
-    if len(seen.by_labels) >= 2:
-        labels = sorted(seen.by_labels)
-        seeds = min(len(values) for values in seen.by_labels.values())
-        table = np.array([seen.by_labels[n][:seeds] for n in labels]).T
-        curve = LearningCurve(np.array(labels, dtype=np.float64), table, seen.test_images)
-        return _Basis(curve, f"this project, {len(labels)} rounds", own=True)
+    own = own_curve(seen)
+    if own is not None:
+        return _Basis(own, f"this project, {len(own.labels)} rounds", own=True)
     if not simulated:
         raise NotReady(
             f"a plan needs two trained rounds, there are {len(seen.by_labels)}; before that, name "
@@ -268,7 +276,7 @@ def _basis(
     return _Basis(curve, words, own=False, scale=classes / simulated_classes)
 
 
-def _ahead(curve: LearningCurve, seen: _Recorded) -> list[int]:
+def _ahead(curve: LearningCurve, seen: Recorded) -> list[int]:
     """Two, four and eight times the labels measured, as far as the pool goes."""
     return [k * curve.have for k in (2, 4, 8) if k * curve.have <= seen.have + seen.left]
 
@@ -298,7 +306,7 @@ def _what_if(
 
 
 def _notes(
-    seen: _Recorded, basis: _Basis, plan_: Plan | None, price: Price, affordable: int | None
+    seen: Recorded, basis: _Basis, plan_: Plan | None, price: Price, affordable: int | None
 ) -> list[str]:
     """What to know before trusting the numbers."""
     curve, notes = basis.curve, []

@@ -1,0 +1,157 @@
+"""plan --finish: the cheapest way from the newest model to a finished collection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from db import queries
+from loop.errors import NotReady
+from loop.finish.promise import allowed_wrong, check_alpha, spent
+from loop.planning.curves import LearningCurve, forecast
+from loop.planning.finish import Unfinished, Way, best, ladder, ways
+from loop.planning.target import Estimate, Price
+from loop.project import Project
+from loop.project.completion import completion
+from loop.project.labels import collect
+from loop.project.model import newest_model
+from loop.project.promise import freeze
+from loop.seeds import generator
+from loop.steps.plan import Wish, own_curve, price_of, recorded
+
+
+@dataclass(frozen=True)
+class FinishPlan:
+    """What finishing takes, by the picks before it.
+
+    Attributes:
+        max_error, confidence: what is to be promised.
+        images: of the collection; ``unlabelled`` of these no round has picked.
+        model: the round after which the newest model was trained.
+        ways: by further picks, ascending; ``cheapest`` has the fewest labels.
+        hours, money: of the cheapest; None where no price is known.
+        command: what to type next.
+        notes: what to know before trusting the numbers.
+    """
+
+    max_error: float
+    confidence: float
+    images: int
+    unlabelled: int
+    model: int
+    ways: list[Way]
+    cheapest: Way
+    hours: Estimate | None
+    money: Estimate | None
+    price: Price
+    command: str
+    notes: list[str]
+
+
+def plan_finish(
+    project: Project, wish: Wish, max_error: float, confidence: float = 0.95
+) -> FinishPlan:
+    """The cheapest way.
+
+    Args:
+        wish: what labels cost; nothing else of it counts.
+
+    Raises:
+        NotReady: no model is kept, fewer than two rounds are trained, or nothing is left to label.
+        DataError: a number outside (0, 1).
+    """
+    allowed_wrong(max_error, images=1)
+    check_alpha(1 - confidence)
+    seen = recorded(project)
+    with project.records.read() as session:
+        model, looks = newest_model(session, project).model.about.round, _looks(session)
+        unfinished, waiting = _unfinished(session, project, max_error, confidence, looks)
+    curve = own_curve(seen)
+    if curve is None:
+        raise NotReady(
+            "how good a model with more labels will be is forecast from two trained rounds, and "
+            f"there is {len(seen.by_labels)}; what finishing takes with the model as it is: "
+            f"coreloop autolabel --dry-run --max-error {max_error:g}"
+        )
+    left, seed = len(unfinished.confidence), project.config.project.seed
+    some = ways(
+        forecast(curve, generator(seed, "plan")),
+        unfinished,
+        ladder(project.config.selection.budgets[-1], left, curve.have),
+        lambda: generator(seed, "plan-finish"),
+    )
+    chosen, price = best(some), price_of(project, wish, seen.answers)
+    return FinishPlan(
+        max_error=max_error,
+        confidence=confidence,
+        images=unfinished.images,
+        unlabelled=left,
+        model=model,
+        ways=some,
+        cheapest=chosen,
+        hours=_times(chosen.labels, price.hours),
+        money=_times(chosen.labels, price.money),
+        price=price,
+        command=_command(chosen, max_error, confidence),
+        notes=_notes(chosen, curve, left, waiting, price),
+    )
+
+
+def _looks(session: Session) -> int:
+    """Promises so far."""
+    return len(queries.promises(session, queries.the_pool(session).id))
+
+
+def _unfinished(
+    session: Session, project: Project, max_error: float, confidence: float, looks: int
+) -> tuple[Unfinished, int]:
+    """The collection as it is, and images that were picked and have no label.
+
+    Raises:
+        NotReady: every image is labelled, or picked.
+    """
+    pool = queries.the_pool(session)
+    so_far = completion(session, project)
+    if so_far.finished:
+        raise NotReady(
+            f"every image has a label ({so_far.by_people} by people, {so_far.by_model} by the "
+            "model), so nothing is left to plan; the labels: coreloop export --all"
+        )
+    frozen = freeze(session, project, newest_model(session, project))
+    labels = collect(session, pool, project.config).by_row
+    picked = queries.picked_rows(session, pool.id)
+    waiting = sum(int(row) not in labels for row in picked)
+    values = frozen.confidence[frozen.population]
+    if not len(values):
+        raise NotReady("every image is picked already, so nothing is left to plan: coreloop run")
+    alpha = spent(1 - confidence, looks + 1)
+    return Unfinished(values, len(labels) + len(values), max_error, alpha), waiting
+
+
+def _times(labels: Estimate, each: float | None) -> Estimate | None:
+    return None if each is None else Estimate(*(value * each for value in labels))
+
+
+def _command(chosen: Way, max_error: float, confidence: float) -> str:
+    """What to type next."""
+    if chosen.picks:
+        return f"coreloop run --budget {chosen.picks}"
+    of_confidence = "" if confidence == 0.95 else f" --confidence {confidence:g}"
+    return f"coreloop autolabel --max-error {max_error:g}{of_confidence}"
+
+
+def _notes(chosen: Way, curve: LearningCurve, left: int, waiting: int, price: Price) -> list[str]:
+    """What to know before trusting the numbers."""
+    notes = []
+    if chosen.labels.median >= left:
+        notes.append(
+            "with so small an error and so few images a promise saves nothing: people label all"
+        )
+    if waiting:
+        notes.append(f"{waiting} picked images have no label yet and are no part of this")
+    if len(curve.labels) == 2:
+        notes.append("two rounds say little of the curve; a third narrows the interval")
+    if not price.seconds:
+        notes.append("no labelling times are known, so no hours; give --seconds-per-label")
+    return notes
