@@ -78,13 +78,14 @@ def plan(
     Example: coreloop plan --target 0.9 --hourly-rate 25
              coreloop plan --budget-money 200 --per-label 0.04
              coreloop plan --finish --max-error 0.02
-             coreloop plan --backtest coreloop-simulate-flowers
+             coreloop plan --backtest coreloop-simulate-flowers [--finish]
     """
     from loop.steps.plan import Wish
     from loop.steps.plan import plan as step
 
     if backtest:
-        _backtest(list(simulations) or [folder], as_json)
+        folders = list(simulations) or [folder]
+        (_backtest_finish if finish else _backtest)(folders, as_json)
         return
     _check_finish(finish, max_error, confidence, bool(simulations), wishes)
     project = project_at(folder)
@@ -282,6 +283,36 @@ def _backtest(folders: list[Path], as_json: bool) -> None:
     say("each forecast is of one run's measured accuracy, from its own earlier points;")
     say("slope: a line in log(labels) through the last two of them; power: a power law")
     say("with offset, by least squares")
+
+
+def _backtest_finish(folders: list[Path], as_json: bool) -> None:
+    from loop.steps.plan_finish import measure_finish
+
+    lines, outcomes = measure_finish(folders)
+    if as_json:
+        print_json(
+            {
+                "lines": [asdict(line) for line in lines],
+                "outcomes": [asdict(outcome) for outcome in outcomes],
+            }
+        )
+        return
+    say("labels of people in all, in % of the images: forecast against what it took")
+    rows = [
+        (
+            line.set,
+            f"{100 * line.max_error:g} %",
+            line.n,
+            *[percent(value) for value in (line.error, line.bias)],
+            f"{100 * line.inside:.0f} %",
+            *[percent(value) for value in (line.lost, line.lost_now)],
+        )
+        for line in lines
+    ]
+    table(("set", "error", "n", "off by", "bias", "in 90%", "lost", "at once"), rows)
+    say("off by: mean absolute error of the median; in 90%: inside the interval; lost:")
+    say("what the plan's choice took more than the best budget simulated; at once: what")
+    say("finishing without a further pick did")
 
 
 def _lines(lines: list[BacktestSummary]) -> None:

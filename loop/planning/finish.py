@@ -75,7 +75,7 @@ def ways(
     for count in picks:
         if some and count >= best(some).labels.median:
             break
-        some.append(_way(continued, unfinished, count, make_rng()))
+        some.append(way(continued, unfinished, count, make_rng()))
     return some
 
 
@@ -94,8 +94,8 @@ def ladder(step: int, left: int, have: int) -> list[int]:
     return picks
 
 
-def _way(continued: Forecast, unfinished: Unfinished, picks: int, rng: np.random.Generator) -> Way:
-    """Of one number of further picks, less than the images left."""
+def way(continued: Forecast, unfinished: Unfinished, picks: int, rng: np.random.Generator) -> Way:
+    """With one number of further picks, less than the images left. Draws are of ``rng``."""
     accuracy = _accuracy(continued, continued.grid[0] + picks, rng)
     lower, median, upper = np.quantile(accuracy, [0.025, 0.5, 0.975]).tolist()
     left = len(unfinished.confidence) - picks

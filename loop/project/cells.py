@@ -228,16 +228,18 @@ def finished_cells(
     session: Session, simulation_id: int, cells: Sequence[StoredCell]
 ) -> dict[tuple[str, int, int], FinishedCell]:
     """(method, budget, seed) -> the finished collections of these cells."""
+    by_id = finished_by_id(session, simulation_id)
+    return {(cell.method, cell.budget, cell.seed): by_id[cell.id] for cell in cells}
+
+
+def finished_by_id(session: Session, simulation_id: int) -> dict[int, FinishedCell]:
+    """Id of a simulation's cell -> its finished collections."""
     kept = session.execute(
         select(SimulationCell.id, SimulationCell.outcome[FINISH].as_json()).where(
             SimulationCell.simulation_id == simulation_id
         )
     )
-    by_id: dict[int, Any] = dict(kept.tuples().all())
-    return {
-        (cell.method, cell.budget, cell.seed): FinishedCell.from_json(by_id[cell.id])
-        for cell in cells
-    }
+    return {id_: FinishedCell.from_json(finished) for id_, finished in kept}
 
 
 def to_json(methods: Sequence[Method]) -> list[dict[str, Any]]:

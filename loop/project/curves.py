@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import select
@@ -14,9 +16,11 @@ from db import queries
 from db.models import Simulation, SimulationCell
 from loop.encoders.spec import short
 from loop.errors import NotReady
+from loop.finish.simulated import Goals
 from loop.planning.backtest import SimulatedRun
 from loop.planning.curves import LearningCurve
-from loop.project.cells import read_schedule
+from loop.planning.finish_backtest import FinishedRun
+from loop.project.cells import finished_by_id, read_schedule
 from loop.project.project import Project, find
 from loop.simulation import Schedule
 
@@ -46,45 +50,95 @@ def own(project: Project) -> list[SimulatedRun]:
         return []
 
 
+def finished(folders: Sequence[Path]) -> list[FinishedRun]:
+    """Those of the stored runs whose cells went on to finished collections.
+
+    Raises:
+        ConfigError: a folder is no project.
+        NotReady: there is none.
+    """
+    runs: list[FinishedRun] = []
+    for folder in folders:
+        with find(folder) as project, project.records.read() as session:
+            runs += _finished(session, project)
+    if not runs:
+        raise NotReady(
+            "no simulated cell went on to a finished collection; make some, e.g. "
+            "coreloop simulate FOLDER --methods random,auto --per-class 2,5,10,20 --finish"
+        )
+    return runs
+
+
+def _finished(session: Session, project: Project) -> list[FinishedRun]:
+    runs = []
+    for simulated in _simulated(session, project):
+        goals = simulated.simulation.config.get("finish")
+        if goals:
+            by_id = finished_by_id(session, simulated.simulation.id)
+            cells = [by_id[id_] for id_ in simulated.cell_ids]
+            runs.append(FinishedRun(simulated.run, cells, Goals.read(goals).confidence))
+    return runs
+
+
 def _runs(project: Project) -> list[SimulatedRun]:
     """One for each simulation, method and seed. Raises NotReady: there is none."""
     with project.records.read() as session:
-        pool = queries.the_pool(session)
-        test_images = queries.item_count(session, pool.id, "test")
-        simulations = [
-            simulation
-            for simulation in session.scalars(select(Simulation).order_by(Simulation.id))
-            if "mode" not in simulation.config  # else a round's comparison
-        ]
-        names = _names(project.config.project.name, simulations)
-        points = {
-            (name, method, seed): accuracies
-            for simulation, name in zip(simulations, names, strict=True)
-            for (method, seed), accuracies in _points(session, simulation.id).items()
-        }
-    if not points:
+        runs = [simulated.run for simulated in _simulated(session, project)]
+    if not runs:
         raise NotReady(
             f"{project.root} has no simulated cell; make some, e.g. "
             "coreloop simulate FOLDER --methods random,auto --per-class 1,2,4,8,16"
         )
-    return [
-        SimulatedRun(
-            name,
-            method,
-            seed,
-            np.array(sorted(accuracies), dtype=np.float64),
-            np.array([accuracies[budget] for budget in sorted(accuracies)]),
-            test_images,
-            len(project.config.project.classes),
-        )
-        for (name, method, seed), accuracies in sorted(points.items())
+    return runs
+
+
+@dataclass(frozen=True)
+class _Simulated:
+    """A run with the ids of its cells, one for each point."""
+
+    run: SimulatedRun
+    cell_ids: list[int]
+    simulation: Simulation
+
+
+def _simulated(session: Session, project: Project) -> list[_Simulated]:
+    """By name, method and seed."""
+    pool = queries.the_pool(session)
+    test_images = queries.item_count(session, pool.id, "test")
+    simulations = [
+        simulation
+        for simulation in session.scalars(select(Simulation).order_by(Simulation.id))
+        if "mode" not in simulation.config  # else a round's comparison
     ]
+    names = _names(project.config.project.name, simulations)
+    runs = []
+    for simulation, name in zip(simulations, names, strict=True):
+        for (method, seed), by_budget in _points(session, simulation.id).items():
+            budgets = sorted(by_budget)
+            run = SimulatedRun(
+                name,
+                method,
+                seed,
+                np.array(budgets, dtype=np.float64),
+                np.array([by_budget[budget].accuracy for budget in budgets]),
+                test_images,
+                len(project.config.project.classes),
+            )
+            ids = [by_budget[budget].cell_id for budget in budgets]
+            runs.append(_Simulated(run, ids, simulation))
+    return sorted(runs, key=lambda each: (each.run.set, each.run.method, each.run.seed))
 
 
-def _points(session: Session, simulation_id: int) -> dict[tuple[str, int], dict[int, float]]:
-    """(method, seed) -> budget -> accuracy, of the rounds that were measured most."""
+class _Point(NamedTuple):
+    cell_id: int
+    accuracy: float
+
+
+def _points(session: Session, simulation_id: int) -> dict[tuple[str, int], dict[int, _Point]]:
+    """(method, seed) -> budget -> its cell, of the rounds that were measured most."""
     stored = session.execute(
         select(
+            SimulationCell.id,
             SimulationCell.method,
             SimulationCell.schedule,
             SimulationCell.seed,
@@ -92,15 +146,16 @@ def _points(session: Session, simulation_id: int) -> dict[tuple[str, int], dict[
             SimulationCell.outcome["accuracy"].as_float(),
         ).where(SimulationCell.simulation_id == simulation_id)
     )
-    by_method: dict[str, list[tuple[Schedule, int, int, float]]] = defaultdict(list)
-    for method, schedule, seed, budget, accuracy in stored:
-        by_method[method].append((read_schedule(schedule), seed, budget, accuracy))
-    points: dict[tuple[str, int], dict[int, float]] = defaultdict(dict)
+    by_method: dict[str, list[tuple[Schedule, int, int, _Point]]] = defaultdict(list)
+    for id_, method, schedule, seed, budget, accuracy in stored:
+        point = _Point(id_, accuracy)
+        by_method[method].append((read_schedule(schedule), seed, budget, point))
+    points: dict[tuple[str, int], dict[int, _Point]] = defaultdict(dict)
     for method, cells in by_method.items():
         rounds = most_measured([schedule for schedule, *_ in cells])
-        for schedule, seed, budget, accuracy in cells:
+        for schedule, seed, budget, point in cells:
             if schedule in rounds:
-                points[method, seed][budget] = accuracy
+                points[method, seed][budget] = point
     return points
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -11,14 +13,23 @@ from loop.errors import NotReady
 from loop.finish.promise import allowed_wrong, check_alpha, spent
 from loop.planning.curves import LearningCurve, forecast
 from loop.planning.finish import Unfinished, Way, best, ladder, ways
+from loop.planning.finish_backtest import (
+    FinishOutcome,
+    FinishSummary,
+    backtest_finish,
+    finish_summary,
+)
 from loop.planning.target import Estimate, Price
-from loop.project import Project
+from loop.project import Project, curves
 from loop.project.completion import completion
 from loop.project.labels import collect
 from loop.project.model import newest_model
 from loop.project.promise import freeze
 from loop.seeds import generator
 from loop.steps.plan import Wish, own_curve, price_of, recorded
+
+NEARLY_ALL = 0.9
+"""Share of the images left from which on a plan says that finishing by a model saves little."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,21 @@ def plan_finish(
     )
 
 
+def measure_finish(folders: Sequence[Path]) -> tuple[list[FinishSummary], list[FinishOutcome]]:
+    """Backtest on stored simulations that were finished: a line by set and goal, all outcomes.
+
+    Raises:
+        NotReady: no cell was finished, or no run has more than two budgets.
+    """
+    outcomes = list(backtest_finish(curves.finished(folders)))
+    if not outcomes:
+        raise NotReady(
+            "no finished run has three budgets; simulate more, e.g. "
+            "coreloop simulate FOLDER --methods random,auto --per-class 2,5,10,20 --finish"
+        )
+    return finish_summary(outcomes), outcomes
+
+
 def _looks(session: Session) -> int:
     """Promises so far."""
     return len(queries.promises(session, queries.the_pool(session).id))
@@ -144,9 +170,9 @@ def _command(chosen: Way, max_error: float, confidence: float) -> str:
 def _notes(chosen: Way, curve: LearningCurve, left: int, waiting: int, price: Price) -> list[str]:
     """What to know before trusting the numbers."""
     notes = []
-    if chosen.labels.median >= left:
+    if chosen.labels.median > NEARLY_ALL * left:
         notes.append(
-            "with so small an error and so few images a promise saves nothing: people label all"
+            f"so small an error of so few images saves little: people label nearly all {left}"
         )
     if waiting:
         notes.append(f"{waiting} picked images have no label yet and are no part of this")
