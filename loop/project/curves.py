@@ -129,12 +129,14 @@ def _simulated(session: Session, project: Project) -> list[_Simulated]:
     return sorted(runs, key=lambda each: (each.run.set, each.run.method, each.run.seed))
 
 
-class _Point(NamedTuple):
+class _CellAccuracy(NamedTuple):
     cell_id: int
     accuracy: float
 
 
-def _points(session: Session, simulation_id: int) -> dict[tuple[str, int], dict[int, _Point]]:
+def _points(
+    session: Session, simulation_id: int
+) -> dict[tuple[str, int], dict[int, _CellAccuracy]]:
     """(method, seed) -> budget -> its cell, of the rounds that were measured most."""
     stored = session.execute(
         select(
@@ -146,11 +148,11 @@ def _points(session: Session, simulation_id: int) -> dict[tuple[str, int], dict[
             SimulationCell.outcome["accuracy"].as_float(),
         ).where(SimulationCell.simulation_id == simulation_id)
     )
-    by_method: dict[str, list[tuple[Schedule, int, int, _Point]]] = defaultdict(list)
+    by_method: dict[str, list[tuple[Schedule, int, int, _CellAccuracy]]] = defaultdict(list)
     for id_, method, schedule, seed, budget, accuracy in stored:
-        point = _Point(id_, accuracy)
+        point = _CellAccuracy(id_, accuracy)
         by_method[method].append((read_schedule(schedule), seed, budget, point))
-    points: dict[tuple[str, int], dict[int, _Point]] = defaultdict(dict)
+    points: dict[tuple[str, int], dict[int, _CellAccuracy]] = defaultdict(dict)
     for method, cells in by_method.items():
         rounds = most_measured([schedule for schedule, *_ in cells])
         for schedule, seed, budget, point in cells:
