@@ -52,7 +52,7 @@ def autolabel(
 
     project = project_at(folder)
     goal = step.Goal(max_error, confidence, per_class, not no_more_people)
-    outlook = step.outlook(project, goal)
+    outlook = step.outlook(project, goal, size)
     size = size or (outlook.cost.sample if outlook.cost else min(BY_DEFAULT, outlook.unlabelled))
     if dry_run and as_json:
         print_json(asdict(outlook))
@@ -75,8 +75,8 @@ def _say(outlook: FinishOutlook, size: int) -> None:
     """What finishing takes, in lines of a terminal."""
     goal = outlook.goal
     lines = [
-        f"{outlook.unlabelled} of {outlook.images} images have no label. The model of round "
-        f"{outlook.model} labels those that it is sure of: an error of at most "
+        f"People have not labelled {outlook.unlabelled} of {outlook.images} images. The model of "
+        f"round {outlook.model} labels those that it is sure of: an error of at most "
         f"{100 * goal.max_error:g} %"
         + (" among the images of each name" if goal.per_class else " of all images")
         + f", with confidence {100 * goal.confidence:g} %."

@@ -26,7 +26,8 @@ def completion(session: Session, project: Project, labels: Labels | None = None)
     promises = queries.promises(session, pool.id)
     if not any(each.outcome.get("accepted") for each in promises):
         trained = [run for _, run in queries.runs(session, pool.id, "all")]
-        cost = expected_cost(trained[-1]) if trained else None
+        waits = bool(promises) and not promises[-1].outcome
+        cost = expected_cost(trained[-1]) if trained and not waits else None
         if labels is not None:
             by_people = len(labels.by_row)
         else:

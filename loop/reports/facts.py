@@ -172,7 +172,7 @@ class Completion:
 
     Attributes:
         promise: the newest one that labels images, else the newest; None without any.
-        cost: what finishing is expected to take; None where nothing is trained, or it is not left.
+        cost: what finishing is expected to take; None where nothing is trained, or it has begun.
     """
 
     images: int

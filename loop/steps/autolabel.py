@@ -93,8 +93,11 @@ class FinishOutlook:
     currency: str
 
 
-def outlook(project: Project, goal: Goal) -> FinishOutlook:
+def outlook(project: Project, goal: Goal, size: int | None = None) -> FinishOutlook:
     """What the goal takes with the model as it is.
+
+    Args:
+        size: images of the calibration sample, if a person said; None: the cheapest.
 
     Raises:
         NotReady: no model is kept, or a round is open.
@@ -105,6 +108,8 @@ def outlook(project: Project, goal: Goal) -> FinishOutlook:
         start = _start(session, project, goal)
         measured = newest_measurement(session, queries.the_pool(session).id)
         price = price_of(project, Wish(), by_people(start.labels.answers))
+    if size is not None:
+        _check_size(start, goal, size)
     accuracy = (0.5, 0.0, 1.0)
     if measured is not None:
         accuracy = (measured.accuracy, measured.lower, measured.upper)
@@ -166,6 +171,18 @@ def _check_over(session: Session, pool: Pool) -> None:
     over(session, pool)
 
 
+def _check_size(start: _Start, goal: Goal, size: int) -> None:
+    """Raises ConfigError, DataError: no sample of that size can be drawn, or promise the goal."""
+    population = len(start.frozen.population)
+    if not 1 <= size <= population:
+        raise ConfigError(
+            f"the calibration sample has between 1 and {population} images (those that no round "
+            f"has picked), got {size}"
+        )
+    if not goal.per_class:
+        check_possible(population, size, start.images, goal.max_error, start.alpha)
+
+
 def autolabel(project: Project, goal: Goal, size: int) -> int:
     """Freezes the model, draws the calibration sample and begins its round; the round's number.
 
@@ -180,13 +197,7 @@ def autolabel(project: Project, goal: Goal, size: int) -> int:
         with records.read() as session:
             start = _start(session, project, goal)
         frozen, population = start.frozen, start.frozen.population
-        if not 1 <= size <= len(population):
-            raise ConfigError(
-                f"the calibration sample has between 1 and {len(population)} images (those that no "
-                f"round has picked), got {size}"
-            )
-        if not goal.per_class:
-            check_possible(len(population), size, start.images, goal.max_error, start.alpha)
+        _check_size(start, goal, size)
         paths = write_frozen(frozen, project.arrays)
         with records.write("autolabel") as session:
             pool = queries.the_pool(session)
