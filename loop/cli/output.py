@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 2.0
 """Seconds before a progress bar appears."""
+HALF_A_MINUTE = 30.0
+"""Seconds between lines where there is no terminal."""
 
 project_option = click.option(
     "--project",
@@ -82,7 +84,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, left: int
 
 @contextmanager
 def bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
-    """(begin, progress): a line per step and, on a terminal, a bar for steps that take long."""
+    """(begin, progress): a line per step; for steps that take long a bar on a terminal, elsewhere a
+    line every ``HALF_A_MINUTE``."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -103,19 +106,25 @@ def bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
         TimeRemainingColumn(compact=True),
     )
     drawn = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    began = time.monotonic()
+    began = told = time.monotonic()
     task: Any = None
     name = ""
 
     def begin(text: str) -> None:
-        nonlocal began, task, name
+        nonlocal began, told, task, name
         if task is not None:
             drawn.remove_task(task)
         began, task, name = time.monotonic(), None, text
+        told = began
         console.print(f"[dim]{one_line(text).replace('[', chr(92) + '[')}[/dim]")
 
     def progress(done: int, total: int) -> None:
-        nonlocal task
+        nonlocal task, told
+        if not console.is_terminal:
+            if time.monotonic() - told >= HALF_A_MINUTE:
+                told = time.monotonic()
+                console.print(f"  {so_far(done, total, told - began)}")
+            return
         if task is None and time.monotonic() - began > PATIENCE:
             task = drawn.add_task(name, total=total or None)
         if task is not None:
@@ -123,6 +132,14 @@ def bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
 
     with drawn:
         yield begin, progress
+
+
+def so_far(done: int, total: int, seconds: float) -> str:
+    """``120 of 600 after 40 s, about 160 s more``; a total of 0 is unknown."""
+    if not total or not done:
+        return f"{done} after {seconds:.0f} s"
+    left = seconds / done * (total - done)
+    return f"{done} of {total} after {seconds:.0f} s, about {left:.0f} s more"
 
 
 def names_in(text: str) -> list[str]:

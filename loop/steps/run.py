@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from db import queries
 from db.errors import Missing, StaleRound
 from db.models import Round
+from loop import train as trainers
+from loop.config import Config
 from loop.encoders.spec import short
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
@@ -143,12 +145,24 @@ def _step(project: Project, watcher: Watcher, round_: Round, where: Engine) -> E
         watcher.begin(f"{name}: what the model may label by itself")
         settle(project)
     elif state == "labeled":
-        watcher.begin(f"{name}: training")
+        watcher.begin(f"{name}: training{_times(config)}")
         train(project, watcher.progress)
     else:
         watcher.begin(f"{name}: comparing with {', '.join(config.compare.baselines)}")
         compare(project, on_progress=watcher.progress)
     return None
+
+
+def _times(config: Config) -> str:
+    """Of networks, which take long: how many are trained."""
+    trainer = trainers.get(config.training.trainer, **config.training.params)
+    if trainer.wants != "images" or config.measure.by != "sample":
+        return ""
+    folds = config.measure.folds
+    return (
+        f" {config.training.seeds * (2 + 2 * folds)} networks: the model, {folds} that measure it, "
+        f"and {folds + 1} that compare; fewer 'folds' under [measure] take less"
+    )
 
 
 def _of_promise(project: Project, round_: Round) -> bool:
