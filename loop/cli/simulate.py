@@ -212,7 +212,7 @@ def _print_finish(rows: Sequence[FinishRow]) -> None:
     """Labels of people in all: a table for each goal, a line per method and budget."""
     for goal in dict.fromkeys(row.max_error for row in rows):
         some = [row for row in rows if row.max_error == goal]
-        runs, broken = sum(row.n for row in some), sum(row.broken_without_bound for row in some)
+        runs, broken = sum(row.runs for row in some), sum(row.broken_without_bound for row in some)
         say("")
         say(f"error of at most {100 * goal:g} %; without a bound {broken} of {runs} runs miss it:")
         table(FINISH_COLUMNS, [_finish_line(row) for row in some])
@@ -231,7 +231,7 @@ def _finish_line(row: FinishRow) -> tuple[str | int, ...]:
         f"{row.interval[0]:.0f} to {row.interval[1]:.0f}",
         _fewer(row),
         f"{100 * row.by_model:.0f} %",
-        f"{row.broken} of {row.n}",
+        f"{row.broken} of {row.runs}",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Cells = Mapping[tuple[str, int, int], FinishedCell]
 """(method, budget, seed) -> the cell."""
+BySeed = Mapping[int, list[Finished]]
+"""Seed -> its finished collections for one goal by one rule."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,10 @@ class FinishRow:
             None for the reference itself.
         saved_interval: its 95 % t-interval over seeds.
         by_model: share of the images that the model labels, mean.
-        broken: seeds with more wrong labels than the goal allows.
+        broken: finished collections with more wrong labels than the goal allows.
         broken_without_bound: the same with a threshold by the sample's share of wrong labels.
         n: seeds.
+        runs: finished collections, one for each seed and calibration sample.
     """
 
     method: str
@@ -54,6 +57,7 @@ class FinishRow:
     broken: int
     broken_without_bound: int
     n: int
+    runs: int
 
 
 class FinishRows(list[FinishRow]):
@@ -83,15 +87,11 @@ def finish_rows(cells: Cells, kinds: Mapping[str, str], against: str = "random")
     return rows
 
 
-def _by_seed(
-    cells: Cells, method: str, budget: int, goal: float, rule: str = PROMISED
-) -> dict[int, Finished]:
+def _by_seed(cells: Cells, method: str, budget: int, goal: float, rule: str = PROMISED) -> BySeed:
     return {
-        seed: finished
+        seed: cell.of(goal, rule)
         for (other, labels, seed), cell in cells.items()
         if (other, labels) == (method, budget)
-        for finished in cell.finished
-        if (finished.max_error, finished.rule) == (goal, rule)
     }
 
 
@@ -99,21 +99,16 @@ def _row(
     method: str,
     kind: str,
     budget: int,
-    by_seed: Mapping[int, Finished],
-    reference: Mapping[int, Finished],
-    unbounded: Mapping[int, Finished],
+    by_seed: BySeed,
+    reference: BySeed,
+    unbounded: BySeed,
 ) -> FinishRow:
     """Of one goal; ``reference``: what it took with the other picks, none for these."""
-    finished = list(by_seed.values())
-    labels = np.array([each.by_people for each in finished], np.float64)
+    finished = [each for some in by_seed.values() for each in some]
+    labels = np.array([_labels(some) for some in by_seed.values()])
     images = finished[0].by_people + finished[0].by_model
     fewer = np.array(
-        [
-            reference[seed].by_people - each.by_people
-            for seed, each in by_seed.items()
-            if seed in reference
-        ],
-        np.float64,
+        [_labels(reference[seed]) - _labels(by_seed[seed]) for seed in by_seed if seed in reference]
     )
     lower, upper = t_interval(labels)
     return FinishRow(
@@ -129,6 +124,12 @@ def _row(
         saved_interval=t_interval(fewer) if len(fewer) else (0.0, 0.0),
         by_model=float(np.mean([each.by_model / images for each in finished])),
         broken=sum(each.broken for each in finished),
-        broken_without_bound=sum(each.broken for each in unbounded.values()),
-        n=len(finished),
+        broken_without_bound=sum(each.broken for some in unbounded.values() for each in some),
+        n=len(by_seed),
+        runs=len(finished),
     )
+
+
+def _labels(finished: Sequence[Finished]) -> float:
+    """Of people in all, mean."""
+    return float(np.mean([each.by_people for each in finished]))

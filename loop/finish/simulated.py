@@ -18,9 +18,13 @@ from loop.measuring.calibration import fit_temperature
 from loop.train.base import Trained
 from loop.train.kept import tempered
 
+RULES = (PROMISED, UNBOUNDED)
 MAX_ERRORS = (0.01, 0.02, 0.05, 0.1)
 KEPT = 201
 """Quantiles of the confidences that a cell keeps, for forecasts from it."""
+DRAWS = 5
+"""Calibration samples of a cell, each of which finishes the collection: training takes long, and
+one sample is luck."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,16 @@ class FinishedCell:
         images: of the collection; labelling everything takes so many labels.
         confidence: quantiles of the model's calibrated confidences in the images that are left
             after the picks, ascending; none where no image is left.
-        finished: by goal, each by both rules.
+        finished: by goal and calibration sample, each by both rules.
     """
 
     images: int
     confidence: list[float]
     finished: list[Finished]
+
+    def of(self, max_error: float, rule: str = PROMISED) -> list[Finished]:
+        """Those for one goal by one rule, by calibration sample."""
+        return [each for each in self.finished if (each.max_error, each.rule) == (max_error, rule)]
 
     def to_json(self) -> dict[str, Any]:
         """As the records keep it."""
@@ -118,16 +126,15 @@ def finish_cell(
     lower, upper = trained.metrics.intervals["accuracy"]
     accuracy = (trained.metrics.accuracy, lower, upper)
     cost_rng, sample_rng = rng.spawn(2)
-    order = sample_rng.permutation(len(unlabelled))  # a smaller sample is a larger one's beginning
+    # a smaller sample is the beginning of a larger one, so that goals are paired
+    orders = [sample_rng.permutation(len(unlabelled)) for _ in range(DRAWS)]
     finished = []
     for goal in goals.max_errors:
         sizes = costs(confidence, accuracy, images, goal, goals.alpha, cost_rng)
-        sample = order[: cheapest(sizes).sample]
-        finished += finish(confidence, right, sample, images, goal, goals.alpha)
+        size = cheapest(sizes).sample
+        for order in orders:
+            finished += finish(confidence, right, order[:size], images, goal, goals.alpha)
     return FinishedCell(images, quantiles(confidence), finished)
-
-
-RULES = (PROMISED, UNBOUNDED)
 
 
 def quantiles(confidence: NDArray[np.floating]) -> list[float]:

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from loop.finish.promise import spent
-from loop.finish.rehearsal import PROMISED
 from loop.finish.simulated import FinishedCell
 from loop.planning.backtest import SimulatedRun
-from loop.planning.curves import LearningCurve, forecast
+from loop.planning.curves import Floats, LearningCurve, forecast
 from loop.planning.finish import Unfinished, Way, best, thinned, way
 from loop.seeds import generator
 
@@ -39,14 +38,11 @@ class FinishedRun:
     cells: list[FinishedCell]
     confidence: float
 
-    def by_people(self, max_error: float) -> list[int]:
-        """Labels of people in all, by the run's points."""
-        return [
-            finished.by_people
-            for cell in self.cells
-            for finished in cell.finished
-            if (finished.max_error, finished.rule) == (max_error, PROMISED)
-        ]
+    def by_people(self, max_error: float) -> Floats:
+        """(P, R) labels of people in all, by the run's points and R calibration samples."""
+        by_cell = [[each.by_people for each in cell.of(max_error)] for cell in self.cells]
+        fewest = min(map(len, by_cell))
+        return np.array([some[:fewest] for some in by_cell], np.float64)
 
 
 @dataclass(frozen=True)
@@ -55,8 +51,8 @@ class FinishOutcome:
 
     Attributes:
         ahead: labels of each way's model over those of the prefix.
-        error: median minus what it took, by way.
-        inside: whether the 90 % interval held that, by way.
+        error: median minus what it took, mean over calibration samples, by way.
+        inside: share of the calibration samples for which the 90 % interval held that, by way.
         lost: what the plan's choice took more than the best of the ways.
         lost_now: the same without further picks.
     """
@@ -65,7 +61,7 @@ class FinishOutcome:
     max_error: float
     ahead: list[float]
     error: list[float]
-    inside: list[bool]
+    inside: list[float]
     lost: float
     lost_now: float
 
@@ -83,18 +79,20 @@ def _outcome(finished: FinishedRun, length: int, max_error: float) -> FinishOutc
     """From the first ``length`` points of a run."""
     run, images = finished.run, finished.cells[0].images
     some = _ways(finished, length, max_error)
-    totals = np.array(finished.by_people(max_error)[length - 1 :][: len(some)])
+    totals = finished.by_people(max_error)[length - 1 :][: len(some)]
     have = run.labels[length - 1]
     medians, lowers, uppers = have + np.array([each.labels for each in some]).T
-    chosen = totals[some.index(best(some))]
+    held = (lowers[:, None] <= totals) & (totals <= uppers[:, None])
+    means = totals.mean(axis=1)
+    chosen = means[some.index(best(some))]
     return FinishOutcome(
         set=run.set,
         max_error=max_error,
         ahead=[float((have + each.picks) / have) for each in some],
-        error=((medians - totals) / images).tolist(),
-        inside=((lowers <= totals) & (totals <= uppers)).tolist(),
-        lost=float(chosen - totals.min()) / images,
-        lost_now=float(totals[0] - totals.min()) / images,
+        error=((medians - means) / images).tolist(),
+        inside=held.mean(axis=1).tolist(),
+        lost=float(chosen - means.min()) / images,
+        lost_now=float(means[0] - means.min()) / images,
     )
 
 

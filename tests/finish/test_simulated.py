@@ -15,7 +15,7 @@ from loop.cli import cli
 from loop.errors import DataError
 from loop.finish.rehearsal import PROMISED, UNBOUNDED
 from loop.finish.rows import finish_rows
-from loop.finish.simulated import FinishedCell, Goals, finish_cell
+from loop.finish.simulated import DRAWS, FinishedCell, Goals, finish_cell
 from loop.project import create, curves
 from loop.simulation import simulate
 from loop.steps.embed import embed
@@ -44,14 +44,15 @@ def test_every_image_has_a_label_and_a_looser_goal_takes_fewer_of_people():
     cell = finished_after(LEARNED)
     assert cell.images == 800
     assert [(f.max_error, f.rule) for f in cell.finished] == [
-        (goal, rule) for goal in (0.02, 0.1) for rule in (PROMISED, UNBOUNDED)
+        (goal, rule) for goal in (0.02, 0.1) for _ in range(DRAWS) for rule in (PROMISED, UNBOUNDED)
     ]
     for finished in cell.finished:
         assert finished.by_people + finished.by_model == 800
         assert finished.by_people >= 150 + finished.sample
         assert finished.broken == (finished.wrong > int(finished.max_error * 800))
-    strict, loose = (f for f in cell.finished if f.rule == PROMISED)
-    assert 150 < loose.by_people < strict.by_people <= 800
+    for strict, loose in zip(cell.of(0.02), cell.of(0.1), strict=True):
+        assert 150 < loose.by_people < strict.by_people <= 800
+    assert len({finished.by_people for finished in cell.of(0.1)}) > 1  # each sample is another
     assert FinishedCell.from_json(json.loads(json.dumps(cell.to_json()))) == cell
 
 
@@ -91,15 +92,13 @@ def test_rows_are_set_against_random_picks_of_the_same_seeds():
     for (goal, method, budget), row in summary.items():
         by_people = {
             name: [
-                finished.by_people
+                np.mean([each.by_people for each in cells[name, budget, seed].of(goal)])
                 for seed in (0, 1)
-                for finished in cells[name, budget, seed].finished
-                if (finished.max_error, finished.rule) == (goal, PROMISED)
             ]
             for name in ("random", "kmeans")
         }
-        assert row.labels == np.mean(by_people[method])
-        assert row.n == 2
+        assert row.labels == pytest.approx(np.mean(by_people[method]))
+        assert (row.n, row.runs) == (2, 2 * DRAWS)
         saved = np.mean(by_people["random"]) - np.mean(by_people["kmeans"])
         assert row.saved == (None if method == "random" else pytest.approx(saved))
         assert 0 <= row.interval[0] <= row.labels <= row.interval[1] <= row.images == 800

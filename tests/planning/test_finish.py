@@ -89,10 +89,10 @@ def test_a_backtest_counts_what_held_and_what_the_choice_lost():
     (dearer,) = backtest_finish([finished_run((999, 520, 320))])
     assert np.allclose(np.array(plain.error) - dearer.error, 0.02)
     (absurd,) = backtest_finish([finished_run((999, 100, 1000))])
-    assert absurd.inside == [False, False]
+    assert absurd.inside == [0.0, 0.0]
     (line,) = finish_summary([plain, absurd])
     assert (line.set, line.n, line.plans) == ("set", 4, 2)
-    assert line.inside == np.mean([*plain.inside, False, False])
+    assert line.inside == np.mean([*plain.inside, 0.0, 0.0])
     assert line.lost == pytest.approx((plain.lost + absurd.lost) / 2)
 
 
