@@ -2,9 +2,10 @@
 
 More picks are labels of people, and make a better model, which labels more of what is left with the
 same promise. For each number of them the learning curve says how good the model will be, and
-``loop.finish.cost`` what finishing takes then, with the newest model's confidences shifted to that
-accuracy. Confidences of the images left are taken as those of all images now: picks that take the
-doubtful ones leave more certain ones, and finishing is then a little cheaper than said.
+``loop.finish.cost`` what finishing takes then, with the newest model's confidences shifted to the
+accuracy in the images left. That is not the curve's: picks that take the doubtful images leave
+easier ones. By how much, the newest model's mean confidence in them says now, and it is taken to
+stay so in log-odds. Confidences of the images then left are spread like those of all left now.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Way:
 
     Attributes:
         picks: labelled by people, before the model is frozen.
-        accuracy: of the model then.
+        accuracy: of the model then, in random images.
         sample: images of the calibration sample.
         labels: of people from now on: picks, calibration sample and last round, median and 90 %.
         by_model: images that the model labels.
@@ -97,7 +98,8 @@ def ladder(step: int, left: int, have: int) -> list[int]:
 def way(continued: Forecast, unfinished: Unfinished, picks: int, rng: np.random.Generator) -> Way:
     """With one number of further picks, less than the images left. Draws are of ``rng``."""
     accuracy = _accuracy(continued, continued.grid[0] + picks, rng)
-    lower, median, upper = np.quantile(accuracy, [0.025, 0.5, 0.975]).tolist()
+    in_left = _shifted(accuracy, lead(continued, unfinished))
+    lower, median, upper = np.quantile(in_left, [0.025, 0.5, 0.975]).tolist()
     left = len(unfinished.confidence) - picks
     sizes = costs(
         thinned(unfinished.confidence, left),
@@ -115,6 +117,25 @@ def way(continued: Forecast, unfinished: Unfinished, picks: int, rng: np.random.
         labels=Estimate(picks + cost.median, picks + cost.lower, picks + cost.upper),
         by_model=cost.accepted,
     )
+
+
+def lead(continued: Forecast, unfinished: Unfinished) -> float:
+    """By how much the newest model is better in the images left than in random ones, in log-odds:
+    its mean confidence there against the curve."""
+    measured, left = np.median(continued.values[:, 0]), unfinished.confidence.mean()
+    return float(_log_odds(left) - _log_odds(measured))
+
+
+def _shifted(accuracy: Floats, log_odds: float) -> Floats:
+    from scipy.special import expit
+
+    return np.asarray(expit(_log_odds(accuracy) + log_odds))
+
+
+def _log_odds(share: NDArray[np.floating] | np.floating) -> Floats:
+    from scipy.special import logit
+
+    return np.asarray(logit(np.clip(share, 0.001, 0.999)), np.float64)
 
 
 def _accuracy(continued: Forecast, labels: float, rng: np.random.Generator) -> Floats:

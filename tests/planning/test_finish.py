@@ -9,7 +9,7 @@ from loop.finish.rehearsal import PROMISED, UNBOUNDED, Finished
 from loop.finish.simulated import FinishedCell, quantiles
 from loop.planning.backtest import SimulatedRun
 from loop.planning.curves import LearningCurve, forecast
-from loop.planning.finish import Unfinished, best, ladder, thinned, ways
+from loop.planning.finish import Unfinished, best, ladder, lead, thinned, way, ways
 from loop.planning.finish_backtest import FinishedRun, backtest_finish, finish_summary
 
 
@@ -33,11 +33,22 @@ def test_a_steep_curve_is_followed_and_a_flat_one_is_not():
     steep, flat = planned([0.2, 0.4, 0.6]), planned([0.975, 0.976, 0.976])
     assert best(steep).picks > 0
     assert best(flat).picks == 0
-    accuracies = [way.accuracy.median for way in steep]
+    accuracies = [each.accuracy.median for each in steep]
     assert accuracies == sorted(accuracies)
-    for way in [*steep, *flat]:
-        assert way.picks <= way.labels.lower <= way.labels.median <= way.labels.upper
-        assert way.labels.median + way.by_model == pytest.approx(1000, abs=1)
+    for each in [*steep, *flat]:
+        assert each.picks <= each.labels.lower <= each.labels.median <= each.labels.upper
+        assert each.labels.median + each.by_model == pytest.approx(1000, abs=1)
+
+
+def test_images_left_that_are_easier_take_fewer_labels():
+    curve = LearningCurve(np.array([50.0, 100.0]), np.array([[0.8, 0.85]]), 5000)
+    continued = forecast(curve, rng())
+    alike, easier = unfinished(np.median(continued.values[:, 0])), unfinished(0.95)
+    assert abs(lead(continued, alike)) < 0.1 < lead(continued, easier)
+    labels = [way(continued, each, 100, rng()).labels.median for each in (alike, easier)]
+    assert labels[1] < 0.7 * labels[0]
+    harder = unfinished(0.7)
+    assert lead(continued, harder) < 0
 
 
 def test_ways_end_where_the_picks_alone_are_dearer():
