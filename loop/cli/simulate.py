@@ -26,7 +26,7 @@ from loop.cli.output import (
 if TYPE_CHECKING:
     from loop.finish.rows import FinishRow
     from loop.finish.simulated import Goals
-    from loop.statistics import MethodRow
+    from loop.statistics import MethodRow, MethodRows
     from loop.steps.simulate import Grid
 
 COLUMNS = 7
@@ -134,9 +134,7 @@ def simulate(
         begin(f"{len(chosen)} methods, {len(grid.budgets)} budgets, {seeds} seeds")
         rows = step(project, grid, where=where, on_progress=progress)
     if as_json:
-        methods_ = [asdict(row) for row in rows]
-        of_finish = [asdict(row) for row in rows.finish or ()]
-        print_json({"methods": methods_, "finish": of_finish} if finish else methods_)
+        print_json(_facts(rows))
         return
     _print_accuracies(rows, grid)
     _print_saved(rows, grid)
@@ -154,6 +152,14 @@ def _goals(finish: bool, max_errors: str, confidence: float | None) -> Goals | N
         return None
     some = tuple(sorted(set(shares(max_errors, "--max-errors")))) if max_errors else MAX_ERRORS
     return Goals(some, 0.95 if confidence is None else confidence)
+
+
+def _facts(rows: MethodRows) -> Any:
+    """Rows of methods; with those of finishing beside them where it was asked for."""
+    methods = [asdict(row) for row in rows]
+    if rows.finish is None:
+        return methods
+    return {"methods": methods, "finish": [asdict(row) for row in rows.finish]}
 
 
 def _workers(trainer: str) -> int:
