@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from loop.planning.rounds import Rounds
     from loop.planning.target import Estimate, ExpectedAccuracy, Plan, Spread
     from loop.project import Project
+    from loop.project.finish_plan import FinishPlan
     from loop.steps.plan import Outlook, Wish
-    from loop.steps.plan_finish import FinishPlan
 
 VERDICTS = {
     "reached": "the target is reached",
@@ -129,7 +129,7 @@ def _finish(
     project: Project, wish: Wish, max_error: float, confidence: float | None, as_json: bool
 ) -> None:
     """The cheapest way to a finished collection."""
-    from loop.steps.plan_finish import plan_finish
+    from loop.project.finish_plan import plan_finish
 
     outlook = plan_finish(project, wish, max_error, 0.95 if confidence is None else confidence)
     if as_json:
@@ -286,7 +286,7 @@ def _backtest(folders: list[Path], as_json: bool) -> None:
 
 
 def _backtest_finish(folders: list[Path], as_json: bool) -> None:
-    from loop.steps.plan_finish import measure_finish
+    from loop.project.finish_plan import measure_finish
 
     lines, outcomes = measure_finish(folders)
     if as_json:

@@ -43,9 +43,9 @@ from loop.project.promise import (
     of_promise,
     write_frozen,
 )
+from loop.project.recorded import Wish, price_of
 from loop.project.rounds import new_round, over
 from loop.seeds import generator
-from loop.steps.plan import Wish, price_of
 
 Rows = NDArray[np.int64]
 

@@ -1,4 +1,4 @@
-"""plan --finish: the cheapest way from the newest model to a finished collection."""
+"""The plan to finish: the cheapest way from the newest model to a label for every image."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from loop.planning.finish_backtest import (
     finish_summary,
 )
 from loop.planning.target import Estimate, Price
-from loop.project import Project, curves
+from loop.project import curves
 from loop.project.completion import completion
 from loop.project.labels import collect
 from loop.project.model import newest_model
+from loop.project.project import Project
 from loop.project.promise import freeze
+from loop.project.recorded import Wish, own_curve, price_of, recorded
 from loop.seeds import generator
-from loop.steps.plan import Wish, own_curve, price_of, recorded
 
 NEARLY_ALL = 0.9
 """Share of the images left from which on a plan says that finishing by a model saves little."""

@@ -12,9 +12,9 @@ from loop.cli import cli
 from loop.errors import ConfigError, DataError, NotReady
 from loop.finish.simulated import Goals
 from loop.project import create
+from loop.project.finish_plan import measure_finish, plan_finish
 from loop.steps.embed import embed
 from loop.steps.plan import Wish
-from loop.steps.plan_finish import measure_finish, plan_finish
 from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.simulate import Grid, simulate
