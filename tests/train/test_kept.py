@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -67,3 +69,12 @@ def test_a_temperature_changes_no_order():
         np.testing.assert_allclose(calibrated.sum(axis=1), 1)
         np.testing.assert_array_equal(np.argsort(calibrated, axis=1), np.argsort(p, axis=1))
     np.testing.assert_allclose(tempered(p, 1.0), p)
+
+
+def test_the_answers_have_the_kept_temperature():
+    task, labels = digits(60)
+    trained = train.get("linear").train(task, labels, np.random.default_rng(0))
+    raw = trained.model.probabilities(task.pool)
+    warm = KeptModel(trained.model, replace(ABOUT, temperature=2.5)).probabilities(task.pool)
+    np.testing.assert_allclose(warm, tempered(raw, 2.5))
+    assert warm.max(axis=1).mean() < raw.max(axis=1).mean()
