@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from db import queries
+from db.errors import Damaged, Missing
 from db.models import Promise, Round
 from loop.project.labels import Labels, collect, outstanding
 from loop.project.project import Project
@@ -17,8 +18,9 @@ def completion(session: Session, project: Project, labels: Labels | None = None)
     """Without ``labels``, which may be at hand, by the database's counts where no model labels any
     image.
 
+    Where what the model of a promise said has gone, the number of its labels is that noted then.
+
     Raises:
-        Missing, Damaged: what the model of a promise said has gone.
         ConfigError: see ``collect``.
     """
     pool = queries.the_pool(session)
@@ -36,11 +38,16 @@ def completion(session: Session, project: Project, labels: Labels | None = None)
         shown = _shown(session, promises[-1]) if promises else None
         return Completion(images, by_people, 0, images - by_people, shown, cost)
     labels = labels or collect(session, pool, project.config)
-    by_model = model_labels(session, project, labels)
-    assert by_model is not None
-    people, model = len(labels.by_row), len(by_model.by_row)
-    shown = _shown(session, by_model.promise)
-    return Completion(images, people, model, images - people - model, shown)
+    promise = next(each for each in reversed(promises) if each.outcome.get("accepted"))
+    people, model = len(labels.by_row), int(promise.outcome["accepted"])
+    try:
+        by_model = model_labels(session, project, labels)
+    except (Missing, Damaged):  # 'coreloop doctor' says so; the numbers stay
+        by_model = None
+    if by_model is not None:
+        model = len(by_model.by_row)
+    left = max(0, images - people - model)
+    return Completion(images, people, model, left, _shown(session, promise))
 
 
 def _shown(session: Session, promise: Promise) -> PromiseShown:

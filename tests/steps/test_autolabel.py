@@ -260,6 +260,21 @@ def test_what_the_model_said_is_computed_again(trained, damaged):
     assert run(trained).why == "done"
 
 
+def test_status_answers_where_what_the_model_said_has_gone(trained, tmp_path):
+    autolabel(trained, GOAL, 40)
+    run(trained)
+    before = done(trained)
+    with trained.records.read() as session:
+        stored = session.query(Array).filter(Array.kind == "predicted").all()
+    for row in stored:
+        (trained.arrays / row.file).unlink()
+    assert status(trained).completion == before
+    with pytest.raises((Missing, Damaged), match="doctor"):
+        export(trained, "csv", tmp_path / "all.csv", everything=True)
+    assert all(check.ok for check in doctor(trained.root, mend=True))
+    assert export(trained, "csv", tmp_path / "all.csv", everything=True)[1] == 180
+
+
 def test_labels_of_the_model_are_looked_at_as_well(trained):
     """A label of the model that all others contradict is found among people's."""
     autolabel(trained, GOAL, 40)
