@@ -129,6 +129,40 @@ def consensus(votes: Sequence[Vote], method: str) -> dict[Any, Any]:
     return dawid_skene(votes) if method == "dawid-skene" else majority(votes)
 
 
+@dataclass(frozen=True)
+class AnswerError:
+    """How often people are wrong, as their disagreement tells.
+
+    Attributes:
+        rate: share of answers that are wrong, in [0, 1].
+        images: that two people or more answered.
+    """
+
+    rate: float
+    images: int
+
+
+def answer_error(votes: Sequence[Vote], classes: int) -> AnswerError | None:
+    """From the share d of pairs of answers to one image that differ: where people are wrong with
+    probability e, apart from each other and in each other class alike, two of them differ with
+    d = 2 e - e^2 C / (C - 1). Mistakes that people share, on images that mislead them all, are not
+    seen. None where no image has two answers.
+
+    Args:
+        classes: C, at least 2.
+    """
+    shared = [list(labels.values()) for labels in by_item(votes).values() if len(labels) > 1]
+    if not shared:
+        return None
+    differing = 0.0
+    for labels in shared:
+        pairs = list(combinations(labels, 2))
+        differing += sum(first != second for first, second in pairs) / len(pairs)
+    most = (classes - 1) / classes  # beyond which answers are as by chance
+    inside = max(0.0, 1 - differing / len(shared) / most)
+    return AnswerError(most * (1 - inside**0.5), len(shared))
+
+
 def disagreements(votes: Sequence[Vote]) -> list[tuple[Any, dict[Any, Any]]]:
     """(item, annotator -> label) wherever two people differ, the most divided first."""
     divided = [

@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from loop.annotators import (
+    answer_error,
     cohen_kappa,
     consensus,
     dawid_skene,
@@ -155,3 +156,24 @@ def test_what_comes_next_is_what_people_take_by_now():
     assert upcoming([("ann", None)]) is None
     assert upcoming([]) is None
     assert upcoming([("ann", 2.0), ("bob", None)]) == 2.0
+
+
+@pytest.mark.parametrize(("error", "classes"), [(0.0, 3), (0.05, 2), (0.1, 5), (0.3, 10)])
+def test_how_often_people_are_wrong_is_found_from_their_disagreement(error, classes):
+    rng = np.random.default_rng(int(100 * error))
+    votes = []
+    for item in range(3000):
+        true = int(rng.integers(classes))
+        for person in ("ann", "bob", "eve")[: 2 + item % 2]:
+            others = [label for label in range(classes) if label != true]
+            label = int(rng.choice(others)) if rng.random() < error else true
+            votes.append((item, person, label))
+    found = answer_error(votes, classes)
+    assert found.images == 3000
+    assert found.rate == pytest.approx(error, abs=0.012)
+
+
+def test_answers_by_chance_and_by_one_person():
+    assert answer_error([(1, "ann", "cat"), (2, "bob", "dog")], 2) is None
+    always = [(n, who, label) for n in range(9) for who, label in (("ann", "cat"), ("bob", "dog"))]
+    assert answer_error(always, 2).rate == pytest.approx(0.5)

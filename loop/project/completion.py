@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from db import queries
 from db.errors import Damaged, Missing
 from db.models import Promise, Round
+from loop.annotators import answer_error
 from loop.project.labels import Labels, collect, outstanding
 from loop.project.project import Project
 from loop.project.promise import model_labels
@@ -47,7 +48,9 @@ def completion(session: Session, project: Project, labels: Labels | None = None)
     if by_model is not None:
         model = len(by_model.by_row)
     left = max(0, images - people - model)
-    return Completion(images, people, model, left, _shown(session, promise))
+    error = answer_error(labels.votes, len(project.config.project.classes))
+    wrong = (error.rate, error.images) if error else None
+    return Completion(images, people, model, left, _shown(session, promise), people_wrong=wrong)
 
 
 def _shown(session: Session, promise: Promise) -> PromiseShown:

@@ -204,6 +204,12 @@ def finishing(done: Completion) -> str:
     said = [how_far(done)]
     if done.promise is not None:
         said.append(what_is_promised(done.promise))
+    if done.people_wrong is not None:
+        rate, images = done.people_wrong
+        said.append(
+            f"About {100 * rate:.1f} % of people's answers are wrong, as the {images} images tell "
+            "that several answered."
+        )
     return " ".join(filter(None, [*said, to_finish(done)]))
 
 

@@ -173,6 +173,8 @@ class Completion:
     Attributes:
         promise: the newest one that labels images, else the newest; None without any.
         cost: what finishing is expected to take; None where nothing is trained, or it has begun.
+        people_wrong: share of people's answers that are wrong, and the images that tell; None where
+            no image was answered twice, or no model labels any.
     """
 
     images: int
@@ -181,6 +183,7 @@ class Completion:
     left: int
     promise: PromiseShown | None
     cost: ExpectedCost | None = None
+    people_wrong: tuple[float, int] | None = None
 
     @property
     def finished(self) -> bool:
