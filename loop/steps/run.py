@@ -87,7 +87,7 @@ def run(
                 raise
             raise StaleRound(
                 f"{round_.name} was {round_.state!r} a moment ago: another command works on this "
-                "project. Nothing is lost; 'coreloop status' shows where it is"
+                "project; nothing was changed. 'coreloop status' shows where it is"
             ) from None
         if ended is not None:
             return replace(ended, message=ended.message + _odd(project))
