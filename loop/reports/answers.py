@@ -149,8 +149,11 @@ TO_FINISH = "coreloop autolabel --max-error 0.05"
 
 def how_far(done: Completion) -> str:
     """How far is the collection?"""
-    parts = [f"{done.by_people} by people", f"{done.by_model} by the model", f"{done.left} left"]
-    return f"{done.images} images: {', '.join(parts)}."
+    people, model = done.by_people, done.by_model
+    return (
+        f"Of {done.images} images {people} are labelled by people, {model} by the model; "
+        f"{done.left} are left."
+    )
 
 
 def what_is_promised(promise: PromiseShown) -> str:
@@ -161,7 +164,9 @@ def what_is_promised(promise: PromiseShown) -> str:
             f"An error of at most {error} is to be promised with confidence {sure}; its "
             f"calibration sample is round {promise.round}, which is {promise.state!r}."
         )
-    judged = f"judged on {promise.sample} images, of which people labelled {promise.labelled}"
+    judged = f"judged on {promise.sample} images"
+    if promise.labelled != promise.sample:
+        judged += f", of which people labelled {promise.labelled}; the others count as wrong"
     if not promise.kept:
         return f"An error of at most {error} could not be promised ({judged}).{_would_do(promise)}"
     if promise.per_class:

@@ -77,17 +77,18 @@ def status(project: Project) -> Status:
             pool = queries.the_pool(session)
         except Missing:
             return _unscanned(project)
+        done = completion(session, project)
         return Status(
             name=pool.name,
             root=str(project.root),
             counts=queries.counts(session, pool.id),
             rounds=_rounds(session, pool.id, project.config),
             measured=newest_measurement(session, pool.id),
-            completion=completion(session, project),
+            completion=done,
             settings=settings(project),
             troubles=_troubles(session, pool.id, project.config),
             events=_events(session),
-            next=_following(session, pool.id, project.config),
+            next=_following(session, pool.id, project.config, done),
         )
 
 
@@ -147,13 +148,15 @@ def _events(session: Session) -> list[str]:
     ]
 
 
-def _following(session: Session, pool_id: int, config: Config) -> str:
+def _following(session: Session, pool_id: int, config: Config, done: Completion) -> str:
     """What to type next."""
     newest = queries.newest_round(session, pool_id)
     if newest is None:
         return "coreloop run"
     if newest.state != "compared" or remaining_rounds(session, config, pool_id):
         return next_command(newest)
+    if done.finished:
+        return "coreloop export --all"
     more = one_more(session, config, pool_id)
     return f"coreloop report; {more}" if more else "coreloop report"
 

@@ -52,7 +52,7 @@ def test_the_end_says_what_one_more_round_can_ask_for(project):
     assert run(project, budget=32).why == "done"
     assert status(project).next.endswith("coreloop run --budget 4")
     assert run(project, budget=4).next == "coreloop export --all", "every image has a label"
-    assert status(project).next == "coreloop report"
+    assert status(project).next == "coreloop export --all"
 
 
 def test_what_is_compared_can_be_looked_at_again(project):
