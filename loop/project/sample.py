@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from db import queries
 from db.models import Pick, Pool, Round
+from db.picks import add_picks
 from loop.config import Config
 from loop.errors import ConfigError, DataError
 from loop.seeds import generator
@@ -46,7 +47,9 @@ def begin_sample(
     """
     rows = queries.split_rows(session, pool.id, "pool")
     size = size_of(config, len(rows))
-    _draw(session, round_, rng.permutation(rows)[:size], np.arange(size), size / len(rows))
+    drawn = rng.permutation(rows)[:size]
+    draws, probability = np.arange(size), size / len(rows)
+    add_picks(session, round_, drawn, "sample", draws=draws, probability=probability)
     return size
 
 
@@ -81,7 +84,8 @@ def enlarge_sample(session: Session, pool: Pool, round_: Round, count: int) -> i
                 for row, draw in zip(drawn[picked].tolist(), draws[picked].tolist())
             ],
         )
-    _draw(session, round_, drawn[~picked], draws[~picked], probability)
+    added, places = drawn[~picked], draws[~picked]
+    add_picks(session, round_, added, "sample", draws=places, probability=probability)
     return int((~picked).sum())
 
 
@@ -106,27 +110,3 @@ def mix_sample(session: Session, round_: Round) -> None:
                 for pick_id, rank in zip(sample + others, ranks)
             ],
         )
-
-
-def _draw(
-    session: Session, round_: Round, rows: Rows, draws: NDArray[np.int64], probability: float
-) -> None:
-    """Picks of these array rows, at these places of the sample."""
-    if not len(rows):
-        return
-    item_ids = queries.item_ids(session, round_.pool_id, rows.tolist())
-    session.execute(
-        insert(Pick),
-        [
-            {
-                "round_id": round_.id,
-                "item_id": item_ids[row],
-                "arm": "sample",
-                "rank": rank,
-                "score": 0.0,
-                "draw": draw,
-                "probability": probability,
-            }
-            for rank, (row, draw) in enumerate(zip(rows.tolist(), draws.tolist()))
-        ],
-    )

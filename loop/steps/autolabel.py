@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from db import arrays, queries
 from db.answers import by_people
 from db.errors import Missing, StaleRound
-from db.models import Pick, Pool, Promise, Round
+from db.models import Pool, Promise, Round
+from db.picks import add_picks
 from db.state import advance, log
 from loop.errors import ConfigError, NotReady
 from loop.finish.by_class import draw
@@ -208,7 +208,8 @@ def autolabel(project: Project, goal: Goal, size: int) -> int:
                 drawn = population[draw(frozen.labels[population].astype(np.int64), size, rng)]
             else:
                 drawn = rng.permutation(population)[:size]
-            _pick(session, round_, drawn, "calibration", np.zeros(size), size / len(population))
+            share = size / len(population)
+            add_picks(session, round_, drawn, "calibration", probability=share)
             arrays.record_all(
                 session, paths, pool_id=pool.id, kind=PREDICTED, of=of_promise(start.look)
             )
@@ -228,27 +229,6 @@ def autolabel(project: Project, goal: Goal, size: int) -> int:
             text = f"{size} images to calibrate an error of at most {100 * goal.max_error:g} %"
             log(session, "autolabel", text, round=round_.number)
             return round_.number
-
-
-def _pick(
-    session: Session, round_: Round, rows: Rows, arm: str, scores: NDArray[Any], share: float | None
-) -> None:
-    """Picks of these array rows, in this order."""
-    item_ids = queries.item_ids(session, round_.pool_id, rows.tolist())
-    session.execute(
-        insert(Pick),
-        [
-            {
-                "round_id": round_.id,
-                "item_id": item_ids[row],
-                "arm": arm,
-                "rank": rank,
-                "score": float(score),
-                "probability": share,
-            }
-            for rank, (row, score) in enumerate(zip(rows.tolist(), scores.tolist(), strict=True))
-        ],
-    )
 
 
 def settle(project: Project) -> Completion:
@@ -278,7 +258,7 @@ def settle(project: Project) -> Completion:
                 kept.outcome = outcome
                 if len(rest) and made.more_people and outcome["accepted"]:
                     last = new_round(session, pool, project.config, len(rest), selected=True)
-                    _pick(session, last, rest, "rest", -frozen.confidence[rest], None)
+                    add_picks(session, last, rest, "rest", -frozen.confidence[rest])
                     kept.rest_id = last.id
                 text = f"{outcome['accepted']} images labelled by the model, {len(rest)} left"
                 log(session, "settle", text, round=newest.number)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from db import arrays, queries
 from db.errors import Missing
-from db.models import Pick, Round
+from db.models import Round
+from db.picks import add_picks
 from db.state import advance, log
 from loop.config import SelectionSection
 from loop.errors import DataError
@@ -50,8 +50,8 @@ def select(project: Project) -> Selected:
         coreset, control = _choose(settings, round_, scores, available)
         with records.write("select") as session:
             advance(session, round_.id, before="scored", after="selected")
-            _save(session, round_, rows, coreset, scores, "coreset")
-            _save(session, round_, rows, control, scores, "control")
+            for arm, chosen in (("coreset", coreset), ("control", control)):
+                add_picks(session, round_, rows[chosen], arm, scores[chosen])
             mix_sample(session, round_)
             text = f"{len(coreset)} picks, {len(control)} control"
             log(session, "select", text, round=round_.number)
@@ -91,31 +91,3 @@ def _choose(
     size = round_.budget - share
     coreset = picks(settings.rule, scores, open_, size, round_.seed, skip=settings.skip)
     return coreset, control
-
-
-def _save(
-    session: Session,
-    round_: Round,
-    rows: Rows,
-    chosen: Rows,
-    scores: NDArray[np.float64],
-    arm: str,
-) -> None:
-    """Stores ``chosen`` pool rows as picks in that order; ``rows`` are the pool's array rows."""
-    if not len(chosen):
-        return
-    wanted = rows[chosen].tolist()
-    item_ids = queries.item_ids(session, round_.pool_id, wanted)
-    session.execute(
-        insert(Pick),
-        [
-            {
-                "round_id": round_.id,
-                "item_id": item_ids[row],
-                "arm": arm,
-                "rank": rank,
-                "score": float(scores[pool_row]),
-            }
-            for rank, (row, pool_row) in enumerate(zip(wanted, chosen, strict=True))
-        ],
-    )
