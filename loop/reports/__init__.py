@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loop.files import draft_of
 from loop.printable import printable
+from loop.reports.pages import is_html, template
 
 if TYPE_CHECKING:
-    from jinja2 import Template
-
     from loop.reports.facts import Facts
 
 __all__ = ["write"]
@@ -46,28 +44,15 @@ def _render(facts: Facts, name: str) -> str:
     from loop.reports import answers
 
     own = [d for d in facts.differences if d.method == answers.own_method(facts)]
-    return _template(name).render(
+    return template(name).render(
         facts=facts,
         answers=answers,
         own=own[-1] if own else None,
         pct=_percent,
         cell=_markdown_cell,
         provenance=json.dumps(facts.provenance, indent=1, default=str),
-        **(_figures(facts) if _is_html(name) else {}),
+        **(_figures(facts) if is_html(name) else {}),
     )
-
-
-@cache
-def _template(name: str) -> Template:
-    """Compiled once: that takes as long as rendering it ten times."""
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("loop.reports"), autoescape=_is_html(name))
-    return environment.get_template(name)
-
-
-def _is_html(name: str) -> bool:
-    return name.endswith(".html.j2")
 
 
 def _figures(facts: Facts) -> dict[str, Any]:
