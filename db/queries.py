@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session
 from db.errors import Missing
 from db.models import (
     Annotation,
+    Array,
     Batch,
     Duplicate,
+    Event,
     Item,
     Pick,
     Pool,
@@ -259,6 +261,33 @@ def runs(session: Session, pool_id: int, arm: str | None = None) -> list[tuple[i
     if arm is not None:
         query = query.where(TrainingRun.arm == arm)
     return [(number, run) for number, run in session.execute(query)]
+
+
+def changes(session: Session) -> tuple[Any, ...]:
+    """Equal where nothing was stored in between; a few look-ups at the ends of indices."""
+    newest = [
+        select(func.max(table.id)) for table in (Annotation, Event, Item, Pick, TrainingRun, Array)
+    ]
+    moments = [
+        select(func.max(moment))
+        for moment in (Round.updated_at, Batch.updated_at, TrainingRun.created_at, Array.created_at)
+    ]
+    counts = [select(func.count()).select_from(table) for table in (Pick, Sent, Unreadable)]
+    digests = select(func.min(Pool.digest))
+    return tuple(session.scalar(query) for query in (*newest, *moments, *counts, digests))
+
+
+def round_batches(session: Session, round_id: int) -> list[str]:
+    """Uuids of the batches of a round that were sent, in labelling order."""
+    first = select(func.min(Sent.id)).where(Sent.batch_uuid == Batch.uuid).scalar_subquery()
+    sent = select(Batch.uuid).where(Batch.round_id == round_id, Batch.state != "PLANNED")
+    return list(session.scalars(sent.order_by(first)))
+
+
+def unreadable_files(session: Session, pool_id: int) -> list[tuple[str, str]]:
+    """(uri, reason) of files that are no usable image, by uri."""
+    files = select(Unreadable.uri, Unreadable.reason).where(Unreadable.pool_id == pool_id)
+    return [(uri, reason) for uri, reason in session.execute(files.order_by(Unreadable.uri))]
 
 
 def counts(session: Session, pool_id: int) -> dict[str, Any]:

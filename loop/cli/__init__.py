@@ -18,6 +18,7 @@ COMMANDS = {
     "run": ("loop.cli.steps:run", "Advance until people are needed."),
     "status": ("loop.cli.setup:status", "Where the project stands and what to type next."),
     "report": ("loop.cli.steps:report", "Write the report: HTML, Markdown, JSON."),
+    "view": ("loop.cli.view:view", "Look at images, picks and label issues in the browser."),
     "plan": ("loop.cli.plan:plan", "Labels, hours, money and date to a target."),
     "simulate": ("loop.cli.simulate:simulate", "Compare methods on images whose labels are known."),
     "scan": ("loop.cli.steps:scan", "Look for new images."),

@@ -107,14 +107,14 @@ def outstanding(session: Session, pool_id: int, config: Config) -> dict[int, Out
 def waiting(session: Session, round_: Round, config: Config) -> list[int]:
     """Pick ids of a round that still wait for people, in labelling order."""
     picks = queries.picks(session, round_.pool_id, round_.number)
-    states = _states(picks, current_answers(session, round_.pool_id), config)
+    states = pick_states(picks, current_answers(session, round_.pool_id), config)
     return [pick.pick_id for pick, state in zip(picks, states, strict=True) if state == "waiting"]
 
 
 def tally(picks: list[Picked], answers: list[Answer], config: Config) -> dict[int, Outstanding]:
     """Round number -> the counts of ``outstanding``, from answers that were read already."""
     by_round: dict[int, Counter[str]] = defaultdict(Counter)
-    for pick, state in zip(picks, _states(picks, answers, config), strict=True):
+    for pick, state in zip(picks, pick_states(picks, answers, config), strict=True):
         by_round[pick.round][state] += 1
     return {
         number: Outstanding(states.total(), states["waiting"], states["skipped"])
@@ -122,7 +122,7 @@ def tally(picks: list[Picked], answers: list[Answer], config: Config) -> dict[in
     }
 
 
-def _states(picks: list[Picked], answers: list[Answer], config: Config) -> list[str]:
+def pick_states(picks: list[Picked], answers: list[Answer], config: Config) -> list[str]:
     """Of each pick: answered, skipped or waiting."""
     by_item: dict[int, list[Answer]] = defaultdict(list)
     for answer in answers:

@@ -1,0 +1,1 @@
+"""ASGI applications: pages for a person at this machine."""

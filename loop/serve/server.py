@@ -1,0 +1,63 @@
+"""An application on a port of this machine, until somebody ends it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+import uvicorn
+
+from loop.errors import ConfigError
+from loop.serve.guard import Credentials
+from loop.serve.view import make_app
+from loop.steps.view import View
+
+HOST = "127.0.0.1"
+PATIENCE = 1
+"""Seconds that a request in progress has when the server is ended."""
+
+
+def serve(view: View, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """Answers until the process is interrupted.
+
+    Args:
+        port: 0: a free one.
+        on_ready: hears the address, token included, once connections are taken.
+
+    Raises:
+        ConfigError: the host or port cannot be listened on.
+    """
+    listening = _listen(host, port)
+    credentials = Credentials(listening.getsockname()[1])
+    app = make_app(view, credentials, everywhere=host != HOST)
+    config = uvicorn.Config(
+        app,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=PATIENCE,
+        backlog=128,
+    )
+    shown = f"[{host}]" if ":" in host else host
+    on_ready(f"http://{shown}:{credentials.port}/?token={credentials.token}")
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host} port {port} ({error.strerror}); name another with --port, "
+            "or leave it out for a free one"
+        ) from None
+    listening.listen(128)
+    return listening

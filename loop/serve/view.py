@@ -1,0 +1,102 @@
+"""The application of ``coreloop view``: an address -> a page of what the step read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from loop.printable import one_line
+from loop.serve import pages
+from loop.serve.guard import Credentials, Guard
+from loop.steps.view import PICTURE, THUMBNAIL, NoPicture, View
+
+STATIC = {"view.css": "text/css", "view.js": "text/javascript"}
+FOR_EVER = "private, max-age=31536000, immutable"
+"""A picture is named by its content."""
+
+
+def make_app(view: View, credentials: Credentials, *, everywhere: bool = False) -> Guard:
+    """Everything that ``coreloop view`` answers, guarded.
+
+    Args:
+        everywhere: see ``Guard``.
+    """
+
+    def page(make: Callable[[View, Request], pages.Page]) -> Callable[[Request], Response]:
+        def endpoint(request: Request) -> Response:
+            return pages.render(view, credentials, request, make)
+
+        return endpoint
+
+    def picture(request: Request) -> Response:
+        return _picture(view, request.path_params["key"], PICTURE)
+
+    def thumbnail(request: Request) -> Response:
+        return _picture(view, request.path_params["key"], THUMBNAIL)
+
+    def version(request: Request) -> Response:
+        return JSONResponse({"version": view.version()}, headers={"Cache-Control": "no-store"})
+
+    routes = [Route(path, page(make), methods=["GET"]) for path, make in pages.PAGES.items()]
+    routes += [
+        Route("/picture/{key}", picture, methods=["GET"]),
+        Route("/thumbnail/{key}", thumbnail, methods=["GET"]),
+        Route("/static/{name}", _static, methods=["GET"]),
+        Route("/version", version, methods=["GET"]),
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _not_here})
+    return Guard(app, credentials, everywhere)
+
+
+def _picture(view: View, key: str, side: int) -> Response:
+    try:
+        jpeg = view.picture(key, side)
+    except NoPicture as error:
+        return _placeholder(str(error))
+    return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": FOR_EVER})
+
+
+def _placeholder(reason: str) -> Response:
+    """A drawing that says why there is no picture."""
+    words, lines = one_line(reason).split(" "), [""]
+    for word in words:
+        fits = len(lines[-1]) + len(word) < 30
+        if fits:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    spans = "".join(
+        f'<tspan x="8" dy="16">{escape(line.strip()[:34])}</tspan>' for line in lines[:9]
+    )
+    drawing = (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 192 192" width="192" height="192">'
+        '<rect width="192" height="192" fill="#e4e0d8"/>'
+        '<text y="14" font-family="sans-serif" font-size="11" fill="#5a2a20">'
+        f"<title>{escape(one_line(reason))}</title>{spans}</text></svg>"
+    )
+    return Response(drawing, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
+
+
+def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in STATIC:
+        raise HTTPException(404)
+    text = files("loop.serve").joinpath("static", name).read_bytes()
+    return Response(text, media_type=STATIC[name], headers={"Cache-Control": "private, max-age=60"})
+
+
+def _not_here(request: Request, error: Any) -> Response:
+    return Response(
+        f"{error.status_code}: {error.detail}\n",
+        error.status_code,
+        headers={**(error.headers or {}), "Cache-Control": "no-store"},
+        media_type="text/plain",
+    )
