@@ -18,20 +18,25 @@ def add_picks(
     arm: str,
     scores: NDArray[np.floating] | None = None,
     draws: NDArray[np.int64] | None = None,
-    probability: float | None = None,
+    probability: float | NDArray[np.float64] | None = None,
 ) -> None:
     """Picks of these (k,) array rows, in labelling order.
 
     Args:
         scores: (k,) of each; None: 0.
         draws: (k,) places in the random sample; None: none is of it.
-        probability: with which each was drawn; None: they were not drawn.
+        probability: with which each was drawn, (k,) or the same for all; None: they were not drawn.
     """
     if not len(rows):
         return
     item_ids = queries.item_ids(session, round_.pool_id, rows.tolist())
     by_rank = np.zeros(len(rows)) if scores is None else scores
     places = [None] * len(rows) if draws is None else draws.tolist()
+    probabilities: list[float | None]
+    if isinstance(probability, np.ndarray):
+        probabilities = probability.tolist()
+    else:
+        probabilities = [probability] * len(rows)
     session.execute(
         insert(Pick),
         [
@@ -42,10 +47,10 @@ def add_picks(
                 "rank": rank,
                 "score": score,
                 "draw": draw,
-                "probability": probability,
+                "probability": drawn_with,
             }
-            for rank, (row, score, draw) in enumerate(
-                zip(rows.tolist(), by_rank.tolist(), places, strict=True)
+            for rank, (row, score, draw, drawn_with) in enumerate(
+                zip(rows.tolist(), by_rank.tolist(), places, probabilities, strict=True)
             )
         ],
     )

@@ -197,6 +197,25 @@ def sample_rows(session: Session, pool_id: int) -> NDArray[np.int64]:
     return np.fromiter(rows, dtype=np.int64)
 
 
+def sample_draws(session: Session, pool_id: int) -> list[tuple[int, float, int]]:
+    """(array row, probability, batch) of each image of the random sample, in the order drawn.
+
+    A draw by doubt says with its score how much likelier than others an image was; its batch is the
+    number of its round. What was drawn at random has none, batch 0.
+    """
+    drawn = session.execute(
+        select(Item.row, Pick.probability, Pick.arm, Pick.score, Round.number)
+        .join(Pick, Pick.item_id == Item.id)
+        .join(Round, Round.id == Pick.round_id)
+        .where(Round.pool_id == pool_id, Pick.draw.is_not(None))
+        .order_by(Pick.draw)
+    )
+    return [
+        (row, float(probability or 0), number if arm == "sample" and score > 0 else 0)
+        for row, probability, arm, score, number in drawn
+    ]
+
+
 def round_rows(session: Session, round_id: int) -> NDArray[np.int64]:
     """Array rows of a round's picks, in labelling order."""
     rows = session.scalars(

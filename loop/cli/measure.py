@@ -20,9 +20,24 @@ if TYPE_CHECKING:
 @json_option
 @click.option("--to", "width", type=float, help="Enlarge it until the 95 % interval is so wide.")
 @click.option("--add", "count", type=int, help="Enlarge it by so many images.")
+@click.option(
+    "--at-random",
+    is_flag=True,
+    help="Draw any image as likely as any other, not where the model is in doubt.",
+)
 @click.option("--yes", is_flag=True, help="Begin the round without asking.")
-def measure(folder: Path, as_json: bool, width: float | None, count: int | None, yes: bool) -> None:
+def measure(
+    folder: Path,
+    as_json: bool,
+    width: float | None,
+    count: int | None,
+    at_random: bool,
+    yes: bool,
+) -> None:
     """How good the model is by the random sample; a larger sample for a narrower interval.
+
+    Of a good model, the further images are drawn where it is in doubt and count
+    for less the likelier they were, which takes fewer labels.
 
     \b
     Example: coreloop measure --to 0.06
@@ -42,7 +57,7 @@ def measure(folder: Path, as_json: bool, width: float | None, count: int | None,
             say(line)
         return
     if width is not None:
-        count = step.wanted(project, width)
+        count = step.wanted(project, width, at_random=at_random)
         if not count:
             say("the interval is that narrow already")
             return
@@ -50,12 +65,13 @@ def measure(folder: Path, as_json: bool, width: float | None, count: int | None,
         if not yes:
             click.confirm("Begin a round with them?", abort=True, err=True)
     assert count is not None
-    enlarged = step.enlarge(project, count)
+    enlarged = step.enlarge(project, count, at_random=at_random)
     if as_json:
         print_json(asdict(enlarged))
         return
+    how = "where the model is in doubt" if enlarged.by_doubt else "at random"
     say(
-        f"{count} images drawn, {enlarged.to_label} of them to label; the sample has "
+        f"{count} images drawn {how}, {enlarged.to_label} of them to label; the sample has "
         f"{enlarged.images}"
     )
     say("next: coreloop run")

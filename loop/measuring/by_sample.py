@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from loop.measuring.accuracy import estimate
+from loop.measuring.active import RandomSample, sample_weights
 from loop.measuring.calibration import calibrate
 from loop.measuring.difference import SampleDifference, picks_against_sample
 from loop.measuring.held_out import HeldOut, predict_held_out
@@ -28,19 +29,18 @@ def measure_by_sample(
     task: Task,
     labels: Ints,
     picks: Ints,
-    sample: Ints,
+    sample: RandomSample,
     seed: int,
     count: int,
     folds: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Measured:
     """``count`` trainings on all labels, each judged by ``folds`` models of all labels but a fold's
-    of the sample; and the first picks against as many labels of the sample.
+    of the sample; and the first picks against as many labels of the sample drawn at random.
 
     Args:
         labels: (N,) int64, -1: none.
         picks: pool rows of the picks, in the order picked.
-        sample: pool rows of the sample, in the order drawn.
         on_progress: told how many models are trained, and how many there are: the delivered one,
             the picks', and for accuracy and difference one for each fold.
 
@@ -49,6 +49,8 @@ def measure_by_sample(
         TrainingFailed: the numbers are unusable.
     """
     runs, apart = [], []
+    sample = sample.labelled(labels)
+    at_random = sample.batch == 0
     done, total = itertools.count(1), count * (2 + 2 * folds)
 
     def on_model() -> None:
@@ -58,13 +60,14 @@ def measure_by_sample(
         kept = trainer.train(task, labels, generator(seed, "train", n), pool_probabilities=True)
         on_model()
         held_out = predict_held_out(
-            trainer, task, labels, sample, folds, generator(seed, "folds", n), on_model
+            trainer, task, labels, sample.rows, folds, generator(seed, "folds", n), on_model
         )
+        rng = generator(seed, "difference", n)
         difference = picks_against_sample(
-            trainer, task, labels, picks, sample, folds, generator(seed, "difference", n), on_model
+            trainer, task, labels, picks, sample.at_random, folds, rng, on_model
         )
-        metrics, notes = _accuracy(held_out, labels)
-        calibration = calibrate(held_out.probabilities, held_out.labels)
+        metrics, notes = _accuracy(held_out, sample, labels)
+        calibration = calibrate(held_out.probabilities[at_random], held_out.labels[at_random])
         notes = {**kept.notes, SAMPLE: notes, CALIBRATION: asdict(calibration)}
         runs.append(MeasuredRun("all", n, labels, metrics, notes))
         if difference is not None:
@@ -72,15 +75,29 @@ def measure_by_sample(
     return Measured(runs + apart, kept, calibration)
 
 
-def _accuracy(held_out: HeldOut, labels: Ints) -> tuple[Metrics, dict[str, object]]:
-    """Metrics over the sample, with the accuracy as ``estimate`` says it; and what it says."""
+def _accuracy(
+    held_out: HeldOut, sample: RandomSample, labels: Ints
+) -> tuple[Metrics, dict[str, object]]:
+    """Metrics over what was drawn at random, with the accuracy as ``estimate`` says it from the
+    whole sample; and what it says."""
     confidence = held_out.probabilities.max(axis=1)
-    estimated = estimate(held_out.right, confidence, held_out.pool_confidence[labels < 0])
-    metrics = measure(held_out.probabilities, held_out.labels, rng=np.random.default_rng(0))
+    unlabelled = held_out.pool_confidence[labels < 0]
+    at_random, weights = sample.batch == 0, None
+    if not at_random.all():
+        weights = sample_weights(sample, confidence)
+        # what was drawn by doubt is missing among the others
+        unlabelled = np.concatenate([unlabelled, confidence])
+    estimated = estimate(held_out.right, confidence, unlabelled, weights=weights)
+    metrics = measure(
+        held_out.probabilities[at_random],
+        held_out.labels[at_random],
+        rng=np.random.default_rng(0),
+    )
     interval = [estimated.lower, estimated.upper]
     metrics = replace(
         metrics,
         accuracy=estimated.accuracy,
+        n=estimated.n,
         intervals={**metrics.intervals, "accuracy": interval},
     )
     return metrics, {**asdict(estimated), "right": float(held_out.right.mean())}

@@ -11,8 +11,10 @@ from db import arrays, queries
 from db.queries import Picked
 from loop import encoders
 from loop.encoders import zero_shot
+from loop.measuring.runs import CALIBRATION
 from loop.project.embeddings import embeddings
 from loop.project.project import Project
+from loop.train.kept import tempered
 
 ZERO_SHOT = "zero-shot"
 
@@ -55,15 +57,35 @@ def _of_model(
     session: Session, project: Project, number: int, picks: list[Picked]
 ) -> tuple[list[Picked], NDArray[np.float64]]:
     """Picks that the model of a round knew, and its (picks, C) probabilities."""
+    rows, probabilities = _stored(session, project, number)
+    pool_row = {int(row): i for i, row in enumerate(rows)}
+    known = [pick for pick in picks if pick.row in pool_row]
+    wanted = [pool_row[pick.row] for pick in known]
+    return known, np.asarray(probabilities[wanted], dtype=np.float64)
+
+
+def pool_confidence(session: Session, project: Project) -> dict[int, float]:
+    """Array row -> calibrated confidence of the newest model; empty before the first training."""
+    trained = queries.runs(session, queries.the_pool(session).id, "all")
+    if not trained:
+        return {}
+    number, run = trained[-1]
+    rows, probabilities = _stored(session, project, number)
+    temperature = float(run.notes.get(CALIBRATION, {}).get("temperature", 1.0))
+    confidence = tempered(np.asarray(probabilities, dtype=np.float64), temperature).max(axis=1)
+    return dict(zip(rows.tolist(), confidence.tolist(), strict=True))
+
+
+def _stored(
+    session: Session, project: Project, number: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Array rows that the model of a round knew, and its (rows, C) probabilities."""
     pool_id = queries.the_pool(session).id
     array = arrays.find(
         session, pool_id=pool_id, kind="probabilities", name="pool", of=f"round-{number}"
     )
     if array is None:
-        return [], np.zeros((0, len(project.config.project.classes)))
+        return np.empty(0, np.int64), np.zeros((0, len(project.config.project.classes)), np.float32)
     probabilities = arrays.load(array, project.arrays)
     rows = queries.split_rows(session, pool_id, "pool")[: len(probabilities)]
-    pool_row = {int(row): i for i, row in enumerate(rows)}
-    known = [pick for pick in picks if pick.row in pool_row]
-    wanted = [pool_row[pick.row] for pick in known]
-    return known, np.asarray(probabilities[wanted], dtype=np.float64)
+    return rows, np.asarray(probabilities, dtype=np.float32)

@@ -13,9 +13,11 @@ from sqlalchemy.orm import Session
 from connectors.base import Source
 from connectors.folder import content_key
 from db import queries
+from loop.measuring.active import NO_SAMPLE, RandomSample
 from loop.project.embeddings import embeddings
 from loop.project.labels import collect
 from loop.project.project import Project
+from loop.project.sample import random_sample
 from loop.seeds import generator
 
 if TYPE_CHECKING:
@@ -32,10 +34,10 @@ class Problem:
         rows: (N,) int64, pool row (the index space of every algorithm) -> array row of its item.
         test_rows: (T,) int64, test row -> array row.
         covered: (N,) bool, picked by a scorer in an earlier round.
-        sample: (n,) int64 pool rows of the random sample in the order drawn; none where test images
-            measure. Scorers are shown neither its labels nor that it is labelled: picks that made
-            up for the sample would leave an image of it, held out, without labels nearby, and
-            worse than the unlabelled images that it stands for (docs/measuring.md).
+        sample: the random sample; none where test images measure. Scorers are shown neither its
+            labels nor that it is labelled: picks that made up for the sample would leave an image
+            of it, held out, without labels nearby, and worse than the unlabelled images that it
+            stands for (docs/measuring.md).
     """
 
     task: Task
@@ -43,20 +45,20 @@ class Problem:
     rows: NDArray[np.int64]
     test_rows: NDArray[np.int64]
     covered: NDArray[np.bool_]
-    sample: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    sample: RandomSample = NO_SAMPLE
 
     @property
     def available(self) -> NDArray[np.bool_]:
         """(N,) bool, neither picked nor of the random sample."""
         available = ~self.covered
-        available[self.sample] = False
+        available[self.sample.rows] = False
         return available
 
     @property
     def shown_labels(self) -> NDArray[np.int64]:
         """(N,) int64 labels of earlier picks, -1 elsewhere: what a scorer may be shown."""
         shown = self.labels.copy()
-        shown[self.sample] = -1
+        shown[self.sample.rows] = -1
         return shown
 
 
@@ -74,7 +76,7 @@ def problem(session: Session, project: Project, *, images: bool = False) -> Prob
     side = int(project.config.training.params.get("side", 32)) if images else 0
     task = make_task(session, project, rows, test_rows, labels.of(test_rows), side=side)
     covered = np.isin(rows, queries.picked_rows(session, pool.id, by_scorer=True))
-    sample = np.searchsorted(rows, queries.sample_rows(session, pool.id))  # rows ascend
+    sample = random_sample(session, pool.id, rows)
     return Problem(task, labels.of(rows), rows, test_rows, covered, sample)
 
 

@@ -11,8 +11,9 @@ from db.models import Pool, Round, round_name
 from db.state import log
 from loop.config import Config
 from loop.errors import ConfigError, DataError, NotReady
+from loop.project.predictions import pool_confidence
 from loop.project.project import Project
-from loop.project.sample import begin_sample, enlarge_sample
+from loop.project.sample import begin_sample, enlarge_by_doubt, enlarge_sample
 from loop.project.versions import versions
 from loop.seeds import generator
 
@@ -78,13 +79,16 @@ def edited_since(round_: Round, config: Config) -> str:
     )
 
 
-def begin_round(project: Project, budget: int | None = None, enlarge: int = 0) -> int | None:
+def begin_round(
+    project: Project, budget: int | None = None, enlarge: int = 0, *, by_doubt: bool = False
+) -> int | None:
     """Starts the next round once the one before is over, its config frozen; None when all budgets
     are spent. The first round also draws the random sample, where one measures.
 
     Args:
         budget: images to pick; None: as planned.
         enlarge: images to draw for the sample besides; a round without a budget only draws.
+        by_doubt: draw them where the newest model is in doubt, instead of at random.
 
     Raises:
         NotReady: the round before is not over.
@@ -109,7 +113,10 @@ def begin_round(project: Project, budget: int | None = None, enlarge: int = 0) -
         if first:
             rng = generator(project.config.project.seed, "sample")
             drawn = begin_sample(session, pool, round_, project.config, rng)
-        if enlarge:
+        if enlarge and by_doubt:
+            confidence = pool_confidence(session, project)
+            drawn += enlarge_by_doubt(session, pool, round_, enlarge, confidence)
+        elif enlarge:
             drawn += enlarge_sample(session, pool, round_, enlarge)
         left = _left(session, pool.id)
         if budget > left:

@@ -1,7 +1,8 @@
 """The random sample: drawn from the whole pool before the first pick, and labelled with round 1.
 
 Every image of the pool is as likely to be in it as any other, so what models that did not learn an
-image of it say of that image holds for the pool. Its labels train the model as those of picks do;
+image of it say of that image holds for the pool. It is enlarged where the model is in doubt, with
+probabilities that are stored, or at random again. Its labels train the model as those of picks do;
 scorers are shown nothing of it (docs/measuring.md).
 """
 
@@ -17,6 +18,7 @@ from db.models import Pick, Pool, Round
 from db.picks import add_picks
 from loop.config import Config
 from loop.errors import ConfigError, DataError
+from loop.measuring.active import RandomSample, drawn, inclusion
 from loop.seeds import generator
 
 Rows = NDArray[np.int64]
@@ -53,24 +55,32 @@ def begin_sample(
     return size
 
 
+def random_sample(session: Session, pool_id: int, rows: Rows) -> RandomSample:
+    """The sample as drawn so far.
+
+    Args:
+        rows: (N,) array rows of the pool, ascending.
+    """
+    drawn = queries.sample_draws(session, pool_id)
+    return RandomSample(
+        np.searchsorted(rows, [row for row, _, _ in drawn]).astype(np.int64),
+        np.array([probability for _, probability, _ in drawn], dtype=np.float64),
+        np.array([batch for _, _, batch in drawn], dtype=np.int64),
+    )
+
+
 def enlarge_sample(session: Session, pool: Pool, round_: Round, count: int) -> int:
-    """Draws ``count`` more images of the pool for the sample. Those that were picked before cost
-    nothing: they are held out when they are judged. Returns how many have to be labelled.
+    """Draws ``count`` more images of the pool for the sample, each as likely as any other. Those
+    that were picked before cost nothing: they are held out when they are judged. Returns how many
+    have to be labelled.
 
     Raises:
         ConfigError: no sample measures this project.
         DataError: fewer images are left to draw.
     """
-    sample = queries.sample_rows(session, pool.id)
-    if not len(sample):
-        raise ConfigError(
-            "this project is measured on test images, which stay as they are; a random sample is "
-            "drawn by new projects that have no test images"
-        )
-    rows = queries.split_rows(session, pool.id, "pool")
+    sample, rows = _sample_and_pool(session, pool)
     rest = np.setdiff1d(rows, sample)
-    if count > len(rest):
-        raise DataError(f"{count} more images for the sample, but the pool has {len(rest)} others")
+    _check_left(count, len(rest))
     drawn = generator(round_.seed, "sample").permutation(rest)[:count]
     picked = np.isin(drawn, queries.picked_rows(session, pool.id))
     probability = (len(sample) + count) / len(rows)
@@ -87,6 +97,59 @@ def enlarge_sample(session: Session, pool: Pool, round_: Round, count: int) -> i
     added, places = drawn[~picked], draws[~picked]
     add_picks(session, round_, added, "sample", draws=places, probability=probability)
     return int((~picked).sum())
+
+
+def enlarge_by_doubt(
+    session: Session, pool: Pool, round_: Round, count: int, confidence: dict[int, float]
+) -> int:
+    """Draws ``count`` more images that nobody was asked about, the likelier the more the model is
+    in doubt; returns how many.
+
+    Args:
+        confidence: array row -> the model's; an image without one is as likely as on average.
+
+    Raises:
+        ConfigError: no sample measures this project.
+        DataError: fewer images are left to draw.
+    """
+    sample, rows = _sample_and_pool(session, pool)
+    rest = np.setdiff1d(rows, queries.picked_rows(session, pool.id))
+    _check_left(count, len(rest))
+    probability = inclusion(confidences_of(rest, confidence), count)
+    added = drawn(probability, generator(round_.seed, "sample"))
+    add_picks(
+        session,
+        round_,
+        rest[added],
+        "sample",
+        scores=probability[added] * len(rest) / count,
+        draws=len(sample) + np.arange(len(added)),
+        probability=probability[added],
+    )
+    return len(added)
+
+
+def confidences_of(rows: Rows, confidence: dict[int, float]) -> NDArray[np.float64]:
+    """(k,) confidences of array rows; the mean where there is none."""
+    mean = float(np.mean(list(confidence.values()))) if confidence else 0.5
+    return np.array([confidence.get(row, mean) for row in rows.tolist()])
+
+
+def _sample_and_pool(session: Session, pool: Pool) -> tuple[Rows, Rows]:
+    """Array rows of both. Raises ConfigError where no sample measures."""
+    sample = queries.sample_rows(session, pool.id)
+    if not len(sample):
+        raise ConfigError(
+            "this project is measured on test images, which stay as they are; a random sample is "
+            "drawn by new projects that have no test images"
+        )
+    return sample, queries.split_rows(session, pool.id, "pool")
+
+
+def _check_left(count: int, left: int) -> None:
+    """Raises DataError where more are to be drawn than are left."""
+    if count > left:
+        raise DataError(f"{count} more images for the sample, but the pool has {left} others")
 
 
 def mix_sample(session: Session, round_: Round) -> None:

@@ -110,7 +110,9 @@ def _ground(session: Session, project: Project) -> _Ground:
             chosen_from = tested_on(chosen_from, a_fifth(len(collected.rows), config.project.seed))
         told: dict[str, Any] = {"mode": SIMULATED}
     else:
-        chosen_from = _labelled(tested_on(collected, collected.sample) if by_sample else collected)
+        chosen_from = _labelled(
+            tested_on(collected, collected.sample.at_random) if by_sample else collected
+        )
         among = len(chosen_from.labels)
         budgets = [budget for budget in budgets if budget < among]
         told = {"mode": HINDSIGHT, "among": among}

@@ -16,7 +16,7 @@ from loop.cli.measure import measure as command
 from loop.errors import ConfigError, DataError, NotReady
 from loop.measuring.runs import DIFFERENCE
 from loop.project import create
-from loop.project.predictions import predictions
+from loop.project.predictions import pool_confidence, predictions
 from loop.project.problem import problem
 from loop.reports.answers import beats_random
 from loop.scorers import Inputs
@@ -149,6 +149,49 @@ def test_a_larger_sample(project):
     assert run(project).why == "done", "an enlargement is no planned round"
     with project.records.read() as session:
         assert list(contradictions(session, queries.the_pool(session))) == []
+
+
+def test_an_enlargement_by_doubt_stores_how_likely_each_image_was(project, monkeypatch):
+    """Scores of such a draw are above 0; the comparison and all other figures stay with what was
+    drawn at random, the accuracy is from all."""
+    monkeypatch.setattr("loop.steps.measure.WORTHWHILE", 0.0)
+    run(project)
+    before = measure(project)
+    assert enlarge(project, 12).by_doubt
+    with project.records.read() as session:
+        pool = queries.the_pool(session)
+        first, added = queries.sample_draws(session, pool.id)[:20], drawn_later(session, pool.id)
+        confidence = pool_confidence(session, project)
+    assert {batch for *_, batch in first} == {0}
+    assert {probability for _, probability, _ in first} == {20 / 60}
+    assert [batch for *_, batch in added] == [3] * 12
+    assert len({probability for _, probability, _ in added}) > 1
+    sure, doubtful = (order(added, key=lambda row: confidence[row[0]]) for order in (max, min))
+    assert doubtful[1] > sure[1]
+    assert rows(project, "SELECT count(*) FROM pick WHERE arm = 'sample' AND score > 0") == [(12,)]
+    assert run(project).why == "done"
+    after = measure(project)
+    assert (after.images, after.labels) == (32, before.labels + 12)
+    assert after.difference.labels == before.difference.labels
+    assert after.difference.images == 20
+    confusion = rows(project, "SELECT metrics ->> 'confusion' FROM run WHERE arm = 'all'")[-1][0]
+    assert sum(map(sum, json.loads(confusion))) == 20
+    with project.records.read() as session:
+        assert list(contradictions(session, queries.the_pool(session))) == []
+    assert enlarge(project, 5, at_random=True).by_doubt is False
+
+
+def drawn_later(session, pool_id):
+    return queries.sample_draws(session, pool_id)[20:]
+
+
+def test_a_model_that_is_nowhere_surer_than_elsewhere_has_them_drawn_at_random(
+    project, monkeypatch
+):
+    run(project)
+    even = dict.fromkeys(range(200), 0.7)
+    monkeypatch.setattr("loop.steps.measure.pool_confidence", lambda session, project: even)
+    assert not enlarge(project, 12).by_doubt
 
 
 def test_a_picked_image_that_is_drawn_costs_nothing(project):
