@@ -11,6 +11,10 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loop.config import CostsSection
 
 CAP = 5.0
 """Medians. Of log-normal times with sigma 0.65, as choices take, 0.7 % are above."""
@@ -37,6 +41,14 @@ def hours(seconds: Sequence[float | None]) -> float | None:
     """Hours for all of these labels, the missing times filled in; None if no time is known."""
     mean = typical(seconds)
     return None if mean is None else mean * len(seconds) / 3600
+
+
+def money(costs: CostsSection, hours_: float | None, count: int) -> float | None:
+    """What so many annotations cost, by the label and by the hour; None without a rate, and with
+    one by the hour but no times: half a price is none."""
+    if costs.hourly_rate and hours_ is None:
+        return None
+    return costs.per_label * count + costs.hourly_rate * (hours_ or 0.0) or None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -40,7 +41,15 @@ COMMANDS = {
     "restore": ("loop.cli.backup:restore", "Make a project of a backup."),
     "doctor": ("loop.cli.setup:doctor", "Check device, weights, server, token and records."),
 }
-
+GROUPS = {
+    "Start": ("demo", "init", "doctor"),
+    "Loop": ("run", "scan", "embed", "score", "select", "push", "pull", "train", "compare"),
+    "Look": ("status", "report", "labels", "measure"),
+    "Plan": ("plan", "simulate", "scorers", "encoders"),
+    "Finish": ("autolabel", "predict", "export"),
+    "Tools": ("backup", "restore"),
+}
+"""Headings of ``coreloop --help``; a command that stands in none is one of the last."""
 
 NO_PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -72,16 +81,34 @@ class Commands(click.Group):
         return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        from loop.errors import nearest
-
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            hint = nearest(args[0], COMMANDS)
-            ctx.fail(f"no command {args[0]!r}{hint}; 'coreloop --help' lists all")
+            ctx.fail(f"no command {args[0]!r}{_meant(args[0])}; 'coreloop --help' lists all")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        width = max(map(len, COMMANDS))
+        for heading, names in _grouped().items():
+            with formatter.section(heading):
+                formatter.write_dl([(f"{name:{width}}", COMMANDS[name][1]) for name in names])
+
+
+def _grouped() -> dict[str, list[str]]:
+    """Heading -> the commands that stand under it."""
+    grouped = {heading: list(names) for heading, names in GROUPS.items()}
+    named = {name for names in grouped.values() for name in names}
+    grouped[list(GROUPS)[-1]] += [name for name in COMMANDS if name not in named]
+    return grouped
+
+
+def _meant(word: str) -> str:
+    """A hint for a mistyped command: one that begins alike, else the nearest."""
+    from loop.errors import nearest
+
+    spelled = {name: name for name in COMMANDS} | {"version": "--version", "help": "--help"}
+    alike = [name for name in spelled if name.startswith(word) or word.startswith(name)]
+    if alike and len(word) > 1:
+        return f" (did you mean {spelled[min(alike, key=len)]!r}?)"
+    return nearest(word, COMMANDS)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -102,14 +129,13 @@ def main() -> None:
     try:
         os.getcwd()
     except FileNotFoundError:
-        click.echo("Error: the current folder was deleted; type: cd", err=True)
-        sys.exit(2)
+        _fail("the current folder was deleted; type: cd", 2)
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as end:
         sys.exit(end.exit_code)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nInterrupted; nothing is lost. The same command continues.", err=True)
@@ -138,10 +164,21 @@ def main() -> None:
 
 def _fail(message: str, code: int) -> NoReturn:
     """Ends with one message; what others wrote in it cannot steer the terminal."""
+    from loop.cli.output import tinted
     from loop.printable import printable
 
-    click.echo(f"Error: {printable(message)}", err=True)
+    click.echo(tinted(f"Error: {printable(message)}"), err=True)
     sys.exit(code)
+
+
+def _show(error: click.ClickException) -> None:
+    """A wrong use of a command, in click's own words."""
+    from loop.cli.output import tinted
+
+    text = io.StringIO()
+    error.show(text)
+    for line in text.getvalue().splitlines():
+        click.echo(tinted(line), err=True)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

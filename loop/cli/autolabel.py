@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loop.cli.output import json_option, print_json, project_at, project_option, say, table
+from loop.wording import counted
 
 if TYPE_CHECKING:
     from loop.finish.cost import Cost
@@ -62,12 +63,12 @@ def autolabel(
     if dry_run:
         return
     if not yes:
-        click.confirm(f"Begin a round of {size} images?", abort=True, err=True)
+        click.confirm(f"Begin a round of {counted(size, 'image')}?", abort=True, err=True)
     number = step.autolabel(project, goal, size)
     if as_json:
         print_json({"round": number, "images": size})
         return
-    say(f"round {number} has {size} images, drawn at random from what nobody labelled")
+    say(f"round {number} has {counted(size, 'image')}, drawn at random from what nobody labelled")
     say("next: coreloop run")
 
 
@@ -75,8 +76,8 @@ def _say(outlook: FinishOutlook, size: int) -> None:
     """What finishing takes, in lines of a terminal."""
     goal = outlook.goal
     lines = [
-        f"People have not labelled {outlook.unlabelled} of {outlook.images} images. The model of "
-        f"round {outlook.model} labels those that it is sure of: an error of at most "
+        f"People have not labelled {outlook.unlabelled} of {counted(outlook.images, 'image')}. The "
+        f"model of round {outlook.model} labels those that it is sure of: an error of at most "
         f"{100 * goal.max_error:g} %"
         + (" among the images of each name" if goal.per_class else " of all images")
         + f", with confidence {100 * goal.confidence:g} %."
@@ -89,7 +90,8 @@ def _say(outlook: FinishOutlook, size: int) -> None:
     cost = outlook.cost
     if cost is not None and goal.more_people:
         lines.append(
-            f"That takes about {cost.median} labels more ({cost.lower} to {cost.upper}): "
+            f"That takes about {counted(cost.median, 'label')} more ({cost.lower} to "
+            f"{cost.upper}): "
             f"{cost.sample} to calibrate, then what is below the threshold." + _price(outlook)
         )
     for line in lines:

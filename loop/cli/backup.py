@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loop.cli.output import bar, json_option, print_json, project_at, project_option, say
+from loop.wording import counted
 
 if TYPE_CHECKING:
     from loop.steps.backup import Copied
@@ -18,7 +19,10 @@ def _tell(copied: Copied, as_json: bool, following: str) -> None:
     if as_json:
         print_json(asdict(copied))
         return
-    say(f"{copied.files} files, {copied.bytes / 1e6:.1f} MB, digests checked: {copied.folder}")
+    say(
+        f"{counted(copied.files, 'file')}, {copied.bytes / 1e6:.1f} MB, digests checked: "
+        f"{copied.folder}"
+    )
     if copied.note:
         say(f"attention: {copied.note}")
     say(f"next: {following}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import textwrap
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loop.cli.output import bar, json_option, print_json, say
+from loop.cli.output import bar, json_option, lines_of, print_json, say
+from loop.wording import counted
 
 if TYPE_CHECKING:
     from loop.project import Project
@@ -82,7 +82,7 @@ def _complete(project: Project, watcher: Watcher) -> None:
     goal = Goal(max_error=0.05)
     cost = outlook(project, goal).cost
     assert cost is not None
-    watcher.begin(f"finishing: {cost.sample} images to calibrate")
+    watcher.begin(f"finishing: {counted(cost.sample, 'image')} to calibrate")
     autolabel(project, goal, cost.sample)
     run(project, watcher)
 
@@ -130,4 +130,4 @@ def _completion(project: Project) -> list[str]:
         f"{100 * wrong['model'] / done.images:.1f} % of all images, and {wrong['people']} of the "
         "people's."
     )
-    return textwrap.wrap(f"How far is the collection? {finishing(done)} {truth}", 80)
+    return lines_of(f"How far is the collection? {finishing(done)} {truth}")

@@ -9,6 +9,7 @@ import click
 
 from loop.cli.output import bar, json_option, print_json, project_at, project_option, say
 from loop.export import FORMATS, MODEL
+from loop.wording import counted
 
 
 @click.command()
@@ -56,7 +57,7 @@ def export(
     if as_json:
         print_json({"path": str(path), "images": count})
     else:
-        say(f"{count} images: {path}")
+        say(f"{counted(count, 'image')}: {path}")
 
 
 def _export_model(folder: Path, as_json: bool, out: Path | None, picks: bool) -> None:
@@ -78,7 +79,7 @@ def _export_model(folder: Path, as_json: bool, out: Path | None, picks: bool) ->
     if written.agreement.images:
         say(
             f"Graph and kept model differ by at most {written.agreement.largest:.1e} in a "
-            f"probability ({written.agreement.images} images of the pool)."
+            f"probability ({counted(written.agreement.images, 'image')} of the pool)."
         )
     taken = "EMBEDDINGS.npy" if written.outside else "IMAGE_OR_FOLDER"
     say(f"Try it: python {written.path / 'predict.py'} {taken} (see README.md there)")

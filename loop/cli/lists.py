@@ -32,7 +32,7 @@ def scorers(name: str | None, as_json: bool) -> None:
                 "nested": cls.nested,
                 "cost": cls.cost,
                 "source": cls.source,
-                "about": (cls.__doc__ or "").strip().split("\n\n")[0],
+                "about": _first_sentence(cls.__doc__ or ""),
                 "parameters": {
                     field.name: field.default
                     for field in dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -45,14 +45,32 @@ def scorers(name: str | None, as_json: bool) -> None:
         for key, value in listed[0].items():
             say(f"{key}: {value}")
     else:
-        lines = [(f["name"], _needs(f), f["cost"]) for f in listed]
-        table(("name", "needs", "cost"), lines, left=3)
-        say("all about one: coreloop scorers NAME")
+        for when, facts in _by_time(listed).items():
+            say(f"{when}:")
+            table(("name", "what it prefers"), [(f["name"], f["about"]) for f in facts], left=2)
+        say("needs, cost, source and parameters of one: coreloop scorers NAME")
 
 
-def _needs(scorer: dict[str, Any]) -> str:
-    first, later = ", ".join(scorer["needs"]), ", ".join(scorer["uses"])
-    return (first or "-") + (f"; later {later}" if later else "")
+def _first_sentence(docstring: str) -> str:
+    """On one line, without its full stop."""
+    return " ".join(docstring.split("\n\n")[0].split()).partition(". ")[0].rstrip(".")
+
+
+WHEN: tuple[tuple[str, set[str]], ...] = (
+    ("any round, from the first on", set()),
+    ("from the second round on: a model of the labels so far", {"probabilities", "collected"}),
+    ("to look back (compare, simulate): they see a label of every image", {"labels"}),
+)
+"""When a scorer can choose, by what it needs; the last that fits counts."""
+
+
+def _by_time(listed: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """When -> the scorers that can choose then; ``auto``, the default, first."""
+    grouped: dict[str, list[dict[str, Any]]] = {when: [] for when, _ in WHEN}
+    for facts in sorted(listed, key=lambda facts: facts["name"] != "auto"):
+        fitting = [when for when, needs in WHEN if not needs or needs & set(facts["needs"])]
+        grouped[fitting[-1]].append(facts)
+    return {when: facts for when, facts in grouped.items() if facts}
 
 
 @click.command()

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from loop.cli.output import json_option, percent, print_json, project_at, project_option, say
+from loop.cli.output import (
+    json_option,
+    lines_of,
+    percent,
+    print_json,
+    project_at,
+    project_option,
+    say,
+)
+from loop.wording import counted, duration
 
 if TYPE_CHECKING:
-    from loop.project.measurement import Measurement
+    from loop.project.measurement import Measurement, RoundResult
 
 
 @click.command()
@@ -71,10 +79,28 @@ def measure(
         return
     how = "where the model is in doubt" if enlarged.by_doubt else "at random"
     say(
-        f"{count} images drawn {how}, {enlarged.to_label} of them to label; the sample has "
-        f"{enlarged.images}"
+        f"{counted(count, 'image')} drawn {how}, {enlarged.to_label} of them to label; the "
+        f"sample has {enlarged.images}"
     )
     say("next: coreloop run")
+
+
+def result_sentence(result: RoundResult) -> str:
+    """What a round brought and took: ``round 2: accuracy 71.2 % (...), +4.3 points since ...``."""
+    measured = result.measured
+    text = (
+        f"round {result.round}: accuracy {percent(measured.accuracy)} % (95 % interval "
+        f"{percent(measured.lower)} to {percent(measured.upper)} %, {measured.labels} labels)"
+    )
+    if result.before is not None:
+        number, accuracy = result.before
+        text += f", {100 * (measured.accuracy - accuracy):+.1f} points since round {number}"
+    costs = [counted(result.labels, "label")]
+    if result.hours:
+        costs.append(f"{duration(result.hours)} of work")
+    if result.money:
+        costs.append(f"{result.money:.2f} {result.currency}")
+    return f"{text}; it cost {', '.join(costs)}"
 
 
 def sentences(measured: Measurement) -> list[str]:
@@ -85,10 +111,10 @@ def sentences(measured: Measurement) -> list[str]:
     interval = f"{percent(measured.lower)} to {percent(measured.upper)} %"
     accuracy = (
         f"How good is the model? About {percent(measured.accuracy)} % of images are classified "
-        f"correctly after {measured.labels} labels, 95 % interval {interval}, judged on "
+        f"correctly after {counted(measured.labels, 'label')}, 95 % interval {interval}, judged on "
         f"{measured.images} {images}."
     )
     known = [accuracy]
     if measured.difference is not None:
         known.append(f"Does the selection beat random? {against_control(measured.difference)}")
-    return [line for sentence in known for line in textwrap.wrap(sentence, 80)]
+    return [line for sentence in known for line in lines_of(sentence)]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +23,23 @@ PATIENCE = 2.0
 """Seconds before a progress bar appears."""
 HALF_A_MINUTE = 30.0
 """Seconds between lines where there is no terminal."""
+BESIDE_NAME = 50
+"""Columns that a progress bar takes beside the name of its step."""
+WIDTH = 80
+UNBROKEN = "\u00a0"
+COMMAND = re.compile(r"coreloop [a-z]+(?: --[a-z-]+(?: [\w.]+)?)*")
+COLOURS = {
+    "ok": "green",
+    "done": "green",
+    "FAIL": "red",
+    "Error:": "red",
+    "attention:": "yellow",
+    "note:": "yellow",
+    "trying again:": "yellow",
+    "next:": "cyan",
+    "label here:": "cyan",
+}
+"""How a line begins -> the colour of these words, on a terminal."""
 
 project_option = click.option(
     "--project",
@@ -51,7 +71,31 @@ def project_at(folder: Path) -> Project:
 
 def say(text: str = "") -> None:
     """One line to standard output; what others wrote cannot steer the terminal."""
-    click.echo(one_line(text))
+    click.echo(tinted(one_line(text)))
+
+
+def paragraph(text: str) -> None:
+    """A text in lines of a terminal, those after the first indented."""
+    for line in lines_of(text, indent="  "):
+        say(line)
+
+
+def lines_of(text: str, indent: str = "") -> list[str]:
+    """The text in lines of a terminal; a command to type stays in one line."""
+    whole = COMMAND.sub(lambda command: command[0].replace(" ", UNBROKEN), text)
+    lines = textwrap.wrap(whole, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+    return [line.replace(UNBROKEN, " ") for line in lines]
+
+
+def tinted(text: str) -> str:
+    """The line with its first words in colour; ``click.echo`` takes the colour out again where
+    there is no terminal. See https://no-color.org for NO_COLOR."""
+    if os.environ.get("NO_COLOR"):
+        return text
+    for words, colour in COLOURS.items():
+        if text == words or text.startswith(f"{words} "):
+            return click.style(words, fg=colour, bold=True) + text[len(words) :]
+    return text
 
 
 def print_json(facts: Any) -> None:
@@ -95,10 +139,16 @@ def bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
     console = Console(stderr=True, highlight=False)
+    widest = max(8, console.width - BESIDE_NAME)
     columns = (
-        TextColumn("  {task.description}", markup=False),
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", max_width=widest),
+        ),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from loop.cli.output import json_option, percent, print_json, project_at, project_option, say, table
+from loop.cli.output import (
+    json_option,
+    paragraph,
+    percent,
+    print_json,
+    project_at,
+    project_option,
+    say,
+    table,
+)
+from loop.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,10 +144,10 @@ def _finish(
     if as_json:
         print_json(asdict(outlook))
         return
-    _say(
-        f"{outlook.unlabelled} of {outlook.images} images have no label; for an error of at most "
-        f"{100 * outlook.max_error:g} % of all, with confidence {100 * outlook.confidence:g} %, "
-        f"from the model of round {outlook.model}:"
+    paragraph(
+        f"{outlook.unlabelled} of {counted(outlook.images, 'image')} have no label; for an error "
+        f"of at most {100 * outlook.max_error:g} % of all, with confidence "
+        f"{100 * outlook.confidence:g} %, from the model of round {outlook.model}:"
     )
     lines = [
         (
@@ -153,9 +162,9 @@ def _finish(
     ]
     heads = ("more picks", "accuracy", "calibration", "labels more", "90 % interval", "by model")
     table(heads, lines)
-    _say(_cheapest(outlook, project.config.costs.currency))
+    paragraph(_cheapest(outlook, project.config.costs.currency))
     for note in outlook.notes:
-        _say(f"note: {note}")
+        paragraph(f"note: {note}")
     say(f"next: {outlook.command}")
 
 
@@ -173,7 +182,7 @@ def _cheapest(outlook: FinishPlan, currency: str) -> str:
 
 def _print(outlook: Outlook, currency: str, stop_below: float) -> None:
     labels, accuracy = outlook.points[-1]
-    _say(f"curve: {outlook.basis}; {percent(accuracy)} % with {labels} labels")
+    paragraph(f"curve: {outlook.basis}; {percent(accuracy)} % with {counted(labels, 'label')}")
     if outlook.plan is not None:
         _target(outlook.plan, currency)
     if outlook.rounds is not None:
@@ -181,9 +190,9 @@ def _print(outlook: Outlook, currency: str, stop_below: float) -> None:
     if outlook.gain_per_100 is not None:
         _gain(outlook.gain_per_100, outlook.advice or "", stop_below)
     if outlook.budget is not None:
-        _say(f"the budget buys {_expected(outlook.budget)}")
+        paragraph(f"the budget buys {_expected(outlook.budget)}")
     for bought in outlook.buys:
-        _say(f"with {_expected(bought)}")
+        paragraph(f"with {_expected(bought)}")
     if outlook.what_if:
         say("labels to the target, in simulation:")
         lines = [
@@ -192,15 +201,15 @@ def _print(outlook: Outlook, currency: str, stop_below: float) -> None:
         ]
         table(("set", "method", "labels", "90 %"), lines, left=2)
     for note in outlook.notes:
-        _say(f"note: {note}")
+        paragraph(f"note: {note}")
 
 
 def _rounds(rounds: Rounds) -> None:
     sizes = ", ".join(map(str, rounds.sizes))
-    _say(
-        f"next round: {rounds.sizes[0]} labels; rounds of {sizes} take {rounds.expected:.0f} "
-        f"labels on average (one round at once: {rounds.at_once}) and reach the target with "
-        f"{rounds.confidence:.0%} chance"
+    paragraph(
+        f"next round: {counted(rounds.sizes[0], 'label')}; rounds of {sizes} take "
+        f"{rounds.expected:.0f} labels on average (one round at once: {rounds.at_once}) and reach "
+        f"the target with {rounds.confidence:.0%} chance"
     )
 
 
@@ -212,17 +221,12 @@ def _gain(gain: Estimate, advice: str, stop_below: float) -> None:
         "unclear": f"likely under {stop_below:g}, not surely",
     }[advice]
     interval = f"90 %: {lower:+.1f} to {upper:+.1f}"
-    _say(f"the next 100 labels: {median:+.1f} points ({interval}): {words}")
+    paragraph(f"the next 100 labels: {median:+.1f} points ({interval}): {words}")
 
 
 def _expected(accuracy: ExpectedAccuracy) -> str:
     interval = f"90 %: {percent(accuracy.lower)} to {percent(accuracy.upper)}"
-    return f"{accuracy.labels} labels: {percent(accuracy.median)} % ({interval})"
-
-
-def _say(text: str) -> None:
-    for line in textwrap.wrap(text, 80, subsequent_indent="  "):
-        say(line)
+    return f"{counted(accuracy.labels, 'label')}: {percent(accuracy.median)} % ({interval})"
 
 
 def _target(plan_: Plan, currency: str) -> None:
@@ -231,7 +235,7 @@ def _target(plan_: Plan, currency: str) -> None:
         verdict += f" ({100 * plan_.never:.0f} % of the curves level off below)"
     elif plan_.verdict == "far":
         verdict += f" ({100 * plan_.reachable:.0f} % of the curves get there)"
-    _say(f"target {percent(plan_.target)} %" + (f": {verdict}" if verdict else ""))
+    paragraph(f"target {percent(plan_.target)} %" + (f": {verdict}" if verdict else ""))
     if plan_.verdict in ("reached", "never"):
         return
     rows = [("labels", plan_.labels), ("hours", plan_.hours), (currency, plan_.money)]

@@ -17,6 +17,7 @@ from loop.cli.output import (
     project_option,
     say,
 )
+from loop.wording import counted
 
 if TYPE_CHECKING:
     from loop.steps.predict import Predicted
@@ -93,7 +94,7 @@ def _say(predicted: Predicted) -> None:
     if predicted.left_out:
         say(f"{predicted.left_out} are less sure than that and were left out")
     if predicted.unreadable:
-        say(f"{len(predicted.unreadable)} files cannot be used:")
+        say(f"{counted(len(predicted.unreadable), 'file')} cannot be used:")
         for uri, reason in predicted.unreadable[:MOST_NAMED]:
             say(f"  {uri}: {reason}")
         if len(predicted.unreadable) > MOST_NAMED:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import click
 from loop.cli.output import (
     bar,
     json_option,
+    lines_of,
     names_in,
     percent,
     print_json,
@@ -22,6 +22,7 @@ from loop.cli.output import (
     table,
     whole_numbers,
 )
+from loop.wording import agreeing, counted
 
 if TYPE_CHECKING:
     from loop.config import MeasureSection
@@ -165,10 +166,15 @@ def status(folder: Path, as_json: bool) -> None:
         say(line)
     for sentence in _finishing(standing.completion):
         say(sentence)
+    if standing.second_opinions:
+        waiting = counted(standing.second_opinions, "image")
+        say(f"{waiting} {agreeing(standing.second_opinions, 'has')} still to get a second opinion")
     for trouble in standing.troubles:
         say(f"attention: {trouble}")
     for event in standing.events:
         say(f"  {event}")
+    if standing.url:
+        say(f"label here: {standing.url}")
     say(f"next: {standing.next}")
 
 
@@ -176,7 +182,7 @@ def _finishing(done: Completion | None) -> list[str]:
     """How far the collection is, in lines of a terminal."""
     from loop.reports.answers import finishing
 
-    return [] if done is None else textwrap.wrap(finishing(done), 80)
+    return [] if done is None else lines_of(finishing(done))
 
 
 @click.command()

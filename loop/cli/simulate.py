@@ -15,6 +15,7 @@ from loop.cli.output import (
     engine_option,
     json_option,
     names_in,
+    paragraph,
     percent,
     print_json,
     say,
@@ -22,6 +23,7 @@ from loop.cli.output import (
     table,
     whole_numbers,
 )
+from loop.wording import counted
 
 if TYPE_CHECKING:
     from loop.finish.rows import FinishRow
@@ -131,7 +133,10 @@ def simulate(
         scan(project)
         begin(f"embedding with {short(project.config.encoder)}")
         embed(project, progress, where=get(engine))
-        begin(f"{len(chosen)} methods, {len(grid.budgets)} budgets, {seeds} seeds")
+        begin(
+            f"{counted(len(chosen), 'method')}, {counted(len(grid.budgets), 'budget')}, "
+            f"{counted(seeds, 'seed')}"
+        )
         rows = step(project, grid, where=where, on_progress=progress)
     if as_json:
         print_json(_facts(rows))
@@ -193,8 +198,11 @@ def _print_accuracies(rows: list[MethodRow], grid: Grid) -> None:
     """Mean accuracies with their marks, and what the marks are worth."""
     _print_table(rows, grid.budgets, lambda row: percent(row.mean) + _mark(row))
     seeds, trainer, share = grid.seeds, grid.trainer, grid.share
-    say(f"mean test accuracy in % over {seeds} seeds, trainer {trainer}; + better and - worse than")
-    say("random, paired by seed, 95 % interval without 0; * sees the label of every image")
+    paragraph(
+        f"mean test accuracy in % over {counted(seeds, 'seed')}, trainer {trainer}; + better and - "
+        "worse than random, paired by seed, 95 % interval without 0; * sees the label of every "
+        "image"
+    )
     tried = sum(row.difference is not None and row.n > 1 for row in rows)
     often = CHANCE if share < 1 else 20
     if tried >= MANY:
@@ -224,9 +232,11 @@ def _print_finish(rows: Sequence[FinishRow]) -> None:
         table(FINISH_COLUMNS, [_finish_line(row) for row in some])
     if rows:
         images = rows[0].images
-        say(f"labels: of people in all, until each of {images} images has one; mean over seeds")
-        say("and its 95 % interval; saved: fewer than with as many random picks, in brackets")
-        say("where the interval holds 0; broken: runs with more wrong labels than promised")
+        paragraph(
+            f"labels: of people in all, until each of {counted(images, 'image')} has one; mean "
+            "over seeds and its 95 % interval; saved: fewer than with as many random picks, in "
+            "brackets where the interval holds 0; broken: runs with more wrong labels than promised"
+        )
 
 
 def _finish_line(row: FinishRow) -> tuple[str | int, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +14,17 @@ from loop.cli.output import (
     bar,
     engine_option,
     json_option,
+    paragraph,
     percent,
     print_json,
     print_json_line,
     project_at,
     project_option,
     say,
+    tinted,
 )
 from loop.printable import one_line
+from loop.wording import counted
 
 if TYPE_CHECKING:
     from loop.steps.pull import Pulled
@@ -53,8 +58,9 @@ def scan(folder: Path, as_json: bool, workers: int | None) -> None:
         begin("scanning images")
         scanned = step(project_at(folder), progress, workers)
     text = (
-        f"{scanned.images} images ({scanned.added} new), {scanned.test} of them held out for "
-        f"testing; {scanned.duplicates} further copies, {len(scanned.unreadable)} unreadable"
+        f"{counted(scanned.images, 'image')} ({scanned.added} new), {scanned.test} of them held "
+        f"out for testing; {counted(scanned.duplicates, 'further copy')}, "
+        f"{len(scanned.unreadable)} unreadable"
     )
     _answer(as_json, asdict(scanned), text)
     if not as_json:
@@ -81,7 +87,11 @@ def embed(folder: Path, as_json: bool, engine: str) -> None:
         begin(f"embedding with {short(project.config.encoder)}")
         rows, dims = step(project, progress, where=get(engine))
     facts = {"encoder": project.config.encoder, "rows": rows, "dims": dims}
-    _answer(as_json, facts, f"{rows} images, {dims} dimensions each; next: coreloop run")
+    _answer(
+        as_json,
+        facts,
+        f"{counted(rows, 'image')}, {counted(dims, 'dimension')} each; next: coreloop run",
+    )
 
 
 @click.command()
@@ -115,7 +125,9 @@ def select(folder: Path, as_json: bool) -> None:
     from loop.steps.select import select as step
 
     chosen = step(project_at(folder))
-    text = f"{chosen.coreset} picks, {chosen.control} random controls; next: coreloop push"
+    text = (
+        f"{counted(chosen.coreset, 'pick')}, {chosen.control} random controls; next: coreloop push"
+    )
     _answer(as_json, asdict(chosen), text)
 
 
@@ -135,9 +147,9 @@ def push(folder: Path, as_json: bool, dry_run: bool) -> None:
         begin("pushing")
         done = step(project_at(folder), dry_run=dry_run, on_progress=progress)
     if dry_run:
-        _answer(as_json, asdict(done), f"{done.total} images would be sent; nothing was")
+        _answer(as_json, asdict(done), f"{counted(done.total, 'image')} would be sent; nothing was")
         return
-    text = f"{done.sent} images sent, {done.recovered} were there already"
+    text = f"{counted(done.sent, 'image')} sent, {done.recovered} were there already"
     text += f"\n{done.again} of them had been deleted there unanswered" if done.again else ""
     text += "".join(f"\nnote: {note}" for note in done.notes)
     text += f"\nlabel here: {done.url}" if done.url else ""
@@ -166,21 +178,47 @@ def pull(folder: Path, as_json: bool, close: bool, full: bool, watch: float | No
         _print_pulled(step(project, close=close, full=full), as_json=as_json)
         return
 
-    def waits(error: Exception) -> None:
-        click.echo(f"trying again: {one_line(str(error))}", err=True)
-
-    for pulled in watched(project, watch, close=close, full=full, on_wait=waits):
-        _print_pulled(pulled, as_json=as_json, as_line=True)
+    _watch(watched(project, watch, close=close, full=full, on_wait=_tell_waiting), as_json)
 
 
-def _print_pulled(pulled: Pulled, *, as_json: bool, as_line: bool = False) -> None:
-    if as_json:
-        (print_json_line if as_line else print_json)(asdict(pulled))
-        return
-    say(
-        f"{pulled.new} new answers; {pulled.answered} of {pulled.picked} images labelled, "
-        f"{pulled.skipped} skipped"
+def _tell_waiting(error: Exception) -> None:
+    click.echo(tinted(f"trying again: {datetime.now():%H:%M:%S} {one_line(str(error))}"), err=True)
+
+
+def _watch(pulls: Iterator[Pulled], as_json: bool) -> None:
+    """One line for each change, with its time; what else there is to say when it is new, and at
+    the end."""
+    counts: tuple[int, ...] = ()
+    rest: tuple[object, ...] = ()
+    for pulled in pulls:
+        if as_json:
+            print_json_line(asdict(pulled))
+            continue
+        now_counts = (pulled.answered, pulled.skipped, pulled.picked)
+        now_rest = (pulled.odd, pulled.notes, pulled.gone, pulled.twice, pulled.complete)
+        if pulled.new or now_counts != counts:
+            say(f"{datetime.now():%H:%M:%S} {_counts(pulled)}")
+        if now_rest != rest:
+            _print_rest(pulled)
+        counts, rest = now_counts, now_rest
+
+
+def _counts(pulled: Pulled) -> str:
+    return (
+        f"{counted(pulled.new, 'new answer')}; {pulled.answered} of "
+        f"{counted(pulled.picked, 'image')} labelled, {pulled.skipped} skipped"
     )
+
+
+def _print_pulled(pulled: Pulled, *, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(pulled))
+        return
+    say(_counts(pulled))
+    _print_rest(pulled)
+
+
+def _print_rest(pulled: Pulled) -> None:
     if pulled.foreign or pulled.unknown_class:
         say(f"ignored: {pulled.foreign} foreign, {pulled.unknown_class} of an unknown class")
     for name in pulled.odd:
@@ -266,6 +304,7 @@ def run(folder: Path, as_json: bool, budget: int | None, engine: str) -> None:
     \b
     Example: coreloop run
     """
+    from loop.cli.measure import result_sentence
     from loop.engine import get
     from loop.steps.run import Watcher
     from loop.steps.run import run as step
@@ -275,7 +314,9 @@ def run(folder: Path, as_json: bool, budget: int | None, engine: str) -> None:
     if as_json:
         print_json(asdict(ended))
         return
-    say(ended.message)
+    if ended.result is not None:
+        paragraph(result_sentence(ended.result))
+    paragraph(ended.message)
     if ended.url:
         say(f"label here: {ended.url}")
     say(f"next: {ended.next}")

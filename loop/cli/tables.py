@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loop.cli.output import percent, say, table
+from loop.cli.output import paragraph, percent, say, table
+from loop.wording import counted
 
 if TYPE_CHECKING:
     from loop.project.comparison import Compared
@@ -32,7 +33,9 @@ def comparison(compared: Compared) -> None:
         say("minus random: paired by seed, in points; an interval without 0 is a real")
         say("difference")
     else:
-        say(f"in hindsight: every method, random too, chose among the {compared.among} images")
-        say("labelled so far, not from the pool")
+        paragraph(
+            "in hindsight: every method, random too, chose among the "
+            f"{counted(compared.among, 'image')} labelled so far, not from the pool"
+        )
     if still:
         say("accuracy without an interval: every seed gave the same, which is no certainty")

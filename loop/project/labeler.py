@@ -12,6 +12,10 @@ from db.models import Pool
 from loop.errors import ConfigError, nearest
 from loop.project.project import Project
 from loop.project.remote import LOCATION
+from loop.secrets import shown_address
+
+PROJECTS = "projects"
+"""Key in a location: see connectors.label_studio.labeler."""
 
 
 def connect_labeler(session: Session, project: Project) -> Labeler:
@@ -76,6 +80,19 @@ def _label_studio(project: Project, pool: Pool, batches: list[str]) -> Labeler:
         location=pool.source.get(LOCATION),
         batches=batches,
     )
+
+
+def labelling_url(session: Session, project: Project, pool: Pool) -> str | None:
+    """Where people label, as the records have it: no server is asked. None before the first push,
+    and where nobody is asked."""
+    config = project.config.labeler
+    if config.kind == "csv":
+        return str(project.root / "sheets") if queries.sent_batches(session) else None
+    homes = [config.project] if config.project else pool.source.get(LOCATION, {}).get(PROJECTS)
+    if config.kind != "label-studio" or not homes:
+        return None
+    url = os.environ.get("LABEL_STUDIO_URL") or config.url
+    return f"{shown_address(url).rstrip('/')}/projects/{homes[0]}/data"
 
 
 def label_studio_url(configured: str) -> str:

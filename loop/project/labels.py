@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from loop.annotators import Vote, consensus
 from loop.config import Config
 from loop.errors import ConfigError
 
+ASKED_AGAIN = "asked_again"
+"""Key in a pool's source: item key -> people who had answered when one more was asked."""
 CLASSES = "classes"
 """Key in a trained round's versions: the class names, in the order of the model's outputs."""
 
@@ -102,6 +105,40 @@ def outstanding(session: Session, pool_id: int, config: Config) -> dict[int, Out
     """Round number -> counts over its picks, made by the database without loading an answer."""
     tallies = answer_tallies(session, pool_id, config.project.classes, people_per_image(config))
     return {number: Outstanding(*counts) for number, counts in tallies.items()}
+
+
+def second_opinions(session: Session, pool: Pool, config: Config) -> int:
+    """Images that somebody answered and that wait for one more person: of the open round where
+    ``overlap`` asks for several, and those that were sent back."""
+    newest = queries.newest_round(session, pool.id)
+    waits: set[int] = set()
+    if newest is not None and newest.state == "pushed" and people_per_image(config) > 1:
+        tallied = set(waiting(session, newest, config))
+        picks = queries.picks(session, pool.id, newest.number)
+        waits = {pick.item_id for pick in picks if pick.pick_id in tallied}
+    asked = pool.source.get(ASKED_AGAIN, {})
+    if not waits and not asked:
+        return 0
+    people: dict[int, set[str]] = defaultdict(set)
+    keys: dict[str, int] = {}
+    for answer in current_answers(session, pool.id):
+        people[answer.item_id].add(answer.annotator)
+        keys[answer.key] = answer.item_id
+    waits = {item for item in waits if people[item]}
+    waits |= {
+        keys[key] for key, count in asked.items() if key in keys and len(people[keys[key]]) <= count
+    }
+    return len(waits)
+
+
+def note_asked_again(session: Session, pool_id: int, keys: Sequence[str]) -> None:
+    """Notes how many people had answered each of these images when one more was asked."""
+    people: dict[str, set[str]] = defaultdict(set)
+    for answer in current_answers(session, pool_id):
+        people[answer.key].add(answer.annotator)
+    pool = session.get_one(Pool, pool_id)
+    asked = pool.source.get(ASKED_AGAIN, {}) | {key: len(people[key]) for key in keys}
+    pool.source = {**pool.source, ASKED_AGAIN: asked}
 
 
 def waiting(session: Session, round_: Round, config: Config) -> list[int]:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from db import queries
+from db.answers import by_people, current_answers
 from db.models import TrainingRun
+from loop.config import Config
+from loop.costs import hours, money
 from loop.measuring.by_sample import SAMPLE
 from loop.project.runs import newest_control
 from loop.reports.facts import Control
@@ -40,6 +43,52 @@ class Measurement:
     def width(self) -> float:
         """Of the interval."""
         return self.upper - self.lower
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """What the newest trained round brought, and what it took.
+
+    Attributes:
+        round: its number.
+        before: the round trained before it, and the accuracy then; None for the first.
+        labels: images of the round that people labelled.
+        hours, money: their work on it; None: not known.
+    """
+
+    round: int
+    measured: Measurement
+    before: tuple[int, float] | None
+    labels: int
+    hours: float | None
+    money: float | None
+    currency: str
+
+
+def newest_result(session: Session, pool_id: int, config: Config) -> RoundResult | None:
+    """Of the round trained last; None before the first."""
+    measured = newest_measurement(session, pool_id)
+    if measured is None:
+        return None
+    newest = dict(queries.runs(session, pool_id, "all"))
+    *earlier, number = newest
+    before = (earlier[-1], float(newest[earlier[-1]].metrics["accuracy"])) if earlier else None
+    picked = {pick.item_id for pick in queries.picks(session, pool_id, number)}
+    answers = [
+        answer
+        for answer in by_people(current_answers(session, pool_id))
+        if answer.item_id in picked
+    ]
+    spent = hours([answer.seconds for answer in answers])
+    return RoundResult(
+        round=number,
+        measured=measured,
+        before=before,
+        labels=len({answer.item_id for answer in answers if answer.label is not None}),
+        hours=spent,
+        money=money(config.costs, spent, len(answers)),
+        currency=config.costs.currency,
+    )
 
 
 def newest_measurement(session: Session, pool_id: int) -> Measurement | None:

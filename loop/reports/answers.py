@@ -12,6 +12,7 @@ from loop.reports.facts import (
     Facts,
     PromiseShown,
 )
+from loop.wording import counted
 
 
 def how_good(facts: Facts) -> str:
@@ -23,13 +24,15 @@ def how_good(facts: Facts) -> str:
     accuracy, n = f"{100 * best.accuracy:.1f} %", facts.metrics["n"]
     if facts.counts.get("sample"):
         return (
-            f"About {accuracy} of the images are classified correctly after {best.labels} labels "
-            f"({interval}, judged on the {n} labelled images of the random sample by models that "
-            f"did not learn them). Trained by {facts.trained}."
+            f"About {accuracy} of the images are classified correctly after "
+            f"{counted(best.labels, 'label')} ({interval}, judged on the "
+            f"{counted(n, 'labelled image')} of the random sample by models that did not learn "
+            f"them). Trained by {facts.trained}."
         )
     return (
-        f"{accuracy} of the test images are classified correctly after {best.labels} labels "
-        f"({interval}, {n} test images). Trained by {facts.trained}."
+        f"{accuracy} of the test images are classified correctly after "
+        f"{counted(best.labels, 'label')} ({interval}, {counted(n, 'test image')}). Trained by "
+        f"{facts.trained}."
     )
 
 
@@ -60,14 +63,17 @@ def own_method(facts: Facts) -> str:
 
 
 def against_control(control: Control) -> str:
-    picks, randoms = f"first {control.labels} picks", f"{control.labels} random ones of the control"
+    picks, randoms = (
+        f"first {counted(control.labels, 'pick')}",
+        f"{control.labels} random ones of the control",
+    )
     images, caveat = (
-        f"{control.images} test images",
+        f"{counted(control.images, 'test image')}",
         (" Other random images would have brought something else; that is not in the interval."),
     )
     if control.by_sample:
-        randoms = f"{control.labels} labels of the random sample"
-        images, caveat = f"the sample's {control.images} images", ""
+        randoms = f"{counted(control.labels, 'label')} of the random sample"
+        images, caveat = f"the sample's {counted(control.images, 'image')}", ""
     if control.low == control.high == 0:
         return f"Not shown: the {picks} and the {randoms} are right about the same of {images}."
     verdict = "Not shown: the interval contains zero"
@@ -85,15 +91,17 @@ def against_control(control: Control) -> str:
 def _against_random(d: Difference) -> str:
     if d.n < 2:
         return (
-            f"At {d.labels} labels: {100 * d.mean:+.1f} points; one seed only, so chance is not "
-            "ruled out."
+            f"At {counted(d.labels, 'label')}: {100 * d.mean:+.1f} points; one seed only, so "
+            "chance is not ruled out."
         )
     verdict = {
         "better": "Yes",
         "worse": "No, it is worse",
         "": "Not shown: the interval contains zero",
     }[d.verdict]
-    text = f"{verdict}, at {d.labels} labels ({_span(d)}; {d.n} paired seeds)."
+    text = (
+        f"{verdict}, at {counted(d.labels, 'label')} ({_span(d)}; {counted(d.n, 'paired seed')})."
+    )
     if d.saved is not None and d.saved > 0 and d.verdict == "better":
         text += f" Random needs about {d.saved:.0f} more labels for the same accuracy."
     return text
@@ -102,9 +110,9 @@ def _against_random(d: Difference) -> str:
 def _in_hindsight(d: Difference) -> str:
     """What labels at hand can say: nothing about images that nobody labelled."""
     return (
-        f"Not known: people labelled only what was picked. Of those {d.among} images, the "
-        f"{d.labels} that {d.method} would take are worth {_span(d)}, compared with {d.labels} "
-        "random ones."
+        "Not known: people labelled only what was picked. Of those "
+        f"{counted(d.among or 0, 'image')}, the {d.labels} that {d.method} would take are worth "
+        f"{_span(d)}, compared with {d.labels} random ones."
     )
 
 
@@ -117,7 +125,7 @@ def _span(d: Difference) -> str:
 
 def _earlier(own: list[Difference]) -> str:
     sentences = [
-        f" At {d.labels} labels it was {d.verdict} by {abs(100 * d.mean):.1f} points."
+        f" At {counted(d.labels, 'label')} it was {d.verdict} by {abs(100 * d.mean):.1f} points."
         for d in own[:-1]
         if d.verdict
     ]
@@ -140,7 +148,7 @@ def cost_so_far(facts: Facts) -> str:
 def _spent(spent: dict[str, int]) -> str:
     """``200 labels (60 of the random sample, 140 picks)``."""
     parts = ", ".join(f"{count} {name}" for name, count in spent.items())
-    return f"{sum(spent.values())} labels ({parts})"
+    return f"{counted(sum(spent.values()), 'label')} ({parts})"
 
 
 TO_FINISH = "coreloop autolabel --max-error 0.05"
@@ -151,8 +159,8 @@ def how_far(done: Completion) -> str:
     """How far is the collection?"""
     people, model = done.by_people, done.by_model
     return (
-        f"Of {done.images} images {people} are labelled by people, {model} by the model; "
-        f"{done.left} are left."
+        f"Of {counted(done.images, 'image')} {people} are labelled by people, {model} by the "
+        f"model; {done.left} are left."
     )
 
 
@@ -164,7 +172,7 @@ def what_is_promised(promise: PromiseShown) -> str:
             f"An error of at most {error} is to be promised with confidence {sure}; its "
             f"calibration sample is round {promise.round}, which is {promise.state!r}."
         )
-    judged = f"judged on {promise.sample} images"
+    judged = f"judged on {counted(promise.sample or 0, 'image')}"
     if promise.labelled != promise.sample:
         judged += f", of which people labelled {promise.labelled}; the others count as wrong"
     if not promise.kept:
@@ -175,9 +183,9 @@ def what_is_promised(promise: PromiseShown) -> str:
             f"once with confidence {sure} ({judged}). People's own mistakes are no part of it."
         )
     return (
-        f"At most {promise.upper} of the model's {promise.accepted} labels are wrong, so at most "
-        f"{error} of all {promise.images} images, with confidence {sure} ({judged}). People's own "
-        "mistakes are no part of it."
+        f"At most {promise.upper} of the model's {counted(promise.accepted, 'label')} are wrong, "
+        f"so at most {error} of all {counted(promise.images, 'image')}, with confidence {sure} "
+        f"({judged}). People's own mistakes are no part of it."
     )
 
 
@@ -187,8 +195,8 @@ def _would_do(promise: PromiseShown) -> str:
         return ""
     if promise.needed > promise.sample:
         return (
-            f" {promise.sample} labels can promise {100 * promise.least:.2g} % at best; this takes "
-            f"{promise.needed}."
+            f" {counted(promise.sample, 'label')} can promise {100 * promise.least:.2g} % at best; "
+            f"this takes {promise.needed}."
         )
     return " The model is wrong too often where it is sure; label more, or allow more."
 
@@ -200,7 +208,7 @@ def to_finish(done: Completion) -> str:
     cost = done.cost
     return (
         f"To label the rest with at most {100 * cost.max_error:g} % errors takes about "
-        f"{cost.labels} labels more ({cost.lower} to {cost.upper}): {TO_FINISH}"
+        f"{counted(cost.labels, 'label')} more ({cost.lower} to {cost.upper}): {TO_FINISH}"
     )
 
 
@@ -212,8 +220,8 @@ def finishing(done: Completion) -> str:
     if done.people_wrong is not None:
         rate, images = done.people_wrong
         said.append(
-            f"About {100 * rate:.1f} % of people's answers are wrong, as the {images} images tell "
-            "that several answered."
+            f"About {100 * rate:.1f} % of people's answers are wrong, as the "
+            f"{counted(images, 'image')} tell that several answered."
         )
     return " ".join(filter(None, [*said, to_finish(done)]))
 

@@ -50,7 +50,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Auto(Scorer):
-    """Chooses by budget, classes, pool size and, from the second round on, the labels collected.
+    """By budget, classes, pool size and the labels so far.
 
     Attributes:
         many: labels per class up to which k-medoids is used in the first round.

@@ -54,7 +54,7 @@ class Gradients:
 
 @dataclass(frozen=True)
 class Badge(Scorer):
-    """Batch active learning by diverse gradient embeddings; nested."""
+    """BADGE: unsure and different from each other; nested."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities"})
     cost: ClassVar[str] = "n(C + d) per pick"

@@ -29,7 +29,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Ccs(Scorer):
-    """Coverage-centric coreset selection on AUM.
+    """CCS: every difficulty (AUM) evenly, the hardest cut off.
 
     Attributes:
         beta: share of the pool that is cut as too hard (README: 0.3 for CIFAR-10 at 90 % pruned).

@@ -33,7 +33,7 @@ FLOOR = 1e-7
 
 @dataclass(frozen=True)
 class D2(Scorer):
-    """Label-free D2.
+    """Label-free D2: diverse images of varied difficulty.
 
     Attributes:
         neighbours: k of the graph (made symmetric).

@@ -39,7 +39,7 @@ KEYS = ("aum", "forgetting", "el2n")
 
 @dataclass(frozen=True)
 class Elfs(Scorer):
-    """Effective label-free selection.
+    """ELFS: neither easy nor hard for a model of pseudo-labels.
 
     Attributes:
         beta: share of hard images that is skipped; -1: found on the pseudo-labels.

@@ -24,7 +24,7 @@ from loop.scorers.coverage import Coverage, Floats, greedy, references
 
 @dataclass(frozen=True)
 class Facility(Scorer):
-    """Facility location on cosine similarity.
+    """Facility location: each image gets a pick like it.
 
     Attributes:
         geometry: unit (as published) or standard.

@@ -23,7 +23,7 @@ from loop.scorers.base import Inputs, Scorer, rank_scores
 
 @dataclass(frozen=True)
 class Herding(Scorer):
-    """Herding of the pool mean.
+    """Herding: picks whose mean stays near the pool's.
 
     Attributes:
         geometry: unit, standard or raw.

@@ -26,7 +26,8 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class KCenter(Scorer):
-    """Farthest-first order. Without covered rows the first pick is drawn uniformly.
+    """Farthest first: each pick is the farthest from all picks. Without covered rows the first
+    pick is drawn uniformly.
 
     Attributes:
         geometry: raw (as published), unit or standard; see loop.geometry.

@@ -27,7 +27,7 @@ EPOCHS = 15
 
 @dataclass(frozen=True)
 class KMeans(Scorer):
-    """Medoids of k-means clusters.
+    """The image nearest to the centre of each k-means cluster.
 
     Attributes:
         geometry: raw, unit or standard; see loop.geometry.

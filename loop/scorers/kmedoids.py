@@ -32,7 +32,10 @@ from loop.scorers.maxherding import MaxHerding
 
 @dataclass(frozen=True)
 class KMedoids(MaxHerding):
-    """MaxHerding's coverage, maximised over whole sets; see there for the attributes."""
+    """Coverage of dense regions, better by exchanges.
+
+    Attributes as MaxHerding's.
+    """
 
     radius: float = 0.7
     geometry: str = "centred"

@@ -30,7 +30,7 @@ GEOMETRIES = ("unit", "centred", "standard")
 
 @dataclass(frozen=True)
 class MaxHerding(Scorer):
-    """Greedy generalised coverage.
+    """Greedy coverage of dense regions.
 
     Attributes:
         radius: h in multiples of the median distance between rows.

@@ -43,7 +43,7 @@ def from_the_middle(distances: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Moderate(Scorer):
-    """Label-free Moderate.
+    """Label-free Moderate: at a median distance from the centre.
 
     Attributes:
         clusters: k-means clusters; 0: the number of classes, or 10 if unknown.
@@ -71,7 +71,7 @@ class Moderate(Scorer):
 
 @dataclass(frozen=True)
 class ModerateLabels(Scorer):
-    """Published Moderate: true classes, one band around the median distance of all rows."""
+    """Published Moderate: true classes, one band of distances."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels"})
     cost: ClassVar[str] = "nd"

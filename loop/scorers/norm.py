@@ -32,7 +32,7 @@ LEAST_RESIDUAL = 1e-6
 
 @dataclass(frozen=True)
 class Norm(Scorer):
-    """Norm-based selection.
+    """Images whose embedding has a large norm.
 
     Attributes:
         mode: rank, sample, gram_schmidt (experimental) or greedy.

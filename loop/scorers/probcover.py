@@ -35,7 +35,7 @@ LEAST_DELTA = 1e-3
 
 @dataclass(frozen=True)
 class ProbCover(Scorer):
-    """Maximum coverage by balls.
+    """Most images within a fixed distance of some pick.
 
     Attributes:
         delta: radius of the balls; 0: from ``purity``.

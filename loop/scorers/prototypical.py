@@ -22,7 +22,7 @@ from loop.scorers.kmeans import cluster
 
 @dataclass(frozen=True)
 class Prototypical(Scorer):
-    """Distance to the centre of the own k-means cluster.
+    """Nearest to the centre of their k-means cluster, or farthest.
 
     Attributes:
         keep: near or far.

@@ -13,7 +13,7 @@ from loop.scorers.base import Inputs, Scorer
 
 @dataclass(frozen=True)
 class Random(Scorer):
-    """Uniform without replacement; nested."""
+    """Any image, at random: what others are compared with; nested."""
 
     cost: ClassVar[str] = "n"
     source: ClassVar[str] = "-"

@@ -59,7 +59,7 @@ def finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class El2n(FromDynamics):
-    """EL2N: sum over the first epochs of the 2-norm of P - onehot; early errors first."""
+    """EL2N: large errors (2-norm of P - onehot) in early epochs."""
 
     source: ClassVar[str] = "Paul et al. 2021, arXiv 2107.07075; sum over 10 epochs as in CCS"
 
@@ -69,7 +69,7 @@ class El2n(FromDynamics):
 
 @dataclass(frozen=True)
 class Forgetting(FromDynamics):
-    """Forgetting events; images that were never predicted right come first."""
+    """Forgetting events; those never predicted right come first."""
 
     source: ClassVar[str] = "Toneva et al. 2019, arXiv 1812.05159; never learned as in data_diet"
 
@@ -89,7 +89,7 @@ class Aum(FromDynamics):
 
 @dataclass(frozen=True)
 class DynUnc(FromDynamics):
-    """Dyn-Unc: standard deviation of the label's probability within windows of epochs."""
+    """Dyn-Unc: deviation of the label's probability in windows."""
 
     source: ClassVar[str] = "He et al. 2024, arXiv 2306.05175; BAAI-DCAI/Dataset-Pruning"
 
@@ -99,7 +99,7 @@ class DynUnc(FromDynamics):
 
 @dataclass(frozen=True)
 class Tdds(FromDynamics):
-    """TDDS: deviation of the change between epochs, newer windows weighing more."""
+    """TDDS: deviation of changes, newer windows weighing more."""
 
     source: ClassVar[str] = "Zhang et al. 2024, TDDS (CVPR); zhangxin-xd/Dataset-Pruning-TDDS"
 
@@ -109,7 +109,7 @@ class Tdds(FromDynamics):
 
 @dataclass(frozen=True)
 class Dual(FromDynamics):
-    """DUAL: standard deviation of the label's probability times one minus its mean."""
+    """DUAL: deviation of the label's probability times 1 - mean."""
 
     source: ClassVar[str] = "Cho et al. 2025, DUAL; behaapyy/dual-pruning"
 
@@ -119,7 +119,7 @@ class Dual(FromDynamics):
 
 @dataclass(frozen=True)
 class Grand(Scorer):
-    """GraNd of the last layer: gradient norm |P - onehot| sqrt(|h|^2 + 1).
+    """GraNd of the last layer: |P - onehot| sqrt(|h|^2 + 1).
 
     P is that of the last recorded epoch, h are the embeddings. GraNd of the whole network at
     initialisation is not offered: its published numbers came from a checkpoint-loading bug.

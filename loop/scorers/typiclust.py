@@ -30,7 +30,7 @@ SPARE = 8
 
 @dataclass(frozen=True)
 class TypiClust(Scorer):
-    """Typical rows of clusters.
+    """The most typical image of each cluster without a pick.
 
     Attributes:
         most_clusters: upper bound of K.

@@ -32,7 +32,7 @@ KINDS = ("margin", "entropy", "confidence")
 
 @dataclass(frozen=True)
 class UHerding(Scorer):
-    """Uncertainty coverage.
+    """Greedy coverage of what the model is unsure of.
 
     Attributes:
         uncertainty: margin (1 - (P1 - P2)), entropy or confidence (1 - P1).

@@ -34,7 +34,7 @@ def probabilities_of(inputs: Inputs) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Entropy(Scorer):
-    """Entropy -sum P log P."""
+    """Entropy -sum P log P: the model is torn between classes."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities"})
     cost: ClassVar[str] = "nC"
@@ -47,7 +47,7 @@ class Entropy(Scorer):
 
 @dataclass(frozen=True)
 class Margin(Scorer):
-    """Minus the margin P1 - P2: a small lead of the best class comes first."""
+    """Minus the margin P1 - P2: the best class leads by little."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities"})
     cost: ClassVar[str] = "nC"
@@ -63,7 +63,7 @@ class Margin(Scorer):
 
 @dataclass(frozen=True)
 class LeastConfidence(Scorer):
-    """Least confidence 1 - P1."""
+    """Least confidence 1 - P1: no class is likely."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"probabilities"})
     cost: ClassVar[str] = "nC"

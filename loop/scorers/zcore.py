@@ -49,7 +49,7 @@ RELIABILITY_DRAWS = 100_000
 
 @dataclass(frozen=True)
 class ZCore(Scorer):
-    """Zero-shot coreset scores.
+    """ZCore: images that cover random subspaces of the embeddings.
 
     Attributes:
         draws: number of distinct draws; 0: ``draws_per_item`` per image, at most a million.

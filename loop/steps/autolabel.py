@@ -46,6 +46,7 @@ from loop.project.promise import (
 from loop.project.recorded import Wish, price_of
 from loop.project.rounds import new_round, over
 from loop.seeds import generator
+from loop.wording import counted
 
 Rows = NDArray[np.int64]
 
@@ -176,8 +177,8 @@ def _check_size(start: _Start, goal: Goal, size: int) -> None:
     population = len(start.frozen.population)
     if not 1 <= size <= population:
         raise ConfigError(
-            f"the calibration sample has between 1 and {population} images (those that no round "
-            f"has picked), got {size}"
+            f"the calibration sample has between 1 and {counted(population, 'image')} (those that "
+            f"no round has picked), got {size}"
         )
     if not goal.per_class:
         check_possible(population, size, start.images, goal.max_error, start.alpha)
@@ -226,7 +227,8 @@ def autolabel(project: Project, goal: Goal, size: int) -> int:
                     images=start.images,
                 )
             )
-            text = f"{size} images to calibrate an error of at most {100 * goal.max_error:g} %"
+            most = f"an error of at most {100 * goal.max_error:g} %"
+            text = f"{counted(size, 'image')} to calibrate {most}"
             log(session, "autolabel", text, round=round_.number)
             return round_.number
 

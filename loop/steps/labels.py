@@ -17,7 +17,7 @@ from loop.label_issues import LabelIssue
 from loop.project import Project
 from loop.project.embeddings import embeddings
 from loop.project.labeler import connect_labeler
-from loop.project.labels import collect
+from loop.project.labels import collect, note_asked_again
 from loop.project.left_out import (
     LabelledImage,
     issues_among,
@@ -175,7 +175,9 @@ def send_back(project: Project, keys: list[str]) -> int:
                 f"the labeler {project.config.labeler.kind!r} cannot ask again; "
                 "Label Studio can (kind = 'label-studio' under [labeler])"
             )
-        count = labeler.ask_again({key: tasks[key] for key in keys if key in tasks})
+        sent = {key: tasks[key] for key in keys if key in tasks}
+        count = labeler.ask_again(sent)
         with records.write("labels-sent-back") as session:
+            note_asked_again(session, queries.the_pool(session).id, list(sent))
             log(session, "labels", f"{count} images sent back for one more opinion")
         return count

@@ -19,6 +19,7 @@ from loop.project import Project, curves
 from loop.project.recorded import Recorded, Wish, own_curve, price_of, recorded
 from loop.seeds import generator
 from loop.train.metrics import wilson
+from loop.wording import counted
 
 SMALL_TEST = 50
 """Test images under which a plan says how little its accuracies tell."""
@@ -165,7 +166,7 @@ def _basis(
     """The project's own curve from two points on; else the first simulation's."""
     own = own_curve(seen)
     if own is not None:
-        return _Basis(own, f"this project, {len(own.labels)} rounds", own=True)
+        return _Basis(own, f"this project, {counted(len(own.labels), 'round')}", own=True)
     if not simulated:
         raise NotReady(
             f"a plan needs two trained rounds, there are {len(seen.by_labels)}; before that, name "
@@ -177,7 +178,7 @@ def _basis(
     method = next(method for method in wanted if method in methods)
     curve, simulated_classes = simulated[first, method]
     classes = len(project.config.project.classes)
-    words = f"simulation of {first!r}, {method}, {len(curve.accuracy)} seeds"
+    words = f"simulation of {first!r}, {method}, {counted(len(curve.accuracy), 'seed')}"
     if classes != simulated_classes:
         words += f"; labels times {classes}/{simulated_classes}, for the number of classes"
     return _Basis(curve, words, own=False, scale=classes / simulated_classes)
@@ -233,7 +234,7 @@ def _notes(
         notes.append("no labelling times are known, so no hours; give --seconds-per-label")
     wanted = [plan_.labels.middle if plan_ else None, affordable]
     if any(labels is not None and labels > seen.left for labels in wanted):
-        notes.append(f"the pool has only {seen.left} images left to label; add images")
+        notes.append(f"the pool has only {counted(seen.left, 'image')} left to label; add images")
     if plan_ is not None and plan_.verdict == "reached" and plan_.now is not None:
         lower, upper = wilson(round(plan_.now * curve.test_images), curve.test_images)
         if lower < plan_.target:

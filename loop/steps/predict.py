@@ -27,6 +27,7 @@ from loop.project import Project
 from loop.project.labeler import connect_labeler
 from loop.project.labels import collect
 from loop.project.model import Kept, encoder_of, newest_model, pool_predictions
+from loop.wording import counted
 
 FORMS = (*TABLES, "folders")
 BLOCK = 4096
@@ -116,7 +117,9 @@ def predict(
             return predicted
     with project.writing():
         named = _scanned(source, images, predicted, on_begin, on_progress)
-        on_begin(f"predicting {len(named[0])} images with the model of round {about.round}")
+        on_begin(
+            f"predicting {counted(len(named[0]), 'image')} with the model of round {about.round}"
+        )
         with _encoded(project, kept, source, named, where, on_progress) as blocks:
             _write(blocks, source, about.classes, asked, predicted)
     return predicted
@@ -154,7 +157,9 @@ def _of_pool(
     rows = rows[labels.of(rows) < 0]
     if not len(rows):
         raise NotReady("every image of the pool has a label; name other images to predict")
-    on_begin(f"predicting {len(rows)} images with the model of round {kept.model.about.round}")
+    on_begin(
+        f"predicting {counted(len(rows), 'image')} with the model of round {kept.model.about.round}"
+    )
     done = 0
     for block, probabilities in pool_predictions(session, project, kept, rows, BLOCK):
         names = sorted(queries.row_names(session, pool.id, block.tolist()))

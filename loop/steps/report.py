@@ -14,7 +14,7 @@ import numpy as np
 from db.answers import Answer
 from db.models import Round, TrainingRun
 from loop.config import CostsSection
-from loop.costs import hours
+from loop.costs import hours, money
 from loop.encoders.spec import short
 from loop.measuring.by_sample import EACH
 from loop.measuring.runs import CALIBRATION
@@ -99,7 +99,7 @@ def _facts(evidence: Evidence, comparison: Compared) -> Facts:
         annotators=_annotators(answers),
         agreement=_agreement(answers),
         hours=seconds,
-        money=_money(config.costs, seconds, len(answers)),
+        money=money(config.costs, seconds, len(answers)),
         currency=config.costs.currency,
         picks=contact_sheet(
             evidence.source, classes, evidence.chosen, labels, predicted, issue_keys
@@ -260,13 +260,6 @@ def _agreement(answers: list[Answer]) -> float | None:
     return krippendorff_alpha(
         [(a.item_id, a.annotator, a.label) for a in answers if a.label is not None]
     )
-
-
-def _money(costs: CostsSection, hours_: float | None, count: int) -> float | None:
-    """None without a rate, and with one by the hour but no times: half a price is none."""
-    if costs.hourly_rate and hours_ is None:
-        return None
-    return costs.per_label * count + costs.hourly_rate * (hours_ or 0.0) or None
 
 
 def _notes(costs: CostsSection, rows: list[MethodRow], hours_: float | None) -> list[str]:

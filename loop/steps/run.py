@@ -15,6 +15,7 @@ from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
 from loop.project import Project
 from loop.project.completion import completion
+from loop.project.measurement import RoundResult, newest_result
 from loop.project.remote import named_odd
 from loop.project.rounds import begin_round, one_more, planned_rounds, remaining_rounds
 from loop.reports.answers import finishing, to_finish
@@ -28,6 +29,7 @@ from loop.steps.scan import scan
 from loop.steps.score import NOTE, score
 from loop.steps.select import select
 from loop.steps.train import train
+from loop.wording import counted
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,16 @@ class Watcher:
 
 @dataclass(frozen=True)
 class Ended:
-    """Why ``run`` ended: ``waiting`` for people, or ``done``; and what to type ``next``."""
+    """Why ``run`` ended: ``waiting`` for people, or ``done``; and what to type ``next``.
+
+    ``result`` is that of the newest round, if it was trained now or all rounds are done.
+    """
 
     why: str
     message: str
     next: str
     url: str | None = None
+    result: RoundResult | None = None
 
 
 def run(
@@ -69,6 +75,7 @@ def run(
     if budget is not None:
         _check_over(project, budget)
     _prepare(project, watcher, where)
+    trainings = _trainings(project)
     while True:
         round_ = _newest_round(project)
         number = round_.number if round_ else 0
@@ -90,7 +97,10 @@ def run(
                 "project; nothing was changed. 'coreloop status' shows where it is"
             ) from None
         if ended is not None:
-            return replace(ended, message=ended.message + _odd(project))
+            result = None
+            if ended.why == "done" or _trainings(project) > trainings:
+                result = _newest_result(project)
+            return replace(ended, message=ended.message + _odd(project), result=result)
 
 
 def _check_over(project: Project, budget: int) -> None:
@@ -174,8 +184,9 @@ def _waiting(pulled: Pulled, name: str) -> Ended | None:
     """Ended while people have not answered everything."""
     if pulled.complete:
         return None
-    done = pulled.answered + pulled.skipped
-    text = f"{name}: {done} of {pulled.picked} images answered"
+    text = f"{name}: {pulled.answered} of {counted(pulled.picked, 'image')} labelled"
+    if pulled.skipped:
+        text += f", {pulled.skipped} skipped"
     if pulled.gone:
         text += f"; {pulled.gone} are missing there, 'coreloop push' sends them again"
     return Ended("waiting", text, "coreloop run, when people have labelled", pulled.url)
@@ -190,8 +201,8 @@ def _odd(project: Project) -> str:
     if len(odd) == 1:
         return f"; an annotation is not read as an answer: {odd[0]}"
     return (
-        f"; {len(odd)} annotations are not read as an answer ('coreloop pull' names them), the "
-        f"first: {odd[0]}"
+        f"; {counted(len(odd), 'annotation')} are not read as an answer ('coreloop pull' names "
+        f"them), the first: {odd[0]}"
     )
 
 
@@ -207,6 +218,17 @@ def _done(project: Project, number: int) -> Ended:
     if not told and (cost := to_finish(done)):
         message = f"{message}. {cost}"
     return Ended("done", message, f"coreloop status; {more}" if more else "coreloop status")
+
+
+def _trainings(project: Project) -> int:
+    """How often a model was trained on all labels."""
+    with project.records.read() as session:
+        return len(queries.runs(session, queries.the_pool(session).id, "all"))
+
+
+def _newest_result(project: Project) -> RoundResult | None:
+    with project.records.read() as session:
+        return newest_result(session, queries.the_pool(session).id, project.config)
 
 
 def _newest_round(project: Project) -> Round | None:

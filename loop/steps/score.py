@@ -21,6 +21,7 @@ from loop.scorers import Inputs, Scorer
 from loop.scorers.inputs import inputs_for
 from loop.seeds import generator
 from loop.train import Trainer
+from loop.wording import counted
 
 NOTE = "note"
 """Key in an explanation: what a person should know before the picks are made."""
@@ -65,7 +66,12 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
             )
             of = f"round-{round_.number}"
             arrays.record(session, path, pool_id=pool.id, kind="scores", name="coreset", of=of)
-            log(session, "score", f"{selection.scorer}, {inputs.n} images", round=round_.number)
+            log(
+                session,
+                "score",
+                f"{selection.scorer}, {counted(inputs.n, 'image')}",
+                round=round_.number,
+            )
         return explanation
 
 

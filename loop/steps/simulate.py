@@ -39,6 +39,7 @@ from loop.project.problem import Problem, a_fifth, make_task, tested_on, unfinis
 from loop.simulation import check_budgets, drawn
 from loop.statistics import MethodRows, paired
 from loop.train import Trainer
+from loop.wording import counted
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,11 @@ def simulate(
             on_progress=on_progress,
         )
         with records.write("simulate-log") as session:
-            log(session, "simulate", f"{len(methods)} methods, {cell_grid.size} cells")
+            log(
+                session,
+                "simulate",
+                f"{counted(len(methods), 'method')}, {counted(cell_grid.size, 'cell')}",
+            )
             cells = stored_cells(session, simulation_id, cell_grid)
             finished = finished_cells(session, simulation_id, cells) if grid.finish else None
         shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
@@ -155,8 +160,8 @@ def _problem(session: Session, project: Project, column: str, trainer: Trainer) 
     missing = int((labels < 0).sum() + (test_labels < 0).sum())
     if missing:
         raise NotReady(
-            f"{missing} images have no known label among the classes; 'simulate' needs the "
-            "true label of every image (set labelled = true under [pool] before the scan)"
+            f"{counted(missing, 'image')} have no known label among the classes; 'simulate' needs "
+            "the true label of every image (set labelled = true under [pool] before the scan)"
         )
     if column:
         labels = _of_column(project, column, rows, queries.row_uris(session, pool.id))

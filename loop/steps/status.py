@@ -17,12 +17,14 @@ from loop.encoders.spec import short
 from loop.frames import to_frame
 from loop.project import Project
 from loop.project.completion import completion
-from loop.project.labels import Outstanding, changed_classes, outstanding
+from loop.project.labeler import labelling_url
+from loop.project.labels import Outstanding, changed_classes, outstanding, second_opinions
 from loop.project.measurement import Measurement, newest_measurement
 from loop.project.remote import gone_by_round, named_odd
 from loop.project.rounds import edited_since, next_command, one_more, remaining_rounds
 from loop.reports.facts import Completion
 from loop.secrets import origin, shown_address
+from loop.wording import counted
 
 if TYPE_CHECKING:
     import pandas
@@ -48,7 +50,12 @@ class RoundLine:
 
 @dataclass(frozen=True)
 class Status:
-    """The whole project at a glance."""
+    """The whole project at a glance.
+
+    Attributes:
+        second_opinions: images with an answer that wait for one more.
+        url: where people label; None before the first push, and where nobody is asked.
+    """
 
     name: str
     root: str
@@ -60,6 +67,8 @@ class Status:
     troubles: list[str]
     events: list[str]
     next: str
+    second_opinions: int = 0
+    url: str | None = None
 
     def to_frame(self) -> pandas.DataFrame:
         """The rounds as a table."""
@@ -89,6 +98,8 @@ def status(project: Project) -> Status:
             troubles=_troubles(session, pool.id, project.config),
             events=_events(session),
             next=_following(session, pool.id, project.config, done),
+            second_opinions=second_opinions(session, pool, project.config),
+            url=labelling_url(session, project, pool),
         )
 
 
@@ -130,8 +141,8 @@ def _troubles(session: Session, pool_id: int, config: Config) -> list[str]:
         troubles.append(f"batch {batch.uuid[:8]} {batch.state}: {batch.message}")
     for number, count in gone_by_round(session):
         troubles.append(
-            f"{round_name(number)}: {count} images sent are missing there; "
-            "'coreloop push' sends those without an answer again"
+            f"{round_name(number)}: {counted(count, 'image')} sent are missing there; 'coreloop "
+            "push' sends those without an answer again"
         )
     odd = named_odd(session, pool_id)
     troubles += [f"not read as an answer: {name}" for name in odd[:MOST_NAMED]]

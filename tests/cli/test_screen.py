@@ -1,0 +1,223 @@
+"""What the screen says at the end of ``run`` and in ``status``, in colour or without."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from loop import config, scorers
+from loop.cli import COMMANDS, cli, output
+from loop.cli.measure import result_sentence
+from loop.project import create
+from loop.steps.pull import Pulled
+from loop.steps.run import run
+from loop.steps.scan import scan
+from tests.conftest import small_values
+
+ESCAPE = "\x1b["
+
+
+def typed(project, *args, colour=False, **env):
+    """Standard output of a command typed in the project's folder."""
+    arguments = [args[0], "-p", str(project.root), *args[1:]]
+    done = CliRunner().invoke(cli, arguments, color=colour, env=env, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def sheets_project(tmp_path, images, **labeler):
+    values = small_values(images, labeler={"kind": "csv", "error_rate": 0.0, **labeler})
+    values["pool"] = {"path": str(images)}
+    values["measure"] = {"by": "sample", "images": 20}
+    return create(tmp_path / "sheets-project", config.check(values, "test"))
+
+
+def fill(project, count=None, name=""):
+    """Fills in the first lines of the newest sheet, on a copy if a person is named."""
+    sheet = max(project.root.glob("sheets/round-?-????????.csv"))
+    head, *lines = sheet.read_text().splitlines()
+    filled = [line + re.search(r"digit-\d", line)[0] for line in lines[:count]]
+    target = sheet.with_name(f"{sheet.stem}.{name}.csv") if name else sheet
+    target.write_text("\n".join([head, *filled, *lines[len(filled) :]]) + "\n")
+    return len(lines)
+
+
+def test_run_ends_with_what_the_round_brought_and_cost(project):
+    ended = run(project)
+    result = ended.result
+    assert (result.round, result.labels, result.before[0]) == (2, 6, 1)
+    sentence = result_sentence(result)
+    accuracy = f"{100 * result.measured.accuracy:.1f} %"
+    change = f"{100 * (result.measured.accuracy - result.before[1]):+.1f} points since round 1"
+    assert sentence.startswith(f"round 2: accuracy {accuracy} (95 % interval ")
+    assert change in sentence
+    assert re.search(r"it cost 6 labels, \d+ seconds of work$", sentence)
+    printed = " ".join(typed(project, "run").split())
+    assert sentence in printed, "the last thing that is known stands there again"
+    again = json.loads(typed(project, "run", "--json"))
+    assert again["result"]["measured"]["accuracy"] == result.measured.accuracy
+
+
+def test_run_says_nothing_of_rounds_that_were_trained_before(tmp_path, images):
+    project = sheets_project(tmp_path, images)
+    assert run(project).result is None
+    fill(project)
+    assert run(project).result.round == 1
+    waiting = run(project)
+    assert (waiting.why, waiting.result) == ("waiting", None)
+
+
+def test_skipped_is_told_from_unanswered(tmp_path, images):
+    project = sheets_project(tmp_path, images)
+    run(project)
+    sheet = next(project.root.glob("sheets/*.csv"))
+    head, first, *rest = sheet.read_text().splitlines()
+    sheet.write_text("\n".join([head, first + "skip", *rest]) + "\n")
+    assert "0 of 26 images labelled, 1 skipped" in typed(project, "run")
+
+
+def test_status_has_the_place_to_label_at(tmp_path, images):
+    project = sheets_project(tmp_path, images)
+    assert "label here" not in typed(project, "status")
+    run(project)
+    assert f"label here: {project.root / 'sheets'}" in typed(project, "status")
+
+
+def test_status_of_a_label_studio_project_has_its_link_without_a_server(project, monkeypatch):
+    from dataclasses import replace
+
+    from db import queries
+    from loop.steps.status import status
+
+    monkeypatch.delenv("LABEL_STUDIO_URL", raising=False)
+    scan(project)
+    values = project.config.model_dump()
+    values["labeler"] |= {"kind": "label-studio", "url": "http://127.0.0.1:9/"}
+    asks = replace(project, config=config.check(values, "test"))
+    assert status(asks).url is None
+    with project.records.write() as session:
+        pool = queries.the_pool(session)
+        pool.source = {**pool.source, "labeler": {"projects": [7, 3]}}
+    assert status(asks).url == "http://127.0.0.1:9/projects/7/data"
+
+
+def test_second_opinions_are_outstanding_until_they_came(tmp_path, images):
+    project = sheets_project(tmp_path, images, overlap=2)
+    run(project)
+    assert "second opinion" not in typed(project, "status")
+    fill(project, 5, "alice")
+    typed(project, "pull")
+    assert "5 images have still to get a second opinion" in typed(project, "status")
+    fill(project, 4, "bob")
+    typed(project, "pull")
+    assert "1 image has still to get a second opinion" in typed(project, "status")
+    assert json.loads(typed(project, "status", "--json"))["second_opinions"] == 1
+
+
+def test_colour_only_on_a_terminal_and_not_with_no_color(project):
+    scan(project)
+    assert f"{ESCAPE}36m" in typed(project, "status", colour=True, NO_COLOR="")
+    assert ESCAPE not in typed(project, "status", colour=True, NO_COLOR="1")
+    assert ESCAPE not in typed(project, "status")
+    checks = typed(project, "doctor", colour=True, NO_COLOR="")
+    assert f"{ESCAPE}32m{ESCAPE}1mok{ESCAPE}0m" in checks
+
+
+@pytest.mark.parametrize(
+    ("line", "colour"),
+    [("FAIL  images: gone", "31"), ("attention: look", "33"), ("Error: no", "31")],
+)
+def test_colours(monkeypatch, line, colour):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert output.tinted(line).startswith(f"{ESCAPE}{colour}m")
+    assert output.tinted(f"  {line}") == f"  {line}", "only what begins like that"
+
+
+def test_help_is_grouped_and_names_each_command_once():
+    text = CliRunner().invoke(cli, ["--help"]).stdout
+    headings = re.findall(r"^(\w+):$", text, re.M)
+    assert headings == ["Options", "Start", "Loop", "Look", "Plan", "Finish", "Tools"]
+    commands = re.findall(r"^  ([a-z]+) {2,}\S", text[text.index("Start:") :], re.M)
+    assert sorted(commands) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("version", "--version"),
+        ("help", "--help"),
+        ("stat", "status"),
+        ("label", "labels"),
+        ("trian", "train"),
+        ("simulation", "simulate"),
+    ],
+)
+def test_the_nearest_command_is_named(word, meant):
+    done = CliRunner().invoke(cli, [word])
+    assert done.exit_code == 2
+    assert f"(did you mean {meant!r}?)" in done.stderr
+
+
+def pulled(**changes):
+    values = {
+        "new": 0,
+        "foreign": 0,
+        "unknown_class": 0,
+        "odd": [],
+        "notes": (),
+        "gone": 0,
+        "twice": 0,
+        "answered": 0,
+        "picked": 9,
+        "skipped": 0,
+        "complete": False,
+        "url": "http://127.0.0.1/projects/1/data",
+        "round": 1,
+        "next": "coreloop run",
+    }
+    return Pulled(**(values | changes))
+
+
+def test_watch_prints_a_line_for_each_change_with_its_time(capsys):
+    from loop.cli.steps import _watch
+
+    one = pulled(new=1, answered=1)
+    steps = [pulled(), pulled(), one, pulled(answered=1), pulled(answered=1)]
+    _watch(iter([*steps, pulled(new=8, answered=9, complete=True)]), as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    times = [line for line in lines if re.match(r"\d\d:\d\d:\d\d ", line)]
+    assert [line[9:] for line in times] == [
+        "0 new answers; 0 of 9 images labelled, 0 skipped",
+        "1 new answer; 1 of 9 images labelled, 0 skipped",
+        "8 new answers; 9 of 9 images labelled, 0 skipped",
+    ]
+    rest = [line for line in lines if line not in times]
+    assert rest == ["label here: http://127.0.0.1/projects/1/data", "next: coreloop run"]
+
+
+def test_a_command_to_type_is_not_broken_over_lines():
+    advice = "coreloop autolabel --max-error 0.05"
+    for length in range(40, 80):
+        lines = output.lines_of(f"{'x' * length} {advice} and so on")
+        assert any(advice in line for line in lines)
+        assert max(map(len, lines)) <= 80
+
+
+def test_scorers_says_in_a_line_what_each_does_and_under_a_heading_when():
+    lines = CliRunner().invoke(cli, ["scorers"]).stdout.splitlines()
+    when, names = "", {}
+    for line in lines:
+        if line.endswith(":"):
+            when = line
+        elif match := re.match(r" ([a-z][a-z0-9_]+) +(\S.*\S)", line):
+            names[match[1]] = when
+        else:
+            assert not re.match(r" {8,}\S", line), f"a second line: {line}"
+    assert set(scorers.names()) <= set(names)
+    assert names["auto"] == names["kmeans"] == "any round, from the first on:"
+    assert names["margin"].startswith("from the second round on")
+    assert names["el2n"].startswith("to look back")
+    assert max(map(len, lines)) <= 80
