@@ -43,8 +43,21 @@ COMMANDS = {
 }
 GROUPS = {
     "Start": ("demo", "init", "doctor"),
-    "Loop": ("run", "scan", "embed", "score", "select", "push", "pull", "train", "compare"),
-    "Look": ("status", "report", "labels", "measure"),
+    "Loop": (
+        "run",
+        "scan",
+        "embed",
+        "score",
+        "select",
+        "push",
+        "pull",
+        "train",
+        "compare",
+        "exclude",
+        "repick",
+        "undo",
+    ),
+    "Look": ("status", "report", "view", "labels", "measure"),
     "Plan": ("plan", "simulate", "scorers", "encoders"),
     "Finish": ("autolabel", "predict", "export"),
     "Tools": ("backup", "restore"),
@@ -94,7 +107,9 @@ class Commands(click.Group):
 
 def _grouped() -> dict[str, list[str]]:
     """Heading -> the commands that stand under it."""
-    grouped = {heading: list(names) for heading, names in GROUPS.items()}
+    grouped = {
+        heading: [name for name in names if name in COMMANDS] for heading, names in GROUPS.items()
+    }
     named = {name for names in grouped.values() for name in names}
     grouped[list(GROUPS)[-1]] += [name for name in COMMANDS if name not in named]
     return grouped
