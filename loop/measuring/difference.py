@@ -67,6 +67,7 @@ def picks_against_sample(
     count = min(len(picks), len(sample) - math.ceil(len(sample) / max(folds, 1)))
     if count < 2:
         return None
+    folds = min(folds, count + 1)  # each has an image that is learned, or none would judge it
     picks_rng, sample_rng = rng.spawn(2)
     picks_learned = revealed(labels, picks[:count])
     trained = trainer.train(task, picks_learned, picks_rng, pool_probabilities=True)
@@ -78,7 +79,7 @@ def picks_against_sample(
     fold = np.full(len(labels), -1, np.int64)
     fold[sample] = np.arange(len(sample)) % folds
     left_out = np.where(sample_learned >= 0, fold, -1)
-    by_sample = np.empty_like(by_picks)
+    by_sample = np.full_like(by_picks, np.nan)
     for number, predicted in enumerate(
         trainer.cross_fit(task, sample_learned, left_out, sample_rng)
     ):

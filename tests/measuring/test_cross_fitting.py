@@ -120,6 +120,23 @@ def test_both_models_of_the_difference_learn_as_many_labels(digits):
     assert not (difference.picks_learned[sample] >= 0).any()
 
 
+@pytest.mark.parametrize("picks", [2, 5, 8, 9, 10])
+def test_fewer_picks_than_folds_leave_no_image_without_a_judge(digits, picks):
+    task, labels = digits
+    difference = picks_against_sample(
+        train.get("linear"),
+        task,
+        revealed(labels, np.arange(60)),
+        np.arange(50, 50 + picks),
+        np.arange(50),
+        10,
+        np.random.default_rng(0),
+    )
+    assert difference is not None
+    assert difference.labels == picks
+    assert difference.by_sample.sum(axis=1) == pytest.approx(np.ones(50))
+
+
 @pytest.mark.parametrize(("picks", "sample"), [(1, 50), (40, 2), (0, 50)])
 def test_too_few_labels_make_no_difference(digits, picks, sample):
     task, labels = digits
