@@ -27,6 +27,7 @@ from loop.printable import one_line
 from loop.wording import counted
 
 if TYPE_CHECKING:
+    from loop.project import Project
     from loop.steps.pull import Pulled
 
 
@@ -116,19 +117,46 @@ def score(folder: Path, as_json: bool, engine: str) -> None:
 @click.command()
 @project_option
 @json_option
-def select(folder: Path, as_json: bool) -> None:
+@click.option("--preview", is_flag=True, help="Write a page of the picks: what, why, where.")
+def select(folder: Path, as_json: bool, preview: bool) -> None:
     """Fix the picks of this round.
 
+    With --preview also look at them before they are sent; repeating it writes the page again.
+
     \b
-    Example: coreloop select
+    Example: coreloop select --preview
     """
+    from loop.steps.select import is_selected
     from loop.steps.select import select as step
 
-    chosen = step(project_at(folder))
+    project = project_at(folder)
+    if preview and is_selected(project):
+        _preview(project, as_json)
+        return
+    chosen = step(project)
+    if preview:
+        _preview(project, as_json)
+        return
     text = (
         f"{counted(chosen.coreset, 'pick')}, {chosen.control} random controls; next: coreloop push"
     )
     _answer(as_json, asdict(chosen), text)
+
+
+def _preview(project: Project, as_json: bool) -> None:
+    """The page of the picks, and how to go on."""
+    from loop.steps.select import preview as step
+
+    shown, page = step(project)
+    if as_json:
+        print_json({"page": str(page), **shown.to_json()})
+        return
+    say(f"{shown.name}: {len(shown.picks)} images are picked, none is sent; look at them here:")
+    say(str(page))
+    for trouble in shown.troubles:
+        say(f"attention: {trouble}")
+    for what, command in shown.ways_on:
+        say(f"to {what}: {command}")
 
 
 @click.command()
@@ -297,9 +325,12 @@ def report(folder: Path, as_json: bool, out: Path | None) -> None:
     type=click.IntRange(min=1),
     help="One more round of this size, once the planned ones are over.",
 )
+@click.option("--review", is_flag=True, help="Stop before picks are sent; write a page of them.")
 @engine_option
-def run(folder: Path, as_json: bool, budget: int | None, engine: str) -> None:
+def run(folder: Path, as_json: bool, budget: int | None, review: bool, engine: str) -> None:
     """Advance until people are needed; repeating it continues.
+
+    With --review it stops where picks are ready and writes a page of them; without it sends them.
 
     \b
     Example: coreloop run
@@ -310,13 +341,16 @@ def run(folder: Path, as_json: bool, budget: int | None, engine: str) -> None:
     from loop.steps.run import run as step
 
     with bar() as (begin, progress):
-        ended = step(project_at(folder), Watcher(begin, progress), budget, get(engine))
+        watcher = Watcher(begin, progress)
+        ended = step(project_at(folder), watcher, budget, get(engine), review=review)
     if as_json:
         print_json(asdict(ended))
         return
     if ended.result is not None:
         paragraph(result_sentence(ended.result))
     paragraph(ended.message)
+    if ended.page:
+        say(f"look at them here: {ended.page}")
     if ended.url:
         say(f"label here: {ended.url}")
     say(f"next: {ended.next}")

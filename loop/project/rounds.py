@@ -26,6 +26,16 @@ COMMANDS = {
     "trained": "coreloop compare",
     "compared": "coreloop run",
 }
+STANDS = {
+    "planned": "has begun and is not scored yet",
+    "scored": "is scored and has no picks yet",
+    "selected": "has its picks, and they are not sent yet",
+    "pushed": "is with the people who label",
+    "labeled": "is labelled, and nothing is trained on it yet",
+    "trained": "is trained and not compared yet",
+    "compared": "is over",
+}
+"""State of a round -> what messages say of it."""
 
 
 def current_round(session: Session, pool: Pool, *, after: str) -> Round:
@@ -36,11 +46,16 @@ def current_round(session: Session, pool: Pool, *, after: str) -> Round:
     """
     newest = queries.newest_round(session, pool.id)
     if newest is None:
-        raise NotReady("there is no round yet; 'coreloop run' starts the first")
+        raise NotReady("there is no round yet; 'coreloop score' begins the first, so does 'run'")
+    if _is_past(newest):
+        raise NotReady(
+            f"{newest.name} is over; 'coreloop score' begins the next one, and 'coreloop run' goes "
+            "on as far as people are not needed"
+        )
     if newest.state != after:
         raise NotReady(
-            f"{newest.name} is {newest.state!r}, this step needs {after!r}; "
-            f"next: {next_command(newest)}"
+            f"{newest.name} {STANDS[newest.state]}, so this step is not the next; that is: "
+            f"{next_command(newest)}"
         )
     return newest
 
@@ -163,12 +178,22 @@ def _check_control(config: Config) -> None:
 
 def over(session: Session, pool: Pool) -> None:
     """Raises NotReady while the newest round is not over."""
-    newest = queries.newest_round(session, pool.id)
-    if newest is None:
-        if not pool.digest:
-            raise NotReady("the scan did not finish; run 'coreloop scan'")
-    elif newest.state != ("compared" if newest.number else "labeled"):
+    if not is_over(session, pool):
+        newest = queries.newest_round(session, pool.id)
+        assert newest is not None
         raise NotReady(f"{newest.name} is {newest.state!r}; 'coreloop run' finishes it first")
+
+
+def is_over(session: Session, pool: Pool) -> bool:
+    """Whether no round is open, as before the first. Raises NotReady before a scan was finished."""
+    newest = queries.newest_round(session, pool.id)
+    if newest is None and not pool.digest:
+        raise NotReady("the scan did not finish; run 'coreloop scan'")
+    return newest is None or _is_past(newest)
+
+
+def _is_past(round_: Round) -> bool:
+    return round_.state == ("compared" if round_.number else "labeled")
 
 
 def remaining_rounds(session: Session, config: Config, pool_id: int) -> list[str]:

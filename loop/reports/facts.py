@@ -12,6 +12,11 @@ UNSCORED = "-"
 """Stands for the scorer of a round that is not scored yet."""
 
 
+def jpeg_uri(jpeg: bytes) -> str:
+    """A picture for the ``src`` of an ``img`` tag."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+
+
 @dataclass(frozen=True)
 class Point:
     """A point of a learning curve; accuracies in [0, 1].
@@ -214,7 +219,7 @@ class PickShown:
     @property
     def data_uri(self) -> str:
         """The thumbnail for an ``img`` tag."""
-        return "data:image/jpeg;base64," + base64.b64encode(self.thumbnail).decode()
+        return jpeg_uri(self.thumbnail)
 
 
 @dataclass(frozen=True)
@@ -223,7 +228,8 @@ class MapPoint:
 
     Attributes:
         x, y: in [0, 1], first two principal components.
-        state: pool, picked (no label yet), labelled, or issue (labelled, and a label issue).
+        state: pool, picked (no label yet), drawn (at random, no label yet), labelled, or issue
+            (labelled, and a label issue).
         text: its name and label.
     """
 

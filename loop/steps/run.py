@@ -27,9 +27,12 @@ from loop.steps.push import push
 from loop.steps.report import report
 from loop.steps.scan import scan
 from loop.steps.score import NOTE, score
-from loop.steps.select import select
+from loop.steps.select import preview, select
 from loop.steps.train import train
 from loop.wording import counted
+
+SEND = "coreloop run"
+"""Sends picks that were reviewed."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,11 @@ class Watcher:
 
 @dataclass(frozen=True)
 class Ended:
-    """Why ``run`` ended: ``waiting`` for people, or ``done``; and what to type ``next``.
+    """Why ``run`` ended: ``waiting`` for people, ``review`` of the picks by the owner, or ``done``;
+    and what to type ``next``.
 
-    ``result`` is that of the newest round, if it was trained now or all rounds are done.
+    ``result`` is that of the newest round, if it was trained now or all rounds are done; ``page``
+    shows the picks to review.
     """
 
     why: str
@@ -52,6 +57,7 @@ class Ended:
     next: str
     url: str | None = None
     result: RoundResult | None = None
+    page: str | None = None
 
 
 def run(
@@ -59,12 +65,15 @@ def run(
     watcher: Watcher | None = None,
     budget: int | None = None,
     where: Engine = LOCAL,
+    *,
+    review: bool = False,
 ) -> Ended:
     """Advances until people are needed. Safe to repeat at any time.
 
     Args:
         budget: starts one more round of this size; the planned ones must be over.
         where: the engine that embeds and scores.
+        review: end where picks are ready, before they are sent, and write a page that shows them.
 
     Raises:
         ConfigError: a ``budget`` while planned rounds remain.
@@ -86,6 +95,8 @@ def run(
                 begun = begin_round(project, budget)
                 budget = None  # one more round was asked for, and this is it
                 ended = None if begun else _done(project, number)
+            elif review and round_.state == "selected":
+                ended = _to_review(project, watcher)
             else:
                 ended = _step(project, watcher, round_, where)
         except NotReady:
@@ -161,6 +172,13 @@ def _step(project: Project, watcher: Watcher, round_: Round, where: Engine) -> E
         watcher.begin(f"{name}: comparing with {', '.join(config.compare.baselines)}")
         compare(project, on_progress=watcher.progress)
     return None
+
+
+def _to_review(project: Project, watcher: Watcher) -> Ended:
+    watcher.begin("writing a page of the picks")
+    shown, page = preview(project)
+    message = f"{shown.name}: {len(shown.picks)} images are picked, none is sent"
+    return Ended("review", message, f"{SEND}, when you have looked", page=str(page))
 
 
 def _times(config: Config) -> str:

@@ -13,10 +13,18 @@ from db.models import Round
 from db.state import advance, log
 from loop import scorers, train
 from loop.engine import LOCAL, Engine
-from loop.errors import DataError
+from loop.errors import DataError, NotReady
 from loop.project import Project
+from loop.project.embeddings import embeddings
 from loop.project.problem import Problem, problem
-from loop.project.rounds import current_round, edited_since, settings_of
+from loop.project.rounds import (
+    begin_round,
+    current_round,
+    edited_since,
+    is_over,
+    one_more,
+    settings_of,
+)
 from loop.scorers import Inputs, Scorer
 from loop.scorers.inputs import inputs_for
 from loop.seeds import generator
@@ -28,15 +36,18 @@ NOTE = "note"
 
 
 def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
-    """Scores the pool for the current round; what the scorer explains of itself.
+    """Scores the pool for the current round, or, where that is over, for the next one, which this
+    begins; what the scorer explains of itself.
 
     Args:
         where: the engine for methods that fall into independent pieces; scores are the same.
 
     Raises:
-        NotReady: no round is planned, or the scorer needs labels that are not there yet.
+        NotReady: the round is past this step, all rounds are over, the images are not embedded, or
+            the scorer needs labels that are not there yet.
         DataError: the scorer answered something that is no score.
     """
+    _begin_next(project)
     training = project.config.training
     with project.writing() as records:
         trainer = train.get(training.trainer, **training.params)
@@ -73,6 +84,23 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
                 round=round_.number,
             )
         return explanation
+
+
+def _begin_next(project: Project) -> None:
+    """Begins a round where none is open.
+
+    Raises:
+        NotReady: the scan did not finish, the images are not embedded, or all rounds are over.
+    """
+    with project.records.read() as session:
+        pool = queries.the_pool(session)
+        if not is_over(session, pool):
+            return
+        embeddings(session, project)  # no round begins that nothing could be picked for
+        more = one_more(session, project.config, pool.id)
+    if begin_round(project) is None:
+        rest = more or "every image is picked"
+        raise NotReady(f"all planned rounds are over; {rest}")
 
 
 def _inputs(

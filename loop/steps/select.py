@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,10 @@ from db.state import advance, log
 from loop.config import SelectionSection
 from loop.errors import DataError
 from loop.project import Project
+from loop.project.preview import preview as previewed
 from loop.project.rounds import current_round, settings_of
 from loop.project.sample import mix_sample
+from loop.reports.preview import Preview, write_preview
 from loop.seeds import generator
 from loop.select import picks
 
@@ -56,6 +59,25 @@ def select(project: Project) -> Selected:
             text = f"{len(coreset)} picks, {len(control)} control"
             log(session, "select", text, round=round_.number)
         return Selected(len(coreset), len(control))
+
+
+def is_selected(project: Project) -> bool:
+    """Whether the newest round has its picks, and they are not sent."""
+    with project.records.read() as session:
+        newest = queries.newest_round(session, queries.the_pool(session).id)
+    return newest is not None and newest.state == "selected"
+
+
+def preview(project: Project, out: Path | None = None) -> tuple[Preview, Path]:
+    """What a push would have people label, and the page that shows it, in ``out`` (default: the
+    project's ``reports``). The records stay as they are.
+
+    Raises:
+        NotReady: the newest round has no picks yet, or they are sent already.
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    shown = previewed(project)
+    return shown, write_preview(shown, out or project.reports)
 
 
 def _scores(session: Session, project: Project, round_: Round) -> NDArray[np.float64]:
