@@ -96,6 +96,12 @@ def split_rows(session: Session, pool_id: int, split: str) -> NDArray[np.int64]:
     return np.fromiter(rows, dtype=np.int64)
 
 
+def pool_places(session: Session, pool_id: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(k,) where array rows stand among all of the pool's split, test images not counted."""
+    test_rows = split_rows(session, pool_id, "test")
+    return np.asarray(rows - np.searchsorted(test_rows, rows), dtype=np.int64)
+
+
 def item_ids(session: Session, pool_id: int, rows: Sequence[int]) -> dict[int, int]:
     """Array row -> item id of these rows."""
     ids: dict[int, int] = {}

@@ -247,6 +247,8 @@ def _print_pulled(pulled: Pulled, *, as_json: bool) -> None:
 
 
 def _print_rest(pulled: Pulled) -> None:
+    from loop.project.corrections import in_words
+
     if pulled.foreign or pulled.unknown_class:
         say(f"ignored: {pulled.foreign} foreign, {pulled.unknown_class} of an unknown class")
     for name in pulled.odd:
@@ -255,6 +257,8 @@ def _print_rest(pulled: Pulled) -> None:
         say(f"note: {note}")
     if pulled.gone or pulled.twice:
         say(f"of the images sent: {pulled.gone} missing there, {pulled.twice} there twice")
+    if pulled.outdated:
+        say(in_words(pulled.outdated))
     if pulled.complete:
         say(f"next: {pulled.next}")
     elif pulled.url:
@@ -264,17 +268,40 @@ def _print_rest(pulled: Pulled) -> None:
 @click.command()
 @project_option
 @json_option
-def train(folder: Path, as_json: bool) -> None:
-    """Train on the labels so far and measure on the test split.
+@click.option("--again", is_flag=True, help="Train the trained rounds anew, on today's labels.")
+def train(folder: Path, as_json: bool, again: bool) -> None:
+    """Train on the labels so far and measure.
+
+    After answers were corrected: --again trains and measures the newest trained round anew, and
+    those before it whose labels have changed.
 
     \b
-    Example: coreloop train
+    Example: coreloop train --again
     """
     from loop.steps.train import train as step
 
+    if again:
+        _train_again(project_at(folder), as_json=as_json)
+        return
     metrics = step(project_at(folder))
     text = f"accuracy {percent(metrics.accuracy)} %; next: coreloop compare"
     _answer(as_json, metrics.to_json(), text)
+
+
+def _train_again(project: Project, *, as_json: bool) -> None:
+    from loop.steps.train import train_again as step
+
+    with bar() as (begin, progress):
+        begin("training again")
+        done = step(project, progress)
+    rounds = ", ".join(map(str, done.rounds))
+    text = (
+        f"trained again: {'round' if len(done.rounds) == 1 else 'rounds'} {rounds}; accuracy "
+        f"{percent(done.metrics.accuracy)} %, before {percent(done.before)} %"
+    )
+    if done.outdated:
+        text += f"\nstill on earlier labels: {', '.join(map(str, done.outdated))}"
+    _answer(as_json, asdict(done), text + "\nnext: coreloop run")
 
 
 @click.command()

@@ -34,6 +34,7 @@ def measure_by_sample(
     count: int,
     folds: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    answers: Ints | None = None,
 ) -> Measured:
     """``count`` trainings on all labels, each judged by ``folds`` models of all labels but a fold's
     of the sample; and the first picks against as many labels of the sample drawn at random.
@@ -43,13 +44,16 @@ def measure_by_sample(
         picks: pool rows of the picks, in the order picked.
         on_progress: told how many models are trained, and how many there are: the delivered one,
             the picks', and for accuracy and difference one for each fold.
+        answers: (N,) int64 labels that the sample is judged by, where the models learn fewer (those
+            of an earlier round); None: ``labels``.
 
     Raises:
         DataError: fewer than two images of the sample are labelled.
         TrainingFailed: the numbers are unusable.
     """
     runs, apart = [], []
-    sample = sample.labelled(labels)
+    answers = labels if answers is None else answers
+    sample = sample.labelled(answers)
     at_random = sample.batch == 0
     done, total = itertools.count(1), count * (2 + 2 * folds)
 
@@ -60,7 +64,14 @@ def measure_by_sample(
         kept = trainer.train(task, labels, generator(seed, "train", n), pool_probabilities=True)
         on_model()
         held_out = predict_held_out(
-            trainer, task, labels, sample.rows, folds, generator(seed, "folds", n), on_model
+            trainer,
+            task,
+            labels,
+            sample.rows,
+            folds,
+            generator(seed, "folds", n),
+            on_model,
+            answers,
         )
         rng = generator(seed, "difference", n)
         difference = picks_against_sample(
@@ -81,7 +92,9 @@ def _accuracy(
     """Metrics over what was drawn at random, with the accuracy as ``estimate`` says it from the
     whole sample; and what it says."""
     confidence = held_out.probabilities.max(axis=1)
-    unlabelled = held_out.pool_confidence[labels < 0]
+    others = labels < 0
+    others[held_out.rows] = False
+    unlabelled = held_out.pool_confidence[others]
     at_random, weights = sample.batch == 0, None
     if not at_random.all():
         weights = sample_weights(sample, confidence)

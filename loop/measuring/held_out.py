@@ -49,6 +49,7 @@ def predict_held_out(
     folds: int,
     rng: np.random.Generator,
     on_model: Callable[[], None] = lambda: None,
+    answers: Ints | None = None,
 ) -> HeldOut:
     """Trains ``folds`` models and has them predict the sample and the pool.
 
@@ -57,20 +58,25 @@ def predict_held_out(
         sample: (n,) int64 pool rows of the random sample, in the order drawn; those without a label
             are left out.
         on_model: called after each model.
+        answers: (N,) int64 labels that the sample is judged by; None: ``labels``. An image with an
+            answer that the delivered model does not learn is judged as well.
 
     Raises:
-        DataError: fewer than two images of the sample are labelled.
+        DataError: the delivered model learns fewer than two images of the sample.
         TrainingFailed: see ``Trainer.train``.
     """
-    rows = sample[labels[sample] >= 0]
-    if len(rows) < 2:
+    answers = labels if answers is None else answers
+    rows = sample[answers[sample] >= 0]
+    learned = labels[rows] >= 0
+    if learned.sum() < 2:
         raise DataError(
-            f"{len(rows)} images of the random sample are labelled, 2 are needed to measure the "
-            "model; label them where they were sent, then type: coreloop pull"
+            f"{learned.sum()} images of the random sample are labelled, 2 are needed to measure "
+            "the model; label them where they were sent, then type: coreloop pull"
         )
-    folds = min(folds, len(rows))
+    folds = min(folds, int(learned.sum()))
     fold = np.full(len(labels), -1, np.int64)
-    fold[rows] = np.arange(len(rows)) % folds  # the order drawn is random
+    for part in (rows[learned], rows[~learned]):  # the order drawn is random
+        fold[part] = np.arange(len(part)) % folds
     probabilities = np.empty((len(rows), task.n_classes))
     confidence = np.zeros(len(labels))
     for number, predicted in enumerate(trainer.cross_fit(task, labels, fold, rng)):
@@ -78,4 +84,4 @@ def predict_held_out(
         probabilities[inside] = predicted[rows[inside]]
         confidence += predicted.max(axis=1) / folds
         on_model()
-    return HeldOut(rows, labels[rows], probabilities, confidence)
+    return HeldOut(rows, answers[rows], probabilities, confidence)

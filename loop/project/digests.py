@@ -20,14 +20,14 @@ def numbers_digest(*arrays: NDArray[np.int64]) -> str:
     return digest.hexdigest()
 
 
-def rows_digest(labels: NDArray[np.int64]) -> str:
+def rows_digest(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> str:
     """32 hex digits that name the training rows and their labels.
 
     Args:
-        labels: (N,) int64 of the pool rows, -1 where there is none.
+        rows: (k,) int64 where each image stands among those of the pool, test images not counted.
+        labels: (k,) int64, -1 where there is none.
     """
-    rows = np.flatnonzero(labels >= 0)
-    return numbers_digest(rows, labels[rows])
+    return numbers_digest(rows[labels >= 0], labels[labels >= 0])
 
 
 def start_digest(params: Mapping[str, object]) -> str:

@@ -19,6 +19,7 @@ from loop.config import Config
 from loop.errors import NotReady
 from loop.label_issues import LabelIssue
 from loop.project.completion import completion
+from loop.project.corrections import outdated_rounds
 from loop.project.embeddings import embeddings
 from loop.project.labels import Labels, Outstanding, collect, tally
 from loop.project.left_out import (
@@ -44,6 +45,7 @@ class Evidence:
         pool_rows: (N,) array rows of the pool.
         embedded: (all items, D) float32 in array rows; None where the images are not embedded.
         completion: how far the collection is.
+        outdated: numbers of the rounds trained on other labels than people give now.
     """
 
     config: Config
@@ -58,6 +60,7 @@ class Evidence:
     pool_rows: NDArray[np.int64]
     embedded: NDArray[np.float32] | None
     completion: Completion
+    outdated: tuple[int, ...]
 
     @property
     def classes(self) -> list[str]:
@@ -119,6 +122,7 @@ def gather(project: Project) -> Evidence:
             pool_rows=queries.split_rows(session, pool.id, "pool"),
             embedded=_embedded(session, project),
             completion=completion(session, project, labels),
+            outdated=outdated_rounds(session, project, labels),
         )
 
 

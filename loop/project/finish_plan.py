@@ -22,6 +22,7 @@ from loop.planning.finish_backtest import (
 from loop.planning.target import Estimate, Price
 from loop.project import curves
 from loop.project.completion import completion
+from loop.project.corrections import in_words
 from loop.project.labels import collect
 from loop.project.model import newest_model
 from loop.project.project import Project
@@ -80,6 +81,8 @@ def plan_finish(
         model, looks = newest_model(session, project).model.about.round, _looks(session)
         unfinished, waiting = _unfinished(session, project, max_error, confidence, looks)
     curve = own_curve(seen)
+    if curve is None and seen.outdated:
+        raise NotReady(in_words(seen.outdated))
     if curve is None:
         raise NotReady(
             "how good a model with more labels will be is forecast from two trained rounds, and "

@@ -74,7 +74,10 @@ def newest_model(session: Session, project: Project) -> Kept:
     from loop.train.kept import read_model
 
     pool = queries.the_pool(session)
-    rows = session.scalars(select(Array).where(Array.pool_id == pool.id, Array.kind == MODEL))
+    of_rounds = select(Array).where(
+        Array.pool_id == pool.id, Array.kind == MODEL, Array.of.startswith("round-")
+    )
+    rows = session.scalars(of_rounds)
     newest = max(rows, key=lambda row: int(row.of.removeprefix("round-")), default=None)
     if newest is None:
         raise NotReady(

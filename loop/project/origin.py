@@ -17,7 +17,7 @@ from loop.export.card import Origin
 from loop.export.model import NEEDS
 from loop.measuring.by_sample import SAMPLE
 from loop.measuring.runs import CALIBRATION
-from loop.project.digests import rows_digest
+from loop.project.corrections import outdated_rounds
 from loop.project.labels import collect
 from loop.project.project import Project
 from loop.project.versions import versions
@@ -31,8 +31,12 @@ def origin_of(session: Session, project: Project, model: KeptModel) -> Origin:
     runs = queries.runs(session, pool.id, "all")
     run = [run for number, run in runs if number == model.about.round][-1]
     labels = collect(session, pool, project.config)
-    known = labels.of(queries.split_rows(session, pool.id, "pool"))
-    counts = Counter(known[known >= 0].tolist())
+    learned = [
+        labels.by_row[pick.row]
+        for pick in queries.picks(session, pool.id)
+        if pick.arm != "test" and pick.round <= model.about.round and pick.row in labels.by_row
+    ]
+    counts = Counter(learned)
     encoder = model.about.encoder
     return Origin(
         project=project.config.project.name,
@@ -40,7 +44,7 @@ def origin_of(session: Session, project: Project, model: KeptModel) -> Origin:
         licences=licence_notes(encoder) if encoder else {},
         start="" if encoder else _start(session.get_one(Round, run.round_id)),
         counts={name: counts[number] for number, name in enumerate(model.about.classes)},
-        counts_of_training=run.rows_digest == rows_digest(known),
+        counts_of_training=model.about.round not in outdated_rounds(session, project, labels),
         rounds=len({number for number, _ in runs}),
         labeler=project.config.labeler.kind,
         annotators=len({annotator for _, annotator, _ in labels.votes}),

@@ -12,6 +12,7 @@ from db.answers import Answer, by_people, standing_answers
 from loop.costs import upcoming
 from loop.planning.curves import LearningCurve
 from loop.planning.target import Price
+from loop.project.corrections import outdated_rounds
 from loop.project.labels import collect
 from loop.project.project import Project
 
@@ -33,7 +34,8 @@ class Wish:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the records hold: points of the live curve, answers, labels, images left."""
+    """What the records hold: points of the live curve, answers, labels, images left; and the
+    rounds whose points are of other labels than people give now, which are no part of the curve."""
 
     by_labels: dict[int, list[float]]
     test_images: int
@@ -42,15 +44,18 @@ class Recorded:
     classes_seen: int
     left: int
     have: int
+    outdated: tuple[int, ...] = ()
 
 
 def recorded(project: Project) -> Recorded:
     """What a plan is made of."""
     with project.records.read() as session:
         pool = queries.the_pool(session)
-        runs = [run for _, run in queries.runs(session, pool.id) if run.arm == "all"]
         answers = by_people(standing_answers(session, pool.id))
-        labels = collect(session, pool, project.config).by_row
+        collected = collect(session, pool, project.config)
+        labels, outdated = collected.by_row, outdated_rounds(session, project, collected)
+        trained = queries.runs(session, pool.id, "all")
+        runs = [run for number, run in trained if number not in outdated]
         picked = queries.picked_rows(session, pool.id)
         by_sample = len(queries.sample_rows(session, pool.id)) > 0
         left = queries.item_count(session, pool.id, "pool") - len(picked)
@@ -66,6 +71,7 @@ def recorded(project: Project) -> Recorded:
         classes_seen=len(set(classes)),
         left=left,
         have=len(classes),
+        outdated=outdated,
     )
 
 

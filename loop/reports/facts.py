@@ -25,6 +25,7 @@ class Point:
         low, high: ends of the 95 % interval.
         n: training runs, or cells of a comparison, that the accuracy is the mean of.
         runs, cells: their ids.
+        outdated: it was measured on labels that have changed since.
     """
 
     labels: int
@@ -34,6 +35,7 @@ class Point:
     n: int
     runs: list[int] = field(default_factory=list)
     cells: list[int] = field(default_factory=list)
+    outdated: bool = False
 
 
 @dataclass(frozen=True)

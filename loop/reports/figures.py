@@ -62,6 +62,9 @@ def _draw(axes: Any, curve: MethodCurve, colour: str, style: str) -> None:
     line: dict[str, Any] = {"color": colour, "lw": 2.4 if live else 1.5, "label": _name(curve)}
     axes.plot(labels, accuracy, style, marker="o", ms=4, **line)
     axes.fill_between(labels, lower, upper, color=colour, alpha=0.12, lw=0)
+    outdated = [point for point in curve.points if point.outdated]
+    hollow: dict[str, Any] = {"mfc": "white", "mec": colour, "ms": 6}
+    axes.plot([p.labels for p in outdated], [100 * p.accuracy for p in outdated], "o", **hollow)
 
 
 def _name(curve: MethodCurve) -> str:

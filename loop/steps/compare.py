@@ -39,6 +39,7 @@ from loop.project.comparison import HINDSIGHT, SIMULATED, Compared, compared
 from loop.project.labeler import connect_labeler
 from loop.project.problem import Problem, a_fifth, problem, tested_on
 from loop.project.rounds import current_round, settings_of
+from loop.project.training import labels_until
 from loop.train import Trainer
 
 
@@ -72,10 +73,22 @@ def compare(project: Project, on_progress: CellProgress = lambda done, total: No
         ConfigError: a baseline does not exist.
     """
     with project.records.read() as session:
-        newest = queries.newest_round(session, queries.the_pool(session).id)
-    if newest is None or newest.state != "compared":
+        newest = _newest_trained(session, queries.the_pool(session))
+    if newest.state != "compared":
         _compare(project, on_progress)
     return compared(project)
+
+
+def _newest_trained(session: Session, pool: Pool) -> Round:
+    """The round to compare: the newest one; or, once a promise has been made, the newest one that
+    is trained. Raises NotReady: there is none."""
+    newest = queries.newest_round(session, pool.id)
+    runs = queries.runs(session, pool.id, "all")
+    if newest is not None and newest.state == "compared" and runs:
+        return session.get_one(Round, runs[-1][1].round_id)
+    if newest is not None and newest.state == "compared":
+        return newest
+    return current_round(session, pool, after="trained")
 
 
 def _compare(project: Project, on_progress: CellProgress) -> None:
@@ -95,13 +108,16 @@ def _compare(project: Project, on_progress: CellProgress) -> None:
 def _ground(session: Session, project: Project) -> _Ground:
     """Raises NotReady, ConfigError: see ``compare``."""
     config, pool = project.config, queries.the_pool(session)
-    round_ = current_round(session, pool, after="trained")
+    round_ = _newest_trained(session, pool)
     methods = _methods(config, settings_of(round_, config))
     training = config.training
     trainer = train.get(training.trainer, **training.params)
     collected = problem(session, project, images=trainer.wants == "images")
+    learned = labels_until(collected, queries.picks(session, pool.id), round_.number)
+    collected = replace(collected, labels=learned)
     labeler = connect_labeler(session, project) if config.labeler.kind == "oracle" else None
-    sizes = [earlier.budget for earlier in queries.rounds(session, pool.id) if earlier.number]
+    rounds = queries.rounds(session, pool.id)
+    sizes = [each.budget for each in rounds if 0 < each.number <= round_.number]
     budgets = list(dict.fromkeys(accumulate(sizes)))
     by_sample = len(collected.sample) > 0
     if isinstance(labeler, Oracle):

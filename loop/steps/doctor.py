@@ -30,7 +30,7 @@ from loop.steps.autolabel import freeze_again
 from loop.steps.embed import embed
 from loop.steps.init import check_names
 from loop.steps.score import score
-from loop.steps.train import train_again
+from loop.steps.train import recompute
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ def _missing_model(project: Project) -> list[str]:
         return []
     number = trained[-1][0]
     try:
-        train_again(project, f"round-{number}")
+        recompute(project, f"round-{number}")
     except LoopError as error:
         return [f"the model of round {number} cannot be made: {error}"]
     return [f"the model of round {number} was made"]
@@ -254,7 +254,7 @@ def _again(project: Project, damage: Damage) -> str:
     """What became of a damaged array."""
     try:
         if damage.kind in ("probabilities", MODEL):
-            train_again(project, damage.of)
+            recompute(project, damage.of)
         if damage.kind == PREDICTED:
             freeze_again(project, damage.of, damage.rows)
     except (LoopError, DbError) as error:

@@ -16,6 +16,7 @@ from loop.planning.curves import Floats, Forecast, LearningCurve, forecast
 from loop.planning.rounds import Rounds, cheapest
 from loop.planning.target import Estimate, ExpectedAccuracy, Plan, Price, Spread
 from loop.project import Project, curves
+from loop.project.corrections import in_words
 from loop.project.recorded import Recorded, Wish, own_curve, price_of, recorded
 from loop.seeds import generator
 from loop.train.metrics import wilson
@@ -167,6 +168,8 @@ def _basis(
     own = own_curve(seen)
     if own is not None:
         return _Basis(own, f"this project, {counted(len(own.labels), 'round')}", own=True)
+    if seen.outdated:
+        raise NotReady(in_words(seen.outdated))
     if not simulated:
         raise NotReady(
             f"a plan needs two trained rounds, there are {len(seen.by_labels)}; before that, name "
@@ -217,7 +220,8 @@ def _notes(
     seen: Recorded, basis: _Basis, plan_: Plan | None, price: Price, affordable: int | None
 ) -> list[str]:
     """What to know before trusting the numbers."""
-    curve, notes = basis.curve, []
+    curve = basis.curve
+    notes = [in_words(seen.outdated)] if seen.outdated else []
     if curve.test_images < SMALL_TEST:
         images, remedy = "test images", "label more test images"
         if seen.by_sample:

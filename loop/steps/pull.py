@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from sqlalchemy.orm import Session
 
 from connectors.base import Unreachable
 from db import queries
 from db.models import Cursor, Round
 from db.state import Records, advance, log
-from loop.errors import NotReady
+from loop.errors import ConfigError, NotReady
 from loop.project import Project, ProjectBusy
 from loop.project.collection import Collection
+from loop.project.corrections import outdated_rounds
 from loop.project.labeler import connect_labeler
 from loop.project.remote import (
     Noticed,
@@ -33,7 +36,8 @@ class Pulled:
     ``gone`` images were sent and have no task any more, ``twice`` have two labelled ones; both are
     looked for when a round ends, or with ``full``. ``odd`` names the annotations that could not be
     read as an answer, and where they are. ``notes`` is what people should know of the other side,
-    ``next`` what to type.
+    ``outdated`` the rounds that were trained on other labels than people give now, ``next`` what to
+    type.
     """
 
     new: int
@@ -50,6 +54,7 @@ class Pulled:
     url: str | None
     round: int
     next: str
+    outdated: tuple[int, ...] = ()
 
 
 def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled:
@@ -83,7 +88,17 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
             if since is not None and (ending or not collection.agrees):
                 collection.read(None)
             noticed = _compare_tasks(records, collection, always=full or ending)
-        return _settle(records, collection, noticed, close=close)
+        pulled = _settle(records, collection, noticed, close=close)
+        with records.read() as session:
+            return replace(pulled, outdated=_outdated(session, project))
+
+
+def _outdated(session: Session, project: Project) -> tuple[int, ...]:
+    """See ``outdated_rounds``; none where classes were changed, which training speaks of."""
+    try:
+        return outdated_rounds(session, project)
+    except ConfigError:
+        return ()
 
 
 def watched(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -20,6 +21,7 @@ from loop.measuring.by_sample import EACH
 from loop.measuring.runs import CALIBRATION
 from loop.project import Project
 from loop.project.comparison import Compared, compared
+from loop.project.corrections import in_words
 from loop.project.evidence import Evidence, gather
 from loop.project.labels import Outstanding
 from loop.project.pictures import contact_sheet, embedding_map
@@ -87,7 +89,7 @@ def _facts(evidence: Evidence, comparison: Compared) -> Facts:
         labeler=config.labeler.kind,
         written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         rounds=[round_ for round_ in rounds if round_.number],
-        curves=_live_curves(evidence.runs) + _compared_curves(comparison),
+        curves=_live_curves(evidence.runs, evidence.outdated) + _compared_curves(comparison),
         differences=_differences(comparison, config.project.seed),
         control=newest_control([run for _, run in evidence.runs]),
         metrics=newest.metrics if newest else None,
@@ -109,7 +111,7 @@ def _facts(evidence: Evidence, comparison: Compared) -> Facts:
         ),
         label_issues=evidence.label_issues[:LABEL_ISSUES],
         provenance=_provenance(evidence, rounds, comparison),
-        notes=_notes(config.costs, comparison.rows, seconds),
+        notes=_outdated(evidence.outdated) + _notes(config.costs, comparison.rows, seconds),
     )
 
 
@@ -186,15 +188,24 @@ def _round(round_: Round, open_: dict[int, Outstanding]) -> RoundShown:
     )
 
 
-def _live_curves(runs: list[tuple[int, TrainingRun]]) -> list[MethodCurve]:
-    """This project's own curve first, then those of its control."""
+def _live_curves(
+    runs: list[tuple[int, TrainingRun]], outdated: Collection[int]
+) -> list[MethodCurve]:
+    """This project's own curve first, then those of its control; points of the outdated rounds are
+    marked, so that one curve never passes for being of one state of the labels when it is not."""
     curves = []
     for arm, name, kind in ARMS:
-        by_labels: dict[int, list[TrainingRun]] = defaultdict(list)
-        for _, run in runs:
+        by_labels: dict[int, list[tuple[int, TrainingRun]]] = defaultdict(list)
+        for number, run in runs:
             if run.arm == arm:
-                by_labels[int(run.notes.get(EACH, run.labels))].append(run)
-        points = [_point(labels, seeds) for labels, seeds in sorted(by_labels.items())]
+                by_labels[int(run.notes.get(EACH, run.labels))].append((number, run))
+        points = [
+            replace(
+                _point(labels, [run for _, run in seeds]),
+                outdated=any(number in outdated for number, _ in seeds),
+            )
+            for labels, seeds in sorted(by_labels.items())
+        ]
         if points:
             curves.append(MethodCurve(name, kind, "live", points))
     return curves
@@ -207,6 +218,14 @@ def _point(labels: int, seeds: list[TrainingRun]) -> Point:
     accuracy = float(np.mean([run.metrics["accuracy"] for run in seeds]))
     ids = [run.id for run in seeds]
     return Point(labels, accuracy, float(lower), float(upper), len(seeds), ids)
+
+
+def _outdated(outdated: Sequence[int]) -> list[str]:
+    """What to know of the points that are marked."""
+    if not outdated:
+        return []
+    changed = in_words(outdated)
+    return [f"{changed[0].upper()}{changed[1:]}. Until then their points are of earlier labels."]
 
 
 def _compared_curves(comparison: Compared) -> list[MethodCurve]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from connectors.base import Unreachable
 from db import queries
 from db.errors import Missing, StaleRound
 from db.models import Round
@@ -15,6 +16,7 @@ from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
 from loop.project import Project
 from loop.project.completion import completion
+from loop.project.corrections import outdated_rounds
 from loop.project.measurement import RoundResult, newest_result
 from loop.project.remote import named_odd
 from loop.project.rounds import begin_round, one_more, planned_rounds, remaining_rounds
@@ -28,7 +30,7 @@ from loop.steps.report import report
 from loop.steps.scan import scan
 from loop.steps.score import NOTE, score
 from loop.steps.select import preview, select
-from loop.steps.train import train
+from loop.steps.train import train, train_outdated
 from loop.wording import counted
 
 SEND = "coreloop run"
@@ -94,7 +96,7 @@ def run(
                     report(project)
                 begun = begin_round(project, budget)
                 budget = None  # one more round was asked for, and this is it
-                ended = None if begun else _done(project, number)
+                ended = None if begun else _end(project, watcher, number)
             elif review and round_.state == "selected":
                 ended = _to_review(project, watcher)
             else:
@@ -208,6 +210,46 @@ def _waiting(pulled: Pulled, name: str) -> Ended | None:
     if pulled.gone:
         text += f"; {pulled.gone} are missing there, 'coreloop push' sends them again"
     return Ended("waiting", text, "coreloop run, when people have labelled", pulled.url)
+
+
+def _end(project: Project, watcher: Watcher, number: int) -> Ended:
+    """What is to be said once all rounds are over, their figures being of today's labels."""
+    missed = _look_for_corrections(project, watcher)
+    with project.records.read() as session:
+        outdated = outdated_rounds(session, project)
+    if outdated:
+        watcher.begin(f"labels have changed: training again{_times(project.config)}")
+        train_outdated(project, watcher.progress)
+    uncompared = _newest_trained_state(project) == "trained"
+    if uncompared:
+        watcher.begin(f"comparing with {', '.join(project.config.compare.baselines)}")
+        compare(project, on_progress=watcher.progress)
+    if outdated or uncompared:
+        report(project)
+    ended = _done(project, number)
+    return replace(ended, message=ended.message + missed)
+
+
+def _look_for_corrections(project: Project, watcher: Watcher) -> str:
+    """Pulls what people have changed since the last round ended; what to know where nobody
+    answered."""
+    if project.config.labeler.kind == "oracle":
+        return ""
+    watcher.begin("looking for corrected answers")
+    try:
+        pull(project)
+    except Unreachable as error:
+        return (
+            f"; answers that were corrected since the last pull are not in these figures: {error}"
+        )
+    return ""
+
+
+def _newest_trained_state(project: Project) -> str:
+    """State of the newest round that is trained; empty where none is."""
+    with project.records.read() as session:
+        runs = queries.runs(session, queries.the_pool(session).id, "all")
+        return session.get_one(Round, runs[-1][1].round_id).state if runs else ""
 
 
 def _odd(project: Project) -> str:

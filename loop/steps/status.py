@@ -17,6 +17,7 @@ from loop.encoders.spec import short
 from loop.frames import to_frame
 from loop.project import Project
 from loop.project.completion import completion
+from loop.project.corrections import in_words, outdated_rounds
 from loop.project.labeler import labelling_url
 from loop.project.labels import Outstanding, changed_classes, outstanding, second_opinions
 from loop.project.measurement import Measurement, newest_measurement
@@ -87,6 +88,7 @@ def status(project: Project) -> Status:
         except Missing:
             return _unscanned(project)
         done = completion(session, project)
+        outdated = _outdated(session, pool.id, project)
         return Status(
             name=pool.name,
             root=str(project.root),
@@ -95,9 +97,9 @@ def status(project: Project) -> Status:
             measured=newest_measurement(session, pool.id),
             completion=done,
             settings=settings(project),
-            troubles=_troubles(session, pool.id, project.config),
+            troubles=_troubles(session, pool.id, project.config, outdated),
             events=_events(session),
-            next=_following(session, pool.id, project.config, done),
+            next=_following(session, pool.id, project.config, done, outdated),
             second_opinions=second_opinions(session, pool, project.config),
             url=labelling_url(session, project, pool),
         )
@@ -130,9 +132,18 @@ def _rounds(session: Session, pool_id: int, config: Config) -> list[RoundLine]:
     return lines
 
 
-def _troubles(session: Session, pool_id: int, config: Config) -> list[str]:
+def _outdated(session: Session, pool_id: int, project: Project) -> tuple[int, ...]:
+    """See ``outdated_rounds``; none where the classes do not fit the labels."""
+    if changed_classes(session, pool_id, project.config.project.classes):
+        return ()
+    return outdated_rounds(session, project)
+
+
+def _troubles(
+    session: Session, pool_id: int, config: Config, outdated: tuple[int, ...]
+) -> list[str]:
     """What a person should look at."""
-    troubles = [changed_classes(session, pool_id, config.project.classes)]
+    troubles = [changed_classes(session, pool_id, config.project.classes), in_words(outdated)]
     newest = queries.newest_round(session, pool_id)
     if newest and newest.state in ("planned", "scored"):
         troubles.append(edited_since(newest, config))
@@ -159,13 +170,17 @@ def _events(session: Session) -> list[str]:
     ]
 
 
-def _following(session: Session, pool_id: int, config: Config, done: Completion) -> str:
+def _following(
+    session: Session, pool_id: int, config: Config, done: Completion, outdated: tuple[int, ...]
+) -> str:
     """What to type next."""
     newest = queries.newest_round(session, pool_id)
     if newest is None:
         return "coreloop run"
     if newest.state != "compared" or remaining_rounds(session, config, pool_id):
         return next_command(newest)
+    if outdated and outdated[-1] == queries.runs(session, pool_id, "all")[-1][0]:
+        return "coreloop run"
     if done.finished:
         return "coreloop export --all"
     more = one_more(session, config, pool_id)

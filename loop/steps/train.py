@@ -4,39 +4,31 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from db import arrays, queries
-from db.models import Round, TrainingRun
-from db.queries import Picked
-from db.state import advance, log
-from loop import train as trainers
-from loop.errors import DataError
-from loop.finish.cost import cheapest, costs
-from loop.finish.promise import spent
-from loop.measuring.by_holdout import measure_by_holdout
-from loop.measuring.by_sample import measure_by_sample
-from loop.measuring.runs import CALIBRATION, Measured, MeasuredRun
+from db import queries
+from db.models import Comparison, Round, TrainingRun
+from db.state import Records, advance, log
+from loop.errors import DataError, NotReady
+from loop.measuring.runs import CALIBRATION, Measured
 from loop.project import Project
+from loop.project.corrections import outdated_rounds
 from loop.project.digests import rows_digest
-from loop.project.labels import CLASSES
-from loop.project.model import MODEL, keep_model
-from loop.project.problem import Problem, problem, unfinished
+from loop.project.problem import unfinished
 from loop.project.rounds import current_round
-from loop.project.runs import FINISH
-from loop.reports.facts import ExpectedCost
+from loop.project.training import (
+    KeptFiles,
+    Training,
+    begin_training,
+    store_runs,
+    temperature,
+    write_kept,
+)
 from loop.seeds import generator
-from loop.train import Trained
-from loop.train.kept import tempered
 from loop.train.metrics import Metrics
-
-MAX_ERROR = 0.05
-"""Of the collection, for which the cost of finishing is noted."""
 
 
 def train(
@@ -45,7 +37,9 @@ def train(
     """Trains on everything labelled so far; metrics of the last of ``training.seeds`` runs.
 
     Where a random sample measures, its labels are learned too and compared with the picks; with
-    test images a control share compares. The difference is noted with the control's runs.
+    test images a control share compares. The difference is noted with the control's runs. Earlier
+    rounds whose labels have changed are trained again, so that a curve is of one state of the
+    answers; those of networks, which take long, by ``train_again`` alone.
 
     Args:
         on_progress: told how many of the models that measure are trained, and how many there are.
@@ -55,87 +49,155 @@ def train(
         DataError: no labelled image to learn from or to measure on.
         TrainingFailed: the numbers are unusable; the round stays where it is.
     """
-    settings = project.config.training
-    trainer = trainers.get(settings.trainer, **settings.params)
     with project.writing() as records:
         with records.read() as session:
-            pool = queries.the_pool(session)
-            round_ = current_round(session, pool, after="labeled")
-            problem_ = problem(session, project, images=trainer.wants == "images")
-            picks = queries.picks(session, pool.id)
-            looks = len(queries.promises(session, pool.id))
-        of_arm, seed, count = _by_arm(problem_, picks), round_.seed, settings.seeds
-        given = (trainer, problem_.task, problem_.labels, of_arm["coreset"])
-        folds = project.config.measure.folds
-        if len(problem_.sample):
-            measured = measure_by_sample(*given, problem_.sample, seed, count, folds, on_progress)
-        else:
-            measured = measure_by_holdout(*given, of_arm["control"], seed, count, folds)
-        runs = [_run(round_, settings.trainer, run) for run in measured.runs]
-        temperature = measured.calibration.temperature if measured.calibration else 1.0
-        paths = _write(measured.kept, project.arrays)
-        model = keep_model(project, measured.kept, temperature, round_.number, runs[0].labels)
-        all_runs = [run for run in runs if run.arm == "all"]
-        cost = _cost_to_finish(measured, temperature, problem_, looks, round_.seed)
-        all_runs[-1].notes = {**all_runs[-1].notes, **cost}
+            round_ = current_round(session, queries.the_pool(session), after="labeled")
+            training = begin_training(session, project)
+        measured = training.measure(round_, on_progress)
+        files = _files(training, round_, measured)
+        runs = training.runs(round_, measured)
         with records.write("train") as session:
-            used = {**round_.config, "training": settings.model_dump()}
-            advance(session, round_.id, before="labeled", after="trained", config=used)
-            stored = session.get_one(Round, round_.id)
-            stored.versions = {**stored.versions, CLASSES: project.config.project.classes}
-            session.add_all(runs)
-            of = f"round-{round_.number}"
-            arrays.record_all(session, paths, pool_id=pool.id, kind="probabilities", of=of)
-            arrays.record_all(session, model, pool_id=pool.id, kind=MODEL, of=of)
+            advance(session, round_.id, before="labeled", after="trained")
+            store_runs(session, project, round_.id, runs)
+            files.record(session, round_)
             text = f"{runs[0].labels} labels, accuracy {measured.metrics.accuracy:.3f}"
             log(session, "train", text, round=round_.number)
-        shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
+        if training.trainer.wants == "embeddings":
+            _train_earlier(records, training, before=round_.number)
+        _forget_drafts(project)
         return measured.metrics
 
 
-def _by_arm(problem_: Problem, picks: list[Picked]) -> dict[str, NDArray[np.int64]]:
-    """Pool rows of the labelled picks of each arm, in the order picked, without the sample's."""
-    pool_row = {int(row): i for i, row in enumerate(problem_.rows)}
-    rows: dict[str, list[int]] = {"coreset": [], "control": []}
-    for pick in picks:
-        if pick.arm in rows and pick.draw is None and problem_.labels[pool_row[pick.row]] >= 0:
-            rows[pick.arm].append(pool_row[pick.row])
-    return {arm: np.array(some, dtype=np.int64) for arm, some in rows.items()}
+@dataclass(frozen=True)
+class TrainedAgain:
+    """What a training on corrected labels changed.
+
+    Attributes:
+        rounds: numbers of those trained, ascending.
+        before: accuracy of the newest as it was measured; ``metrics`` as it is.
+        outdated: rounds that are still measured on earlier labels.
+    """
+
+    rounds: tuple[int, ...]
+    before: float
+    metrics: Metrics
+    outdated: tuple[int, ...]
 
 
-def _cost_to_finish(
-    measured: Measured, temperature: float, problem_: Problem, looks: int, seed: int
-) -> dict[str, object]:
-    """A note of what finishing will take; nothing where every image is labelled, or the collection
-    is too small for such a promise."""
-    unlabelled = problem_.labels < 0
-    probabilities = measured.kept.pool_probabilities
-    images = len(problem_.labels) + len(problem_.test_rows)
-    if probabilities is None or not unlabelled.any() or MAX_ERROR * images < 1:
-        return {}
-    confidence = tempered(probabilities[unlabelled], temperature).max(axis=1)
-    lower, upper = measured.metrics.intervals["accuracy"]
-    accuracy = (measured.metrics.accuracy, lower, upper)
-    alpha, rng = spent(0.05, looks + 1), generator(seed, "finish")
-    cost = cheapest(costs(confidence, accuracy, images, MAX_ERROR, alpha, rng))
-    noted = ExpectedCost(MAX_ERROR, cost.median, cost.lower, cost.upper)
-    return {FINISH: asdict(noted)}
+def train_again(
+    project: Project,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    earlier: bool = True,
+) -> TrainedAgain:
+    """Trains and measures the newest trained round on today's labels, whatever its state, and the
+    earlier ones whose labels have changed. A promise keeps the model that it was made with.
+
+    Args:
+        earlier: also where that means networks, which take long.
+
+    Raises:
+        NotReady: no round is trained yet.
+        DataError, TrainingFailed: see ``train``; what was trained before stays.
+    """
+    with project.writing() as records:
+        with records.read() as session:
+            round_, accuracy = _newest_trained(session)
+            training = begin_training(session, project)
+        measured = training.measure(round_, on_progress)
+        files = _files(training, round_, measured)
+        runs = training.runs(round_, measured)
+        with records.write("train-corrected") as session:
+            store_runs(session, project, round_.id, runs)
+            files.record(session, round_)
+            _compare_anew(session, round_)
+            change = f"accuracy {accuracy:.3f} before, {measured.metrics.accuracy:.3f} now"
+            log(session, "train", f"again: {runs[0].labels} labels, {change}", round=round_.number)
+        numbers: list[int] = []
+        if earlier or training.trainer.wants == "embeddings":
+            numbers = _train_earlier(records, training, before=round_.number)
+        _forget_drafts(project)
+        with records.read() as session:
+            outdated = outdated_rounds(session, project)
+        return TrainedAgain((*numbers, round_.number), accuracy, measured.metrics, outdated)
 
 
-def _run(round_: Round, method: str, run: MeasuredRun) -> TrainingRun:
-    return TrainingRun(
-        round_id=round_.id,
-        arm=run.arm,
-        method=method,
-        seed=run.seed,
-        labels=int((run.labels >= 0).sum()),
-        rows_digest=rows_digest(run.labels),
-        metrics=run.metrics.to_json(),
-        notes=run.notes,
-    )
+def train_outdated(
+    project: Project, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> TrainedAgain | None:
+    """``train_again`` where the newest training is not of today's labels; None where it is. Earlier
+    rounds follow, but for networks.
+
+    Raises:
+        DataError, TrainingFailed: see ``train``.
+    """
+    with project.records.read() as session:
+        outdated = outdated_rounds(session, project)
+        trained = [number for number, _ in queries.runs(session, _pool_id(session), "all")]
+    if not outdated or outdated[-1] != trained[-1]:
+        return None
+    return train_again(project, on_progress, earlier=False)
 
 
-def train_again(project: Project, of: str) -> None:
+def _pool_id(session: Session) -> int:
+    return queries.the_pool(session).id
+
+
+def _compare_anew(session: Session, round_: Round) -> None:
+    """Has the next ``compare`` go by the labels of now; what it computed before stays in cells.
+    A round after it that a scorer picks for is compared in its place."""
+    later = [r for r in queries.rounds(session, round_.pool_id) if r.number > round_.number]
+    followed = any(queries.promise_of(session, each.id) is None for each in later)
+    if session.get_one(Round, round_.id).state == "compared" and not followed:
+        advance(session, round_.id, before="compared", after="trained")
+    of_pool = select(Round.id).where(Round.pool_id == round_.pool_id)
+    session.execute(delete(Comparison).where(Comparison.round_id.in_(of_pool)))
+
+
+def _newest_trained(session: Session) -> tuple[Round, float]:
+    """The newest round that is trained, and its accuracy. Raises NotReady: there is none."""
+    runs = queries.runs(session, queries.the_pool(session).id, "all")
+    if not runs:
+        raise NotReady("no round is trained yet, so none can be trained again; next: coreloop run")
+    run = runs[-1][1]
+    return session.get_one(Round, run.round_id), float(run.metrics["accuracy"])
+
+
+def _train_earlier(records: Records, training: Training, before: int) -> list[int]:
+    """Trains the rounds before this one whose labels have changed; their numbers. One that has too
+    few labels left to be measured stays as it was."""
+    with records.read() as session:
+        outdated = set(outdated_rounds(session, training.project))
+        rounds = queries.rounds(session, queries.the_pool(session).id)
+    numbers = []
+    for round_ in rounds:
+        if round_.number not in outdated or round_.number >= before:
+            continue
+        try:
+            runs = training.runs(round_, training.measure(round_))
+        except DataError:
+            continue
+        with records.write("train-earlier") as session:
+            store_runs(session, training.project, round_.id, runs)
+            log(session, "train", "again, labels have changed", round=round_.number)
+        numbers.append(round_.number)
+    return numbers
+
+
+def _files(training: Training, round_: Round, measured: Measured) -> KeptFiles:
+    labels = int((training.learned(round_.number) >= 0).sum())
+    by_temperature = temperature(measured)
+    return write_kept(training.project, measured.kept, by_temperature, round_.number, labels)
+
+
+def _forget_drafts(project: Project) -> None:
+    """Removes what long trainings kept to go on from."""
+    with project.records.read() as session:
+        digest = queries.the_pool(session).digest
+    shutil.rmtree(unfinished(project, digest), ignore_errors=True)
+
+
+def recompute(project: Project, of: str) -> None:
     """Repeats the training whose probabilities or model were lost, if the labels are the same.
 
     Args:
@@ -145,22 +207,22 @@ def train_again(project: Project, of: str) -> None:
         DataError: other labels have come since.
     """
     settings = project.config.training
-    trainer = trainers.get(settings.trainer, **settings.params)
     with project.writing() as records:
         with records.read() as session:
             pool = queries.the_pool(session)
             round_, run = _kept_run(session, pool.id, of, settings.seeds - 1)
-            problem_ = problem(session, project, images=trainer.wants == "images")
-        if run.rows_digest != rows_digest(problem_.labels) or run.method != settings.trainer:
+            training = begin_training(session, project)
+        learned = training.learned(round_.number)
+        same = run.rows_digest == rows_digest(training.places, learned)
+        if not same or run.method != settings.trainer:
             raise DataError("other labels have come since; the next training makes new ones")
         rng = generator(round_.seed, "train", run.seed)
-        kept = trainer.train(problem_.task, problem_.labels, rng, pool_probabilities=True)
-        temperature = float(run.notes.get(CALIBRATION, {}).get("temperature", 1.0))
-        paths = _write(kept, project.arrays)
-        model = keep_model(project, kept, temperature, round_.number, run.labels)
+        task = training.problem.task
+        kept = training.trainer.train(task, learned, rng, pool_probabilities=True)
+        noted = float(run.notes.get(CALIBRATION, {}).get("temperature", 1.0))
+        files = write_kept(project, kept, noted, round_.number, run.labels)
         with records.write("train-again") as session:
-            arrays.record_all(session, paths, pool_id=pool.id, kind="probabilities", of=of)
-            arrays.record_all(session, model, pool_id=pool.id, kind=MODEL, of=of)
+            files.record(session, round_)
 
 
 def _kept_run(session: Session, pool_id: int, of: str, seed: int) -> tuple[Round, TrainingRun]:
@@ -174,12 +236,3 @@ def _kept_run(session: Session, pool_id: int, of: str, seed: int) -> tuple[Round
             if number == round_.number and of == f"round-{number}" and run.seed == seed:
                 return round_, run
     raise DataError(f"no training of {of} is recorded")
-
-
-def _write(kept: Trained, folder: Path) -> dict[str, Path]:
-    """Split, ``test`` or ``pool`` -> file of its probabilities, (N, C) float32."""
-    by_split = {"test": kept.test_probabilities, "pool": kept.pool_probabilities}
-    return {
-        split: arrays.write_file(np.asarray(probabilities, dtype=np.float32), folder)
-        for split, probabilities in by_split.items()
-    }

@@ -23,6 +23,7 @@ from loop.steps.scan import scan
 from loop.steps.score import score
 from loop.steps.select import select
 from loop.steps.simulate import Grid, simulate
+from loop.steps.train import train_again
 from tests.conftest import small_values, write_images
 
 
@@ -145,6 +146,8 @@ def test_zero_lead_times_give_no_hours(finished, tmp_path):
 def test_one_class_and_falling_accuracy_are_said(finished):
     with sqlite3.connect(finished.root / "coreloop.db") as raw:
         raw.execute("UPDATE annotation SET label = 'digit-0'")
+    train_again(finished)
+    with sqlite3.connect(finished.root / "coreloop.db") as raw:
         raw.execute(
             "UPDATE run SET metrics = json_set(metrics, '$.accuracy', 0.1) "
             "WHERE labels = 10 AND arm = 'all'"
