@@ -17,8 +17,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from connectors.base import BatchToLabel, ItemToLabel, Progress, Rejected, RemoteAnnotation, Seen
+from connectors.base import (
+    BatchToLabel,
+    ItemToLabel,
+    Mismatch,
+    Progress,
+    Rejected,
+    RemoteAnnotation,
+    Seen,
+)
 from connectors.files import read_ordinary
+from connectors.sheet_edit import delimiter_of, edited, with_label
 
 COLUMNS = ("key", "image", "label")
 SKIP = "skip"
@@ -124,6 +133,43 @@ class CsvSheet:
         skipped = sum(SKIP in of_image and of_image <= {"", SKIP} for of_image in labels.values())
         return Progress(len(labels), labelled, skipped, url=str(self.folder))
 
+    def labels(self, batch: BatchToLabel) -> dict[str, str]:
+        """Item key -> what stands on the batch's own sheet now, empty or wrong as it may be; in
+        the order of its lines.
+
+        Raises:
+            Rejected: it is gone, or no sheet any more.
+        """
+        labels: dict[str, str] = {}
+        for _, row in self._rows(self._sheet(batch)):
+            label = self._as_class((row["label"] or "").strip())
+            labels[row["key"]] = labels.get(row["key"]) or label
+        return labels
+
+    def fill(self, batch: BatchToLabel, key: str, label: str, before: str) -> None:
+        """Writes a label (``skip``, or empty to take one back) into the batch's own sheet. What
+        else stands there stays, byte by byte.
+
+        Args:
+            before: the label that the person was shown.
+
+        Raises:
+            Mismatch: the sheet says otherwise of this image by now, or is written to just now.
+            Rejected: the label is no class, the image is not on the sheet, or the sheet is open in
+                another program.
+        """
+        if label and label != SKIP and label not in self.classes:
+            raise Rejected(f"{label!r} is no class")
+        sheet = self._sheet(batch)
+        with edited(sheet) as draft:
+            labels = self.labels(batch)
+            if labels.get(key, before) != before:
+                raise Mismatch(
+                    f"{sheet.name} says {labels[key]!r} of this image by now; nothing was changed"
+                )
+            text = with_label(read_ordinary(sheet).decode("utf-8"), key, label)
+            draft.write_bytes(text.encode("utf-8"))
+
     def _entries(self, sheet: Path) -> dict[str, SheetLine]:
         """Item key -> the line that counts. Raises Rejected with all that is wrong."""
         entries: dict[str, SheetLine] = {}
@@ -182,9 +228,7 @@ class CsvSheet:
             raise Rejected(
                 f"{sheet.name} is not UTF-8 (byte {error.start}); save it again as 'CSV UTF-8'"
             ) from None
-        # spreadsheet programs of some countries write semicolons
-        delimiter = ";" if text.split("\n", 1)[0].count(";") >= 2 else ","
-        table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+        table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
         missing = [name for name in COLUMNS if name not in (table.fieldnames or [])]
         if missing:
             raise Rejected(f"{sheet.name}: the column {missing[0]!r} is missing; put it back")

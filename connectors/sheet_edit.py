@@ -1,0 +1,114 @@
+"""One label written into a sheet that people and spreadsheet programs edit too: every other byte of
+the file stays as it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from connectors.base import Mismatch, Rejected
+
+PATIENCE = 2.0
+"""Seconds that another writer of the same sheet is waited for."""
+FORMULA = ("=", "+", "-", "@")
+"""How a cell begins that a spreadsheet program computes; an apostrophe before it marks text."""
+BYTE_ORDER_MARK = "\ufeff"
+
+
+def delimiter_of(text: str) -> str:
+    """What is between the cells; spreadsheet programs of some countries write semicolons."""
+    return ";" if text.split("\n", 1)[0].count(";") >= 2 else ","
+
+
+def with_label(text: str, key: str, label: str) -> str:
+    """The sheet with ``label`` on each line of the image ``key``.
+
+    Raises:
+        Rejected: it has no such line.
+    """
+    lines = list(io.StringIO(text, newline=""))
+    table = csv.reader(lines, delimiter=delimiter_of(text))
+    header = [name.removeprefix(BYTE_ORDER_MARK) for name in next(table)]
+    key_column, label_column = header.index("key"), header.index("label")
+    edited, changed, start = lines[: table.line_num], 0, table.line_num
+    for cells in table:
+        record, start = lines[start : table.line_num], table.line_num
+        if len(cells) > key_column and cells[key_column] == key:
+            cells += [""] * (label_column + 1 - len(cells))
+            cells[label_column] = f"'{label}" if label.startswith(FORMULA) else label
+            record = [_line(cells, delimiter_of(text), _ending(record[-1]))]
+            changed += 1
+        edited += record
+    if not changed:
+        raise Rejected("the sheet has no line of this image any more; load the page anew")
+    return "".join(edited)
+
+
+def _line(cells: Sequence[str], delimiter: str, ending: str) -> str:
+    line = io.StringIO()
+    csv.writer(line, delimiter=delimiter, lineterminator=ending).writerow(cells)
+    return line.getvalue()
+
+
+def _ending(line: str) -> str:
+    return line[len(line.rstrip("\r\n")) :]
+
+
+@contextmanager
+def edited(sheet: Path) -> Iterator[Path]:
+    """A draft to write to, which takes the sheet's place at the end, on disk before it does. One
+    writer at a time, and nothing that another program wrote meanwhile is overwritten.
+
+    Raises:
+        Rejected: the sheet is open in a spreadsheet program, which would write over it later, or
+            cannot be written.
+        Mismatch: it changed meanwhile.
+    """
+    from filelock import FileLock, Timeout
+
+    if sheet.is_symlink():
+        raise Rejected(f"{sheet.name} is a link; fill it in where it leads to")
+    draft = sheet.with_name(f".{sheet.name}.draft")
+    try:
+        with FileLock(sheet.with_name(".lock"), timeout=PATIENCE):
+            _check_closed(sheet)
+            before = _version(sheet)
+            yield draft
+            _to_disk(draft)
+            shutil.copymode(sheet, draft)
+            if _version(sheet) != before:
+                raise Mismatch(f"{sheet.name} was written by another program just now; try again")
+            draft.replace(sheet)
+    except Timeout:
+        raise Rejected(f"{sheet.name} is being written by another program; try again") from None
+    except OSError as error:  # a program that has it open may forbid it
+        raise Rejected(
+            f"{sheet.name} cannot be written ({error.strerror}); close it in other programs, free "
+            "some space or check permissions, and try again"
+        ) from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _check_closed(sheet: Path) -> None:
+    mark = sheet.with_name(f".~lock.{sheet.name}#")
+    if mark.exists():
+        raise Rejected(
+            f"{sheet.name} is open in LibreOffice, which would write over what is clicked here; "
+            f"close it there, or label there (nobody has it open: remove {mark.name})"
+        )
+
+
+def _version(sheet: Path) -> tuple[int, int, int]:
+    status = sheet.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _to_disk(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
