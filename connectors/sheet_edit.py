@@ -8,13 +8,15 @@ import io
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from connectors.base import Mismatch, Rejected
 
 PATIENCE = 2.0
 """Seconds that another writer of the same sheet is waited for."""
+FOLDER = ".edit"
+"""Of drafts, beside the sheets: a backup meanwhile copies files."""
 FORMULA = ("=", "+", "-", "@")
 """How a cell begins that a spreadsheet program computes; an apostrophe before it marks text."""
 BYTE_ORDER_MARK = "\ufeff"
@@ -73,9 +75,11 @@ def edited(sheet: Path) -> Iterator[Path]:
 
     if sheet.is_symlink():
         raise Rejected(f"{sheet.name} is a link; fill it in where it leads to")
-    draft = sheet.with_name(f".{sheet.name}.draft")
+    folder = sheet.with_name(FOLDER)
+    draft = folder / sheet.name
     try:
-        with FileLock(sheet.with_name(".lock"), timeout=PATIENCE):
+        folder.mkdir(exist_ok=True)
+        with FileLock(folder / "lock", timeout=PATIENCE):
             _check_closed(sheet)
             before = _version(sheet)
             yield draft
@@ -92,7 +96,8 @@ def edited(sheet: Path) -> Iterator[Path]:
             "some space or check permissions, and try again"
         ) from None
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
 
 
 def _check_closed(sheet: Path) -> None:

@@ -45,6 +45,16 @@ def cards(picks: Sequence[PreviewedPick]) -> str:
     return str(_pieces().cards(picks))
 
 
+def picture_style() -> str:
+    """The part of ``style`` that pictures and the map need, for a page with its own."""
+    return str(_pieces().picture_style())
+
+
+def map_drawing(points: Sequence[MapPoint]) -> str:
+    """The map and its legend, without a script."""
+    return str(_pieces().map_drawing(points))
+
+
 def embedding_map(points: Sequence[MapPoint]) -> str:
     """The map, its legend, and a script that shows a point's picture where the page has an ``img``
     with its key as ``data-key``."""

@@ -15,14 +15,21 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from loop.printable import one_line
+from loop.printable import one_line, printable
 from loop.project.gallery import ORDERS, STATES, Gallery, Wanted
+from loop.reports.pages import map_drawing
 from loop.serve.guard import Credentials
 from loop.steps.view import View
 
 T = TypeVar("T")
 TILES = 120
 """Images on a page."""
+CARDS = 60
+"""Label issues, disagreements or groups on a page."""
+COSINE = 0.98
+"""From which on images count as nearly the same, unless the address says otherwise."""
+MOST_ALIKE = 24
+"""Images of a group that are shown."""
 UNREADABLE = "unreadable"
 """A state of files, beside those of images."""
 ARMS = {
@@ -65,6 +72,11 @@ class Tile:
     confidence: float | None
     round: int | None
     arm: str
+
+    @property
+    def short(self) -> str:
+        """The name without its folders."""
+        return self.name.rpartition("/")[2] or self.name
 
     @property
     def alt(self) -> str:
@@ -148,9 +160,132 @@ def image(view: View, request: Request) -> Page:
         words = {"message": "the project has no such image; it may have been scanned anew"}
         return Page("message.html.j2", "No such image", words, 404)
     answers = gallery.answers.get(row, [])
+    values = {"tile": tile(gallery, row), "answers": answers}
+    task = view.task_address(gallery.keys[row])
+    return Page("image.html.j2", gallery.uris[row], {**values, "task": task})
+
+
+def embedding_map(view: View, request: Request) -> Page:
+    """Where the picks lie among all images."""
+    drawing = Markup(printable(map_drawing(view.map_points())))
+    return Page("map.html.j2", "Map", {"drawing": drawing})
+
+
+def label_issues(view: View, request: Request) -> Page:
+    """Labels that the others contradict, with both."""
+    gallery, wanted, issues = view.gallery(), asked(request), view.label_issues()
+    part = paged(_of(issues, gallery, wanted), request, CARDS)
+    cards = [(tile(gallery, gallery.row_of[issue.key]), issue) for issue in part.shown]
+    values = {"form": form(gallery, wanted), "wanted": wanted, "part": part, "cards": cards}
+    return Page("issues.html.j2", "Label issues", values)
+
+
+def disagreements(view: View, request: Request) -> Page:
+    """Images on which people differ, with what each said."""
+    gallery, wanted, divided = view.gallery(), asked(request), view.divided()
+    part = paged(_of(divided, gallery, wanted), request, CARDS)
+    cards = [(tile(gallery, gallery.row_of[image.key]), image) for image in part.shown]
+    values = {"form": form(gallery, wanted), "wanted": wanted, "part": part, "cards": cards}
+    return Page("disagreements.html.j2", "Disagreements", values)
+
+
+def _of(entries: Sequence[T], gallery: Gallery, wanted: Wanted) -> list[T]:
+    """Entries with a ``key`` whose image is wanted."""
+    if wanted == Wanted():
+        return list(entries)
+    keys = {gallery.keys[row] for row in wanted.rows(gallery).tolist()}
+    return [entry for entry in entries if entry.key in keys]  # type: ignore[attr-defined]
+
+
+def duplicates(view: View, request: Request) -> Page:
+    """Groups of images that are nearly the same."""
+    gallery, wanted = view.gallery(), asked(request)
+    share = _share(request.query_params.get("cosine"))
+    cosine = COSINE if share is None else share
+    shown = set(wanted.rows(gallery).tolist())
+    alike = [group for group in view.near_duplicates(cosine) if shown & set(group.rows.tolist())]
+    part = paged(alike, request, CARDS)
+    groups = []
+    for group in part.shown:
+        tiles = [tile(gallery, int(row)) for row in group.rows[:MOST_ALIKE]]
+        differ = len({each.label for each in tiles if each.label}) > 1
+        groups.append((group, tiles, differ))
+    values = {"form": form(gallery, wanted), "wanted": wanted, "part": part, "groups": groups}
+    return Page("duplicates.html.j2", "Near-duplicates", {**values, "cosine": cosine})
+
+
+def rounds(view: View, request: Request) -> Page:
+    """Round by round: what was picked and labelled, and how good the model was then."""
+    status = view.rounds()
+    intervals = {}
+    for number, run in view.evidence().runs:
+        if run.arm == "all":
+            intervals[number] = (run.labels, run.metrics["intervals"]["accuracy"])
+    lines = [(line, *intervals.get(line.number, (None, None))) for line in status.rounds]
+    trained = [
+        (labels, line.accuracy, *interval)
+        for line, labels, interval in lines
+        if labels is not None and line.accuracy is not None
+    ]
     return Page(
-        "image.html.j2", gallery.uris[row], {"tile": tile(gallery, row), "answers": answers}
+        "rounds.html.j2", "Rounds", {"status": status, "lines": lines, "curve": _curve(trained)}
     )
+
+
+@dataclass(frozen=True)
+class Dot:
+    """An accuracy in the drawing, with its interval; places in it, from the left and the top."""
+
+    x: float
+    y: float
+    upper: float
+    lower: float
+    labels: int
+    accuracy: float
+
+
+def _curve(trained: Sequence[tuple[int, float, float, float]]) -> list[Dot]:
+    """Accuracies over labels in a drawing of 600 x 200, from 0 to 100 %."""
+    if not trained:
+        return []
+    most = max(labels for labels, *_ in trained)
+
+    def height(accuracy: float) -> float:
+        return round(200 * (1 - accuracy), 1)
+
+    return [
+        Dot(
+            x=round(600 * labels / most, 1),
+            y=height(accuracy),
+            upper=height(upper),
+            lower=height(lower),
+            labels=labels,
+            accuracy=accuracy,
+        )
+        for labels, accuracy, lower, upper in trained
+    ]
+
+
+def labelling(view: View, request: Request) -> Page:
+    """The open round, to be labelled by clicking; or where it is labelled."""
+    kind = view.config.labeler.kind
+    if kind == "csv":
+        return Page("label.html.j2", "Label", {"sheets": view.sheets()})
+    if kind == "label-studio":
+        return Page("elsewhere.html.j2", "Label", _in_label_studio(view, request))
+    words = {"message": "this project is answered by an oracle, from labels that are known"}
+    return Page("message.html.j2", "Label", words)
+
+
+def _in_label_studio(view: View, request: Request) -> dict[str, Any]:
+    """Links to the tasks that wait, and to all."""
+    gallery = view.gallery()
+    waiting = list(Wanted(state="waiting").rows(gallery).tolist())
+    part = paged(waiting, request)
+    links = []
+    for row in part.shown:
+        links.append((tile(gallery, row), view.task_address(gallery.keys[row])))
+    return {"part": part, "links": links}
 
 
 def tile(gallery: Gallery, row: int) -> Tile:
@@ -265,7 +400,21 @@ def paged(entries: Sequence[Any], request: Request, size: int = TILES) -> Leaf:
 PAGES: dict[str, Callable[[View, Request], Page]] = {
     "/": images,
     "/image/{key}": image,
+    "/map": embedding_map,
+    "/issues": label_issues,
+    "/disagreements": disagreements,
+    "/duplicates": duplicates,
+    "/rounds": rounds,
+    "/label": labelling,
 }
 """Path -> what is there."""
-NAV = {"/": "Images"}
+NAV = {
+    "/": "Images",
+    "/map": "Map",
+    "/issues": "Label issues",
+    "/disagreements": "Disagreements",
+    "/duplicates": "Near-duplicates",
+    "/rounds": "Rounds",
+    "/label": "Label",
+}
 """Path -> its name, for the head of each page."""

@@ -7,20 +7,37 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from loop.printable import one_line
+from loop.reports.pages import picture_style
 from loop.serve import pages
 from loop.serve.guard import Credentials, Guard
 from loop.steps.view import PICTURE, THUMBNAIL, NoPicture, View
 
-STATIC = {"view.css": "text/css", "view.js": "text/javascript"}
+STATIC = ("view.css", "view.js", "label.js", "icon.svg")
+KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 FOR_EVER = "private, max-age=31536000, immutable"
 """A picture is named by its content."""
+
+
+MOST_BYTES = 16_384
+"""Of a request that changes something."""
+
+
+class SheetAnswer(BaseModel):
+    """What a page sends when a label is clicked. ``before``: the label that it showed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    key: str
+    label: str
+    before: str
 
 
 def make_app(view: View, credentials: Credentials, *, everywhere: bool = False) -> Guard:
@@ -45,8 +62,12 @@ def make_app(view: View, credentials: Credentials, *, everywhere: bool = False) 
     def version(request: Request) -> Response:
         return JSONResponse({"version": view.version()}, headers={"Cache-Control": "no-store"})
 
+    async def answer(request: Request) -> Response:
+        return await _answer(view, request)
+
     routes = [Route(path, page(make), methods=["GET"]) for path, make in pages.PAGES.items()]
     routes += [
+        Route("/label", answer, methods=["POST"]),
         Route("/picture/{key}", picture, methods=["GET"]),
         Route("/thumbnail/{key}", thumbnail, methods=["GET"]),
         Route("/static/{name}", _static, methods=["GET"]),
@@ -54,6 +75,30 @@ def make_app(view: View, credentials: Credentials, *, everywhere: bool = False) 
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _not_here})
     return Guard(app, credentials, everywhere)
+
+
+async def _answer(view: View, request: Request) -> Response:
+    """Writes one label into its sheet; JSON in, JSON out. A bug stays a traceback."""
+    try:
+        asked = SheetAnswer.model_validate_json(await _small_body(request))
+    except ValidationError:
+        return JSONResponse({"error": "this is no answer; load the page anew"}, 400)
+    try:
+        await run_in_threadpool(view.fill_in, asked.key, asked.label, asked.before)
+    except Exception as error:
+        if getattr(error, "exit_code", None) is None:
+            raise
+        return JSONResponse({"error": one_line(str(error))}, 409)
+    return JSONResponse({"label": asked.label})
+
+
+async def _small_body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise HTTPException(413)
+    return body
 
 
 def _picture(view: View, key: str, side: int) -> Response:
@@ -87,10 +132,14 @@ def _placeholder(reason: str) -> Response:
 
 def _static(request: Request) -> Response:
     name = request.path_params["name"]
-    if name not in STATIC:
+    if name == "pictures.css":
+        text = picture_style().encode()
+    elif name in STATIC:
+        text = files("loop.serve").joinpath("static", name).read_bytes()
+    else:
         raise HTTPException(404)
-    text = files("loop.serve").joinpath("static", name).read_bytes()
-    return Response(text, media_type=STATIC[name], headers={"Cache-Control": "private, max-age=60"})
+    kind = KINDS[name.rpartition(".")[2]]
+    return Response(text, media_type=kind, headers={"Cache-Control": "private, max-age=60"})
 
 
 def _not_here(request: Request, error: Any) -> Response:

@@ -6,22 +6,36 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from connectors.base import SourceError
 from db import queries, snapshot
 from loop import config as settings
-from loop.errors import DataError, LoopError
+from loop.errors import DataError, LoopError, NotReady
+from loop.label_issues import LabelIssue
+from loop.near_duplicates import NearDuplicates, near_duplicates
 from loop.project import Project, find
 from loop.project.evidence import Evidence, gather
 from loop.project.gallery import Gallery
 from loop.project.gallery import gallery as fill_gallery
+from loop.project.labeler import label_studio_url
+from loop.project.pictures import embedding_map
 from loop.project.problem import read_scanned
+from loop.project.remote import LOCATION
+from loop.project.sheet_tasks import OpenSheets, fill_in, open_sheets
+from loop.reports.facts import MapPoint
+from loop.steps.labels import Divided, label_issues, labels
+from loop.steps.status import Status, status
 
 T = TypeVar("T")
+MOST_COMPARED = 50_000
+"""Images of which every pair is compared while a person waits."""
 THUMBNAIL, PICTURE = 192, 960
 """Pixels of the longer side."""
 KEPT_BYTES = 64_000_000
@@ -56,6 +70,8 @@ class View:
         self._kept: dict[str, _Once] = {}
         self._pictures: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._pictures_bytes = 0
+        self._comparing = Lock()
+        self._alike: tuple[object, list[NearDuplicates]] | None = None
 
     def close(self) -> None:
         """Gives the database's connections back."""
@@ -121,6 +137,88 @@ class View:
         self._keep_picture((key, side), jpeg)
         return jpeg
 
+    def label_issues(self) -> list[LabelIssue]:
+        """Those of ``coreloop labels --label-issues``. Raises NotReady: too few are labelled."""
+        return self._once("label issues", label_issues)
+
+    def divided(self) -> list[Divided]:
+        """Images on which people differ. Raises NotReady: nobody has labelled anything."""
+        return self._once("divided", lambda project: labels(project).divided)
+
+    def rounds(self) -> Status:
+        """What ``coreloop status`` says."""
+        return self._once("status", status)
+
+    def map_points(self) -> list[MapPoint]:
+        """Picks and a sample of the pool in the plane, as in the report.
+
+        Raises:
+            NotReady: the images are not embedded.
+        """
+        evidence = self.evidence()
+
+        def points(project: Project) -> list[MapPoint]:
+            issue_keys = {issue.key for issue in evidence.label_issues}
+            placed = embedding_map(
+                _embedded(evidence),
+                evidence.pool_rows,
+                evidence.classes,
+                evidence.chosen,
+                evidence.labels.by_row,
+                issue_keys,
+            )
+            # whether an image was picked or drawn at random is not told while people label
+            waits = [
+                replace(point, state="picked") if point.state == "drawn" else point
+                for point in placed
+            ]
+            return waits
+
+        return self._once("map", points)
+
+    def near_duplicates(self, cosine: float) -> list[NearDuplicates]:
+        """Groups of images with nearly the same embedding.
+
+        Raises:
+            NotReady: the images are not embedded, or too many for a page that waits.
+        """
+        evidence = self.evidence()
+        embedded = _embedded(evidence)
+        if len(embedded) > MOST_COMPARED:
+            raise NotReady(
+                f"every pair of {len(embedded)} images would be compared, which takes too long "
+                f"for a page; it does so up to {MOST_COMPARED}"
+            )
+        of = evidence.pool.digest, evidence.config.encoder, cosine
+        with self._comparing:  # labels that come in meanwhile change nothing here
+            if self._alike is None or self._alike[0] != of:
+                self._alike = of, near_duplicates(embedded, cosine)
+            return self._alike[1]
+
+    def sheets(self) -> OpenSheets:
+        """The open round's sheets as they are now; see ``open_sheets`` for what it raises."""
+        with self._lock:
+            self._refresh()
+        return open_sheets(self._project)
+
+    def fill_in(self, key: str, label: str, before: str) -> None:
+        """Writes an answer into its sheet; see ``loop.project.sheet_tasks.fill_in``."""
+        with self._lock:
+            self._refresh()
+        fill_in(self._project, key, label, before)
+
+    def task_address(self, key: str) -> str | None:
+        """Where people label an image in Label Studio; of an image of none, or whose project is not
+        known, None."""
+        evidence = self.evidence()
+        projects = evidence.pool.source.get(LOCATION, {}).get("projects", [])
+        task = self.gallery().tasks.get(key)
+        if task is None or len(projects) != 1:
+            return None
+        return (
+            f"{label_studio_url(self.config.labeler.url)}/projects/{projects[0]}/data?task={task}"
+        )
+
     def _keep_picture(self, name: tuple[str, int], jpeg: bytes) -> None:
         with self._lock:
             if name in self._pictures:
@@ -170,6 +268,12 @@ class _Versions:
     config: tuple[int, ...]
     database: tuple[int, ...]
     copied: bool
+
+
+def _embedded(evidence: Evidence) -> NDArray[np.float32]:
+    if evidence.embedded is None:
+        raise NotReady("the images are not embedded yet; 'coreloop run' does that")
+    return evidence.embedded
 
 
 def _versions(project: Project) -> _Versions:

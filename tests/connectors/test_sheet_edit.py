@@ -128,7 +128,7 @@ def test_what_cannot_be_filled_in(labeler, sheet):
     with pytest.raises(Rejected, match="cannot be"):
         labeler.fill(BATCH, KEYS[0], "Glas", "")
     assert other.read_bytes() == text
-    assert [path.name for path in sheet.parent.glob(".*draft")] == []
+    assert [path.name for path in sheet.parent.glob(".edit/*")] == ["lock"]
 
 
 def test_its_permissions_stay(labeler, sheet):

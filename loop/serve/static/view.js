@@ -17,4 +17,22 @@
     var link = rel && document.querySelector('a[rel="' + rel + '"]');
     if (link) link.click();
   });
+
+  var map = document.querySelector(".map"), shown = document.getElementById("shown");
+  function show(event) {
+    var key = event.target.dataset && event.target.dataset.key;
+    if (!key || shown.dataset.key === key) return;
+    var link = document.createElement("a"), picture = document.createElement("img");
+    shown.dataset.key = key;
+    shown.textContent = "";
+    link.href = "/image/" + key;
+    picture.src = "/thumbnail/" + key;
+    picture.alt = "";
+    link.append(picture, event.target.textContent);
+    shown.append(link);
+  }
+  if (map) {
+    map.addEventListener("click", show);
+    map.addEventListener("mouseover", show);
+  }
 })();
