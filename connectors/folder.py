@@ -149,6 +149,11 @@ def examine(file: ImageFile) -> Image | UnreadableFile:
     return Image(content_key(data), file.uri, file.label, file.split)
 
 
+def holds_images(root: Path) -> bool:
+    """Whether a folder has an image file at any depth."""
+    return next(_files(root), None) is not None
+
+
 def first_level(root: Path) -> tuple[list[str], list[str]]:
     """(folders that hold images at any depth, images beside these folders), sorted."""
     paths = [path.relative_to(root).parts for path in _files(root)]

@@ -1,13 +1,17 @@
-"""A parquet file of images: columns ``image`` (encoded bytes) and optionally label, split, path.
+"""Parquet files of images: one file, or a folder of shards as Hugging Face keeps them.
 
-Labels may be class names, or numbers that index the ``class_names`` of the schema metadata (JSON);
-without these, number 3 is class "3".
-Images are streamed in batches; uris are ``row/<number>``.
+Images are a column ``image`` of encoded bytes, or of ``datasets``' struct {bytes, path}; labels, if
+there are any, are class names, or numbers that index the names which the schema states: by its
+``class_names`` (JSON), or the ClassLabel of its ``huggingface`` entry. Without these, number 3 is
+class "3". A column ``split``, or the beginning of a shard's name (``test-00000-of-00002.parquet``),
+says which rows are test images. Rows are streamed in batches; uris are ``row/<number>``, after the
+shard's path where there are several.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +26,11 @@ from connectors.folder import check_image, content_key
 from connectors.workers import in_order
 
 GROUPS = 2
-"""Row groups of images kept in memory."""
+"""Row groups of images kept in memory, of each file."""
+SUFFIX = ".parquet"
+COLUMNS = ("image", "img")
+"""Where images are looked for; else in the only column that can hold any."""
+TEST_SHARD = re.compile(r"test\b|test_")
 
 
 @dataclass(frozen=True)
@@ -42,25 +50,25 @@ def _examine(row: Row) -> Image | UnreadableFile:
     return Image(content_key(row.data), row.uri, row.label, row.split)
 
 
+def shards_of(path: Path) -> list[Path]:
+    """The file itself, or a folder's parquet files at any depth in path order; no hidden ones."""
+    if not path.is_dir():
+        return [path]
+    inside = (file.relative_to(path) for file in path.rglob(f"*{SUFFIX}"))
+    return [path / file for file in sorted(inside) if not any(p[0] == "." for p in file.parts)]
+
+
 @dataclass(frozen=True)
 class Parquet:
-    """Source over one parquet file.
+    """Source over one parquet file, or a folder of them.
 
     Attributes:
-        path: the file.
-        label: column of the true label; rows with -1, null or NaN have none.
+        path: the file or folder.
         labelled: hand the labels on (for rehearsal); without it they stay in the file.
     """
 
     path: Path
-    label: str = "label"
     labelled: bool = True
-    _groups: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
-    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
-
-    def __reduce__(self) -> Any:
-        """Travels to other processes as its path; open files and row groups stay behind."""
-        return Parquet, (self.path, self.label, self.labelled)
 
     def scan(
         self, workers: int = 0, skip: Container[str] = frozenset()
@@ -72,35 +80,99 @@ class Parquet:
             skip: uris that are known already; their images are not decoded.
 
         Raises:
-            SourceError: no such file, not parquet, or no ``image`` column.
+            SourceError: no such file, not parquet, or no column of images.
         """
-        yield from in_order(_examine, self._rows(skip), workers)
-
-    def _rows(self, skip: Container[str]) -> Iterator[Row]:
-        names = self._file.schema_arrow.names
-        columns = [c for c in ("image", self.label, "split") if c in names]
-        classes = _stated(self._file)
-        batches = self._file.iter_batches(batch_size=256, columns=columns)
-        records = chain.from_iterable(batch.to_pylist() for batch in batches)
-        for number, record in enumerate(records):
-            uri = f"row/{number}"
-            if uri in skip:
-                continue
-            split = "test" if record.get("split") == "test" else "pool"
-            labelled = self.labelled or split == "test"
-            label = _class_name(record.get(self.label), classes) if labelled else None
-            yield Row(uri, record["image"] or b"", label, split)
+        rows = (shard.rows(skip, self.labelled) for shard in self._shards.values())
+        yield from in_order(_examine, chain.from_iterable(rows), workers)
 
     def read(self, uri: str) -> bytes:
-        """Encoded bytes of one row; safe from several threads. The row groups read last are kept
-        for the next calls, since reading one row means reading its group.
+        """Encoded bytes of one row; safe from several threads.
 
         Raises:
             SourceError: no such row, or the file has changed.
         """
-        number = uri.removeprefix("row/")
+        prefix, _, number = uri.rpartition("row/")
+        shard = self._shards.get(prefix)
+        if shard is None:
+            raise SourceError(f"{self.path} has no rows {uri!r}; put the file back")
+        return shard.read(number)
+
+    def shown(self, uri: str) -> str:
+        """The uri: a row has no file of its own."""
+        return uri
+
+    def labels(self, column: str) -> dict[str, str | None]:
+        """uri -> class name in another column (an annotator's votes, say).
+
+        Raises:
+            SourceError: no such column.
+        """
+        labels: dict[str, str | None] = {}
+        for shard in self._shards.values():
+            labels |= shard.labels(column)
+        return labels
+
+    @cached_property
+    def _shards(self) -> dict[str, ParquetShard]:
+        """Prefix of its uris -> shard."""
+        paths = shards_of(self.path)
+        if not paths:
+            raise SourceError(f"no parquet file in {self.path}")
+        if paths == [self.path]:
+            return {"": ParquetShard(self.path)}
+        prefixes = [f"{path.relative_to(self.path).as_posix()}/" for path in paths]
+        return {
+            prefix: ParquetShard(path, prefix) for prefix, path in zip(prefixes, paths, strict=True)
+        }
+
+    def __reduce__(self) -> Any:
+        """Travels to other processes as its path; open files and row groups stay behind."""
+        return Parquet, (self.path, self.labelled)
+
+
+@dataclass(frozen=True)
+class ParquetShard:
+    """One parquet file.
+
+    Attributes:
+        path: the file.
+        prefix: of its rows' uris.
+    """
+
+    path: Path
+    prefix: str = ""
+    _groups: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    def rows(self, skip: Container[str], labelled: bool) -> Iterator[Row]:
+        """Rows in file order, but for those whose uris are known; with labels if so wanted, and in
+        any case those of test images.
+
+        Raises:
+            SourceError: see ``Parquet.scan``; a label is none.
+        """
+        image, label = self._image, self._label
+        columns = [c for c in (image, label, "split") if c in self._file.schema_arrow.names]
+        batches = self._file.iter_batches(batch_size=256, columns=columns)
+        by_name = "test" if TEST_SHARD.match(self.path.name) else "pool"
+        for number, record in enumerate(chain.from_iterable(b.to_pylist() for b in batches)):
+            uri = f"{self.prefix}row/{number}"
+            if uri in skip:
+                continue
+            split = "test" if record.get("split", by_name) == "test" else "pool"
+            shown = labelled or split == "test"
+            name = class_name(record.get(label), self.classes) if shown else None
+            yield Row(uri, _encoded(record[image]), name, split)
+
+    def read(self, number: str) -> bytes:
+        """Encoded bytes of one row. The row groups read last are kept for the next calls, since
+        reading one row means reading its group.
+
+        Raises:
+            SourceError: no such row, or the file has changed.
+        """
         if not number.isdigit() or int(number) >= self._ends[-1]:
-            raise SourceError(f"{self.path} has {self._ends[-1]} rows, no {uri!r}")
+            raise SourceError(f"{self.path} has {self._ends[-1]} rows, no 'row/{number}'")
         row = int(number)
         group = bisect_right(self._ends, row)
         with self._lock:
@@ -110,35 +182,68 @@ class Parquet:
             self._groups[group] = images  # newest last
             if len(self._groups) > GROUPS:
                 del self._groups[next(iter(self._groups))]
-        return images[row - (self._ends[group - 1] if group else 0)].as_py() or b""
+        return _encoded(images[row - (self._ends[group - 1] if group else 0)].as_py())
 
-    def shown(self, uri: str) -> str:
-        """The uri: a row has no file of its own."""
-        return uri
+    def labels(self, column: str) -> dict[str, str | None]:
+        """uri -> class name in a column. Raises SourceError: there is none."""
+        if column not in self._file.schema_arrow.names:
+            raise SourceError(f"{self.path} has no column {column!r}")
+        values = self._file.read(columns=[column]).column(column).to_pylist()
+        return {
+            f"{self.prefix}row/{row}": class_name(value, self.classes)
+            for row, value in enumerate(values)
+        }
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Class names as the schema states them; none if it does not."""
+        metadata = self._file.schema_arrow.metadata or {}
+        if b"class_names" in metadata:
+            return [str(name) for name in json.loads(metadata[b"class_names"])]
+        names = _features(self._file).get(self._label, {}).get("names", [])
+        by_number = (
+            [names[key] for key in sorted(names, key=int)] if isinstance(names, dict) else names
+        )
+        return [str(name) for name in by_number]
+
+    def stated_labels(self) -> set[Any]:
+        """Distinct labels of all rows, None aside."""
+        import pyarrow.compute
+
+        if self._label not in self._file.schema_arrow.names:
+            return set()
+        column = self._file.read(columns=[self._label]).column(self._label)
+        if "list" in str(column.type):
+            raise SourceError(_one_class(column[0].as_py()))
+        values = pyarrow.compute.unique(column).to_pylist()
+        return {_plain(value) for value in values} - {None}
 
     def _read_group(self, group: int) -> Any:
         import pyarrow
 
         try:
-            return self._file.read_row_group(group, columns=["image"]).column("image")
+            return self._file.read_row_group(group, columns=[self._image]).column(self._image)
         except (OSError, pyarrow.ArrowException) as error:
             raise SourceError(f"cannot read row group {group} of {self.path}: {error}") from None
-
-    def labels(self, column: str) -> dict[str, str | None]:
-        """uri -> class name in another column (an annotator's votes, say).
-
-        Raises:
-            SourceError: no such column.
-        """
-        if column not in self._file.schema_arrow.names:
-            raise SourceError(f"{self.path} has no column {column!r}")
-        classes = _stated(self._file)
-        values = self._file.read(columns=[column]).column(column).to_pylist()
-        return {f"row/{row}": _class_name(value, classes) for row, value in enumerate(values)}
 
     @cached_property
     def _file(self) -> Any:
         return open_file(self.path)
+
+    @cached_property
+    def _image(self) -> str:
+        return image_column(self.path, self._file.schema_arrow)
+
+    @cached_property
+    def _label(self) -> str:
+        """Column of the true label: ``label``, or the only ClassLabel of ``datasets``."""
+        features = _features(self._file)
+        class_labels = [
+            name for name, each in features.items() if each.get("_type") == "ClassLabel"
+        ]
+        if "label" in self._file.schema_arrow.names or len(class_labels) != 1:
+            return "label"
+        return class_labels[0]
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -150,7 +255,7 @@ class Parquet:
 
 
 def open_file(path: Path) -> Any:
-    """pyarrow's ParquetFile. Raises SourceError."""
+    """pyarrow's ParquetFile of a file with images. Raises SourceError."""
     import pyarrow
     import pyarrow.parquet
 
@@ -160,35 +265,82 @@ def open_file(path: Path) -> Any:
         file = pyarrow.parquet.ParquetFile(path)
     except (OSError, pyarrow.ArrowException) as error:
         raise SourceError(f"cannot read {path} as parquet: {error}") from None
-    if "image" not in file.schema_arrow.names:
-        raise SourceError(
-            f"{path} has no column 'image' (encoded bytes); it has {file.schema_arrow.names}"
-        )
+    image_column(path, file.schema_arrow)
     return file
 
 
-def class_names(path: Path) -> list[str]:
-    """The schema metadata's ``class_names``, or the distinct labels in order; numbers by value.
+def image_column(path: Path, schema: Any) -> str:
+    """Name of the column of images.
 
     Raises:
-        SourceError: not parquet, or labels are fractions.
+        SourceError: there is none, several could be it, or it holds something else.
     """
-    file = open_file(path)
-    stated = _stated(file)
-    if stated or "label" not in file.schema_arrow.names:
-        return stated
-    import pyarrow.compute
+    able = [column.name for column in schema if _can_hold_images(column.type)]
+    for name in COLUMNS:
+        if name in able:
+            return name
+    if "image" in schema.names:
+        raise SourceError(
+            f"the column 'image' of {path} holds {schema.field('image').type}, not encoded bytes; "
+            "store the files' bytes, or give the folder of the files instead"
+        )
+    if len(able) != 1:
+        which = f"{', '.join(able)} could be it" if able else f"it has {schema.names}"
+        raise SourceError(f"{path} has no column 'image' (encoded bytes); {which}")
+    return able[0]
 
-    values = pyarrow.compute.unique(file.read(columns=["label"]).column("label")).to_pylist()
-    return [str(value) for value in sorted({_plain(value) for value in values} - {None})]
+
+def _can_hold_images(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return any(part.name == "bytes" and _can_hold_images(part.type) for part in kind)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
 
 
-def _stated(file: Any) -> list[str]:
-    stated = (file.schema_arrow.metadata or {}).get(b"class_names")
-    return [str(name) for name in json.loads(stated)] if stated else []
+def _encoded(value: Any) -> bytes:
+    """Bytes of a cell; empty where it has none."""
+    if isinstance(value, dict):
+        value = value.get("bytes")
+    return value or b""
 
 
-def _class_name(value: Any, stated: list[str]) -> str | None:
+def _features(file: Any) -> dict[str, Any]:
+    """What ``datasets`` says of the columns; nothing where it did not write the file."""
+    try:
+        stated = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
+        return dict(stated.get("info", {}).get("features", {}))
+    except (ValueError, AttributeError, TypeError):
+        return {}
+
+
+def class_names(path: Path) -> list[str]:
+    """The names that the schema states, or the distinct labels in order; numbers by value. Of
+    several shards, those of all.
+
+    Raises:
+        SourceError: not parquet, or labels are fractions or lists.
+    """
+    names: dict[str, None] = {}
+    values: set[Any] = set()
+    for shard_path in shards_of(path):
+        shard = ParquetShard(shard_path)
+        names |= dict.fromkeys(shard.classes)
+        if not shard.classes:
+            values |= shard.stated_labels()
+    by_kind = sorted(values, key=lambda value: (isinstance(value, str), value))
+    return [*names, *(str(value) for value in by_kind if str(value) not in names)]
+
+
+def class_name(value: Any, stated: list[str]) -> str | None:
+    """The class that a cell names; None where there is no label.
+
+    Args:
+        stated: names that whole numbers index.
+
+    Raises:
+        SourceError: a fraction or a list.
+    """
     value = _plain(value)
     if value is None:
         return None
@@ -199,7 +351,11 @@ def _class_name(value: Any, stated: list[str]) -> str | None:
 
 def _plain(value: Any) -> Any:
     """None where there is no label. Tables with gaps keep whole numbers as 3.0; that is 3."""
-    if value is None or value == -1 or value != value:
+    if isinstance(value, list | dict):
+        raise SourceError(_one_class(value))
+    if isinstance(value, bytes):
+        value = value.decode(errors="backslashreplace")
+    if value is None or value == -1 or value != value or value == "":
         return None
     if isinstance(value, float):
         if not value.is_integer():
@@ -208,3 +364,7 @@ def _plain(value: Any) -> Any:
             )
         return int(value)
     return value
+
+
+def _one_class(value: Any) -> str:
+    return f"label {value} is a {type(value).__name__}; write one class per image to the column"

@@ -2,12 +2,17 @@
 
 Line i of the keys file names the image of row i: its path relative to the pool's folder (or
 ``row/<number>`` of a parquet file), or its content key (blake2b-128 of the file's bytes, 32 hex
-digits). Rows may be in any order and more than the pool has; no image is read.
+digits). Rows may be in any order and more than the pool has; no image is read. Where no line is an
+image's name to the letter, one counts that differs in what systems write differently: ``./`` before
+it, ``\\`` for ``/``, accents composed or not.
 """
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +25,9 @@ from PIL import Image
 from loop.encoders.base import Encoder
 from loop.errors import ConfigError, DataError
 from loop.files import expanded
+
+CHECKED = 100_000
+"""Rows that are looked at for differences."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,8 @@ class File(Encoder):
         """
         row = self._rows.get(key, self._rows.get(uri))
         if row is None:
+            row = self._alike.get(alike(uri))
+        if row is None:
             raise DataError(
                 f"{uri}: no row for it in {self.path}; add its path or its key {key} to "
                 f"{keys_of(self.path).name}"
@@ -75,6 +85,17 @@ class File(Encoder):
     def _rows(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(read_keys(keys_of(self.path)))}
 
+    @cached_property
+    def _alike(self) -> dict[str, int]:
+        """Names without what systems write differently; none that two names share."""
+        shared = Counter(alike(name) for name in self._rows)
+        return {alike(name): row for name, row in self._rows.items() if shared[alike(name)] == 1}
+
+
+def alike(name: str) -> str:
+    """A path as one system would write it: accents composed, ``/``, no ``./`` before it."""
+    return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
+
 
 def keys_of(path: Path) -> Path:
     """The file of names beside an array."""
@@ -82,8 +103,16 @@ def keys_of(path: Path) -> Path:
 
 
 def read_keys(path: Path) -> list[str]:
-    """Names of the array's rows in order, one per line of the file."""
-    return path.read_text(encoding="utf-8").splitlines()
+    """Names of the array's rows in order, one per line of the file. Only a line feed ends a line,
+    with or without a carriage return: names may hold any other sign.
+
+    Raises:
+        ValueError: the file is neither UTF-8 nor UTF-16 with a byte-order mark.
+    """
+    data = path.read_bytes()
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # PowerShell 5
+    text = data.decode("utf-16" if marked else "utf-8-sig")
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
 def make(options: str) -> File:
@@ -115,4 +144,6 @@ def make(options: str) -> File:
             f"{path} has {len(array)} rows, {keys_of(path).name} {len(names)} lines, "
             f"{len(set(names))} of them distinct; one distinct name per row is wanted"
         )
+    if len(array) > 1 and (array[:CHECKED] == array[0]).all():
+        raise ConfigError(f"the rows of {path} are all alike; they tell no image from another")
     return encoder

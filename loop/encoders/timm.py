@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 
+from loop.encoders.checkpoint import load_into, read_weights, state_dict
 from loop.encoders.network import TorchEncoder, triple
 from loop.errors import ConfigError, nearest
 from loop.files import expanded
@@ -62,18 +63,39 @@ def _create(name: str, checkpoint: str, overrides: dict[str, str]) -> Any:
     if "pad" in overrides:
         arguments["pad_type"] = overrides["pad"]
     try:
+        model = _model(name, arguments, any_size="size" in overrides)
         if checkpoint:
-            file = expanded(checkpoint)
-            if not file.is_file():
-                raise FileNotFoundError(checkpoint)
-            arguments["checkpoint_path"] = str(file)
-        return _model(name, arguments, any_size="size" in overrides)
+            _load(model, checkpoint)
+        return model
+    except ValueError as error:
+        raise ConfigError(f"cannot use the weights {checkpoint} for timm:{name}: {error}") from None
     except Exception as error:  # hub, file and shape errors of many kinds; all mean "no weights"
         remedy = checkpoint or f"a file, e.g. timm:{name}:/path/to/{name}.safetensors"
         raise ConfigError(
             f"no usable weights for {name!r} ({type(error).__name__}: {str(error)[:200]}); "
             f"put them at {remedy}"
         ) from None
+
+
+def _load(model: Any, checkpoint: str) -> None:
+    """Loads the weights of a file; those of the classifier, of any class count, are ignored.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the weights do not fit.
+    """
+    file = expanded(checkpoint)
+    if not file.is_file():
+        raise FileNotFoundError(checkpoint)
+    if file.suffix == ".npz":  # as JAX programs store them; a few models know how to read these
+        model.load_pretrained(str(file))
+        return
+    state = state_dict(read_weights(file), model.state_dict())
+    model.reset_classifier(0)
+    names = model.default_cfg.get("classifier") or ()
+    for classifier in (names,) if isinstance(names, str) else names:
+        state = {name: each for name, each in state.items() if not name.startswith(classifier)}
+    load_into(model, state)
 
 
 def _channels(

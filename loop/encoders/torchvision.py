@@ -7,9 +7,11 @@ the model's default weights.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from loop.encoders.checkpoint import load_into, read_weights, state_dict
 from loop.encoders.network import TorchEncoder, triple
 from loop.errors import ConfigError, nearest
 from loop.files import expanded
@@ -35,18 +37,18 @@ def make(options: str) -> TorchEncoder:
     by_name |= {"": published.DEFAULT, "DEFAULT": published.DEFAULT}
     entry = by_name.get(weights, published.DEFAULT)
     try:
-        state = _from_hub(entry) if weights in by_name else _from_file(weights)
-        model = _without_last_layer(models.get_model(name, weights=None), state)
+        whole = models.get_model(name, weights=None)
+        state = _from_hub(entry) if weights in by_name else _from_file(weights, whole.state_dict())
+        model = _without_last_layer(whole, state)
     except FileNotFoundError as error:
         hint = nearest(weights, by_name)
         raise ConfigError(
             f"no weights for torchvision:{name}{hint}; put them at {error.args[0]}, or name one of "
             f"{', '.join(sorted(filter(None, by_name)))}"
         ) from None
-    except (RuntimeError, ValueError, KeyError) as error:
+    except ValueError as error:
         raise ConfigError(
-            f"the weights {weights or 'DEFAULT'} do not fit torchvision:{name} "
-            f"({str(error)[:200]}); put a state dict of this model there"
+            f"cannot use the weights {weights or 'DEFAULT'} for torchvision:{name}: {error}"
         ) from None
     preprocessing = entry.transforms()
     return TorchEncoder(
@@ -60,35 +62,17 @@ def make(options: str) -> TorchEncoder:
     )
 
 
-def _from_file(path: str) -> dict[str, Any]:
-    """State dict of a file; pickled code is never run.
+def _from_file(path: str, wanted: Iterable[str]) -> dict[str, Any]:
+    """State dict of a file, its names as the model has them.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a state dict.
+        ValueError: no such weights.
     """
-    from pickle import UnpicklingError
-
-    import torch
-
     file = expanded(path)
     if not file.is_file():
         raise FileNotFoundError(str(file))
-    if file.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(file)
-        except SafetensorError as error:
-            raise ValueError(str(error)) from None
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (UnpicklingError, EOFError) as error:
-        raise ValueError(f"not a file of weights: {error}") from None
-    if not isinstance(state, dict):
-        raise ValueError(f"holds a {type(state).__name__}, not a state dict")
-    return state.get("state_dict", state)
+    return state_dict(read_weights(file), wanted)
 
 
 def _from_hub(weights: Any) -> dict[str, Any]:
@@ -110,8 +94,7 @@ def _without_last_layer(model: Any, state: dict[str, Any]) -> Any:
     """The last linear layer becomes the identity; its weights, of any class count, are ignored.
 
     Raises:
-        ValueError: the model has no linear layer.
-        RuntimeError: the other weights do not fit.
+        ValueError: the model has no linear layer, or the other weights do not fit.
     """
     import torch
 
@@ -124,6 +107,5 @@ def _without_last_layer(model: Any, state: dict[str, Any]) -> Any:
     if hasattr(model, "transform_input"):  # what torchvision sets when it loads such weights
         model.transform_input = True
     model.set_submodule(last, torch.nn.Identity())
-    kept = {name: tensor for name, tensor in state.items() if not name.startswith(f"{last}.")}
-    model.load_state_dict(kept)
+    load_into(model, state, unused=f"{last}.")
     return model.eval()

@@ -1,21 +1,34 @@
-"""Class names that the images state: sub-folders, or those of a parquet file."""
+"""What images state of themselves: how they are kept, and their class names."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from loop.errors import ConfigError
 
 
+def layout_of(images: Path) -> Literal["folder", "parquet"]:
+    """Whether a path leads to image files, or to a parquet file or a folder of these."""
+    if images.suffix.lower() == ".parquet":
+        return "parquet"
+    if not images.is_dir():
+        return "folder"
+    from connectors.folder import holds_images
+    from connectors.parquet import shards_of
+
+    return "parquet" if shards_of(images) and not holds_images(images) else "folder"
+
+
 def stated_classes(path: Path) -> list[str]:
-    """Sorted names of the sub-folders with files, or the class names of a parquet file.
+    """Sorted names of the sub-folders with files, or the class names of parquet files.
 
     Raises:
         ConfigError: there are fewer than two; says how to name them.
         SourceError: the parquet file cannot be read.
     """
-    if path.suffix == ".parquet":
+    if layout_of(path) == "parquet":
         from connectors.parquet import class_names
 
         return class_names(path)

@@ -13,7 +13,7 @@ from loop.config import Config
 from loop.errors import ConfigError, DataError, nearest
 from loop.files import expanded
 from loop.project import Project, create, withdraw
-from loop.project.classes import stated_classes
+from loop.project.classes import layout_of, stated_classes
 from loop.steps.scan import Scanned, scan
 
 
@@ -60,7 +60,7 @@ def _config(root: Path, images: Path, sections: dict[str, Any]) -> Config:
     if not project.get("classes"):
         project["classes"] = stated_classes(images)
     pool = {
-        "source": "parquet" if images.suffix == ".parquet" else "folder",
+        "source": layout_of(images),
         "path": str(images),
         **values.get("pool", {}),
     }

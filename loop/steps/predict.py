@@ -24,6 +24,7 @@ from loop.export.predictions import TABLES, PredictedImages, write_predictions
 from loop.files import draft_of, expanded
 from loop.finish.model_encoder import ModelEncoder
 from loop.project import Project
+from loop.project.classes import layout_of
 from loop.project.labeler import connect_labeler
 from loop.project.labels import collect
 from loop.project.model import Kept, encoder_of, newest_model, pool_predictions
@@ -126,18 +127,18 @@ def predict(
 
 
 def source_at(images: Path) -> Source:
-    """A folder, a parquet file, or a text file with a path per line. Raises ConfigError."""
+    """A folder, parquet files, or a text file with a path per line. Raises ConfigError."""
     path = expanded(images).resolve()
+    if not path.exists():
+        raise ConfigError(f"there is no {images}; name a folder, a parquet file or a list of paths")
+    if layout_of(path) == "parquet":
+        from connectors.parquet import Parquet
+
+        return Parquet(path, labelled=False)
     if path.is_dir():
         from connectors.folder import Folder
 
         return Folder(path)
-    if not path.exists():
-        raise ConfigError(f"there is no {images}; name a folder, a parquet file or a list of paths")
-    if path.suffix.lower() == ".parquet":
-        from connectors.parquet import Parquet
-
-        return Parquet(path, labelled=False)
     from connectors.listing import Listing
 
     return Listing(path)

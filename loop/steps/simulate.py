@@ -34,7 +34,7 @@ from loop.project.cells import (
     open_simulation,
     stored_cells,
 )
-from loop.project.classes import stated_classes
+from loop.project.classes import layout_of, stated_classes
 from loop.project.problem import Problem, a_fifth, make_task, tested_on, unfinished
 from loop.simulation import check_budgets, drawn
 from loop.statistics import MethodRows, paired
@@ -235,7 +235,7 @@ def _new(root: Path, path: Path, encoder: str) -> Project:
     values = {
         "project": {"name": path.stem, "classes": stated_classes(path)},
         "pool": {
-            "source": "parquet" if path.suffix == ".parquet" else "folder",
+            "source": layout_of(path),
             "path": str(path),
             "labelled": True,
         },

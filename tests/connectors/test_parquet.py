@@ -18,6 +18,8 @@ from connectors.folder import content_key
 from connectors.parquet import Parquet, class_names
 from loop import config
 from loop.errors import ConfigError
+from loop.export import Exported, export
+from loop.steps.init import init
 from tests.conftest import small_values
 
 
@@ -135,3 +137,132 @@ def test_a_test_folder_beside_a_parquet_file_is_refused(tmp_path):
     values["pool"] = {"source": "parquet", "path": "a.parquet", "test_path": "test"}
     with pytest.raises(ConfigError, match="column 'split'"):
         config.check(values, "test")
+
+
+NAMES = ["cat", "dog"]
+STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+FEATURES = {"image": {"_type": "Image"}, "label": {"names": NAMES, "_type": "ClassLabel"}}
+HUB = {"huggingface": json.dumps({"info": {"features": FEATURES}})}
+NUMBERS = [i % 2 for i in range(11)]
+
+
+def stored(path, image="image", label="label", images=None, labels=None, metadata=None, **more):
+    """A file of the pictures as another program would store them."""
+    structs = [{"bytes": png(i), "path": f"{i}.png"} for i in range(11)]
+    table = pa.table(
+        {
+            image: pa.array(structs, STRUCT) if images is None else images,
+            label: NUMBERS if labels is None else labels,
+            **more,
+        }
+    ).replace_schema_metadata(metadata)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, row_group_size=4)
+    return path
+
+
+def labels_of(path):
+    return [image.label for image in Parquet(path).scan()]
+
+
+@pytest.mark.parametrize(
+    ("columns", "classes", "first"),
+    [
+        ({"metadata": HUB}, NAMES, ["cat", "dog"]),
+        ({"images": [png(i) for i in range(11)], "metadata": HUB}, NAMES, ["cat", "dog"]),
+        ({"image": "img"}, ["0", "1"], ["0", "1"]),
+        ({"image": "photo", "metadata": None}, ["0", "1"], ["0", "1"]),
+        ({"labels": [str(n).encode() for n in NUMBERS]}, ["0", "1"], ["0", "1"]),
+        ({"labels": [bool(n) for n in NUMBERS]}, ["False", "True"], ["False", "True"]),
+        (
+            {"labels": pa.array([NAMES[n] for n in NUMBERS]).dictionary_encode()},
+            NAMES,
+            ["cat", "dog"],
+        ),
+        ({"labels": ["", "dog"] + ["cat"] * 9}, NAMES, [None, "dog"]),
+        ({"labels": ["None", "nan"] + ["nan"] * 9}, ["None", "nan"], ["None", "nan"]),
+        (
+            {
+                "label": "kind",
+                "metadata": {
+                    "huggingface": json.dumps(
+                        {"info": {"features": {"kind": {"names": NAMES, "_type": "ClassLabel"}}}}
+                    )
+                },
+            },
+            NAMES,
+            ["cat", "dog"],
+        ),
+    ],
+)
+def test_tables_as_other_programs_store_them(columns, classes, first, tmp_path):
+    path = stored(tmp_path / "set.parquet", **columns)
+    assert class_names(path) == classes
+    assert labels_of(path)[:2] == first
+    assert Parquet(path).read("row/7") == png(7)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"images": [f"/data/{i}.png" for i in range(11)]}, "'image' of .* holds string"),
+        ({"labels": [[n] for n in NUMBERS]}, "one class per image"),
+        ({"image": "front", "back": [b"x"] * 11}, "front, back could be it"),
+    ],
+)
+def test_a_table_that_says_something_else_is_refused(columns, words, tmp_path):
+    path = stored(tmp_path / "set.parquet", **columns)
+    with pytest.raises(SourceError, match=words):
+        list(Parquet(path).scan())
+    with pytest.raises(SourceError, match=words):
+        class_names(path)
+
+
+def test_a_row_that_names_a_file_instead_of_holding_it_is_unreadable(tmp_path):
+    structs = [{"bytes": None, "path": "a.png"}, *({"bytes": png(i)} for i in range(10))]
+    path = stored(tmp_path / "set.parquet", images=pa.array(structs, STRUCT))
+    assert next(iter(Parquet(path).scan())) == UnreadableFile("row/0", "empty file")
+
+
+def test_shards_in_a_folder_are_one_pool(tmp_path):
+    """As ``datasets`` keeps them: the shard's name says the split; hidden files are passed over."""
+    data = tmp_path / "set" / "data"
+    shards = ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001")
+    for number, name in enumerate(shards):
+        pictures = [png(100 * number + i) for i in range(11)]
+        stored(data / f"{name}.parquet", images=pictures, metadata=HUB)
+    stored(tmp_path / "set" / ".cache" / "old.parquet")
+    source = Parquet(tmp_path / "set", labelled=False)
+    images = list(source.scan())
+    assert len(images) == 33
+    assert {image.split for image in images if "/test-" in image.uri} == {"test"}
+    assert {image.label for image in images if image.split == "pool"} == {None}
+    assert [image.label for image in images if image.split == "test"][:2] == NAMES
+    assert images[12].uri == "data/train-00000-of-00002.parquet/row/1"
+    assert all(content_key(source.read(image.uri)) == image.key for image in images)
+    assert class_names(tmp_path / "set") == NAMES
+    assert list(source.scan(workers=2)) == images
+    with pytest.raises(SourceError, match="put the file back"):
+        source.read("data/train-9.parquet/row/1")
+
+
+def test_a_project_of_shards(tmp_path):
+    stored(tmp_path / "set" / "data" / "train-00000-of-00001.parquet", metadata=HUB)
+    project, scanned = init(tmp_path / "p", tmp_path / "set", measure={"images": 20})
+    assert project.config.pool.source == "parquet"
+    assert project.config.project.classes == NAMES
+    assert scanned.images == 11
+
+
+def test_our_own_export_is_read_back(tmp_path):
+    """``export --format huggingface`` of one project as the labelled pool of another."""
+    rows = [
+        Exported(
+            key=content_key(png(i)), uri=f"{i}.png", split="train", round=1, rank=i, label=name
+        )
+        for i, name in enumerate(NAMES * 3)
+    ]
+    export(rows, "huggingface", tmp_path / "out", lambda uri: png(int(uri[:-4])), NAMES)
+    images = list(Parquet(tmp_path / "out").scan())
+    assert [image.key for image in images] == [row.key for row in rows]
+    assert [image.label for image in images] == [row.label for row in rows]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from connectors.base import Image
 from connectors.folder import Folder
 from loop import encoders
 from loop.encoders import shards
+from loop.errors import ConfigError, DataError
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "own_embeddings" / "make.py"
 
@@ -41,3 +44,56 @@ def test_a_relative_path_is_that_of_where_init_was_typed(images, tmp_path):
     subprocess.run([*command, *made], cwd=tmp_path, check=True)
     subprocess.run([*command, "embed"], cwd=tmp_path / "p", check=True)
     assert f"file:{tmp_path}/mine.npy" in (tmp_path / "p" / "coreloop.toml").read_text()
+
+
+NAMES = ["left/00.png", "left/two  spaces.png", "left/caf\u00e9.png", "left/trailing .png"]
+ODD = [*NAMES, "left/line\u2028sep.png", "left/next\x85line.png"]
+
+
+def written(path, names, encoding="utf-8", end="\n", values=None):
+    """An encoder of one-hot rows with these names beside them."""
+    rows = np.eye(len(names), dtype=np.float32) if values is None else values
+    np.save(path / "mine.npy", rows)
+    (path / "mine.keys").write_bytes((end.join(names) + end).encode(encoding))
+    return encoders.get(f"file:{path / 'mine.npy'}")
+
+
+@pytest.mark.parametrize(
+    ("how", "encoding", "end"),
+    [
+        (lambda name: name, "utf-8", "\n"),
+        (lambda name: name, "utf-8-sig", "\n"),
+        (lambda name: name, "utf-8", "\r\n"),
+        (lambda name: name, "utf-16", "\r\n"),
+        (lambda name: name.replace("/", "\\"), "utf-8-sig", "\r\n"),
+        (lambda name: "./" + name, "utf-8", "\n"),
+        (lambda name: unicodedata.normalize("NFD", name), "utf-8", "\n"),
+    ],
+)
+def test_names_as_other_systems_write_them(how, encoding, end, tmp_path):
+    """Only a line feed ends a line; what cannot be told from an image's name to the letter is."""
+    encoder = written(tmp_path, [how(name) for name in ODD], encoding, end)
+    for row, name in enumerate(ODD):
+        assert encoder.take(None, "0" * 32, name).argmax() == row, name
+
+
+def test_a_name_that_two_lines_could_mean_is_asked_for(tmp_path):
+    encoder = written(tmp_path, ["./a.png", ".\\a.png", "b.png"])
+    with pytest.raises(DataError, match="no row for it"):
+        encoder.take(None, "0" * 32, "a.png")
+    assert encoder.take(None, "0" * 32, "b.png").argmax() == 2
+
+
+def test_the_name_to_the_letter_comes_first(tmp_path):
+    encoder = written(tmp_path, ["caf\u00e9.png", "cafe\u0301.png"])
+    assert encoder.take(None, "0" * 32, "cafe\u0301.png").argmax() == 1
+
+
+def test_rows_that_are_all_alike_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="all alike"):
+        written(tmp_path, NAMES, values=np.ones((4, 8), np.float32))
+
+
+def test_names_in_another_code_page_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="keys"):
+        written(tmp_path, ["caf\u00e9.png", "b.png"], encoding="latin-1")
