@@ -135,12 +135,14 @@ class CsvSheet:
 
     def labels(self, batch: BatchToLabel) -> dict[str, str]:
         """Item key -> what stands on the batch's own sheet now, empty or wrong as it may be; in
-        the order of its lines.
+        the order of its lines. Nothing where the sheet was taken away.
 
         Raises:
-            Rejected: it is gone, or no sheet any more.
+            Rejected: it is no sheet any more.
         """
         labels: dict[str, str] = {}
+        if not self._sheet(batch).exists():
+            return labels
         for _, row in self._rows(self._sheet(batch)):
             label = self._as_class((row["label"] or "").strip())
             labels[row["key"]] = labels.get(row["key"]) or label

@@ -52,7 +52,7 @@ def open_sheets(project: Project) -> OpenSheets:
     Raises:
         ConfigError: the project has no sheets.
         NotReady: no round is open.
-        Rejected: a sheet is gone, or cannot be read.
+        Rejected: a sheet cannot be read.
     """
     with project.records.read() as session:
         labeler = _labeler(session, project)

@@ -43,9 +43,22 @@ def serve(view: View, host: str, port: int, on_ready: Callable[[str], None]) -> 
         backlog=128,
     )
     shown = f"[{host}]" if ":" in host else host
-    on_ready(f"http://{shown}:{credentials.port}/?token={credentials.token}")
+    address = f"http://{shown}:{credentials.port}/?token={credentials.token}"
     with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+        AnnouncedServer(config, lambda: on_ready(address)).run(sockets=[listening])
+
+
+class AnnouncedServer(uvicorn.Server):
+    """One that says when it takes connections, and ends cleanly from then on."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        await super().startup(sockets=sockets)
+        self.announce()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -71,6 +71,7 @@ def make_app(view: View, credentials: Credentials, *, everywhere: bool = False) 
         Route("/picture/{key}", picture, methods=["GET"]),
         Route("/thumbnail/{key}", thumbnail, methods=["GET"]),
         Route("/static/{name}", _static, methods=["GET"]),
+        Route("/favicon.ico", _icon, methods=["GET"]),
         Route("/version", version, methods=["GET"]),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _not_here})
@@ -131,7 +132,14 @@ def _placeholder(reason: str) -> Response:
 
 
 def _static(request: Request) -> Response:
-    name = request.path_params["name"]
+    return _file(request.path_params["name"])
+
+
+def _icon(request: Request) -> Response:
+    return _file("icon.svg")
+
+
+def _file(name: str) -> Response:
     if name == "pictures.css":
         text = picture_style().encode()
     elif name in STATIC:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -159,7 +159,7 @@ class View:
 
         def points(project: Project) -> list[MapPoint]:
             issue_keys = {issue.key for issue in evidence.label_issues}
-            placed = embedding_map(
+            return embedding_map(
                 _embedded(evidence),
                 evidence.pool_rows,
                 evidence.classes,
@@ -167,12 +167,6 @@ class View:
                 evidence.labels.by_row,
                 issue_keys,
             )
-            # whether an image was picked or drawn at random is not told while people label
-            waits = [
-                replace(point, state="picked") if point.state == "drawn" else point
-                for point in placed
-            ]
-            return waits
 
         return self._once("map", points)
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from loop import config
-from loop.project import create
+from loop.project import create, find
 from loop.steps.run import run
-from tests.conftest import small_values
+from tests.conftest import ROOT, small_values
 
 CLASSES = ["blue", "green", "red"]
-COUNT = 10_000
+COUNT, LARGE = 150, 10_000
+"""Images."""
 
 
 def colour(number):
@@ -55,27 +58,49 @@ def answer(project, names, wrong=()):
             writer.writerows(lines)
 
 
-def sheets_project(folder, count, **changes):
-    """A project with sheets; its images' classes by name."""
-    names = write_colours(folder / "images", count)
+def sheets_project(folder, images):
+    """A project with sheets over images that ``write_colours`` made."""
     values = small_values(
-        folder / "images",
+        images,
         project={"name": "colours", "classes": CLASSES},
         pool={"labelled": False},
         encoder="pixels:8",
         measure={"by": "sample", "images": 40},
         selection={"scorer": "random", "budgets": [30, 24]},
         labeler={"kind": "csv"},
-        **changes,
     )
     del values["pool"]["test"]
-    return create(folder / "project", config.check(values, "test")), names
+    return create(folder, config.check(values, "test"))
+
+
+@pytest.fixture(scope="session")
+def first_round(tmp_path_factory):
+    """Round 1 waits, picks and a random sample mixed; and the classes by file name."""
+    folder = tmp_path_factory.mktemp("first")
+    names = write_colours(folder / "images", COUNT)
+    project = sheets_project(folder / "project", folder / "images")
+    assert run(project).why == "waiting"
+    project.close()
+    return project.root, names
+
+
+@pytest.fixture
+def waiting(first_round, tmp_path):
+    """A copy of its own."""
+    root, names = first_round
+    shutil.copytree(root, tmp_path / "project")
+    return find(tmp_path / "project"), names
 
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory):
-    """10,000 images; round 1 was answered, three labels of it wrong, and round 2 waits."""
-    project, names = sheets_project(tmp_path_factory.mktemp("large"), COUNT)
+    """10,000 images, made once; round 1 is answered, with three wrong labels, and round 2 waits."""
+    images, made = ROOT / ".build" / "colours", ROOT / ".build" / "colours.json"
+    if not made.exists():
+        shutil.rmtree(images, ignore_errors=True)
+        made.write_text(json.dumps(write_colours(images, LARGE)))
+    names = json.loads(made.read_text())
+    project = sheets_project(tmp_path_factory.mktemp("large") / "project", images)
     assert run(project).why == "waiting"
     answer(project, names, wrong=(3, 14, 31))
     assert run(project).why == "waiting"

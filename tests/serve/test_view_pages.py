@@ -23,11 +23,10 @@ from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.view import View
 from tests.conftest import rows, small_values, write_images
-from tests.serve.conftest import CLASSES, answer, sheets_project
+from tests.serve.conftest import CLASSES, COUNT, answer
 
 BASE = "http://127.0.0.1:8123"
 PATHS = ("/", "/map", "/issues", "/disagreements", "/duplicates", "/rounds", "/label")
-COUNT = 150
 LOGS = ("-wal", "-shm", ".lock")
 """Files of SQLite, and of commands that write, that come and go."""
 
@@ -44,23 +43,6 @@ class Browser(TestClient):
     def click(self, key, label, before=""):
         body = {"key": key, "label": label, "before": before}
         return self.post("/label", json=body, headers=self.own)
-
-
-@pytest.fixture(scope="module")
-def first_round(tmp_path_factory):
-    """Round 1 waits, picks and a random sample mixed; and the classes."""
-    project, names = sheets_project(tmp_path_factory.mktemp("first"), COUNT)
-    assert run(project).why == "waiting"
-    project.close()
-    return project.root, names
-
-
-@pytest.fixture
-def waiting(first_round, tmp_path):
-    """A copy of its own."""
-    root, names = first_round
-    shutil.copytree(root, tmp_path / "project")
-    return find(tmp_path / "project"), names
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +104,19 @@ def test_an_answer_that_came_meanwhile_is_said(waiting):
     sheet.with_name(f".~lock.{sheet.name}#").touch()
     assert "LibreOffice" in browser.click(key, "red", before="green").json()["error"]
     assert dict(tasks_on(browser.get("/label").text))[key] == "green"
+
+
+def test_a_sheet_that_was_taken_away(waiting):
+    project, _ = waiting
+    browser = Browser(project)
+    (key, _), *_ = tasks_on(browser.get("/label").text)
+    (sheet,) = project.root.glob("sheets/*.csv")
+    sheet.rename(project.root / sheet.name)
+    assert tasks_on(browser.get("/label").text) == []
+    assert "not on a sheet" in browser.click(key, "green").json()["error"]
+    sheet.write_bytes(b"\xff\xfe nothing of a sheet")
+    assert "is not UTF-8" in browser.get("/label").text
+    assert "is not UTF-8" in browser.click(key, "green").json()["error"]
 
 
 @pytest.mark.parametrize(
