@@ -6,6 +6,7 @@
     |-- Unauthorized     the token is wrong or expired                              exit 2
     |-- Rejected         the other side refused; nothing was written there          exit 3
     |-- Mismatch         the other side is not what it was (config, project, keys)  exit 5
+    |   `-- WouldReopen  finished tasks would be opened again; nothing was changed  exit 5
     `-- Unknown          a write may or may not have happened; ask ``find``         exit 4
 
 Only item keys cross this boundary as identity; remote ids are hints that are checked by key.
@@ -51,6 +52,14 @@ class Mismatch(ConnectorError):
     """The remote project changed under us, or is not the one we know."""
 
     exit_code = 5
+
+
+class WouldReopen(Mismatch):
+    """More people per image would open ``count`` finished tasks again, which nobody has allowed."""
+
+    def __init__(self, count: int, message: str) -> None:
+        super().__init__(message)
+        self.count = count
 
 
 class Unknown(ConnectorError):
@@ -286,4 +295,37 @@ class AsksAgain(Protocol):
 
     def ask_again(self, tasks: Mapping[str, str]) -> int:
         """Opens these tasks (item key -> remote id) once more; returns how many."""
+        ...
+
+
+@dataclass(frozen=True)
+class RemoteChange:
+    """One thing on the other side as it is and as a push would leave it; None: it is not there.
+
+    Attributes:
+        what: as it is called there: project, title, label_config, maximum_annotations, tasks, ...
+    """
+
+    what: str
+    before: Any
+    after: Any
+
+
+@runtime_checkable
+class Foretells(Protocol):
+    """A labeler that can say what a push would change there, and changes nothing by it."""
+
+    def foretell(
+        self, classes: Sequence[str], images: int, guesses: Sequence[Prediction]
+    ) -> Sequence[RemoteChange]:
+        """What a push of so many new images, with these guesses, would change, and what names the
+        other side, which stays.
+
+        Raises:
+            Mismatch: the push would be refused.
+        """
+        ...
+
+    def listed(self) -> Container[str]:
+        """Keys of the images that have a task there now."""
         ...

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +21,11 @@ from connectors.base import (
     BatchToLabel,
     ItemToLabel,
     Mismatch,
+    Prediction,
     Progress,
     Rejected,
     RemoteAnnotation,
+    RemoteChange,
     Seen,
 )
 from connectors.files import read_ordinary
@@ -171,6 +173,20 @@ class CsvSheet:
                 )
             text = with_label(read_ordinary(sheet).decode("utf-8"), key, label)
             draft.write_bytes(text.encode("utf-8"))
+
+    def foretell(
+        self, classes: Sequence[str], images: int, guesses: Sequence[Prediction]
+    ) -> Sequence[RemoteChange]:
+        """A sheet more; those that are there stay as they are."""
+        before = len(self._originals())
+        return [
+            RemoteChange("folder", str(self.folder), str(self.folder)),
+            RemoteChange("sheets", before, before + bool(images)),
+        ]
+
+    def listed(self) -> Container[str]:
+        """Keys of the images that stand on a sheet."""
+        return self.inventory({})
 
     def _entries(self, sheet: Path) -> dict[str, SheetLine]:
         """Item key -> the line that counts. Raises Rejected with all that is wrong."""

@@ -49,6 +49,8 @@ class ProjectAnswer(ServerAnswer):
     label_config: str
     created_at: Time | None = None
     maximum_annotations: Count = None
+    model_version: str | None = None
+    sampling: str | None = None
     task_number: Count = None
     num_tasks_with_annotations: Count = None
     total_annotations_number: Count = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from connectors.base import (
     Progress,
     Rejected,
     RemoteAnnotation,
+    RemoteChange,
     Seen,
 )
 from connectors.label_studio import predictions, push
@@ -20,6 +21,7 @@ from connectors.label_studio.client import Client
 from connectors.label_studio.images import ByUrl, OnDisk, Serving, Uploaded
 from connectors.label_studio.project import RemoteProject
 from connectors.label_studio.pull import AnnotationReader
+from connectors.label_studio.tasks import key_of, list_tasks
 
 LAG = 100.0
 """Label Studio on SQLite waits out a lock in pauses of 3, 6, 12, 24, 48 seconds before it
@@ -39,7 +41,8 @@ class LabelStudio:
         images: "upload", "local" (below ``local_root``) or "url".
         image_root: folder that uris are relative to, for "local".
         url_base: where the browser finds the images' folder, for "url".
-        overlap: different people per image.
+        overlap: different people per image; ``reopen``: whether finished tasks may be opened again
+            where it has grown.
         order: "picked" (as pushed), or "uncertain": by the score of the newest predictions, which
             people get who start with "Label All Tasks".
         project_id: an existing project to adopt; its label config must fit.
@@ -62,6 +65,7 @@ class LabelStudio:
         url_base: str = "",
         order: str = "picked",
         overlap: int = 1,
+        reopen: bool = False,
         project_id: int | None = None,
         location: Mapping[str, Any] | None = None,
         batches: Sequence[str] = (),
@@ -74,6 +78,7 @@ class LabelStudio:
             marker=marker,
             classes=classes,
             overlap=overlap,
+            reopen=reopen,
             adopted=project_id,
             projects=(location or {}).get(PROJECTS, []),
             batches=batches,
@@ -111,8 +116,36 @@ class LabelStudio:
         return self._reader.seen
 
     def prepare(self, classes: Sequence[str]) -> None:
-        """Finds or makes the project and adds what its label config lacks."""
+        """Finds or makes the project and adds what its label config lacks.
+
+        Raises:
+            WouldReopen: ``overlap`` has grown, and finished tasks would be open again.
+        """
         self.project.prepare(classes)
+
+    def foretell(
+        self, classes: Sequence[str], images: int, guesses: Sequence[Prediction]
+    ) -> Sequence[RemoteChange]:
+        """What a push would change in the project; asks only."""
+        changes = self.project.foretell(classes)
+        fresh = changes[0].before is None
+        now = None if fresh else self.project.description
+        tasks = 0 if now is None else now.task_number or 0
+        changes.append(RemoteChange("tasks", tasks, tasks + images))
+        if guesses:
+            version = max(guess.version for guess in guesses)
+            shown = None if now is None else now.model_version or None
+            changes.append(RemoteChange("model_version", shown, version))
+            changes.append(RemoteChange("predictions of that version", 0, len(guesses)))
+            sampling = None if now is None else now.sampling
+            if self.order == "uncertain":
+                changes.append(RemoteChange("sampling", sampling, "Uncertainty sampling"))
+        return changes
+
+    def listed(self) -> Container[str]:
+        """Keys of the images that have a task in a project of ours."""
+        tasks = (task for id_ in self.project.projects for task in list_tasks(self.client, id_))
+        return {key for task in tasks if (key := key_of(task.data))}
 
     def push(self, batch: BatchToLabel, items: Sequence[ItemToLabel]) -> Mapping[str, str]:
         """One import; what is there of this batch already is not sent again."""

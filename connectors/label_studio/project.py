@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from connectors.base import Mismatch, Progress, Unknown
+from connectors.base import Mismatch, Progress, RemoteChange, Unknown, WouldReopen
 from connectors.label_studio import config
 from connectors.label_studio.answers import ProjectAnswer
 from connectors.label_studio.client import Client
 from connectors.label_studio.search import Homes, ProjectSearch
+from connectors.label_studio.tasks import Filter, count_tasks
 
 
 class RemoteProject:
@@ -19,6 +20,7 @@ class RemoteProject:
         title: name of a project that has to be made.
         marker: identity of our project, kept in the project's description.
         overlap: different people per image.
+        reopen: whether tasks that are finished may be opened again where ``overlap`` has grown.
         adopted: id of an existing project; its label config must fit.
         projects: ids of the projects as ``projects`` gave them earlier.
         batches: uuids of batches that were sent, or may have been.
@@ -32,6 +34,7 @@ class RemoteProject:
         marker: str,
         classes: Sequence[str],
         overlap: int = 1,
+        reopen: bool = False,
         adopted: int | None = None,
         projects: Sequence[int] = (),
         batches: Sequence[str] = (),
@@ -39,6 +42,7 @@ class RemoteProject:
         self.client, self.marker = client, marker
         self.classes = list(classes)
         self._title, self._overlap, self._adopted = title, overlap, adopted
+        self._reopen = reopen
         self._remembered = list(projects)
         self._search = ProjectSearch(client, marker, self.classes, batches)
         self._homes: Homes | None = None
@@ -123,15 +127,54 @@ class RemoteProject:
 
     def prepare(self, classes: Sequence[str]) -> None:
         """Finds or makes the project; adds classes that its config lacks, and asks more people of
-        each image where ``overlap`` has grown."""
-        self.classes[:] = classes
-        homes = None if self._adopted else self._search.everywhere(self._remembered)
-        if homes is None and not self._adopted:
+        each image where ``overlap`` has grown.
+
+        Raises:
+            WouldReopen: that would open finished tasks, and ``reopen`` is false.
+        """
+        if not self._find(classes):
             self._create()
             return
-        self._homes = homes
-        self._add_classes()
-        self._raise_overlap()
+        self._check_reopen()
+        if extended := self._extended_config():
+            wanted = {"label_config": extended}
+            self.client.write("POST", f"{self.path}validate/", wanted)
+            self.change(wanted)
+        if self._raises_overlap:  # the server then opens the tasks that are finished
+            self.change({"maximum_annotations": self._overlap})
+
+    def foretell(self, classes: Sequence[str]) -> list[RemoteChange]:
+        """What ``prepare`` would change, and the project's title; changes nothing.
+
+        Raises:
+            Mismatch: ``prepare`` would refuse.
+        """
+        if not self._find(classes):
+            settings = self._settings()
+            shown = ("title", "label_config", "sampling", "maximum_annotations")
+            made = RemoteChange("project", None, f"a new one on {self.client.url}")
+            return [made, *(RemoteChange(name, None, settings[name]) for name in shown)]
+        now = self.description
+        changes = [
+            RemoteChange("project", self.url, self.url),
+            RemoteChange("title", now.title, now.title),
+        ]
+        if extended := self._extended_config():
+            changes.append(RemoteChange("label_config", now.label_config, extended))
+        if self._raises_overlap:
+            people = now.maximum_annotations or 1
+            changes.append(RemoteChange("maximum_annotations", people, self._overlap))
+            changes.append(RemoteChange("finished tasks opened again", 0, self._reopened()))
+        return changes
+
+    def _find(self, classes: Sequence[str]) -> bool:
+        """Looks everywhere on the server; whether there is a project of ours."""
+        self.classes[:] = classes
+        if self._adopted:
+            self._homes = Homes(self._adopted)
+        else:
+            self._homes = self._search.everywhere(self._remembered)
+        return self._homes is not None
 
     def change(self, values: dict[str, Any]) -> None:
         """Sets fields of the project."""
@@ -156,14 +199,7 @@ class RemoteProject:
         """Makes the project. What the server, or something on the way to it, made beside it by
         repeating the request is removed while it is empty."""
         before = self._search.marked()
-        settings = {
-            "title": (self._title if len(self._title) > 2 else f"{self._title} images")[:50],
-            "description": f"made by coreloop, marker {self.marker}",
-            "label_config": config.build(self.classes),
-            "sampling": "Sequential sampling",
-            "maximum_annotations": self._overlap,
-            "show_collab_predictions": True,
-        }
+        settings = self._settings()
         try:
             made = self.client.write("POST", "/api/projects/", settings, answer=ProjectAnswer).id
         except Unknown:
@@ -175,37 +211,71 @@ class RemoteProject:
             self._remove_empty(twin, settings["description"])
         self._homes = Homes(made)
 
+    def _settings(self) -> dict[str, Any]:
+        """Fields of a project that has to be made."""
+        return {
+            "title": (self._title if len(self._title) > 2 else f"{self._title} images")[:50],
+            "description": f"made by coreloop, marker {self.marker}",
+            "label_config": config.build(self.classes),
+            "sampling": "Sequential sampling",
+            "maximum_annotations": self._overlap,
+            "show_collab_predictions": True,
+        }
+
     def _remove_empty(self, project: int, description: Any) -> None:
         """Deletes a twin that was made a moment ago, once it was looked at."""
         twin = self._search.describe(project)
         if twin is not None and twin.description == description and twin.task_number == 0:
             self.client.write("DELETE", f"/api/projects/{project}/")
 
-    def _raise_overlap(self) -> None:
-        """The server then opens the tasks that are finished."""
-        if (self.description.maximum_annotations or 1) < self._overlap:
-            self.change({"maximum_annotations": self._overlap})
+    @property
+    def _raises_overlap(self) -> bool:
+        return (self.description.maximum_annotations or 1) < self._overlap
 
-    def _add_classes(self) -> None:
-        """Adds what the config lacks: at its end as people have made it, or, where a class got
-        lost and nobody has answered yet, by a config made anew."""
+    def _check_reopen(self) -> None:
+        """Raises WouldReopen if finished tasks would be opened again unasked."""
+        if self._reopen or not self._raises_overlap:
+            return
+        if count := self._reopened():
+            before = self.description.maximum_annotations or 1
+            tasks = "1 finished task" if count == 1 else f"{count} finished tasks"
+            raise WouldReopen(
+                count,
+                f"overlap = {self._overlap} under [labeler], {before} until now: {tasks} of "
+                f"project {self.id} would be open again for one more person each, those of earlier "
+                "rounds too; nothing was changed. Type 'coreloop push --reopen' to have that, or "
+                f"put overlap = {before} back",
+            )
+
+    def _reopened(self) -> int:
+        """Tasks that are finished now and would not be with ``overlap`` people each."""
+        before = self.description.maximum_annotations or 1
+        enough = Filter("total_annotations", "greater_or_equal", "Number", str(before))
+        too_few = Filter("total_annotations", "less", "Number", str(self._overlap))
+        return sum(count_tasks(self.client, id_, [enough, too_few]) for id_ in self.projects)
+
+    def _extended_config(self) -> str | None:
+        """The label config with what it lacks: at its end as people have made it, or, where a class
+        got lost and nobody has answered yet, made anew. None: it lacks nothing.
+
+        Raises:
+            Mismatch: answers would be lost, or the project is another's.
+        """
         label_config = self.description.label_config
         offered = config.read(label_config).classes
         missing = [name for name in self.classes if name not in offered]
         if not missing:
-            return
+            return None
         if self._adopted:
             raise Mismatch(
                 f"project {self.id} does not offer {missing}; add these choices to its "
                 "label config in Label Studio, or take them out of 'classes'"
             )
-        added_at_end = list(offered) + missing == self.classes
-        if not added_at_end and self.description.total_annotations_number:
+        if list(offered) + missing == self.classes:
+            return config.add(label_config, missing)
+        if self.description.total_annotations_number:
             raise Mismatch(
                 f"the label config of project {self.id} lost {missing}, and there are "
                 "annotations; put the choices back in Label Studio"
             )
-        extended = config.add(label_config, missing)
-        wanted = {"label_config": extended if added_at_end else config.build(self.classes)}
-        self.client.write("POST", f"{self.path}validate/", wanted)
-        self.change(wanted)
+        return config.build(self.classes)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loop.cli.asking import reopening
 from loop.cli.output import (
     bar,
     engine_option,
@@ -29,6 +30,16 @@ from loop.wording import counted
 if TYPE_CHECKING:
     from loop.project import Project
     from loop.steps.pull import Pulled
+    from loop.steps.push import Pushed, PushPlan
+    from loop.steps.run import Ended
+
+MEANING = {
+    "send": "to be sent",
+    "send again": "to be sent again, deleted there unanswered",
+    "look for": "to be looked for there, as an earlier push was cut off",
+    "stays": "there already",
+}
+"""Action of a planned image -> what people read."""
 
 
 def _answer(as_json: bool, facts: Any, text: str) -> None:
@@ -162,26 +173,56 @@ def _preview(project: Project, as_json: bool) -> None:
 @click.command()
 @project_option
 @json_option
-@click.option("--dry-run", is_flag=True, help="Say how many images would be sent; send nothing.")
-def push(folder: Path, as_json: bool, dry_run: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Say what would be done; send and change nothing.")
+@click.option(
+    "--reopen", is_flag=True, help="Open finished tasks again where 'overlap' was raised."
+)
+def push(folder: Path, as_json: bool, dry_run: bool, reopen: bool) -> None:
     """Send the picks to the labeler; repeating it never sends an image twice.
+
+    With --dry-run --json each image stands with what would become of it.
 
     \b
     Example: coreloop push --dry-run
     """
+    from loop.steps.push import plan_push
     from loop.steps.push import push as step
 
-    with bar() as (begin, progress):
-        begin("pushing")
-        done = step(project_at(folder), dry_run=dry_run, on_progress=progress)
+    project = project_at(folder)
     if dry_run:
-        _answer(as_json, asdict(done), f"{counted(done.total, 'image')} would be sent; nothing was")
+        _print_plan(plan_push(project), as_json)
         return
+
+    def send(allowed: bool) -> Pushed:
+        with bar() as (begin, progress):
+            begin("pushing")
+            return step(project, reopen=allowed, on_progress=progress)
+
+    done = reopening(send, reopen=reopen)
     text = f"{counted(done.sent, 'image')} sent, {done.recovered} were there already"
     text += f"\n{done.again} of them had been deleted there unanswered" if done.again else ""
     text += "".join(f"\nnote: {note}" for note in done.notes)
     text += f"\nlabel here: {done.url}" if done.url else ""
     _answer(as_json, asdict(done), text + "\nnext: coreloop pull, when people have labelled")
+
+
+def _print_plan(plan: PushPlan, as_json: bool) -> None:
+    """What a push would do."""
+    if as_json:
+        print_json({**asdict(plan), "counts": plan.counts})
+        return
+    counts = ", ".join(f"{count} {MEANING[action]}" for action, count in plan.counts.items())
+    say(f"round {plan.round}, {counted(len(plan.images), 'image')}: {counts}; nothing was sent")
+    for change in plan.changes:
+        if change.before == change.after:
+            say(f"  {change.what}: {change.after} (stays)")
+        elif change.before is None:
+            say(f"  {change.what}: {change.after} (new)")
+        else:
+            say(f"  {change.what}: {change.before} -> {change.after}")
+    for problem in plan.problems[:10]:
+        say(f"attention: {problem}")
+    say("each image: coreloop push --dry-run --json; to do it: coreloop push")
 
 
 @click.command()
@@ -353,8 +394,13 @@ def report(folder: Path, as_json: bool, out: Path | None) -> None:
     help="One more round of this size, once the planned ones are over.",
 )
 @click.option("--review", is_flag=True, help="Stop before picks are sent; write a page of them.")
+@click.option(
+    "--reopen", is_flag=True, help="Open finished tasks again where 'overlap' was raised."
+)
 @engine_option
-def run(folder: Path, as_json: bool, budget: int | None, review: bool, engine: str) -> None:
+def run(
+    folder: Path, as_json: bool, budget: int | None, review: bool, reopen: bool, engine: str
+) -> None:
     """Advance until people are needed; repeating it continues.
 
     With --review it stops where picks are ready and writes a page of them; without it sends them.
@@ -367,9 +413,15 @@ def run(folder: Path, as_json: bool, budget: int | None, review: bool, engine: s
     from loop.steps.run import Watcher
     from loop.steps.run import run as step
 
-    with bar() as (begin, progress):
-        watcher = Watcher(begin, progress)
-        ended = step(project_at(folder), watcher, budget, get(engine), review=review)
+    project = project_at(folder)
+
+    def advance(allowed: bool) -> Ended:
+        wanted = budget if allowed == reopen else None  # else the round that was asked for is begun
+        with bar() as (begin, progress):
+            watcher = Watcher(begin, progress)
+            return step(project, watcher, wanted, get(engine), review=review, reopen=allowed)
+
+    ended = reopening(advance, reopen=reopen)
     if as_json:
         print_json(asdict(ended))
         return

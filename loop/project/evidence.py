@@ -109,6 +109,7 @@ def gather(project: Project) -> Evidence:
         pool, config = queries.the_pool(session), project.config
         labels = collect(session, pool, config)
         picks = queries.picks(session, pool.id)
+        rounds = list(queries.rounds(session, pool.id))
         return Evidence(
             config=config,
             source=project.source,
@@ -116,8 +117,8 @@ def gather(project: Project) -> Evidence:
             counts=queries.counts(session, pool.id),
             labels=labels,
             picks=picks,
-            rounds=list(queries.rounds(session, pool.id)),
-            open=tally(picks, labels.answers, config),
+            rounds=rounds,
+            open=tally(rounds, picks, labels.answers, config),
             runs=queries.runs(session, pool.id),
             pool_rows=queries.split_rows(session, pool.id, "pool"),
             embedded=_embedded(session, project),

@@ -213,7 +213,7 @@ def _fill_predictions(session: Session, project: Project, made: Gallery) -> None
 
 def _fill_picks(made: Gallery, evidence: Evidence) -> None:
     open_rounds = {round_.number for round_ in evidence.rounds if round_.state in OPEN}
-    states = pick_states(evidence.picks, evidence.labels.answers, evidence.config)
+    states = pick_states(evidence.rounds, evidence.picks, evidence.labels.answers, evidence.config)
     place: dict[int, int] = defaultdict(int)
     for pick, state in zip(evidence.picks, states, strict=True):
         row = pick.row

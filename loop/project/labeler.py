@@ -18,8 +18,11 @@ PROJECTS = "projects"
 """Key in a location: see connectors.label_studio.labeler."""
 
 
-def connect_labeler(session: Session, project: Project) -> Labeler:
+def connect_labeler(session: Session, project: Project, *, reopen: bool = False) -> Labeler:
     """A labeler as the config says; what it caches of the other side is of now.
+
+    Args:
+        reopen: whether finished tasks may be opened again where ``overlap`` has grown.
 
     Raises:
         ConfigError: the config lacks something it needs.
@@ -32,7 +35,8 @@ def connect_labeler(session: Session, project: Project) -> Labeler:
 
         classes = project.config.project.classes
         return CsvSheet(project.root / "sheets", classes, project.source.shown)
-    return _label_studio(project, queries.the_pool(session), queries.sent_batches(session))
+    pool, batches = queries.the_pool(session), queries.sent_batches(session)
+    return _label_studio(project, pool, batches, reopen=reopen)
 
 
 def _oracle(session: Session, project: Project) -> Labeler:
@@ -56,7 +60,7 @@ def _oracle(session: Session, project: Project) -> Labeler:
     return Oracle(project.root, labels, classes, error_rate=error_rate, seed=seed)
 
 
-def _label_studio(project: Project, pool: Pool, batches: list[str]) -> Labeler:
+def _label_studio(project: Project, pool: Pool, batches: list[str], *, reopen: bool) -> Labeler:
     from connectors.label_studio import LabelStudio
     from loop.images import browsable
     from loop.secrets import label_studio_token
@@ -76,6 +80,7 @@ def _label_studio(project: Project, pool: Pool, batches: list[str]) -> Labeler:
         url_base=settings.url_base,
         order=settings.order,
         overlap=settings.overlap,
+        reopen=reopen,
         project_id=settings.project or None,
         location=pool.source.get(LOCATION),
         batches=batches,

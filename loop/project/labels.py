@@ -22,6 +22,8 @@ ASKED_AGAIN = "asked_again"
 """Key in a pool's source: item key -> people who had answered when one more was asked."""
 CLASSES = "classes"
 """Key in a trained round's versions: the class names, in the order of the model's outputs."""
+PEOPLE = "people_per_image"
+"""Key in a pushed round's versions: different people that its push asked for."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,16 @@ class Outstanding:
 
 def outstanding(session: Session, pool_id: int, config: Config) -> dict[int, Outstanding]:
     """Round number -> counts over its picks, made by the database without loading an answer."""
-    tallies = answer_tallies(session, pool_id, config.project.classes, people_per_image(config))
-    return {number: Outstanding(*counts) for number, counts in tallies.items()}
+    people = people_by_round(queries.rounds(session, pool_id), config)
+    counts = {
+        overlap: answer_tallies(session, pool_id, config.project.classes, overlap)
+        for overlap in set(people.values())
+    }
+    return {
+        number: Outstanding(*counts[overlap][number])
+        for number, overlap in people.items()
+        if number in counts[overlap]
+    }
 
 
 def second_opinions(session: Session, pool: Pool, config: Config) -> int:
@@ -112,7 +122,7 @@ def second_opinions(session: Session, pool: Pool, config: Config) -> int:
     ``overlap`` asks for several, and those that were sent back."""
     newest = queries.newest_round(session, pool.id)
     waits: set[int] = set()
-    if newest is not None and newest.state == "pushed" and people_per_image(config) > 1:
+    if newest is not None and newest.state == "pushed" and people_of(newest, config) > 1:
         tallied = set(waiting(session, newest, config))
         picks = queries.picks(session, pool.id, newest.number)
         waits = {pick.item_id for pick in picks if pick.pick_id in tallied}
@@ -144,14 +154,18 @@ def note_asked_again(session: Session, pool_id: int, keys: Sequence[str]) -> Non
 def waiting(session: Session, round_: Round, config: Config) -> list[int]:
     """Pick ids of a round that still wait for people, in labelling order."""
     picks = queries.picks(session, round_.pool_id, round_.number)
-    states = pick_states(picks, current_answers(session, round_.pool_id), config)
+    answers = current_answers(session, round_.pool_id)
+    states = pick_states([round_], picks, answers, config)
     return [pick.pick_id for pick, state in zip(picks, states, strict=True) if state == "waiting"]
 
 
-def tally(picks: list[Picked], answers: list[Answer], config: Config) -> dict[int, Outstanding]:
+def tally(
+    rounds: Sequence[Round], picks: list[Picked], answers: list[Answer], config: Config
+) -> dict[int, Outstanding]:
     """Round number -> the counts of ``outstanding``, from answers that were read already."""
     by_round: dict[int, Counter[str]] = defaultdict(Counter)
-    for pick, state in zip(picks, pick_states(picks, answers, config), strict=True):
+    states_of_picks = pick_states(rounds, picks, answers, config)
+    for pick, state in zip(picks, states_of_picks, strict=True):
         by_round[pick.round][state] += 1
     return {
         number: Outstanding(states.total(), states["waiting"], states["skipped"])
@@ -159,13 +173,15 @@ def tally(picks: list[Picked], answers: list[Answer], config: Config) -> dict[in
     }
 
 
-def pick_states(picks: list[Picked], answers: list[Answer], config: Config) -> list[str]:
-    """Of each pick: answered, skipped or waiting."""
+def pick_states(
+    rounds: Sequence[Round], picks: list[Picked], answers: list[Answer], config: Config
+) -> list[str]:
+    """Of each pick of these rounds: answered, skipped or waiting."""
     by_item: dict[int, list[Answer]] = defaultdict(list)
     for answer in answers:
         by_item[answer.item_id].append(answer)
-    classes, people = set(config.project.classes), people_per_image(config)
-    return [_state(by_item[pick.item_id], classes, people) for pick in picks]
+    classes, people = set(config.project.classes), people_by_round(rounds, config)
+    return [_state(by_item[pick.item_id], classes, people[pick.round]) for pick in picks]
 
 
 def _state(answers: list[Answer], classes: set[str], people: int) -> str:
@@ -178,6 +194,35 @@ def _state(answers: list[Answer], classes: set[str], people: int) -> str:
     return "skipped" if not labels and skips >= people else "waiting"
 
 
-def people_per_image(config: Config) -> int:
-    """How many different people are to answer; an oracle answers once, whatever the overlap."""
-    return 1 if config.labeler.kind == "oracle" else config.labeler.overlap
+def people_by_round(rounds: Sequence[Round], config: Config) -> dict[int, int]:
+    """Round number -> different people that are to answer each of its images."""
+    return {round_.number: people_of(round_, config) for round_ in rounds}
+
+
+def people_of(round_: Round, config: Config) -> int:
+    """How many different people are to answer an image of a round: as many as it was pushed for, or
+    fewer if the config asks for fewer now. A larger ``overlap`` asks nobody again by itself, so
+    that a round which is over stays answered. An oracle answers once, whatever the overlap."""
+    overlap = config.labeler.overlap
+    if config.labeler.kind == "oracle":
+        return 1
+    if round_.state in ("planned", "scored", "selected"):
+        return overlap
+    if round_.state == "pushed" and config.labeler.kind != "label-studio":
+        return overlap  # more copies of a sheet may be filled in at any time
+    begun = round_.config.get("labeler", {}).get("overlap", overlap)
+    unnoted = overlap if round_.state == "pushed" else begun
+    return min(overlap, int(round_.versions.get(PEOPLE, unnoted)))
+
+
+def overlap_not_asked(round_: Round, config: Config) -> str:
+    """What to know where ``overlap`` was raised since an open round was pushed; empty if it was
+    not."""
+    people = people_of(round_, config)
+    asks = config.labeler.kind != "oracle" and round_.state == "pushed"
+    if not asks or people >= config.labeler.overlap:
+        return ""
+    return (
+        f"overlap = {config.labeler.overlap} under [labeler], and {round_.name} was pushed for "
+        f"{people} per image; 'coreloop push' asks for more, and says what that opens again"
+    )

@@ -18,7 +18,7 @@ from db.models import Batch, Item, Pick, Pool, Round, Sent
 from db.state import Records, log
 from loop.config import Config
 from loop.errors import ConfigError
-from loop.project.labels import waiting
+from loop.project.labels import PEOPLE, waiting
 
 LABEL_CONFIG = "label_config"
 """Key in a round's versions."""
@@ -129,6 +129,12 @@ def store_config(session: Session, labeler: Labeler, round_id: int) -> None:
     if labeler.version:
         round_ = session.get_one(Round, round_id)
         round_.versions = {**round_.versions, LABEL_CONFIG: labeler.version}
+
+
+def store_people(session: Session, round_id: int, config: Config) -> None:
+    """Stores how many different people a push asked for."""
+    round_ = session.get_one(Round, round_id)
+    round_.versions = {**round_.versions, PEOPLE: config.labeler.overlap}
 
 
 def store_location(session: Session, pool_id: int, labeler: Labeler) -> None:

@@ -10,21 +10,24 @@ from sqlalchemy.orm import Session
 
 from connectors.base import Source
 from db import queries
-from db.models import Item, Pick, Pool, Round
+from db.models import Item, Pick
 from db.state import advance, log
 from loop.project import Project
 from loop.project.delivery import Delivery, unsent
 from loop.project.labeler import connect_labeler
 from loop.project.predictions import predictions
 from loop.project.problem import read_scanned
+from loop.project.push_plan import PushPlan, plan_push, round_to_push
 from loop.project.remote import (
     check_config,
     check_kind,
     failures_noted,
     store_config,
     store_location,
+    store_people,
 )
-from loop.project.rounds import current_round
+
+__all__ = ["PushPlan", "Pushed", "plan_push", "push"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Pushed:
 def push(
     project: Project,
     *,
-    dry_run: bool = False,
+    reopen: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Pushed:
     """Sends the picks of the current round that are not there yet, in labelling order.
@@ -52,7 +55,11 @@ def push(
     In a round that people label already this looks for tasks that have been deleted on the other
     side and sends those without an answer again; the predictions shown are replaced by today's.
 
+    Args:
+        reopen: whether finished tasks may be opened again where ``overlap`` has grown.
+
     Raises:
+        WouldReopen: they would be, and may not.
         NotReady: the round has no picks, or is past this step.
         ConfigError: the round has been sent to a labeler of another kind.
         DataError: an image is another one than when it was scanned.
@@ -61,14 +68,12 @@ def push(
     with project.writing() as records:
         with records.read() as session:
             pool = queries.the_pool(session)
-            round_ = _round_to_push(session, pool)
+            round_ = round_to_push(session, pool)
             check_kind(session, round_, project.config.labeler.kind)
-            labeler = connect_labeler(session, project)
+            labeler = connect_labeler(session, project, reopen=reopen)
             missing = _items(session, unsent(session, round_.id))
             total = len(queries.picks(session, pool.id, round_.number))
         _check_images(project.source, missing)
-        if dry_run:
-            return Pushed(0, 0, len(missing), None)
         delivery = Delivery(records, labeler, round_, project.config)
         with failures_noted(records, "push", round_.number):
             labeler.prepare(project.config.project.classes)
@@ -85,6 +90,7 @@ def push(
             if round_.state == "selected":
                 advance(session, round_.id, before="selected", after="pushed")
                 store_config(session, labeler, round_.id)
+            store_people(session, round_.id, project.config)
             text = f"{delivery.sent} sent, {delivery.recovered} found"
             log(session, "push", text, round=round_.number)
             for note in progress.notes:
@@ -97,13 +103,6 @@ def push(
             again=delivery.again,
             notes=progress.notes,
         )
-
-
-def _round_to_push(session: Session, pool: Pool) -> Round:
-    """The current round, selected or already with people."""
-    newest = queries.newest_round(session, pool.id)
-    reopened = newest is not None and newest.state == "pushed"
-    return current_round(session, pool, after="pushed" if reopened else "selected")
 
 
 def _items(session: Session, picks: list[int]) -> list[tuple[str, str]]:

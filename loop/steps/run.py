@@ -69,6 +69,7 @@ def run(
     where: Engine = LOCAL,
     *,
     review: bool = False,
+    reopen: bool = False,
 ) -> Ended:
     """Advances until people are needed. Safe to repeat at any time.
 
@@ -76,8 +77,10 @@ def run(
         budget: starts one more round of this size; the planned ones must be over.
         where: the engine that embeds and scores.
         review: end where picks are ready, before they are sent, and write a page that shows them.
+        reopen: whether finished tasks may be opened again where ``overlap`` has grown.
 
     Raises:
+        WouldReopen: they would be, and may not.
         ConfigError: a ``budget`` while planned rounds remain.
         StaleRound: another command moved the round on.
         LoopError, ConnectorError, DbError: what the failing step raised; nothing is lost.
@@ -100,7 +103,7 @@ def run(
             elif review and round_.state == "selected":
                 ended = _to_review(project, watcher)
             else:
-                ended = _step(project, watcher, round_, where)
+                ended = _step(project, watcher, round_, where, reopen=reopen)
         except NotReady:
             newest = _newest_round(project)
             if round_ is None or newest is None or newest.state == round_.state:
@@ -147,7 +150,9 @@ def _prepare(project: Project, watcher: Watcher, where: Engine) -> None:
     embed(project, watcher.progress, lambda: watcher.begin(f"embedding with {encoder}"), where)
 
 
-def _step(project: Project, watcher: Watcher, round_: Round, where: Engine) -> Ended | None:
+def _step(
+    project: Project, watcher: Watcher, round_: Round, where: Engine, *, reopen: bool
+) -> Ended | None:
     """One step of one round; Ended if only people can do the next."""
     config, name, state = project.config, round_.name, round_.state
     if state == "planned":
@@ -160,7 +165,7 @@ def _step(project: Project, watcher: Watcher, round_: Round, where: Engine) -> E
         select(project)
     elif state == "selected":
         watcher.begin(f"{name}: pushing to {config.labeler.kind}")
-        push(project, on_progress=watcher.progress)
+        push(project, reopen=reopen, on_progress=watcher.progress)
     elif state == "pushed":
         watcher.begin(f"{name}: pulling annotations")
         return _waiting(pull(project), name)

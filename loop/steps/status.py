@@ -19,7 +19,13 @@ from loop.project import Project
 from loop.project.completion import completion
 from loop.project.corrections import in_words, outdated_rounds
 from loop.project.labeler import labelling_url
-from loop.project.labels import Outstanding, changed_classes, outstanding, second_opinions
+from loop.project.labels import (
+    Outstanding,
+    changed_classes,
+    outstanding,
+    overlap_not_asked,
+    second_opinions,
+)
 from loop.project.measurement import Measurement, newest_measurement
 from loop.project.remote import gone_by_round, named_odd
 from loop.project.rounds import edited_since, next_command, one_more, remaining_rounds
@@ -147,6 +153,8 @@ def _troubles(
     newest = queries.newest_round(session, pool_id)
     if newest and newest.state in ("planned", "scored"):
         troubles.append(edited_since(newest, config))
+    if newest:
+        troubles.append(overlap_not_asked(newest, config))
     doubtful = select(Batch).where(Batch.state.in_(("SENT", "UNKNOWN")))
     for batch in session.scalars(doubtful):
         troubles.append(f"batch {batch.uuid[:8]} {batch.state}: {batch.message}")

@@ -23,6 +23,7 @@ from connectors.base import (
     Unauthorized,
     Unknown,
     Unreachable,
+    WouldReopen,
 )
 from connectors.testing import check_labeler
 from loop.demo.server import annotate, personal_token
@@ -436,7 +437,14 @@ def test_overlap_raised_later_opens_the_tasks_again(server, new_labeler, items):
     labeler.push(new_batch(), items)
     answer_all(server, new_labeler, items)
     assert labeler.progress().annotated == 5
-    more = new_labeler(overlap=2)
+    unasked = new_labeler(overlap=2)
+    with pytest.raises(WouldReopen, match=r"1 until now: 5 finished tasks") as told:
+        unasked.prepare(["cat", "dog", "bird"])
+    assert told.value.count == 5
+    assert labeler.client.get(f"/api/projects/{labeler.project.id}/")["maximum_annotations"] == 1
+    foretold = {change.what: change for change in unasked.foretell(["cat", "dog", "bird"], 0, [])}
+    assert foretold["finished tasks opened again"].after == 5
+    more = new_labeler(overlap=2, reopen=True)
     more.prepare(["cat", "dog", "bird"])
     tasks = [more.client.get(f"/api/tasks/{ids[0]}/") for ids in more.inventory({}).values()]
     assert [(t["overlap"], t["is_labeled"]) for t in tasks] == [(2, False)] * 5

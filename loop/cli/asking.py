@@ -1,0 +1,45 @@
+"""Questions to the person at a terminal. Where there is none nobody is asked and nothing waits."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from loop.printable import one_line
+
+T = TypeVar("T")
+
+
+def at_terminal() -> bool:
+    """Whether a person can read a question and answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirmed(question: str, *, default: bool = False) -> bool:
+    """What the person says; ``question`` must not be asked where there is no terminal."""
+    return click.confirm(one_line(question), default=default, err=True)
+
+
+def reopening(step: Callable[[bool], T], *, reopen: bool) -> T:
+    """What a step answers that may have to open finished tasks again, which the person is asked.
+
+    Args:
+        step: called with whether it may; a second time once the person has said so.
+
+    Raises:
+        WouldReopen: it may not, or nobody can be asked.
+    """
+    from connectors.base import WouldReopen
+
+    try:
+        return step(reopen)
+    except WouldReopen as error:
+        if not at_terminal():
+            raise
+        click.echo(one_line(str(error)), err=True)
+        if not confirmed(f"Open {error.count} of them again?"):
+            raise
+    return step(True)
