@@ -156,7 +156,7 @@ class RemoteAnnotation:
         cancelled: True for a skip.
         deleted: True if an annotation known before has gone.
         at: when it was last changed, timezone-aware, the labeler's clock.
-        task: remote id of its task; None where there is no such thing.
+        task: its task, as ``Seen`` names it; None where there is no such thing.
         url: where people see it.
         problem: what is odd about it, so that it counts as no answer; None if nothing is.
     """
@@ -183,12 +183,15 @@ class Seen:
         annotations: ids of all that these tasks have now; one of theirs that was known before and
             is absent here was deleted.
         tasks: remote ids of its tasks among those looked at.
+        identities: of these tasks, where an id alone may come to mean another task.
         since: when the oldest of these was made, by the labeler's clock; an annotation from before
-            belongs to a task that has gone, and its absence says nothing. None: nothing has gone.
+            that names its task by the id alone belongs to one that has gone, and its absence says
+            nothing. None: nothing has gone.
     """
 
     annotations: frozenset[str] = frozenset()
     tasks: frozenset[str] = frozenset()
+    identities: frozenset[str] = frozenset()
     since: datetime | None = None
 
 

@@ -197,7 +197,7 @@ class Sent(Base):
 class Annotation(Base):
     """One version of one human answer, as it was seen; versions are never changed or removed.
 
-    ``task`` is the remote id of its task, ``url`` where people see it. One with a ``problem`` could
+    ``task`` tells its task from others, ``url`` where people see it. One with a ``problem`` could
     not be read as an answer, and counts as none.
     """
 

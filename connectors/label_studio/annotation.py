@@ -48,12 +48,12 @@ class AnnotationContent(ServerAnswer):
 
 
 def read_annotation(
-    entry: ListedAnnotation, key: str, task: int, controls: Controls, url: str
+    entry: ListedAnnotation, key: str, task: str, controls: Controls, url: str
 ) -> RemoteAnnotation:
     """The annotation in our own type; an odd one has a ``problem`` and no label.
 
     Args:
-        key, task: item key and id of its task.
+        key, task: item key and identity of its task.
         url: where people see it.
     """
     label, seconds, skipped, problem = None, None, False, None
@@ -74,7 +74,7 @@ def read_annotation(
         seconds=seconds,
         cancelled=skipped,
         at=moment(entry.updated_at),
-        task=str(task),
+        task=task,
         url=url,
         problem=problem,
     )

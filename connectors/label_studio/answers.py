@@ -7,7 +7,7 @@ annotation is looked at one by one in ``annotation``, where an odd one does not 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
@@ -81,22 +81,37 @@ class ListedAnnotation(ServerAnswer):
 
 
 class ListedTask(ServerAnswer):
-    """A task in a listing, with its annotations or with the counts of them."""
+    """A task in a listing, with the counts of its annotations."""
 
     id: PositiveInt
     data: dict[str, Any]
     updated_at: Time
     created_at: Time | None = None
-    annotations: list[ListedAnnotation] | None = None
     total_annotations: Count = None
     cancelled_annotations: Count = None
 
 
-class TaskPage(ServerAnswer):
+class AnsweredTask(ListedTask):
+    """A task in a listing with annotations. One without the field would read as if all had been
+    deleted."""
+
+    annotations: list[ListedAnnotation]
+
+    @property
+    def identity(self) -> str:
+        """``<task id>@<time it was made>``: a server set up anew counts from 1 again."""
+        made = f"@{moment(self.created_at).isoformat()}" if self.created_at else ""
+        return f"{self.id}{made}"
+
+
+TaskT = TypeVar("TaskT", bound=ListedTask)
+
+
+class TaskPage(ServerAnswer, Generic[TaskT]):
     """GET /api/tasks/"""
 
     total: NonNegativeInt
-    tasks: list[ListedTask]
+    tasks: list[TaskT]
 
 
 class TaskDetail(ServerAnswer):

@@ -182,7 +182,7 @@ def _adapter(answer: Any) -> TypeAdapter[Any]:
 def _date(response: httpx.Response) -> datetime | None:
     try:
         time = parsedate_to_datetime(response.headers.get("Date", ""))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return time if time.tzinfo and time.year in YEARS else None
 

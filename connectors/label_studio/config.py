@@ -54,11 +54,14 @@ def add(xml: str, classes: Sequence[str]) -> str:
     control = next(tag for tag in root.iter("Choices") if tag.get("name") == label)
     for name in classes:
         ElementTree.SubElement(control, "Choice", value=name)
-    return ElementTree.tostring(root, encoding="unicode")
+    try:
+        return ElementTree.tostring(root, encoding="unicode")
+    except RecursionError:
+        raise Mismatch("the project's label config is nested too deep; adopt another one") from None
 
 
 def read(xml: str) -> Controls:
-    """The first Choices control on an Image.
+    """The first Choices control on an Image, both with a name.
 
     Raises:
         Mismatch: not XML, or no such control.
@@ -70,7 +73,7 @@ def read(xml: str) -> Controls:
     images = {tag.get("name"): tag for tag in root.iter("Image")}
     for control in root.iter("Choices"):
         image = images.get(control.get("toName"))
-        if image is not None:
+        if image is not None and control.get("name") and image.get("name"):
             classes = tuple(str(choice.get("value")) for choice in control.iter("Choice"))
             data = str(image.get("value", "")).removeprefix("$")
             return Controls(str(control.get("name")), str(image.get("name")), data, classes)

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from connectors.base import RemoteAnnotation, Seen
 from connectors.label_studio import config
 from connectors.label_studio.annotation import identity, read_annotation
-from connectors.label_studio.answers import STAMP, ListedTask, ProjectAnswer, moment
+from connectors.label_studio.answers import STAMP, AnsweredTask, ProjectAnswer, moment
 from connectors.label_studio.config import Controls
 from connectors.label_studio.project import RemoteProject
-from connectors.label_studio.tasks import Filter, key_of, list_tasks
+from connectors.label_studio.tasks import Filter, key_of, list_answered_tasks
 
 OVERLAP = timedelta(seconds=60)
 """Each incremental pull looks back this far: the server saves task and annotation apart."""
@@ -43,39 +43,37 @@ class AnnotationReader:
         for home in self.project.projects:
             if home != self.project.id:
                 controls = self._controls(home)
-            for task in list_tasks(
-                self.project.client, home, _changed_since(start), annotations=True
-            ):
+            for task in list_answered_tasks(self.project.client, home, _changed_since(start)):
                 changed = moment(task.updated_at)
                 newest = max(newest or changed, changed)
                 yield from self._annotations(task, home, controls)
         self.cursor = _stamp(min(newest, began)) if newest and began else None
 
     def _annotations(
-        self, task: ListedTask, home: int, controls: Controls
+        self, task: AnsweredTask, home: int, controls: Controls
     ) -> Iterator[RemoteAnnotation]:
         key = key_of(task.data)
         if key is None:
             self.counts["foreign"] += 1
             return
-        entries = task.annotations or []
-        self._note(key, task, frozenset(identity(entry, key) for entry in entries))
+        self._note(key, task)
         url = f"{self.project.client.url}/projects/{home}/data?task={task.id}"
-        for entry in entries:
-            annotation = read_annotation(entry, key, task.id, controls, url)
+        for entry in task.annotations:
+            annotation = read_annotation(entry, key, task.identity, controls, url)
             if annotation.label is not None:
                 self.counts["strange"] += annotation.label not in controls.classes
             elif not annotation.cancelled and not annotation.problem:
                 self.counts["empty"] += 1
             yield annotation
 
-    def _note(self, key: str, task: ListedTask, annotations: frozenset[str]) -> None:
+    def _note(self, key: str, task: AnsweredTask) -> None:
         """Adds a task to what was seen of its image."""
         seen = self.seen.get(key, Seen())
         made = moment(task.created_at) if task.created_at else None
         self.seen[key] = Seen(
-            annotations=seen.annotations | annotations,
+            annotations=seen.annotations | {identity(entry, key) for entry in task.annotations},
             tasks=seen.tasks | {str(task.id)},
+            identities=seen.identities | {task.identity},
             since=min(filter(None, (seen.since, made)), default=None),
         )
 

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from connectors.base import Mismatch, Unreachable
-from connectors.label_studio.answers import ListedTask, TaskDetail, TaskPage, Version
+from connectors.label_studio.answers import (
+    AnsweredTask,
+    ListedTask,
+    TaskDetail,
+    TaskPage,
+    TaskT,
+    Version,
+)
 from connectors.label_studio.client import Client
 
 KEY, BATCH = "coreloop_key", "coreloop_batch"
@@ -32,21 +39,40 @@ class Filter(NamedTuple):
 
 
 def list_tasks(
-    client: Client, project: int, filters: Sequence[Filter] = (), *, annotations: bool = False
+    client: Client, project: int, filters: Sequence[Filter] = ()
 ) -> Iterator[ListedTask]:
     """Tasks in the order of their ids, each once; no page shifts while people annotate.
-
-    Args:
-        annotations: with their annotations, without the counts of them.
 
     Raises:
         Unreachable: the pages contradict each other.
     """
-    params = _params(client, project, annotations=annotations)
+    params = _params(project, "task_only", FIELDS)
+    return _pages(client, params, filters, TaskPage[ListedTask])
+
+
+def list_answered_tasks(
+    client: Client, project: int, filters: Sequence[Filter] = ()
+) -> Iterator[AnsweredTask]:
+    """``list_tasks`` with annotations, without the counts of them."""
+    params = _params(project, "all", ANSWERED_FIELDS)
+    if _is_community(client):  # leaves out columns that nobody asked for
+        params["review"] = "true"
+    return _pages(client, params, filters, TaskPage[AnsweredTask])
+
+
+def _pages(
+    client: Client,
+    params: dict[str, Any],
+    filters: Sequence[Filter],
+    answer: type[TaskPage[TaskT]],
+) -> Iterator[TaskT]:
+    project = params["project"]
     last = seen = 0
-    most: int | None = None
+    first_total: int | None = None
     while True:
-        page = _page(client, params, [*filters, Filter("id", "greater", "Number", str(last))])
+        after_last = Filter("id", "greater", "Number", str(last))
+        page = _page(client, params, [*filters, after_last], answer)
+        first_total = page.total if first_total is None else first_total
         tasks = {task.id: task for task in page.tasks}
         whole = len(tasks) >= page.total  # pages may be cut short (TASK_API_PAGE_SIZE_MAX)
         if not whole and list(tasks) != sorted(tasks):
@@ -54,18 +80,20 @@ def list_tasks(
         if page.total and not any(id_ > last for id_ in tasks):
             raise _contradiction(client, project, "of which a page brings nothing new")
         yield from (tasks[id_] for id_ in sorted(tasks) if id_ > last)
+        seen += len(tasks)
         if whole:
-            return
-        last, seen = max(tasks), seen + len(tasks)
-        most = page.total + MOST_IMPORTED if most is None else most
-        if seen > most:
+            break
+        last = max(tasks)
+        if seen > first_total + MOST_IMPORTED:
             raise _contradiction(client, project, "without an end")
+    if seen < first_total and seen < count_tasks(client, project, filters):  # none was deleted
+        raise _contradiction(client, project, "with gaps")
 
 
 def count_tasks(client: Client, project: int, filters: Sequence[Filter]) -> int:
     """How many tasks these filters let through: one cheap request."""
-    params = {**_params(client, project, annotations=False), "page_size": 1}
-    return _page(client, params, filters).total
+    params = {**_params(project, "task_only", FIELDS), "page_size": 1}
+    return _page(client, params, filters, TaskPage[ListedTask]).total
 
 
 def get_task(client: Client, id_: int | str) -> TaskDetail | None:
@@ -85,21 +113,23 @@ def key_of(data: dict[str, Any]) -> str | None:
     return key if isinstance(key, str) and key else None
 
 
-def _params(client: Client, project: int, *, annotations: bool) -> dict[str, Any]:
-    params = {
+def _params(project: int, fields: str, include: str) -> dict[str, Any]:
+    return {
         "project": project,
         "page": 1,
         "page_size": PAGE,
-        "fields": "all" if annotations else "task_only",
-        "include": ANSWERED_FIELDS if annotations else FIELDS,
+        "fields": fields,
+        "include": include,
         "resolve_uri": "false",
     }
-    if annotations and _is_community(client):  # leaves out columns that nobody asked for
-        params["review"] = "true"
-    return params
 
 
-def _page(client: Client, params: dict[str, Any], filters: Sequence[Filter]) -> TaskPage:
+def _page(
+    client: Client,
+    params: dict[str, Any],
+    filters: Sequence[Filter],
+    answer: type[TaskPage[TaskT]],
+) -> TaskPage[TaskT]:
     items = [
         {
             "filter": f"filter:tasks:{condition.column}",
@@ -110,7 +140,7 @@ def _page(client: Client, params: dict[str, Any], filters: Sequence[Filter]) -> 
         for condition in filters
     ]
     query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
-    return client.get("/api/tasks/", {**params, "query": json.dumps(query)}, answer=TaskPage)
+    return client.get("/api/tasks/", {**params, "query": json.dumps(query)}, answer=answer)
 
 
 def _contradiction(client: Client, project: int, how: str) -> Unreachable:

@@ -147,9 +147,12 @@ class Collection:
 
 def _has_gone(note: models.Annotation, seen: Seen) -> bool:
     """Whether an annotation known before is absent from the tasks looked at, to one of which it
-    belonged: one from before the oldest of these was made belonged to a task that has gone."""
+    belonged: one from before the oldest of these was made belonged to a task that has gone, unless
+    it names its task so that no clock has to be believed."""
     if note.external_id in seen.annotations:
         return False
+    if note.task in seen.identities:
+        return True
     if note.task is not None and note.task not in seen.tasks:
         return False
     return seen.since is None or note.at is None or note.at >= seen.since

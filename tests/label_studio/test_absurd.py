@@ -8,16 +8,20 @@ import json
 import time
 import tracemalloc
 import zlib
+from datetime import timedelta
 from functools import cache
 
 import pytest
 
-from connectors.base import ConnectorError, Unknown, Unreachable
+from connectors.base import ConnectorError, Mismatch, Unknown, Unreachable
+from connectors.label_studio import config as label_config
 from connectors.label_studio.client import Client
+from db.answers import current_answers
 from loop import config
 from loop.project import create
 from loop.steps.doctor import doctor
 from loop.steps.embed import embed
+from loop.steps.pull import pull
 from loop.steps.push import push
 from loop.steps.scan import scan
 from tests.conftest import rows, small_values
@@ -281,3 +285,133 @@ def test_doctor_shows_no_escape_sequences(project, monkeypatch):
         (check,) = [c for c in doctor(project.root) if c.name == "labeler"]
     assert check.ok
     assert check.detail.isprintable()
+
+
+DATES = [
+    "Sat, 28 Nov 99999999999999999999 12:00:00 GMT",
+    "Sat, 28 Nov 2026 99999999999999999999:00:00 GMT",
+    "Sat, 28 Nov 2026 12:00:00 +9999999999999",
+    "Sat, 28 Nov 1970 12:00:00 GMT",
+    "yesterday",
+    "",
+]
+
+
+@pytest.mark.parametrize("date", DATES)
+def test_odd_times_of_the_server_are_none(date):
+    answer = reply({"email": "a@b"}, Date=date)
+    with loopback(lambda request: answer) as server:
+        client = Client(server.url, LEGACY, attempts=1)
+        assert client.whoami() == "a@b"
+        assert client.server_time is None
+
+
+CONFIGS = {
+    "no-names": "<View><Choices><Choice value='a'/></Choices><Image/></View>",
+    "no-name": "<View><Choices toName='i'/><Image name='i' value='$x'/></View>",
+    "deep": "<View><Choices name='a' toName='i'>{}{}</Choices><Image name='i' value='$x'/></View>",
+}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_odd_label_configs(kind):
+    xml = CONFIGS[kind].format("<b>" * 100_000, "</b>" * 100_000)
+    with pytest.raises(Mismatch, match="adopt another one"):
+        label_config.add(xml, ["cat"])
+
+
+def labels(project):
+    with project.records.read() as session:
+        return {answer.key: answer.label for answer in current_answers(session, 1)}
+
+
+def answered(fake, count: int) -> dict[str, str]:
+    """The first tasks, answered by a person: item key -> label."""
+    keys = [task["data"]["coreloop_key"] for task in list(fake.tasks.values())[:count]]
+    for key in keys:
+        fake.annotate(key, "digit-1")
+    return dict.fromkeys(keys, "digit-1")
+
+
+def second_half(told):
+    return {**told, "tasks": told["tasks"][len(told["tasks"]) // 2 :]}
+
+
+@pytest.mark.parametrize("command", [push, pull])
+def test_a_listing_with_gaps_is_no_answer(fake, project, command):
+    """In the order of its ids, as it should be, but for the tasks that it leaves out."""
+    push(project)
+    people = answered(fake, 12)
+    fake.lie = lambda name, told: second_half(told) if name == "tasks_list" else told
+    with pytest.raises(Unreachable, match="with gaps"):
+        command(project)
+    fake.lie = lambda name, told: told
+    assert push(project).sent == 0
+    assert pull(project).complete
+    assert labels(project) == people
+
+
+def test_tasks_deleted_while_they_are_listed_are_no_gap(fake, project, monkeypatch):
+    monkeypatch.setattr("connectors.label_studio.tasks.PAGE", 3)
+    push(project)
+    people = answered(fake, 3)
+    pages = itertools.count()
+
+    def lie(name, told):
+        if name == "tasks_list" and next(pages) == 1:
+            del fake.tasks[12]
+        return told
+
+    fake.lie = lie
+    pull(project)
+    assert labels(project) == people
+
+
+@pytest.mark.parametrize("change", ["left out", "null"])
+def test_a_listing_without_annotations_deletes_no_answer(fake, project, change):
+    push(project)
+    people = answered(fake, 3)
+    pull(project)
+
+    def lie(name, told):
+        if name != "tasks_list":
+            return told
+        tasks = [dict(task) for task in told["tasks"]]
+        for task in tasks:
+            if task.pop("annotations", None) is not None and change == "null":
+                task["annotations"] = None
+        return {**told, "tasks": tasks}
+
+    fake.lie = lie
+    with pytest.raises(Unreachable, match="annotations"):
+        pull(project, full=True)
+    assert labels(project) == people
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_server_s_clock_was_a_day_ahead_at_the_push(fake, project, full):
+    """An annotation older than its own task was never found to be deleted."""
+    fake.now += timedelta(days=1)
+    push(project)
+    fake.now -= timedelta(days=1)
+    people = answered(fake, 2)
+    pull(project)
+    assert labels(project) == people
+    first, second = people
+    (task,) = [task for task in fake.tasks.values() if task["data"]["coreloop_key"] == first]
+    task["annotations"] = []
+    task["updated_at"] = fake._stamp()
+    pull(project, full=full)
+    assert set(labels(project)) == {second}
+
+
+def test_a_server_set_up_anew_deletes_no_answer(fake, project):
+    """Its tasks have the numbers of the old ones, and are others."""
+    push(project)
+    people = answered(fake, 2)
+    pull(project)
+    for task in fake.tasks.values():
+        task["annotations"] = []
+        task["created_at"] = task["updated_at"] = fake._stamp()
+    pull(project, full=True)
+    assert labels(project) == people
