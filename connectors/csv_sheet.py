@@ -193,7 +193,7 @@ class CsvSheet:
         entries: dict[str, SheetLine] = {}
         wrong: list[str] = []
         for line, row in self._rows(sheet):
-            label = self._as_class((row["label"] or "").strip())
+            label = self._as_class(row["label"] or "")
             entry = entries.get(row["key"])
             if label and label != SKIP and label not in self.classes:
                 wrong.append(f"line {line}: {label!r} is no class{self._hint(label)}")
@@ -215,12 +215,15 @@ class CsvSheet:
             )
         return entries
 
-    def _as_class(self, label: str) -> str:
-        """The class as the config spells it: an é is one character or two, and looks the same."""
-        plain = unicodedata.normalize("NFC", label)
-        spelled = {unicodedata.normalize("NFC", name): name for name in reversed(self.classes)}
+    def _as_class(self, written: str) -> str:
+        """The class as the config spells it: an é is one character or two, and looks the same, and
+        nobody sees blanks at an end."""
+        if written in self.classes:
+            return written
+        plain = _plain(written)
+        spelled = {_plain(name): name for name in reversed(self.classes)}
         # a spreadsheet program takes =1+1 for a formula, and '=1+1 for text
-        return spelled.get(plain) or spelled.get(plain.removeprefix("'")) or label
+        return spelled.get(plain) or spelled.get(plain.removeprefix("'")) or written.strip()
 
     def _hint(self, label: str) -> str:
         """A hint where only capital letters differ."""
@@ -254,6 +257,10 @@ class CsvSheet:
             yield from enumerate(table, 2)
         except csv.Error as error:
             raise Rejected(f"{sheet.name} line {table.line_num}: {error}") from None
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def _task(sheet: Path, key: str) -> str:

@@ -25,6 +25,8 @@ def read_ordinary(path: Path, *, inside: Path | None = None) -> bytes:
         LeadsOut: it is not.
         OSError: it cannot be read, is a pipe or a device, or is too large.
     """
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "no path: it holds a NUL character", str(path))
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait
     with os.fdopen(handle, "rb") as file:
         if inside is not None and not _opened_path(handle, path).is_relative_to(inside):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from connectors.base import Image, SourceError, UnreadableFile
 from connectors.files import LeadsOut, read_ordinary
+from connectors.image_memory import too_large
 from connectors.workers import in_order
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"])
@@ -40,6 +41,8 @@ def check_image(data: bytes) -> str | None:
             warnings.simplefilter("ignore")  # damaged tags and the like
             warnings.simplefilter("error", Pillow.DecompressionBombWarning)
             with Pillow.open(io.BytesIO(data), formats=FORMATS) as image:
+                if reason := too_large(image):
+                    return reason
                 image.load()
     except UnidentifiedImageError:
         return "not an image of a known format"

@@ -51,11 +51,14 @@ class Listing:
         return str(self._locate(uri))
 
     def _locate(self, uri: str) -> Path:
-        return self.path.parent / Path(uri).expanduser()
+        try:
+            return self.path.parent / Path(uri).expanduser()
+        except RuntimeError:  # there is no such user
+            return self.path.parent / uri
 
     def _lines(self) -> list[str]:
         try:
-            lines = read_ordinary(self.path).decode("utf-8-sig").splitlines()
+            lines = read_ordinary(self.path).decode("utf-8-sig").split("\n")
         except OSError as error:
             raise SourceError(f"cannot read {self.path} ({error.strerror})") from None
         except UnicodeDecodeError:

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from connectors.image_memory import too_large
 from loop.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """Decoders that untrusted bytes may reach; none of them starts another program."""
 
-MAX_DECODED_BYTES = 720_000_000
-"""Images that would need more memory are refused before they are decoded (decompression bombs); a
-scan, by Pillow's own limit of 89 million pixels, refuses no fewer."""
 STRIP = 4_000_000
 """Pixels that are converted at once where a conversion needs many bytes per pixel."""
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom."""
 
 
 class Replaced(DataError):
@@ -43,10 +43,8 @@ def decode(data: bytes, name: str = "image") -> Image.Image:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if decoded_bytes(image) > MAX_DECODED_BYTES:
-            raise DataError(
-                f"{name}: {image.width} x {image.height} pixels ({image.mode}) is too large"
-            )
+        if reason := too_large(image):
+            raise DataError(f"{name}: {reason}")
         image.load()
         _turn_upright(image)
         return _rgb(image)
@@ -64,12 +62,6 @@ def decode(data: bytes, name: str = "image") -> Image.Image:
 def _turn_upright(image: Image.Image) -> None:
     with suppress(Exception):  # the EXIF parser raises many types on damaged blocks
         ImageOps.exif_transpose(image, in_place=True)
-
-
-def decoded_bytes(image: Image.Image) -> int:
-    """Memory that an image takes as it is decoded and as RGB beside it, 4 bytes a pixel."""
-    stored = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
-    return image.width * image.height * (stored.get(image.mode, 4) + 4)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -92,25 +84,26 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Grey values of 16 or 32 bits or floats, scaled to 8 bits by the range they seem to use."""
-    stored = np.asarray(image)
-    largest = max(
-        float(np.nan_to_num(stored[top:bottom].astype(np.float64)).max(initial=0))
-        for _, top, _, bottom in _strips(image)
-    )
+    largest = max(float(_values(image, box).max(initial=0)) for box in _strips(image))
     if image.mode == "F" and largest <= 1:
         white = 1.0
     elif image.mode.startswith("I;16") or largest > 255:
         white = 65535.0
     else:
         white = 255.0
-    grey = np.empty(stored.shape, dtype=np.uint8)
-    for _, top, _, bottom in _strips(image):
-        values = np.nan_to_num(stored[top:bottom].astype(np.float64))
-        grey[top:bottom] = (np.clip(values, 0, white) * (255.0 / white)).round()
+    grey = np.empty((image.height, image.width), dtype=np.uint8)
+    for box in _strips(image):
+        values = np.clip(_values(image, box), 0, white)
+        grey[box[1] : box[3]] = (values * (255.0 / white)).round()
     return Image.fromarray(grey)
 
 
-def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
+def _values(image: Image.Image, box: Box) -> NDArray[np.float64]:
+    """(height, width) grey values of a part of an image, 0 where one is no number."""
+    return np.nan_to_num(np.asarray(image.crop(box)).astype(np.float64))
+
+
+def _strips(image: Image.Image) -> Iterator[Box]:
     """Boxes of some rows each, from the top."""
     rows = max(1, STRIP // image.width)
     for top in range(0, image.height, rows):

@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from connectors.folder import check_image
+from connectors.image_memory import decoded_bytes
 from loop import images
 from loop.errors import DataError
 from loop.images import decode, squares, thumbnail
@@ -168,17 +170,35 @@ def test_strips_are_the_same_picture(data, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["I;16", "RGBA"])
-def test_the_largest_images_that_a_scan_takes_are_decoded_in_a_gigabyte(tmp_path, mode):
-    """9,450 x 9,450 pixels of 16 bits, a PNG of 169 KB, took 2.3 GB."""
+@pytest.mark.parametrize(
+    ("mode", "suffix", "side"),
+    [
+        ("I;16", "png", 9_450),
+        ("RGBA", "png", 9_450),
+        ("F", "tif", 9_450),
+        ("CMYK", "jpg", 9_450),
+        ("RGB", "webp", 6_700),
+        ("RGB", "webp", 9_450),
+        ("RGBA", "webp", 9_450),
+    ],
+)
+def test_the_largest_images_that_a_scan_takes_are_decoded_in_a_gigabyte(
+    tmp_path, mode, suffix, side
+):
+    """A PNG of 169 KB, 9,450 x 9,450 pixels of 16 bits, took 2.3 GB; a WebP of 34 bytes, 1.4."""
     code = (
-        "import sys\nfrom PIL import Image\nfrom loop.images import decode\n"
-        "decode(open(sys.argv[1], 'rb').read())\n"
+        "import sys\nfrom connectors.folder import check_image\nfrom loop.images import decode\n"
+        "data = open(sys.argv[1], 'rb').read()\n"
+        "check_image(data) or decode(data)\n"
         "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])"
     )
-    Image.new(mode, (9_450, 9_450)).save(tmp_path / "large.png")
+    options = {
+        "webp": {"lossless": True, "method": 0},
+        "tif": {"compression": "tiff_lzw"},
+    }.get(suffix, {})
+    Image.new(mode, (side, side)).save(tmp_path / f"large.{suffix}", **options)
     done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "large.png"],
+        [sys.executable, "-c", code, tmp_path / f"large.{suffix}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -188,8 +208,18 @@ def test_the_largest_images_that_a_scan_takes_are_decoded_in_a_gigabyte(tmp_path
 
 
 def test_the_limit_counts_decoded_bytes():
-    assert images.decoded_bytes(Image.new("L", (100, 10))) == 5_000
-    assert images.decoded_bytes(Image.new("I;16", (100, 10))) == 6_000
-    assert images.decoded_bytes(Image.new("RGBA", (100, 10))) == 8_000
+    assert decoded_bytes(Image.new("L", (100, 10))) == 5_000
+    assert decoded_bytes(Image.new("I;16", (100, 10))) == 6_000
+    assert decoded_bytes(Image.new("RGBA", (100, 10))) == 8_000
+    webp = Image.open(io.BytesIO(encoded(Image.new("RGB", (100, 10)), "WEBP")))
+    assert decoded_bytes(webp) == 16_000
     with pytest.raises(DataError, match="too large"):
         decode(encoded(Image.new("1", (15_000, 15_000))))
+
+
+def test_a_scan_refuses_what_could_not_be_embedded():
+    """34 bytes, 9,450 x 9,450 pixels."""
+    bomb = encoded(Image.new("RGB", (9_450, 9_450)), "WEBP", lossless=True, method=0)
+    assert check_image(bomb) == "9450 x 9450 pixels (WEBP RGB) is too large"
+    with pytest.raises(DataError, match=r"b\.webp: 9450 x 9450 pixels \(WEBP RGB\) is too large"):
+        decode(bomb, "b.webp")

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from loop import config
+from loop.cli.output import bar
 from loop.printable import cell, one_line, printable
 from loop.project import create
 from loop.steps.export import export
 from loop.steps.report import report
+from loop.steps.scan import scan
 from tests.conftest import small_values, write_images
 from tests.durability.test_disk_and_signals import coreloop
 from tests.test_security import answer_all
@@ -36,7 +38,9 @@ def test_printable_text_prints(text):
     assert not set(map(chr, [*range(9), *range(11, 32), *range(127, 160)])) & set(shown)
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+2a", "-x", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+2a", "-x", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1+1"]
+)
 def test_no_cell_is_a_formula(text):
     assert cell(text) == f"'{text}"
 
@@ -81,6 +85,25 @@ def test_names_of_files_and_classes_through_a_project(tmp_path):
         assert "'=1+1" in cells
     lines = [json.loads(line) for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
     assert {line["label"] for line in lines} == set(classes)
+
+
+@pytest.mark.parametrize("name", ["a\\[/b]", "a[/b]", "a\\", "[red]", f"a{ESCAPE}"])
+def test_what_is_being_done_is_shown_as_it_is(capsys, name):
+    """Brackets were taken for a style; one that closed none ended in a traceback."""
+    with bar() as (begin, _):
+        begin(f"looking at {name}")
+    assert capsys.readouterr().err == one_line(f"looking at {name}") + "\n"
+
+
+def test_arguments_and_names_of_arrays_are_not_trusted(project):
+    (project.arrays / f"x{ESCAPE}.npy").write_bytes(b"x")
+    with project:
+        scan(project)
+    for command in (["status", f"a{ESCAPE}"], ["doctor", "--prune", "--yes"]):
+        ended = coreloop(*command, cwd=project.root)
+        assert ended.returncode in (0, 2)
+        assert "\\x1b]0;owned" in ended.stderr
+        assert "\x1b" not in ended.stdout + ended.stderr
 
 
 def test_a_picture_name_is_not_trusted_in_an_error(tmp_path):

@@ -187,12 +187,13 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def _show(error: click.ClickException) -> None:
-    """A wrong use of a command, in click's own words."""
+    """A wrong use of a command, in click's own words; an argument cannot steer the terminal."""
     from loop.cli.output import tinted
+    from loop.printable import printable
 
     text = io.StringIO()
     error.show(text)
-    for line in text.getvalue().splitlines():
+    for line in printable(text.getvalue()).rstrip("\n").split("\n"):
         click.echo(tinted(line), err=True)
 
 

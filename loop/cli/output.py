@@ -140,6 +140,7 @@ def bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
         TimeRemainingColumn,
     )
     from rich.table import Column
+    from rich.text import Text
 
     console = Console(stderr=True, highlight=False)
     widest = max(8, console.width - BESIDE_NAME)
@@ -166,7 +167,7 @@ def bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
             drawn.remove_task(task)
         began, task, name = time.monotonic(), None, text
         told = began
-        console.print(f"[dim]{one_line(text).replace('[', chr(92) + '[')}[/dim]")
+        console.print(Text(one_line(text), style="dim"))
 
     def progress(done: int, total: int) -> None:
         nonlocal task, told

@@ -22,6 +22,7 @@ from loop.cli.output import (
     table,
     whole_numbers,
 )
+from loop.printable import one_line
 from loop.wording import agreeing, counted
 
 if TYPE_CHECKING:
@@ -223,7 +224,8 @@ def _prune(folder: Path, yes: bool) -> None:
     project = project_at(folder)
     listed = unnamed_arrays(project)
     for path in listed:
-        click.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)", err=True)
+        size = path.stat().st_size / 1e6
+        click.echo(one_line(f"{path} ({size:.1f} MB)"), err=True)
     if listed and (yes or click.confirm(f"Remove these {len(listed)} files?", err=True)):
         click.echo(f"removed {len(prune(project, listed))} files", err=True)
     elif not listed:

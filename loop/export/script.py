@@ -26,6 +26,8 @@ import onnxruntime
 from PIL import Image, ImageFile, ImageOps
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+MAX_BYTES = 500_000_000
+MAX_PIXELS = 89_000_000
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 BATCH = 32
 
@@ -87,10 +89,21 @@ def _resized(
     return image.resize((width, height), resample)
 
 
+def read(file: Path) -> bytes:
+    """The bytes of an ordinary file; a pipe would be waited for."""
+    if not file.is_file():
+        raise OSError("no ordinary file" if file.exists() else "no such file")
+    if file.stat().st_size > MAX_BYTES:
+        raise OSError(f"larger than {MAX_BYTES // 1_000_000} MB")
+    return file.read_bytes()
+
+
 def decode(data: bytes) -> Image.Image:
     """The first frame as upright 8-bit RGB; transparency over white, 16-bit scaled to 8."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels is too large")
     image.load()
     with suppress(Exception):  # a damaged EXIF block is ignored
         ImageOps.exif_transpose(image, in_place=True)
@@ -133,7 +146,7 @@ def answers_to_images(predictor: Predictor, files: Iterator[Path], top: int) -> 
         errors: dict[Path, str] = {}
         for file in batch:
             try:
-                prepared.append(predictor.prepare(decode(file.read_bytes())))
+                prepared.append(predictor.prepare(decode(read(file))))
             except Exception as error:  # decoders raise many types on damaged bytes
                 errors[file] = f"{type(error).__name__}: {error}"
         rows = iter(predictor.probabilities(prepared) if prepared else ())

@@ -113,3 +113,17 @@ def test_side_files_of_other_systems_are_no_sheets(labeler):
     sheet.with_name(f"._{sheet.name}").write_bytes(b"\xff\x00\x05\x16")
     assert pulled(labeler) == {KEYS[0]: "Glas"}
     assert labeler.progress().annotated == 1
+
+
+@pytest.mark.parametrize("name", ["cat ", "\u00a0cat", "e\u0301", "cat\u2028"])
+def test_a_class_is_read_back_as_people_see_it(labeler, name):
+    """Nothing could be written for a class with a blank at an end."""
+    labeler.prepare([name, "dog"])
+    write(labeler, f"{KEYS[0]},a,{name.strip()}", f'{KEYS[1]},b,"{name}"')
+    assert pulled(labeler) == {KEYS[0]: name, KEYS[1]: name}
+
+
+def test_classes_that_look_the_same_are_told_apart_by_what_is_written(labeler):
+    labeler.prepare(["\u00e9", "e\u0301"])
+    write(labeler, f"{KEYS[0]},a,\u00e9", f"{KEYS[1]},b,e\u0301")
+    assert pulled(labeler) == {KEYS[0]: "\u00e9", KEYS[1]: "e\u0301"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,3 +91,34 @@ def test_resizes_as_the_encoder_does(name, size):
     if name == "pixels":
         expected = (expected * 255).round().reshape(9, 9, 1)
     np.testing.assert_array_equal(prepared, expected)
+
+
+def test_what_is_no_ordinary_file_is_an_error_of_its_own(tmp_path):
+    """A pipe was waited for, an endless file read until memory ended."""
+    (tmp_path / "good.png").write_bytes(FILES["alpha"])
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "sparse.png").touch()
+    os.truncate(tmp_path / "sparse.png", 40 * 10**9)
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    (tmp_path / "bomb.png").write_bytes(encoded(Image.new("1", (9_500, 9_500)), "PNG"))
+
+    class Predictor:
+        labels = ("a", "b")
+
+        def prepare(self, image):
+            return [np.zeros(1)]
+
+        def probabilities(self, prepared):
+            return np.tile([0.2, 0.8], (len(prepared), 1))
+
+    files = script.files_in([str(tmp_path)], script.SUFFIXES)
+    answers = {Path(a["image"]).stem: a for a in script.answers_to_images(Predictor(), files, 1)}
+    assert answers.pop("good")["label"] == "b"
+    assert {name: answer["error"].partition(": ")[2] for name, answer in answers.items()} == {
+        "pipe": "no ordinary file",
+        "sparse": "larger than 500 MB",
+        "folder": "no ordinary file",
+        "gone": "no such file",
+        "bomb": "9500 x 9500 pixels is too large",
+    }

@@ -52,8 +52,8 @@ LIES = [twice, doubled_page, falling, empty, without_one, unanswered, one_key]
 
 def refused(lie, page, command):
     """Whether a listing is no answer; a short one does for a pull, which counts no tasks."""
-    if lie is falling:
-        return page == 2  # all on one page, any order does
+    if page == 2 and lie in (falling, without_one):
+        return True  # all on one page, any order does, and nothing contradicts a smaller count
     return lie in (twice, one_key) or (lie in (empty, without_one) and command is push)
 
 

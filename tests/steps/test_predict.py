@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import socket
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from connectors.base import SourceError
 from db import queries
 from loop.encoders import shards
 from loop.errors import ConfigError, DataError, NotReady
@@ -90,6 +93,40 @@ def test_what_cannot_be_read_is_listed_and_the_unsure_left_out(project, tmp_path
         with pytest.raises(Exception, match=r"no usable image|no text file"):
             predict(project, tmp_path / images, tmp_path / "x.csv")
     assert not (tmp_path / "x.csv").exists()
+
+
+def test_odd_lines_of_a_list_are_unusable_files(project, tmp_path):
+    """A NUL character, and a user that is not there, ended in tracebacks."""
+    run(project)
+    write_images(tmp_path / "new", 3)
+    (good, *_) = sorted((tmp_path / "new").rglob("*.png"))
+    odd_name = good.rename(good.with_name("a\u2028b\x85c.png"))
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    odd = [
+        "a\0b.png",
+        "~nobody-at-all/x.png",
+        "x" * 5000,
+        "pipe.png",
+        "gone.png",
+        "new",
+        "/dev/zero",
+    ]
+    (tmp_path / "list.txt").write_text("\n".join([*odd, str(odd_name)]) + "\r\n")
+    predicted = predict(project, tmp_path / "list.txt", tmp_path / "l.csv")
+    assert [uri for uri, _ in predicted.unreadable] == odd
+    assert predicted.images == 1
+
+
+@pytest.mark.parametrize("name", ["pipe", "pipe.parquet", "socket"])
+def test_what_is_no_list_is_not_waited_for(project, tmp_path, name):
+    run(project)
+    if name == "socket":
+        socket.socket(socket.AF_UNIX).bind(str(tmp_path / name))
+    else:
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(SourceError, match=f"{name}"):
+        predict(project, tmp_path / name, tmp_path / "l.csv")
 
 
 def test_a_killed_prediction_goes_on_at_the_shard(project, tmp_path, monkeypatch):
