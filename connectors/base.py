@@ -293,6 +293,15 @@ class Predicts(Protocol):
 
 
 @runtime_checkable
+class NamesPeople(Protocol):
+    """A labeler that numbers its annotators and knows their names."""
+
+    def people(self) -> Mapping[str, str]:
+        """Annotator, as ``pull`` gives them -> name; different people have different names."""
+        ...
+
+
+@runtime_checkable
 class AsksAgain(Protocol):
     """A labeler that can ask one more person about an image."""
 

@@ -217,18 +217,28 @@ class CsvSheet:
 
     def _as_class(self, written: str) -> str:
         """The class as the config spells it: an é is one character or two, and looks the same, and
-        nobody sees blanks at an end."""
+        nobody sees blanks at an end. What differs in capital letters only is taken where one class
+        alone is meant."""
         if written in self.classes:
             return written
-        plain = _plain(written)
+        plain, label = _plain(written), written.strip()
         spelled = {_plain(name): name for name in reversed(self.classes)}
         # a spreadsheet program takes =1+1 for a formula, and '=1+1 for text
-        return spelled.get(plain) or spelled.get(plain.removeprefix("'")) or written.strip()
+        exact = spelled.get(plain) or spelled.get(plain.removeprefix("'"))
+        if exact or label == SKIP:
+            return exact or label
+        meant = self._whatever_the_capitals(label)
+        return meant[0] if len(meant) == 1 else label
+
+    def _whatever_the_capitals(self, label: str) -> list[str]:
+        """Classes, or the word for a skip, that differ from the label in capital letters only."""
+        plain = _plain(label).casefold()
+        return [name for name in [*self.classes, SKIP] if _plain(name).casefold() == plain]
 
     def _hint(self, label: str) -> str:
-        """A hint where only capital letters differ."""
-        meant = [name for name in self.classes if name.casefold() == label.casefold()]
-        return f" (did you mean {meant[0]!r}?)" if meant else ""
+        """Which classes may be meant, where several differ in capital letters only."""
+        meant = [repr(name) for name in self._whatever_the_capitals(label)]
+        return f" (it may be {' or '.join(meant)})" if meant else ""
 
     def _originals(self) -> list[Path]:
         """The sheets that ``push`` wrote."""

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from db.models import Annotation, Item, Pick, Round
+from db.models import Annotation, Item, Pick, Pool, Round
 from db.queries import the_pool
 
+PEOPLE = "people"
+"""Key in a pool's source: annotator as the labeler numbers them -> name."""
 SOURCE = "source"
 """Connector and annotator of labels that came with the images."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one annotator says of one item now."""
+    """What one annotator says of one item now; ``annotator`` by name where it is known."""
 
     item_id: int
     row: int
@@ -83,7 +85,20 @@ def standing_answers(session: Session, pool_id: int) -> list[Answer]:
         .where(_of_pool(pool_id), _stands())
         .order_by(_given(), Annotation.id)
     )
-    return [Answer(*tuple(annotation)) for annotation in annotations]
+    names = session.get_one(Pool, pool_id).source.get(PEOPLE, {})
+    answers = [Answer(*tuple(annotation)) for annotation in annotations]
+    if not names:
+        return answers
+    return [
+        replace(answer, annotator=names.get(answer.annotator, answer.annotator))
+        for answer in answers
+    ]
+
+
+def annotators(session: Session, connector: str) -> set[str]:
+    """Everybody with an annotation of a connector, as the labeler numbers them."""
+    query = select(Annotation.annotator).where(Annotation.connector == connector).distinct()
+    return set(session.scalars(query))
 
 
 def _of_pool(pool_id: int) -> Any:

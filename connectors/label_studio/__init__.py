@@ -12,6 +12,7 @@
 ``copies``         several tasks of one image; untouched ones are removed
 ``pull``           annotations changed since a cursor
 ``annotation``     one annotation: an answer, or odd
+``people``         names of those who annotate
 ``answers``        types of all that the server says, checked once
 ``client``         requests: reads are repeated, writes are not
 ``http``           bounds of time and size, no redirect

@@ -11,6 +11,7 @@ from connectors.base import RemoteAnnotation
 from connectors.label_studio.answers import ListedAnnotation, ServerAnswer, moment
 from connectors.label_studio.config import Controls
 from connectors.label_studio.errors import printable
+from connectors.label_studio.people import annotator
 
 MOST_SECONDS = 1e8
 """Three years: nobody looked at an image for longer."""
@@ -69,7 +70,7 @@ def read_annotation(
         id=identity(entry, key),
         version=entry.updated_at,
         key=key,
-        annotator=f"user {person.id if isinstance(person, CompletedBy) else person}",
+        annotator=annotator(person.id if isinstance(person, CompletedBy) else person),
         label=None if skipped else label,
         seconds=seconds,
         cancelled=skipped,

@@ -179,6 +179,21 @@ class Account(ServerAnswer):
     email: str
 
 
+class ListedPerson(ServerAnswer):
+    """A line of GET /api/users/"""
+
+    id: PositiveInt
+    first_name: str = ""
+    last_name: str = ""
+    username: str = ""
+    email: str = ""
+
+    @property
+    def name(self) -> str:
+        """As they wrote it themselves, else what they log in with."""
+        return f"{self.first_name} {self.last_name}".strip() or self.username or self.email
+
+
 class Version(ServerAnswer):
     """GET /api/version"""
 

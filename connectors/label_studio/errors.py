@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pydantic_core
 from pydantic import ValidationError
 
 from connectors.base import ConnectorError, Mismatch, Rejected, Unauthorized, Unreachable
 
+PLAIN_ANSWERS = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "record layer", "HTTP_REQUEST")
+"""In what OpenSSL says of a server that answered a handshake in plain HTTP."""
+TO_TLS = b"plain HTTP request was sent to"
+"""In what a server with TLS answers to plain HTTP (nginx, Apache)."""
 LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Status codes after which the same request may succeed, and may have been carried out."""
 MOST_SHOWN = 400
@@ -26,6 +31,17 @@ def printable(text: str) -> str:
 
 def no_answer(url: str, error: Exception) -> Unreachable:
     """Nobody answered, and nothing was done."""
+    if url.startswith("https:") and any(words in str(error) for words in PLAIN_ANSWERS):
+        return Unreachable(
+            f"the server at {url} speaks http, not https; set url under [labeler] (or "
+            f"LABEL_STUDIO_URL) to http{url.removeprefix('https')}"
+        )
+    if url.startswith("http:") and isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+        return Unreachable(
+            f"the server at {url} ends the connection without an answer ({type(error).__name__}); "
+            f"if it speaks https, set url under [labeler] (or LABEL_STUDIO_URL) to "
+            f"https{url.removeprefix('http')}. Nothing is lost, repeat the command later"
+        )
     return Unreachable(
         f"no answer from Label Studio at {url} ({type(error).__name__}); is it running? "
         "Nothing is lost, repeat the command later"
@@ -57,6 +73,11 @@ def strange(url: str, request: str, error: Exception) -> str:
 
 def refusal(url: str, request: str, code: int, location: str | None, body: bytes) -> ConnectorError:
     """What a status code beyond 299 stands for."""
+    if code == 400 and url.startswith("http:") and TO_TLS.lower() in body.lower():
+        return Rejected(
+            f"the server at {url} speaks https, not http; set url under [labeler] (or "
+            f"LABEL_STUDIO_URL) to https{url.removeprefix('http')}"
+        )
     if code in (401, 403):
         return Unauthorized(f"{url} answered {code} to {request}; {TOKEN_HELP}")
     if 300 <= code < 400:

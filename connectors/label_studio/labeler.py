@@ -16,7 +16,7 @@ from connectors.base import (
     RemoteChange,
     Seen,
 )
-from connectors.label_studio import predictions, push
+from connectors.label_studio import people, predictions, push
 from connectors.label_studio.client import Client
 from connectors.label_studio.images import ByUrl, OnDisk, Serving, Uploaded
 from connectors.label_studio.project import RemoteProject
@@ -166,6 +166,10 @@ class LabelStudio:
     def ask_again(self, tasks: Mapping[str, str]) -> int:
         """Opens these tasks to one more person each; returns how many."""
         return push.ask_again(self.project, tasks)
+
+    def people(self) -> Mapping[str, str]:
+        """Annotator -> name, of everybody on the server that may label."""
+        return people.names(self.client)
 
     def pull(self, since: str | None) -> Iterator[RemoteAnnotation]:
         """Every annotation of tasks that changed since the cursor."""

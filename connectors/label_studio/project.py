@@ -90,7 +90,7 @@ class RemoteProject:
     @property
     def version(self) -> str:
         """See connectors.base.Labeler."""
-        return config.digest(self.description.label_config)
+        return config.digest(self.description.label_config, self.classes)
 
     def progress(self, extra: dict[str, int]) -> Progress:
         """The projects' own counters, asked anew: one request each."""
@@ -111,7 +111,7 @@ class RemoteProject:
 
     def controls(self) -> config.Controls:
         """Names and classes of the project's config. Raises Mismatch if a class is missing."""
-        controls = config.read(self.description.label_config)
+        controls = config.read(self.description.label_config, self.classes)
         missing = [name for name in self.classes if name not in controls.classes]
         if missing and list(controls.classes) + missing == self.classes:
             raise Mismatch(
@@ -217,6 +217,7 @@ class RemoteProject:
             "title": (self._title if len(self._title) > 2 else f"{self._title} images")[:50],
             "description": f"made by coreloop, marker {self.marker}",
             "label_config": config.build(self.classes),
+            "expert_instruction": config.instructions(self.classes),
             "sampling": "Sequential sampling",
             "maximum_annotations": self._overlap,
             "show_collab_predictions": True,
@@ -262,7 +263,13 @@ class RemoteProject:
             Mismatch: answers would be lost, or the project is another's.
         """
         label_config = self.description.label_config
-        offered = config.read(label_config).classes
+        controls = config.read(label_config, self.classes)
+        offered = controls.classes
+        if controls.several and self._adopted:
+            raise Mismatch(
+                f"in project {self.id} people may choose several classes of an image; set "
+                f'choice="single" at <Choices name="{controls.label}"> in its label config'
+            )
         missing = [name for name in self.classes if name not in offered]
         if not missing:
             return None
@@ -272,10 +279,10 @@ class RemoteProject:
                 "label config in Label Studio, or take them out of 'classes'"
             )
         if list(offered) + missing == self.classes:
-            return config.add(label_config, missing)
+            return config.add(label_config, missing, self.classes)
         if self.description.total_annotations_number:
             raise Mismatch(
                 f"the label config of project {self.id} lost {missing}, and there are "
                 "annotations; put the choices back in Label Studio"
             )
-        return config.build(self.classes)
+        return config.build(self.classes, captioned=config.is_captioned(label_config))

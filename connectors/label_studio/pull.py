@@ -85,7 +85,7 @@ class AnnotationReader:
     def _controls(self, home: int) -> Controls:
         path = f"/api/projects/{home}/"
         answer = self.project.client.get(path, answer=ProjectAnswer)
-        return config.read(answer.label_config)
+        return config.read(answer.label_config, self.project.classes)
 
 
 def _start(since: str | None, began: datetime | None) -> datetime | None:

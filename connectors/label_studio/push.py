@@ -7,7 +7,7 @@ from typing import Any
 
 from connectors.base import BatchToLabel, ItemToLabel, Unknown, Unreachable
 from connectors.label_studio.answers import ImportAnswer
-from connectors.label_studio.config import Controls
+from connectors.label_studio.config import CAPTION, Controls, caption
 from connectors.label_studio.copies import without_copies
 from connectors.label_studio.images import Serving
 from connectors.label_studio.predictions import predict, prediction, show_newest
@@ -107,7 +107,12 @@ def _import(
 def _task(
     item: ItemToLabel, address: str, batch: BatchToLabel, controls: Controls
 ) -> dict[str, Any]:
-    data = {controls.data: address, KEY: item.key, BATCH: batch.uuid}
+    data = {
+        controls.data: address,
+        KEY: item.key,
+        BATCH: batch.uuid,
+        CAPTION: caption(item.uri, batch.round),
+    }
     if item.prediction is None:
         return {"data": data}
     return {"data": data, "predictions": [prediction(item.prediction, controls)]}

@@ -117,7 +117,7 @@ class ProjectSearch:
 
     def _offers_classes(self, description: ProjectAnswer) -> bool:
         try:
-            offered = config.read(description.label_config).classes
+            offered = config.read(description.label_config, self.classes).classes
         except Mismatch:
             return False
         return set(self.classes) <= set(offered)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loop.cli.output import json_option, print_json, project_at, project_option, say, table
-from loop.wording import counted
+from loop.wording import counted, duration
 
 if TYPE_CHECKING:
     from loop.finish.cost import Cost
@@ -113,7 +113,7 @@ def _price(outlook: FinishOutlook) -> str:
     assert cost is not None
     known = []
     if price.hours is not None:
-        known.append(f"{cost.median * price.hours:.1f} hours")
+        known.append(f"{duration(cost.median * price.hours)} of work")
     if price.money is not None:
         known.append(f"{cost.median * price.money:.0f} {outlook.currency}")
     return f" About {' and '.join(known)}." if known else ""

@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from loop.cli.output import json_option, print_json, say, table
+from loop.cli.completion import scorer_names
+from loop.cli.output import json_option, paragraph, print_json, say, table
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=scorer_names)
 @json_option
 def scorers(name: str | None, as_json: bool) -> None:
     """List the selection methods, or say all about one.
@@ -81,10 +82,14 @@ def encoders(as_json: bool) -> None:
     \b
     Example: coreloop encoders
     """
-    from loop.encoders import FORMS
+    from loop.encoders import EXAMPLES, FORMS, OPTIONS
 
     if as_json:
         print_json([{"name": name, "form": form} for name, form in FORMS.items()])
         return
     for form in FORMS.values():
         say(form)
+    for heading, texts in (("options of timm", OPTIONS), ("examples", EXAMPLES)):
+        say(f"{heading}:")
+        for name, text in texts.items():
+            paragraph(f"  {name}: {text}")

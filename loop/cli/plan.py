@@ -18,20 +18,23 @@ from loop.cli.output import (
     say,
     table,
 )
-from loop.wording import counted
+from loop.wording import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from loop.planning.backtest import BacktestSummary
     from loop.planning.rounds import Rounds
-    from loop.planning.target import Estimate, ExpectedAccuracy, Plan, Spread
+    from loop.planning.target import Estimate, ExpectedAccuracy, Plan, Price, Spread
     from loop.project import Project
     from loop.project.finish_plan import FinishPlan
     from loop.steps.plan import Outlook, Wish
 
+MINUTES_BELOW = 1.5
+"""Hours below which work is shown in minutes."""
 VERDICTS = {
     "reached": "the target is reached",
+    "pool": "takes more labels than the pool has images",
     "far": "not within 100 times the labels there are",
     "never": "not reachable with this model and encoder",
 }
@@ -174,9 +177,12 @@ def _cheapest(outlook: FinishPlan, currency: str) -> str:
     first = f"{way.picks} more picks, then autolabel" if way.picks else "autolabel now"
     lower, upper = way.labels.lower, way.labels.upper
     known = [f"{way.labels.median:.0f} labels more ({lower:.0f} to {upper:.0f})"]
-    for unit, amount in (("hours", outlook.hours), (currency, outlook.money)):
-        if amount is not None:
-            known.append(f"{amount.median:.1f} {unit} ({amount.lower:.1f} to {amount.upper:.1f})")
+    if outlook.hours is not None:
+        median, least, most = map(duration, outlook.hours)
+        known.append(f"{median} of work ({least} to {most})")
+    if outlook.money is not None:
+        amount = outlook.money
+        known.append(f"{amount.median:.2f} {currency} ({amount.lower:.2f} to {amount.upper:.2f})")
     return f"cheapest: {first}: {', '.join(known)}"
 
 
@@ -184,11 +190,11 @@ def _print(outlook: Outlook, currency: str, stop_below: float) -> None:
     labels, accuracy = outlook.points[-1]
     paragraph(f"curve: {outlook.basis}; {percent(accuracy)} % with {counted(labels, 'label')}")
     if outlook.plan is not None:
-        _target(outlook.plan, currency)
+        _target(outlook.plan, currency, outlook.price, outlook.left)
     if outlook.rounds is not None:
         _rounds(outlook.rounds)
     if outlook.gain_per_100 is not None:
-        _gain(outlook.gain_per_100, outlook.advice or "", stop_below)
+        _gain(outlook, outlook.gain_per_100, stop_below)
     if outlook.budget is not None:
         paragraph(f"the budget buys {_expected(outlook.budget)}")
     for bought in outlook.buys:
@@ -213,15 +219,17 @@ def _rounds(rounds: Rounds) -> None:
     )
 
 
-def _gain(gain: Estimate, advice: str, stop_below: float) -> None:
+def _gain(outlook: Outlook, gain: Estimate, stop_below: float) -> None:
+    count = min(100, outlook.left)
+    stop_below *= count / 100
     median, lower, upper = (100 * value for value in gain)
     words = {
         "stop": f"stop, surely under {stop_below:g}",
         "go on": "go on",
         "unclear": f"likely under {stop_below:g}, not surely",
-    }[advice]
+    }[outlook.advice or ""]
     interval = f"90 %: {lower:+.1f} to {upper:+.1f}"
-    paragraph(f"the next 100 labels: {median:+.1f} points ({interval}): {words}")
+    paragraph(f"the next {counted(count, 'label')}: {median:+.1f} points ({interval}): {words}")
 
 
 def _expected(accuracy: ExpectedAccuracy) -> str:
@@ -229,7 +237,7 @@ def _expected(accuracy: ExpectedAccuracy) -> str:
     return f"{counted(accuracy.labels, 'label')}: {percent(accuracy.median)} % ({interval})"
 
 
-def _target(plan_: Plan, currency: str) -> None:
+def _target(plan_: Plan, currency: str, price: Price, left: int) -> None:
     verdict = VERDICTS.get(plan_.verdict, "")
     if plan_.verdict == "never":
         verdict += f" ({100 * plan_.never:.0f} % of the curves level off below)"
@@ -238,10 +246,17 @@ def _target(plan_: Plan, currency: str) -> None:
     paragraph(f"target {percent(plan_.target)} %" + (f": {verdict}" if verdict else ""))
     if plan_.verdict in ("reached", "never"):
         return
-    rows = [("labels", plan_.labels), ("hours", plan_.hours), (currency, plan_.money)]
+    minutes = (price.hours or 0) * (plan_.labels.middle or left) < MINUTES_BELOW
+    unit, times = ("minutes", 60.0) if minutes else ("hours", 1.0)
+    work = None if plan_.hours is None else plan_.hours.times(times)
+    rows = [
+        ("labels", plan_.labels, 1.0),
+        (unit, work, times * (price.hours or 0)),
+        (currency, plan_.money, price.money or 0),
+    ]
     lines = [
-        (name, _number(spread.middle), *[_range(spread, level) for level in spread.intervals])
-        for name, spread in rows
+        (name, _number(spread.middle, most), *_ranges(spread, most))
+        for name, spread, most in [(name, row, each * left) for name, row, each in rows]
         if spread is not None
     ]
     if plan_.dates is not None:
@@ -253,17 +268,26 @@ def _target(plan_: Plan, currency: str) -> None:
         lines.append(("date", median or "never", *ranges))
     levels = [f"{level} interval" for level in plan_.labels.intervals]
     table(("further", "median", *levels), lines)
+    if any(None in interval for interval in plan_.labels.intervals.values()):
+        say(f">: more than the {counted(left, 'image')} left, or never")
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | None, most: float | None = None) -> str:
+    """``1,200``, ``2.5``; None is beyond ``most``, or never."""
     if value is None:
-        return "never"
+        return "never" if most is None else f"> {_number(most)}"
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
 
 
-def _range(spread: Spread, level: str) -> str:
+def _range(spread: Spread, level: str, most: float | None = None) -> str:
     lower, upper = spread.intervals[level]
-    return f"{_number(lower)} to {_number(upper)}"
+    if lower is None:
+        return _number(None, most)
+    return f"{_number(lower)} to {_number(upper, most)}"
+
+
+def _ranges(spread: Spread, most: float) -> list[str]:
+    return [_range(spread, level, most) for level in spread.intervals]
 
 
 def _backtest(folders: list[Path], as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loop.cli.completion import encoder_names, scorer_names
 from loop.cli.output import (
     bar,
     json_option,
@@ -36,8 +37,20 @@ if TYPE_CHECKING:
 @click.option("--images", required=True, type=click.Path(), help="Folder or .parquet of images.")
 @click.option("--classes", default="", help="Class names, separated by commas.")
 @click.option("--labelled", is_flag=True, help="Folder names are the true labels (for rehearsal).")
-@click.option("--encoder", default="pixels", show_default=True, help="See 'coreloop encoders'.")
-@click.option("--scorer", default="auto", show_default=True, help="See 'coreloop scorers'.")
+@click.option(
+    "--encoder",
+    default="pixels",
+    show_default=True,
+    shell_complete=encoder_names,
+    help="See 'coreloop encoders'.",
+)
+@click.option(
+    "--scorer",
+    default="auto",
+    show_default=True,
+    shell_complete=scorer_names,
+    help="See 'coreloop scorers'.",
+)
 @click.option(
     "--labeler",
     type=click.Choice(["label-studio", "csv", "oracle"]),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loop.cli.completion import encoder_names, scorer_names
 from loop.cli.output import (
     bar,
     engine_option,
@@ -52,9 +53,17 @@ FINISH_COLUMNS = ("method", "picks", "labels", "95 %", "saved", "by model", "bro
     help="Project folder; default with SOURCE: ./coreloop-simulate-NAME, made when missing.",
 )
 @click.option(
-    "--encoder", help="See 'coreloop encoders'; default with SOURCE: pixels, else the project's."
+    "--encoder",
+    shell_complete=encoder_names,
+    help="See 'coreloop encoders'; default with SOURCE: pixels, else the project's.",
 )
-@click.option("--methods", default="all", show_default=True, help="Scorers, comma-separated.")
+@click.option(
+    "--methods",
+    default="all",
+    show_default=True,
+    shell_complete=scorer_names,
+    help="Scorers, comma-separated.",
+)
 @click.option("--per-class", "per_class", default="", help="Labels per class, e.g. 1,2,5,10.")
 @click.option("--budgets", default="", help="Labels in all, e.g. 20,50,100.")
 @click.option(
@@ -62,6 +71,13 @@ FINISH_COLUMNS = ("method", "picks", "labels", "95 %", "saved", "by model", "bro
 )
 @click.option("--trainer", default="linear", show_default=True, help="linear, resnet18, ...")
 @click.option("--labels", default="", help="Parquet column with annotators' labels to train on.")
+@click.option(
+    "--metric",
+    type=click.Choice(["accuracy", "balanced_accuracy", "macro_f1"]),
+    default="accuracy",
+    show_default=True,
+    help="What is compared; the others weigh every class alike, however rare.",
+)
 @click.option("--share", default=0.8, show_default=True, help="Share of the pool each seed draws.")
 @click.option(
     "--measure",
@@ -91,6 +107,7 @@ def simulate(
     seeds: int,
     trainer: str,
     labels: str,
+    metric: str,
     share: float,
     sample: int,
     finish: bool,
@@ -115,7 +132,7 @@ def simulate(
     from loop.engine import get
     from loop.steps.embed import embed
     from loop.steps.scan import scan
-    from loop.steps.simulate import Grid, all_methods, project_for
+    from loop.steps.simulate import Grid, all_methods, check_labels, project_for
     from loop.steps.simulate import simulate as step
 
     goals = _goals(finish, max_errors, confidence)
@@ -126,11 +143,20 @@ def simulate(
     click.get_current_context().call_on_close(project.close)
     totals = _budgets(project, per_class, budgets)
     grid = Grid(
-        chosen, totals, seeds, trainer, labels=labels, share=share, sample=sample, finish=goals
+        chosen,
+        totals,
+        seeds,
+        trainer,
+        labels=labels,
+        share=share,
+        sample=sample,
+        metric=metric,
+        finish=goals,
     )
     with bar() as (begin, progress):
         begin("scanning images")
         scan(project)
+        check_labels(project)
         begin(f"embedding with {short(project.config.encoder)}")
         embed(project, progress, where=get(engine))
         begin(
@@ -199,9 +225,9 @@ def _print_accuracies(rows: list[MethodRow], grid: Grid) -> None:
     _print_table(rows, grid.budgets, lambda row: percent(row.mean) + _mark(row))
     seeds, trainer, share = grid.seeds, grid.trainer, grid.share
     paragraph(
-        f"mean test accuracy in % over {counted(seeds, 'seed')}, trainer {trainer}; + better and - "
-        "worse than random, paired by seed, 95 % interval without 0; * sees the label of every "
-        "image"
+        f"mean test {grid.metric.replace('_', ' ')} in % over {counted(seeds, 'seed')}, trainer "
+        f"{trainer}; + better and - worse than random, paired by seed, 95 % interval without 0; * "
+        "sees the label of every image"
     )
     tried = sum(row.difference is not None and row.n > 1 for row in rows)
     often = CHANCE if share < 1 else 20

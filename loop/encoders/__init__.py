@@ -30,6 +30,20 @@ FORMS: dict[str, str] = {
     "file": "file:ARRAY.npy: your own, names of rows in ARRAY.keys",
 }
 """How the spec of each encoder is written."""
+OPTIONS: dict[str, str] = {
+    "size": "side in pixels to which the image is resized: ?size=128",
+    "fit": "crop (the centre is cut out) or square (the whole image, squeezed)",
+    "mean, std": "of pixel values in [0, 1], one number or three: ?mean=0.5&std=0.2,0.2,0.3",
+    "classes": "outputs of the checkpoint's own classifier, where it is no ImageNet: ?classes=10",
+    "pad": "padding of convolutions, where a checkpoint was trained with another: ?pad=same",
+}
+"""Options of timm's encoders, for checkpoints that were trained otherwise than timm's own."""
+EXAMPLES: dict[str, str] = {
+    "pixels:16": "digits, icons, drawings; no weights",
+    "timm:vit_small_patch14_dinov2.lvd142m": "photographs: weights are fetched once",
+    "timm:resnet50:/models/own.pth?size=128&classes=10": "your own checkpoint",
+    "pixels:8+file:clip.npy": "two encoders, joined",
+}
 
 
 def check(spec: str) -> None:

@@ -9,9 +9,12 @@ resized to that square, unless ``fit=crop`` is given too.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
+from urllib.request import getproxies
 
 from loop.encoders.checkpoint import load_into, read_weights, state_dict
 from loop.encoders.network import TorchEncoder, triple
@@ -58,23 +61,35 @@ def _create(name: str, checkpoint: str, overrides: dict[str, str]) -> Any:
         ConfigError: the weights are missing or do not fit.
     """
     arguments: dict[str, Any] = {"pretrained": not checkpoint}
+    reachable = True
     if "classes" in overrides:
         arguments["num_classes"] = int(overrides["classes"])
     if "pad" in overrides:
         arguments["pad_type"] = overrides["pad"]
     try:
-        model = _model(name, arguments, any_size="size" in overrides)
+        with nullcontext(True) if checkpoint else hub_asked_once() as reachable:
+            model = _model(name, arguments, any_size="size" in overrides)
         if checkpoint:
             _load(model, checkpoint)
         return model
-    except ValueError as error:
-        raise ConfigError(f"cannot use the weights {checkpoint} for timm:{name}: {error}") from None
     except Exception as error:  # hub, file and shape errors of many kinds; all mean "no weights"
-        remedy = checkpoint or f"a file, e.g. timm:{name}:/path/to/{name}.safetensors"
-        raise ConfigError(
-            f"no usable weights for {name!r} ({type(error).__name__}: {str(error)[:200]}); "
-            f"put them at {remedy}"
-        ) from None
+        raise ConfigError(_explain(name, checkpoint, error, reachable)) from None
+
+
+def _explain(name: str, checkpoint: str, error: Exception, reachable: bool) -> str:
+    """Why there are no usable weights."""
+    if checkpoint and isinstance(error, ValueError):
+        return f"cannot use the weights {checkpoint} for timm:{name}: {error}"
+    if not checkpoint and not reachable:
+        return (
+            f"the weights of {name!r} are not on this machine, and there is no network to fetch "
+            f"them from; name a file of them: timm:{name}:/path/to/{name}.safetensors"
+        )
+    remedy = checkpoint or f"a file, e.g. timm:{name}:/path/to/{name}.safetensors"
+    return (
+        f"no usable weights for {name!r} ({type(error).__name__}: {str(error)[:200]}); put them at "
+        f"{remedy}"
+    )
 
 
 def _load(model: Any, checkpoint: str) -> None:
@@ -96,6 +111,33 @@ def _load(model: Any, checkpoint: str) -> None:
     for classifier in (names,) if isinstance(names, str) else names:
         state = {name: each for name, each in state.items() if not name.startswith(classifier)}
     load_into(model, state)
+
+
+@contextmanager
+def hub_asked_once() -> Iterator[bool]:
+    """Whether the hub of weights can be reached. Where it cannot, only what was fetched before is
+    looked for: the hub's own client would repeat each request for a minute, with a warning each."""
+    from huggingface_hub import constants
+
+    reachable = _is_reachable(constants.ENDPOINT)
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not reachable
+    try:
+        yield reachable and not before
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _is_reachable(url: str) -> bool:
+    """Whether the address has a name server that knows it; a proxy is trusted to."""
+    if getproxies():
+        return True
+    parts = urlsplit(url)
+    try:
+        socket.getaddrinfo(parts.hostname, parts.port or 443)
+    except OSError:
+        return False
+    return True
 
 
 def _channels(

@@ -136,13 +136,15 @@ class Plan:
     """What a target takes.
 
     Attributes:
-        verdict: reached, within reach, far (not within a hundred times the labels, though the
-            curves rise that high in the end) or never (most curves level off below the target).
+        verdict: reached, within reach, pool (with more labels than it has images left), far (not
+            within a hundred times the labels, though the curves rise that high in the end) or never
+            (most curves level off below the target).
         reachable: share of the draws that reach the target within a hundred times the labels.
         never: share of the draws that level off below the target.
         now: accuracy measured last, None before the first round.
         have: labels at hand, those of a round that is not trained yet included.
-        labels: further labelled images; ``hours`` and ``money`` for those.
+        labels: further labelled images, None where the pool has not so many; ``hours`` and
+            ``money`` for those.
         dates: when they are labelled, see Spread.dates.
     """
 
@@ -166,14 +168,21 @@ def plan(
     limit: Floats,
     price: Price,
     today: date,
+    left: float = math.inf,
 ) -> Plan:
-    """What ``target`` takes, from (B,) draws of further labels and of the accuracy's limit."""
+    """What ``target`` takes, from (B,) draws of further labels and of the accuracy's limit.
+
+    Args:
+        left: images that may still be labelled.
+    """
     reachable = float(np.isfinite(more).mean())
     never = float((np.isinf(more) & (limit < target)).mean())
     verdict = "within reach" if reachable > 0.5 else "never" if never > 0.5 else "far"
+    if verdict == "within reach" and (more <= left).mean() <= 0.5:
+        verdict = "pool"
     if now is not None and now >= target:
         verdict = "reached"
-    labels = Spread.of(more)
+    labels = Spread.of(np.where(more <= left, more, np.inf))
     return Plan(
         target=target,
         now=now,

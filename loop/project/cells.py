@@ -36,6 +36,8 @@ CellProgress = Callable[[int, int], None]
 """(cells done, cells in all)"""
 FINISH = "finish"
 """Key of a cell's outcome that holds its finished collections."""
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
+"""Keys of a cell's outcome by which methods can be compared."""
 
 
 @dataclass(frozen=True)
@@ -202,8 +204,14 @@ def fill(
         on_progress(done, grid.size)
 
 
-def stored_cells(session: Session, simulation_id: int, grid: CellGrid) -> list[StoredCell]:
-    """The grid's cells that are stored: method by method, budgets and seeds ascending."""
+def stored_cells(
+    session: Session, simulation_id: int, grid: CellGrid, metric: str = "accuracy"
+) -> list[StoredCell]:
+    """The grid's cells that are stored: method by method, budgets and seeds ascending.
+
+    Args:
+        metric: of METRICS, what stands as the cells' accuracy.
+    """
     names = {method.key: method.name for method in grid.methods}
     schedules = {budget: grid.schedules(budget) for budget in grid.budgets}
     order = {method.name: number for number, method in enumerate(grid.methods)}
@@ -216,7 +224,7 @@ def stored_cells(session: Session, simulation_id: int, grid: CellGrid) -> list[S
                 SimulationCell.schedule,
                 SimulationCell.budget,
                 SimulationCell.seed,
-                SimulationCell.outcome["accuracy"].as_float(),
+                SimulationCell.outcome[metric].as_float(),
             ).where(SimulationCell.simulation_id == simulation_id)
         )
         if key in names and seed < grid.seeds and schedule in schedules.get(budget, ())

@@ -37,7 +37,15 @@ def completion(session: Session, project: Project, labels: Labels | None = None)
             answered = outstanding(session, pool.id, project.config).values()
             by_people = sum(counts.answered for counts in answered)
         shown = _shown(session, promises[-1]) if promises else None
-        return Completion(images, by_people, 0, images - by_people, shown, cost)
+        return Completion(
+            images=images,
+            by_people=by_people,
+            by_model=0,
+            left=images - by_people,
+            promise=shown,
+            cost=cost,
+            open_round=_open_round(session, pool.id),
+        )
     labels = labels or collect(session, pool, project.config)
     promise = next(each for each in reversed(promises) if each.outcome.get("accepted"))
     people, model = len(labels.by_row), int(promise.outcome["accepted"])
@@ -51,6 +59,11 @@ def completion(session: Session, project: Project, labels: Labels | None = None)
     error = answer_error(labels.votes, len(project.config.project.classes))
     wrong = (error.rate, error.images) if error else None
     return Completion(images, people, model, left, _shown(session, promise), people_wrong=wrong)
+
+
+def _open_round(session: Session, pool_id: int) -> int:
+    newest = queries.newest_round(session, pool_id)
+    return newest.number if newest is not None and newest.state != "compared" else 0
 
 
 def _shown(session: Session, promise: Promise) -> PromiseShown:

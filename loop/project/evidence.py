@@ -78,6 +78,11 @@ class Evidence:
         return [pick for pick in self.picks if pick.arm != "test"]
 
     @property
+    def skipped(self) -> set[int]:
+        """Array rows that people looked at and gave no label."""
+        return {answer.row for answer in self.answers} - set(self.labels.by_row)
+
+    @property
     def live(self) -> list[TrainingRun]:
         """Trainings on everything labelled, oldest first."""
         return [run for _, run in self.runs if run.arm == "all"]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from connectors.base import Source, SourceError
 from db.queries import Picked
 from loop.errors import DataError
+from loop.label_issues import LabelIssue
 from loop.project.problem import read_scanned
 from loop.reports.facts import MapPoint, PickShown
 from loop.select import strata_budgets
@@ -27,21 +28,20 @@ def contact_sheet(
     labels: Mapping[int, int],
     predicted: Mapping[int, int],
     issue_keys: Collection[str],
+    skipped: Collection[int] = (),
 ) -> list[PickShown]:
     """The first picks of each round, at most ``THUMBNAILS`` in all, shared evenly.
 
     Args:
         labels, predicted: array row -> class index.
         issue_keys: of the images whose label is a label issue.
+        skipped: array rows that people gave no label.
     """
-    from loop.images import thumbnail
-
     sheet = []
     for pick in _first_of_each_round(picks, THUMBNAILS):
-        try:
-            picture = thumbnail(read_scanned(source, pick.uri, pick.key), name=pick.uri)
-        except (SourceError, DataError):
-            continue  # a picture that has gone or was replaced is no reason to have no report
+        picture = _picture(source, pick.uri, pick.key)
+        if picture is None:
+            continue
         sheet.append(
             PickShown(
                 key=pick.key,
@@ -52,10 +52,28 @@ def contact_sheet(
                 label=classes[labels[pick.row]] if pick.row in labels else None,
                 predicted=classes[predicted[pick.row]] if pick.row in predicted else None,
                 label_issue=pick.key in issue_keys,
+                skipped=pick.row in skipped,
                 thumbnail=picture,
             )
         )
     return sheet
+
+
+def issue_pictures(source: Source, issues: Sequence[LabelIssue]) -> dict[str, bytes]:
+    """Item key -> JPEG of the images of label issues that are there."""
+    pictures = {issue.key: _picture(source, issue.uri, issue.key) for issue in issues}
+    return {key: picture for key, picture in pictures.items() if picture is not None}
+
+
+def _picture(source: Source, uri: str, key: str) -> bytes | None:
+    """A thumbnail; None for an image that has gone or was replaced, which is no reason to have no
+    report."""
+    from loop.images import thumbnail
+
+    try:
+        return thumbnail(read_scanned(source, uri, key), name=uri)
+    except (SourceError, DataError):
+        return None
 
 
 def encoded_images(source: Source, uris: Sequence[str]) -> list[bytes]:
@@ -87,6 +105,7 @@ def embedding_map(
     picks: Sequence[Picked],
     labels: Mapping[int, int],
     issue_keys: Collection[str],
+    skipped: Collection[int] = (),
 ) -> list[MapPoint]:
     """Picks and a sample of the pool on the first two principal components of the embeddings.
 
@@ -95,6 +114,7 @@ def embedding_map(
         pool_rows: (N,) array rows of the pool.
         labels: array row -> class index.
         issue_keys: of the images whose label is a label issue.
+        skipped: array rows that people gave no label.
     """
     if embedded is None:
         return []
@@ -109,6 +129,8 @@ def embedding_map(
         pick = picked.get(row)
         if pick is None:
             points.append(MapPoint(x, y))
+        elif row not in labels and row in skipped:
+            points.append(MapPoint(x, y, "skipped", f"{pick.uri} (skipped)", pick.key))
         elif row not in labels:
             points.append(MapPoint(x, y, "picked", f"{pick.uri} (no label yet)", pick.key))
         else:

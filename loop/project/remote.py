@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from connectors.base import ConnectorError, Labeler, Mismatch
 from db import queries
-from db.answers import odd_annotations
+from db.answers import current_answers, odd_annotations
 from db.models import Batch, Item, Pick, Pool, Round, Sent
 from db.state import Records, log
 from loop.config import Config
@@ -144,12 +144,18 @@ def store_location(session: Session, pool_id: int, labeler: Labeler) -> None:
         pool.source = {**pool.source, LOCATION: dict(labeler.location)}
 
 
-def named_odd(session: Session, pool_id: int) -> list[str]:
-    """Each annotation that could not be read as an answer: the image, why, and where it is."""
-    return [
-        f"{uri}: {note.problem} ({note.url or note.external_id})"
-        for note, uri in odd_annotations(session, pool_id)
-    ]
+def named_odd(session: Session, pool_id: int, *, settled: bool = False) -> list[str]:
+    """Each annotation that could not be read as an answer: the image, why, and where it is.
+
+    Args:
+        settled: leave out those of images that have a label by another annotation.
+    """
+    odd = odd_annotations(session, pool_id)
+    if odd and settled:
+        answers = current_answers(session, pool_id)
+        labelled = {answer.item_id for answer in answers if answer.label is not None}
+        odd = [(note, uri) for note, uri in odd if note.item_id not in labelled]
+    return [f"{uri}: {note.problem} ({note.url or note.external_id})" for note, uri in odd]
 
 
 def sent_count(session: Session, connector: str) -> int:
@@ -161,16 +167,3 @@ def sent_count(session: Session, connector: str) -> int:
         .where(Batch.connector == connector, Sent.remote_id.is_not(None))
     )
     return int(session.scalar(tasks) or 0)
-
-
-def gone_by_round(session: Session) -> list[tuple[int, int]]:
-    """(round number, tasks that have gone) of every round that lost some."""
-    gone = session.execute(
-        select(Round.number, func.count())
-        .join(Batch, Batch.round_id == Round.id)
-        .join(Sent, Sent.batch_uuid == Batch.uuid)
-        .where(Batch.state == "CONFIRMED", Sent.remote_id.is_(None))
-        .group_by(Round.number)
-        .order_by(Round.number)
-    )
-    return [(int(number), int(count)) for number, count in gone]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from loop.files import draft_of
 from loop.printable import printable
 from loop.reports.pages import is_html, template
+from loop.wording import duration
 
 if TYPE_CHECKING:
     from loop.reports.facts import Facts
@@ -43,12 +44,11 @@ def write(facts: Facts, folder: Path) -> dict[str, Path]:
 def _render(facts: Facts, name: str) -> str:
     from loop.reports import answers
 
-    own = [d for d in facts.differences if d.method == answers.own_method(facts)]
     return template(name).render(
         facts=facts,
         answers=answers,
-        own=own[-1] if own else None,
         pct=_percent,
+        duration=duration,
         cell=_markdown_cell,
         provenance=json.dumps(facts.provenance, indent=1, default=str),
         **(_figures(facts) if is_html(name) else {}),

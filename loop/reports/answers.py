@@ -12,7 +12,7 @@ from loop.reports.facts import (
     Facts,
     PromiseShown,
 )
-from loop.wording import counted
+from loop.wording import counted, duration
 
 
 def how_good(facts: Facts) -> str:
@@ -51,9 +51,19 @@ def beats_random(facts: Facts) -> str:
         return "Not measured yet: the labels of round 1 tell, picks against the random sample."
     hindsight = _in_hindsight(own[-1]) if own else "Not measured."
     return (
-        f"{hindsight} With labels for all images 'coreloop simulate' tells; with people's, "
-        "control = 0.2 under [selection] has a random share labelled too."
+        f"{hindsight} A simulation on images whose labels are all known tells; with people's "
+        "labels, control = 0.2 under [selection] has a random share labelled too."
     )
+
+
+def decided(facts: Facts) -> Difference | Control | None:
+    """The difference to random that the answer goes by, if its interval decides; None: nothing
+    that may stand in large letters."""
+    own = [d for d in facts.differences if facts.curves and d.method == own_method(facts)]
+    if own and own[-1].among is None:
+        return own[-1] if own[-1].verdict else None
+    control = facts.control
+    return control if control is not None and control.low * control.high > 0 else None
 
 
 def own_method(facts: Facts) -> str:
@@ -136,13 +146,17 @@ def cost_so_far(facts: Facts) -> str:
     """What has it cost?"""
     known = [_spent(facts.spent)] if facts.spent else []
     if facts.hours is not None:
-        known.append(f"{facts.hours:.1f} hours of labelling so far")
+        known.append(f"{duration(facts.hours)} of labelling so far")
     if facts.money:
         known.append(f"{facts.money:.0f} {facts.currency}")
     if facts.hours is None and not facts.money:
         known.append("no labelling times are known")
         return f"{'; '.join(known)}."
-    return "; ".join(known) + ". 'coreloop plan --target 0.95' says what reaching a target takes."
+    spent = f"{'; '.join(known)}."
+    curved = any(curve.kind == "live" and len(curve.points) > 1 for curve in facts.curves)
+    if facts.completion.finished or not curved:
+        return spent
+    return f"{spent} 'coreloop plan --target 0.95' says what reaching a target takes."
 
 
 def _spent(spent: dict[str, int]) -> str:
@@ -208,7 +222,8 @@ def to_finish(done: Completion) -> str:
     cost = done.cost
     return (
         f"To label the rest with at most {100 * cost.max_error:g} % errors takes about "
-        f"{counted(cost.labels, 'label')} more ({cost.lower} to {cost.upper}): {TO_FINISH}"
+        f"{counted(cost.labels, 'label')} more ({cost.lower} to {cost.upper})"
+        + (f", once round {done.open_round} is over." if done.open_round else f": {TO_FINISH}")
     )
 
 

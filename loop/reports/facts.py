@@ -8,6 +8,14 @@ from typing import Any
 
 from loop.label_issues import LabelIssue
 
+KINDS = {
+    "sample": "random",
+    "control": "random",
+    "calibration": "to calibrate",
+    "rest": "the rest",
+    "test": "test",
+}
+"""Arm of a pick that no method chose -> what stands under its picture."""
 UNSCORED = "-"
 """Stands for the scorer of a round that is not scored yet."""
 
@@ -182,6 +190,7 @@ class Completion:
         cost: what finishing is expected to take; None where nothing is trained, or it has begun.
         people_wrong: share of people's answers that are wrong, and the images that tell; None where
             no image was answered twice, or no model labels any.
+        open_round: the number of the round that is not over; 0: none is.
     """
 
     images: int
@@ -191,6 +200,7 @@ class Completion:
     promise: PromiseShown | None
     cost: ExpectedCost | None = None
     people_wrong: tuple[float, int] | None = None
+    open_round: int = 0
 
     @property
     def finished(self) -> bool:
@@ -206,6 +216,7 @@ class PickShown:
         predicted: class by a model of all other labels; None without a label.
         thumbnail: JPEG.
         label_issue: its label is one of the label issues.
+        skipped: people looked at it and gave no label.
     """
 
     key: str
@@ -217,6 +228,17 @@ class PickShown:
     predicted: str | None
     thumbnail: bytes
     label_issue: bool = False
+    skipped: bool = False
+
+    @property
+    def answer(self) -> str:
+        """Its label, or why there is none."""
+        return self.label or ("skipped" if self.skipped else "no label yet")
+
+    @property
+    def kind(self) -> str:
+        """What it was drawn for, where no method chose it."""
+        return KINDS.get(self.arm, "")
 
     @property
     def data_uri(self) -> str:
@@ -230,8 +252,8 @@ class MapPoint:
 
     Attributes:
         x, y: in [0, 1], first two principal components.
-        state: pool, picked (no label yet), drawn (at random, no label yet), labelled, or issue
-            (labelled, and a label issue).
+        state: pool, picked (no label yet), drawn (at random, no label yet), skipped, labelled, or
+            issue (labelled, and a label issue).
         text: its name and label.
     """
 
@@ -285,7 +307,7 @@ class Facts:
         spent: what labels were bought for -> how many images people labelled.
         agreement: Krippendorff's alpha; None: no image with two votes.
         hours, money: of labelling so far; None: not known.
-        label_issues: the largest label margins first.
+        label_issues: the largest label margins first; ``issue_pictures``: item key -> JPEG.
         provenance: ids, digests, versions and the config behind the numbers.
         notes: what to know before trusting them.
     """
@@ -316,13 +338,20 @@ class Facts:
     label_issues: list[LabelIssue]
     provenance: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    issue_pictures: dict[str, bytes] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, thumbnails left out."""
         values = asdict(self)
         for pick in values["picks"]:
             del pick["thumbnail"]
+        del values["issue_pictures"]
         return values
+
+    def picture(self, issue: LabelIssue) -> str:
+        """Of a label issue, for an ``img`` tag; empty where the image has gone."""
+        picture = self.issue_pictures.get(issue.key)
+        return jpeg_uri(picture) if picture else ""
 
     @property
     def measured_on(self) -> str:

@@ -32,6 +32,9 @@ from loop.steps.init import check_names
 from loop.steps.score import score
 from loop.steps.train import recompute
 
+FOR_CPUS = "https://download.pytorch.org/whl/cpu"
+"""Where torch without CUDA is."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -88,7 +91,13 @@ def _device() -> str:
 
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}"
-    return f"CPU, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    device = f"CPU, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    if torch.version.cuda is None:
+        return device
+    return (
+        f"{device}; this torch carries CUDA, several GB that no GPU here uses. The one for CPUs: "
+        f"pip install --force-reinstall torch torchvision --index-url {FOR_CPUS}"
+    )
 
 
 def _database(project: Project) -> str:

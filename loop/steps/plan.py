@@ -45,9 +45,10 @@ class Outlook:
         plan, rounds: for the target; ``rounds`` None where nothing is to be planned.
         buys: accuracy at two, four and eight times the labels.
         budget: further labels that the budget buys, and the accuracy then; None without one.
-        gain_per_100: accuracy that 100 more labels gain.
+        gain_per_100: accuracy that 100 more labels gain, or as many as are left.
         advice: go on, unclear or stop.
         what_if: per simulated method.
+        left: images of the pool that nobody has picked; no more labels are advised.
         notes: what to know before trusting the numbers.
     """
 
@@ -61,6 +62,7 @@ class Outlook:
     advice: str | None
     price: Price
     what_if: list[WhatIf]
+    left: int
     notes: list[str]
 
 
@@ -93,14 +95,18 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
             limit=np.resize(continued.limit, len(more)),
             price=price,
             today=datetime.now(UTC).date(),
+            left=seen.left,
         )
-        rounds = cheapest(np.maximum(more, 0), wish.rounds)
+        in_pool = np.where(more <= seen.left, np.maximum(more, 0), np.inf)
+        rounds = cheapest(in_pool, wish.rounds)
     budget, affordable = None, None
     if wish.budget_money is not None or wish.budget_hours is not None:
         affordable = targets.affordable(price, money=wish.budget_money, hours=wish.budget_hours)
-        total = seen.have + min(affordable, seen.left)
-        budget = ExpectedAccuracy(affordable, *_bought(basis, continued, total, rng))
-    per_100 = targets.gain(curve, continued) if basis.own else None
+        bought = min(affordable, seen.left)
+        accuracy = _bought(basis, continued, seen.have + bought, rng)
+        budget = ExpectedAccuracy(bought, *accuracy)
+    step = min(100, seen.left)
+    per_100 = targets.gain(curve, continued, step) if basis.own and step else None
     return Outlook(
         basis=basis.words,
         points=list(zip(map(int, curve.labels), curve.accuracy.mean(axis=0).tolist())),
@@ -109,9 +115,10 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
         buys=targets.buys(continued, _ahead(curve, seen), rng) if basis.own else [],
         budget=budget,
         gain_per_100=per_100,
-        advice=targets.advice(per_100, wish.stop_below) if per_100 else None,
+        advice=targets.advice(per_100, wish.stop_below * step / 100) if per_100 else None,
         price=price,
         what_if=_what_if(simulated, wish.target, rng),
+        left=seen.left,
         notes=_notes(seen, basis, plan_, price, affordable),
     )
 
@@ -225,7 +232,9 @@ def _notes(
     if curve.test_images < SMALL_TEST:
         images, remedy = "test images", "label more test images"
         if seen.by_sample:
-            images, remedy = "images in the random sample", "type: coreloop measure --add 50"
+            images, remedy = "images in the random sample", "add images"
+            if seen.left:
+                remedy = f"type: coreloop measure --add {min(50, seen.left)}"
         notes.append(
             f"there are only {curve.test_images} {images}: one more right or wrong moves the "
             f"accuracy by {100 / max(curve.test_images, 1):.0f} points; {remedy}"
@@ -236,8 +245,8 @@ def _notes(
         notes.append("accuracy fell in the last round; by chance, or new labels are wrong")
     if price.seconds is None or price.seconds == 0:
         notes.append("no labelling times are known, so no hours; give --seconds-per-label")
-    wanted = [plan_.labels.middle if plan_ else None, affordable]
-    if any(labels is not None and labels > seen.left for labels in wanted):
+    short = plan_ is not None and plan_.verdict == "pool"
+    if short or (affordable is not None and affordable > seen.left):
         notes.append(f"the pool has only {counted(seen.left, 'image')} left to label; add images")
     if plan_ is not None and plan_.verdict == "reached" and plan_.now is not None:
         lower, upper = wilson(round(plan_.now * curve.test_images), curve.test_images)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
-from connectors.base import Unreachable
+from connectors.base import ConnectorError, Labeler, NamesPeople, Unreachable
 from db import queries
+from db.answers import PEOPLE, annotators
 from db.models import Cursor, Round
 from db.state import Records, advance, log
 from loop.errors import ConfigError, NotReady
@@ -88,6 +89,7 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
             if since is not None and (ending or not collection.agrees):
                 collection.read(None)
             noticed = _compare_tasks(records, collection, always=full or ending)
+        _name_people(records, labeler)
         pulled = _settle(records, collection, noticed, close=close)
         with records.read() as session:
             return replace(pulled, outdated=_outdated(session, project))
@@ -142,6 +144,25 @@ def _compare_tasks(records: Records, collection: Collection, *, always: bool) ->
     tasks = labeler.inventory(remote_ids)
     with records.write("pull-notice") as session:
         return notice(session, labeler.name, tasks)
+
+
+def _name_people(records: Records, labeler: Labeler) -> None:
+    """Asks for the names of annotators that are new; where they are not told, the numbers stay."""
+    if not isinstance(labeler, NamesPeople):
+        return
+    with records.read() as session:
+        known = queries.the_pool(session).source.get(PEOPLE, {})
+        new = annotators(session, labeler.name) - set(known)
+    if not new:
+        return
+    try:
+        names = labeler.people()
+    except ConnectorError:
+        return
+    with records.write("pull-people") as session:
+        pool = queries.the_pool(session)
+        named = known | {who: names.get(who, who) for who in sorted(new)}
+        pool.source = {**pool.source, PEOPLE: named}
 
 
 def _settle(records: Records, collection: Collection, noticed: Noticed, *, close: bool) -> Pulled:

@@ -24,7 +24,7 @@ from loop.project.comparison import Compared, compared
 from loop.project.corrections import in_words
 from loop.project.evidence import Evidence, gather
 from loop.project.labels import Outstanding
-from loop.project.pictures import contact_sheet, embedding_map
+from loop.project.pictures import contact_sheet, embedding_map, issue_pictures
 from loop.project.runs import newest_control
 from loop.project.versions import versions
 from loop.reports import write
@@ -104,12 +104,25 @@ def _facts(evidence: Evidence, comparison: Compared) -> Facts:
         money=money(config.costs, seconds, len(answers)),
         currency=config.costs.currency,
         picks=contact_sheet(
-            evidence.source, classes, evidence.chosen, labels, predicted, issue_keys
+            evidence.source,
+            classes,
+            evidence.chosen,
+            labels,
+            predicted,
+            issue_keys,
+            evidence.skipped,
         ),
         points=embedding_map(
-            evidence.embedded, evidence.pool_rows, classes, evidence.chosen, labels, issue_keys
+            evidence.embedded,
+            evidence.pool_rows,
+            classes,
+            evidence.chosen,
+            labels,
+            issue_keys,
+            evidence.skipped,
         ),
         label_issues=evidence.label_issues[:LABEL_ISSUES],
+        issue_pictures=issue_pictures(evidence.source, evidence.label_issues[:LABEL_ISSUES]),
         provenance=_provenance(evidence, rounds, comparison),
         notes=_outdated(evidence.outdated) + _notes(config.costs, comparison.rows, seconds),
     )

@@ -19,12 +19,13 @@ from loop import config as settings
 from loop import scorers, train
 from loop.encoders.spec import located
 from loop.engine import LOCAL, Engine
-from loop.errors import ConfigError, NotReady
+from loop.errors import ConfigError, NotReady, nearest
 from loop.files import expanded
 from loop.finish.rows import finish_rows
 from loop.finish.simulated import Goals
 from loop.project import Project, create, find
 from loop.project.cells import (
+    METRICS,
     CellGrid,
     CellProgress,
     Method,
@@ -39,7 +40,7 @@ from loop.project.problem import Problem, a_fifth, make_task, tested_on, unfinis
 from loop.simulation import check_budgets, drawn
 from loop.statistics import MethodRows, paired
 from loop.train import Trainer
-from loop.wording import counted
+from loop.wording import agreeing, counted
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Grid:
     """Share of the pool that each seed draws, so that methods without randomness vary too."""
     sample: int = 0
     """Random images labelled first whatever the method, part of the budgets; models learn them."""
+    metric: str = "accuracy"
+    """What is compared, of METRICS; every cell has them all."""
     finish: Goals | None = None
     """Each cell goes on to a finished collection for each of these goals."""
 
@@ -93,6 +96,8 @@ def simulate(
         NotReady: images without a known label, or not embedded.
         ConfigError: budgets that do not fit, unknown names.
     """
+    if grid.metric not in METRICS:
+        raise ConfigError(f"no metric {grid.metric!r}{nearest(grid.metric, METRICS)}")
     by_name = grid.methods if isinstance(grid.methods, Mapping) else all_methods(grid.methods)
     methods = [Method(name, scorer, params) for name, (scorer, params) in by_name.items()]
     cell_grid = CellGrid(methods, grid.budgets, grid.seeds)
@@ -128,13 +133,33 @@ def simulate(
                 "simulate",
                 f"{counted(len(methods), 'method')}, {counted(cell_grid.size, 'cell')}",
             )
-            cells = stored_cells(session, simulation_id, cell_grid)
+            cells = stored_cells(session, simulation_id, cell_grid, grid.metric)
             finished = finished_cells(session, simulation_id, cells) if grid.finish else None
         shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
     accuracies = {(cell.method, cell.budget, cell.seed): cell.accuracy for cell in cells}
     kinds = {method.name: method.kind for method in methods}
     rows = paired(accuracies, kinds, one_pool=grid.share == 1)
     return MethodRows(rows, finish_rows(finished, kinds) if finished else None)
+
+
+def check_labels(project: Project) -> None:
+    """Raises NotReady: an image of a scanned project has no known label; said before the images are
+    embedded, which may take an hour."""
+    with project.records.read() as session:
+        pool = queries.the_pool(session)
+        stated = queries.known_labels(session, pool.id)
+        keys = queries.row_keys(session, pool.id)
+    classes = set(project.config.project.classes)
+    _check_known(sum(stated.get(key, "") not in classes for key in keys.values()))
+
+
+def _check_known(missing: int) -> None:
+    if missing:
+        raise NotReady(
+            f"{counted(missing, 'image')} {agreeing(missing, 'has')} no known label among the "
+            "classes; 'simulate' needs the true label of every image (set labelled = true under "
+            "[pool] before the scan)"
+        )
 
 
 def _problem(session: Session, project: Project, column: str, trainer: Trainer) -> Problem:
@@ -157,12 +182,7 @@ def _problem(session: Session, project: Project, column: str, trainer: Trainer) 
         np.array([index.get(stated.get(keys[int(row)], ""), -1) for row in some], dtype=np.int64)
         for some in (rows, test_rows)
     )
-    missing = int((labels < 0).sum() + (test_labels < 0).sum())
-    if missing:
-        raise NotReady(
-            f"{counted(missing, 'image')} have no known label among the classes; 'simulate' needs "
-            "the true label of every image (set labelled = true under [pool] before the scan)"
-        )
+    _check_known(int((labels < 0).sum() + (test_labels < 0).sum()))
     if column:
         labels = _of_column(project, column, rows, queries.row_uris(session, pool.id))
     side = int(getattr(trainer, "side", 0)) if trainer.wants == "images" else 0
@@ -232,8 +252,16 @@ def _made_from(path: Path, root: Path) -> Project:
 
 
 def _new(root: Path, path: Path, encoder: str) -> Project:
+    """Raises ConfigError: the images have no classes."""
+    try:
+        classes = stated_classes(path)
+    except ConfigError:
+        raise ConfigError(
+            f"{path} has no sub-folder for each class, and 'simulate' takes their names for the "
+            "true labels; sort the images into folders, two at least"
+        ) from None
     values = {
-        "project": {"name": path.stem, "classes": stated_classes(path)},
+        "project": {"name": path.stem, "classes": classes},
         "pool": {
             "source": layout_of(path),
             "path": str(path),

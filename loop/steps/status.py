@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from db import queries
 from db.errors import Missing
-from db.models import Batch, Event, TrainingRun, round_name
+from db.models import Batch, Event, TrainingRun
 from loop.config import Config
 from loop.encoders.spec import short
 from loop.frames import to_frame
@@ -27,11 +27,11 @@ from loop.project.labels import (
     second_opinions,
 )
 from loop.project.measurement import Measurement, newest_measurement
-from loop.project.remote import gone_by_round, named_odd
+from loop.project.remote import named_odd, unanswered_and_gone
 from loop.project.rounds import edited_since, next_command, one_more, remaining_rounds
 from loop.reports.facts import Completion
 from loop.secrets import origin, shown_address
-from loop.wording import counted
+from loop.wording import agreeing, counted
 
 if TYPE_CHECKING:
     import pandas
@@ -158,12 +158,14 @@ def _troubles(
     doubtful = select(Batch).where(Batch.state.in_(("SENT", "UNKNOWN")))
     for batch in session.scalars(doubtful):
         troubles.append(f"batch {batch.uuid[:8]} {batch.state}: {batch.message}")
-    for number, count in gone_by_round(session):
-        troubles.append(
-            f"{round_name(number)}: {counted(count, 'image')} sent are missing there; 'coreloop "
-            "push' sends those without an answer again"
-        )
-    odd = named_odd(session, pool_id)
+    if newest and newest.state == "pushed":
+        gone = len(unanswered_and_gone(session, newest.id, config))
+        if gone:
+            troubles.append(
+                f"{newest.name}: {counted(gone, 'image')} sent {agreeing(gone, 'is')} missing "
+                f"there without an answer; 'coreloop push' sends {agreeing(gone, 'it')} again"
+            )
+    odd = named_odd(session, pool_id, settled=True)
     troubles += [f"not read as an answer: {name}" for name in odd[:MOST_NAMED]]
     if len(odd) > MOST_NAMED:
         troubles.append(f"{len(odd) - MOST_NAMED} more are not read as an answer; see 'pull'")

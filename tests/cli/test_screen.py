@@ -221,3 +221,79 @@ def test_scorers_says_in_a_line_what_each_does_and_under_a_heading_when():
     assert names["margin"].startswith("from the second round on")
     assert names["el2n"].startswith("to look back")
     assert max(map(len, lines)) <= 80
+
+
+def test_encoders_explains_each_option():
+    from loop.encoders.timm import OPTIONS
+
+    text = CliRunner().invoke(cli, ["encoders"]).stdout
+    assert all(re.search(rf"^ .*\b{option}\b", text, re.M) for option in OPTIONS)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_without_a_network_missing_weights_are_said_at_once(monkeypatch, caplog, capfd):
+    """The hub's own client repeats each request for a minute, with a warning each."""
+    import socket
+    import time
+
+    from loop import encoders
+    from loop.errors import ConfigError
+
+    def unknown(*args, **kwargs):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr("loop.encoders.timm.getproxies", dict)
+    began = time.process_time()
+    with pytest.raises(ConfigError, match="there is no network") as caught:
+        encoders.get("timm:resnet10t.c3_in1k")
+    assert "timm:resnet10t.c3_in1k:/path/to/" in str(caught.value)
+    assert "Retry" not in caplog.text + capfd.readouterr().err
+    assert time.process_time() - began < 30
+
+
+def test_simulate_says_that_there_are_no_classes_before_it_embeds(tmp_path, images):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for picture in images.rglob("*.png"):
+        picture.rename(flat / picture.name)
+    arguments = ["simulate", str(flat), "-p", str(tmp_path / "p")]
+    done = CliRunner().invoke(cli, arguments)
+    assert "has no sub-folder for each class" in str(done.exception)
+    assert "embedding" not in done.stderr
+
+
+def test_simulate_names_unlabelled_images_before_it_embeds(tmp_path, images):
+    picture = next(images.rglob("*.png"))
+    picture.rename(images / "beside.png")
+    done = CliRunner().invoke(cli, ["simulate", str(images), "-p", str(tmp_path / "p")])
+    assert "1 image has no known label among the classes" in str(done.exception)
+    assert "embedding" not in done.stderr
+
+
+def test_simulate_compares_by_another_metric_without_new_cells(tmp_path, images):
+    for picture in sorted((images / "digit-0").iterdir())[5:]:
+        picture.unlink()  # one rare class: the metrics differ
+    arguments = ["simulate", str(images), "-p", str(tmp_path / "p"), "--methods", "kmeans"]
+    arguments += ["--budgets", "6", "--seeds", "2", "--jobs", "1", "--json"]
+    means = {}
+    for metric in ("accuracy", "balanced_accuracy", "macro_f1"):
+        done = CliRunner().invoke(cli, [*arguments, "--metric", metric], catch_exceptions=False)
+        means[metric] = [row["mean"] for row in json.loads(done.stdout)]
+    assert len({tuple(values) for values in means.values()}) == 3
+    text = CliRunner().invoke(cli, [*arguments[:-1], "--metric", "macro_f1"]).stdout
+    assert "mean test macro f1 in %" in text
+
+
+def test_status_says_that_tasks_are_missing_only_while_they_wait(project):
+    """What people cannot act on any more is no trouble."""
+    from sqlalchemy import update
+
+    from db.models import Batch, Sent
+    from loop.steps.status import status
+
+    run(project)
+    with project.records.write() as session:
+        session.execute(update(Sent).values(remote_id=None))
+        assert session.query(Batch).count()
+    assert status(project).troubles == []

@@ -34,13 +34,35 @@ def pulled(labeler):
 
 
 def test_all_wrong_lines_are_named_at_once(labeler):
-    sheet = write(labeler, f"{KEYS[0]},a,Glas", f"{KEYS[1]},b,papier", f"{KEYS[2]},c,Holz")
+    sheet = write(labeler, f"{KEYS[0]},a,Glas", f"{KEYS[1]},b,Pappe", f"{KEYS[2]},c,Holz")
     with pytest.raises(Rejected) as refused:
         pulled(labeler)
     message = str(refused.value)
     assert sheet.name in message
-    assert "line 3: 'papier' is no class (did you mean 'Papier'?)" in message
+    assert "line 3: 'Pappe' is no class" in message
     assert "line 4: 'Holz' is no class" in message
+
+
+def test_capital_letters_do_not_matter_where_one_class_is_meant(labeler):
+    write(labeler, f"{KEYS[0]},a,glas", f"{KEYS[1]},b,PAPIER", f"{KEYS[2]},c,RESTMÜLL")
+    assert list(pulled(labeler).values()) == ["Glas", "Papier", "Restmüll"]
+    write(labeler, f"{KEYS[0]},a,Skip")
+    (note,) = labeler.pull(None)
+    assert (note.label, note.cancelled) == (None, True)
+
+
+def test_an_exact_name_comes_first_and_an_ambiguous_one_is_refused(tmp_path):
+    labeler = CsvSheet(tmp_path / "sheets", ["Polish", "polish", "Skip"])
+    labeler.prepare(labeler.classes)
+    labeler.push(BatchToLabel("ab" * 16, 1), [ItemToLabel(key, f"{key}.png") for key in KEYS])
+    write(labeler, f"{KEYS[0]},a,Polish", f"{KEYS[1]},b,polish", f"{KEYS[2]},c,Skip")
+    assert list(pulled(labeler).values()) == ["Polish", "polish", "Skip"]
+    write(labeler, f"{KEYS[0]},a,POLISH", f"{KEYS[1]},b,SKIP")
+    with pytest.raises(Rejected) as refused:
+        pulled(labeler)
+    message = str(refused.value)
+    assert "line 2: 'POLISH' is no class (it may be 'Polish' or 'polish')" in message
+    assert "line 3: 'SKIP' is no class (it may be 'Skip' or 'skip')" in message
 
 
 def test_one_image_with_two_answers(labeler):

@@ -95,6 +95,9 @@ def test_click_makes_an_annotation(
     page.wait_for_function(SHOWN, timeout=60_000)
     assert page.evaluate(SHOWN) == [64, 48]
     assert items[0].key not in page.content()
+    assert page.get_by_text("0.png, round 1").count() == 1
+    assert page.get_by_text("Press Skip where you cannot tell").count() == 1
+    assert page.get_by_role("button", name="Instructions").count() == 1
     page.screenshot(path=str(tmp_path / "labelling.png"))
     first = page.locator(".lsf-current-task__task-id").first.evaluate("e=>e.firstChild.textContent")
     page.click(".lsf-choices label:has-text('dog')")

@@ -25,3 +25,11 @@ def test_the_legend_names_what_is_there():
     picked = pages.embedding_map([MapPoint(0, 0, "picked")])
     assert "label issue" not in picked
     assert "label issue" in pages.embedding_map([MapPoint(0, 0, "issue")])
+
+
+def test_a_red_frame_is_a_label_issue_and_no_wrong_guess():
+    guess = PickShown("k", "a.png", 1, "coreset", 0, "cat", "dog", b"jpeg")
+    assert 'class="issue"' not in pages.contact_sheet([guess])
+    issue = PickShown("k", "a.png", 1, "coreset", 0, "cat", "dog", b"jpeg", label_issue=True)
+    assert 'class="issue"' in pages.contact_sheet([issue])
+    assert "≠ dog" in pages.contact_sheet([issue])

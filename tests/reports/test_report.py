@@ -10,14 +10,18 @@ import re
 import shutil
 import sqlite3
 import subprocess
+from html import unescape
 
 import pytest
+from click.testing import CliRunner
 
 from db import queries
 from loop import config
+from loop.cli import cli
 from loop.project import create
 from loop.project.rounds import begin_round
 from loop.reports import answers, write
+from loop.reports.facts import Control
 from loop.steps.pull import pull
 from loop.steps.report import facts, report
 from loop.steps.run import run
@@ -72,7 +76,8 @@ def test_a_round_that_is_not_scored_yet_hides_no_comparison(finished):
 def test_html_is_whole_and_small(finished):
     html = report(finished)["html"].read_text()
     assert len(html) < 8_000_000
-    assert html.count("<img ") == html.count(' alt="') == 12
+    pictures = 12 + len(facts(finished).label_issues)
+    assert html.count("<img ") == html.count(' alt="') == pictures
     assert not re.search(r'(src|href)="(?!data:|#)', html)
     assert "prefers-color-scheme: dark" in html
     assert "@media print" in html
@@ -88,7 +93,7 @@ def test_hostile_names_are_text(tmp_path):
     html = report(project)["html"].read_text()
     assert HOSTILE not in html
     assert "evil<b>" not in html
-    assert html.count("<script>") == 1  # our own
+    assert html.count("<script>") == 2  # our own
     assert "<script" not in report(project)["md"].read_text().replace(f"# {HOSTILE}", "")
 
 
@@ -119,6 +124,10 @@ def test_wrong_labels_are_found_by_a_model_that_has_not_seen_them(tmp_path):
     assert (
         html.count('<figure class="issue">') == html.count('<circle class="issue"') == len(issues)
     )
+    table = html.partition("<h2>Label issues</h2>")[2]
+    row = next(line for line in table.split("<tr>") if first.uri in line)
+    assert f'<td class="no">{first.label}</td><td>{first.predicted}</td>' in row
+    assert '<img src="data:image/jpeg;base64,' in row
 
 
 def with_costs(project, **costs):
@@ -204,6 +213,126 @@ def test_in_a_real_browser_nothing_is_fetched_and_nothing_overflows(finished, tm
             assert page.locator("#shown img").count() == 1
             assert "digit-" in page.locator("#shown").inner_text()
         browser.close()
+
+
+def test_on_a_phone_a_wide_table_says_that_it_scrolls(finished):
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on the PATH")
+    from playwright.sync_api import sync_playwright
+
+    path = report(finished)["html"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 390, "height": 900})
+        page.goto(f"file://{path}")
+        tables = page.locator(".scroll").evaluate_all(
+            "all => all.map(e => [e.scrollWidth > e.clientWidth,"
+            " getComputedStyle(e, '::before').content.includes('sideways')])"
+        )
+        browser.close()
+    assert [True, True] in tables
+    assert all(wider == hinted for wider, hinted in tables)
+
+
+COMMAND = re.compile(r"coreloop [a-z]+(?: --[a-z-]+(?: [\w.]+)?)*")
+
+
+def advised(project):
+    """Every command that the project's report gives."""
+    paths = report(project)
+    page = unescape(paths["html"].read_text().split("Where every number comes from")[0])
+    text = re.sub(r"<title>.*?</title>|<[^>]*>", " ", page) + paths["md"].read_text()
+    return sorted(set(COMMAND.findall(text.replace("\n", " "))))
+
+
+def assert_works(project, command):
+    """Typed in the project's folder, with ``y`` where it asks."""
+    _, name, *options = command.split()
+    arguments = [name, "-p", str(project.root), *options]
+    done = CliRunner().invoke(cli, arguments, input="y\n")
+    assert done.exit_code == 0, f"{command}: {done.output} {done.exception!r}"
+
+
+@pytest.fixture
+def larger(tmp_path):
+    """90 images with a wrong label now and then, 40 labelled in each of two rounds."""
+    write_images(tmp_path / "images", count=150)
+    values = small_values(
+        tmp_path / "images",
+        labeler={"kind": "oracle", "error_rate": 0.1},
+        selection={"scorer": "random", "budgets": [30, 30]},
+    )
+    return create(tmp_path / "larger", config.check(values, "test"))
+
+
+def test_every_command_that_a_report_gives_works_when_typed(larger):
+    run(larger)
+    commands = advised(larger)
+    names = {command.split()[1] for command in commands}
+    assert {"plan", "labels", "autolabel"} <= names, commands
+    for command in commands:  # autolabel comes first, and opens a round
+        assert_works(larger, command)
+    for command in advised(larger):
+        assert_works(larger, command)
+
+
+def test_the_commands_of_a_report_while_a_round_is_open(tmp_path, images):
+    values = small_values(images, labeler={"kind": "csv"})
+    project = create(tmp_path / "p", config.check(values, "t"))
+    run(project)
+    for sheet in project.root.glob("sheets/*.csv"):
+        lines = sheet.read_text().splitlines()
+        filled = [line + re.search(r"digit-\d", line)[0] for line in lines[1:]]
+        sheet.write_text("\n".join([lines[0], *filled]))
+    run(project)
+    for command in advised(project):
+        assert_works(project, command)
+
+
+def test_large_numbers_only_where_the_interval_decides(finished):
+    shown = facts(finished)
+    (own, *_) = [d for d in shown.differences if d.method == "kmeans"]
+    better = dataclasses.replace(own, mean=0.2, low=0.1, high=0.3, n=3, among=None)
+    unclear = dataclasses.replace(own, mean=0.2, low=-0.1, high=0.5, n=3, among=None)
+    assert answers.decided(dataclasses.replace(shown, differences=[better])) == better
+    assert answers.decided(dataclasses.replace(shown, differences=[unclear])) is None
+    control = Control(6, 0.2, -0.1, 0.5, 20)
+    no_own = dataclasses.replace(shown, differences=[], control=control)
+    assert answers.decided(no_own) is None
+    sure = dataclasses.replace(control, low=0.1)
+    assert answers.decided(dataclasses.replace(no_own, control=sure)) == sure
+
+
+def test_an_hour_is_no_tenth_of_a_day(finished):
+    shown = dataclasses.replace(facts(finished), hours=0.1167, money=None)
+    assert "7 minutes of labelling so far" in answers.cost_so_far(shown)
+
+
+def test_skipped_unanswered_and_random_picks_are_told_apart(tmp_path, images):
+    values = small_values(images, labeler={"kind": "csv"})
+    values["pool"] = {"path": str(images)}
+    values["measure"] = {"by": "sample", "images": 20}
+    project = create(tmp_path / "p", config.check(values, "t"))
+    run(project)
+    (sheet,) = project.root.glob("sheets/*.csv")
+    head, first, second, *rest = sheet.read_text().splitlines()
+    label = re.search(r"digit-\d", second)[0]
+    sheet.write_text("\n".join([head, first + "skip", second + label, *rest]) + "\n")
+    pull(project)
+    shown = facts(project)
+    answers_by_key = {pick.key: pick.answer for pick in shown.picks}
+    assert answers_by_key[first.split(",")[0]] == "skipped"
+    assert answers_by_key[second.split(",")[0]] == label
+    assert sorted(answers_by_key.values()).count("no label yet") == 24
+    kinds = {pick.arm: pick.kind for pick in shown.picks}
+    assert kinds == {"coreset": "", "sample": "random"}
+    assert next(p.text for p in shown.points if p.state == "skipped").endswith("(skipped)")
+    page = report(project)["html"].read_text()
+    assert page.count("<em>random</em>") == 20
+    assert '<span class="key skipped">' in page
 
 
 def test_secrets_never_reach_files(project, monkeypatch):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sqlite3
 from dataclasses import replace
+from datetime import date
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from loop import config
 from loop.cli import cli
 from loop.errors import ConfigError, NotReady
-from loop.project import create, curves
+from loop.planning import target as targets
+from loop.planning.target import Price
+from loop.project import create, curves, find
 from loop.project.rounds import begin_round
 from loop.steps.embed import embed
 from loop.steps.plan import Wish, plan
@@ -110,7 +116,59 @@ def test_what_a_budget_buys(finished):
     assert n == 20
     assert low <= middle <= high
     text = asked(finished, "--budget-hours", 1, "--seconds-per-label", 36)
-    assert "the budget buys 100 labels" in text
+    assert "the budget buys 38 labels" in text, "100 are paid for, the pool has no more"
+    assert "the pool has only 38 images left to label" in text
+
+
+@pytest.fixture
+def rising(finished, tmp_path):
+    """The finished project with a model that is right about 60 %, then 70 % of the images."""
+    shutil.copytree(finished.root, tmp_path / "rising")
+    with sqlite3.connect(tmp_path / "rising" / "coreloop.db") as raw:
+        for labels, accuracy in ((4, 0.6), (10, 0.7)):
+            raw.execute(
+                "UPDATE run SET metrics = json_set(metrics, '$.accuracy', ?) "
+                "WHERE arm = 'all' AND labels = ?",
+                (accuracy, labels),
+            )
+    return find(tmp_path / "rising")
+
+
+@pytest.mark.parametrize("target", [0.72, 0.8, 0.9, 0.97])
+def test_no_more_labels_are_advised_than_the_pool_has(rising, target):
+    planned = plan(rising, Wish(target=target, hourly_rate=30, seconds_per_label=7))
+    assert planned.left == 38
+    if planned.rounds is not None:
+        assert sum(planned.rounds.sizes) <= planned.rounds.at_once <= 38
+    ends = [planned.plan.labels.middle]
+    ends += [end for interval in planned.plan.labels.intervals.values() for end in interval]
+    assert all(end is None or end <= 38 for end in ends)
+    assert all(bought.labels <= 48 for bought in planned.buys)
+    text = asked(rising, "--target", target, "--seconds-per-label", 7)
+    assert "the next 38 labels: " in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_target_that_takes_more_than_the_pool_has_is_said(rising):
+    text = asked(rising, "--target", 0.9, "--seconds-per-label", 7)
+    assert "more labels than the pool has images" in text
+    assert "next round" not in text
+    assert "> 38" in text
+    assert ">: more than the 38 images left, or never" in text
+
+
+def test_little_work_is_said_in_minutes(rising):
+    assert re.search(r"^ minutes ", asked(rising, "--target", 0.72, "--seconds-per-label", 7), re.M)
+    assert re.search(r"^ hours ", asked(rising, "--target", 0.9, "--seconds-per-label", 700), re.M)
+
+
+def test_a_target_beyond_the_pool_is_said_and_not_counted_on():
+    more = np.array([30.0, 60.0, 70.0, 80.0, 90.0])
+    planned = targets.plan(
+        0.9, 0.8, 10, more, np.ones(5), Price(seconds=6.0), date(2026, 1, 1), left=50
+    )
+    assert (planned.verdict, planned.labels.middle) == ("pool", None)
+    assert planned.labels.intervals["90%"] == (30.0, None)
 
 
 @pytest.mark.parametrize(
