@@ -223,3 +223,23 @@ def test_a_scan_refuses_what_could_not_be_embedded():
     assert check_image(bomb) == "9450 x 9450 pixels (WEBP RGB) is too large"
     with pytest.raises(DataError, match=r"b\.webp: 9450 x 9450 pixels \(WEBP RGB\) is too large"):
         decode(bomb, "b.webp")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_thumbnails_decode_no_more_of_a_jpeg_than_shows(mode):
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8))
+    photo = coarse.resize((1600, 1200), Image.Resampling.BICUBIC).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned a quarter
+    encoded = io.BytesIO()
+    photo.save(encoded, "JPEG", quality=95, exif=exif)
+    small = images.decode(encoded.getvalue(), enough=192)
+    assert small.size == (300, 400)
+    whole = images.decode(encoded.getvalue())
+    whole.thumbnail((96, 96), Image.Resampling.LANCZOS)
+    small.thumbnail((96, 96), Image.Resampling.LANCZOS)
+    difference = np.asarray(small, dtype=float) - np.asarray(whole, dtype=float)
+    assert np.abs(difference).mean() < 2
+    with pytest.raises(DataError):
+        images.thumbnail(encoded.getvalue()[:-3000])

@@ -29,10 +29,11 @@ def view(folder: Path, port: int, host: str, open_: bool) -> None:
     \b
     Example: coreloop view --open
     """
-    from loop.serve.server import HOST, serve
+    from loop.serve.guard import LOOPBACK
+    from loop.serve.server import serve
     from loop.steps.view import view as step
 
-    if host != HOST:
+    if host not in LOOPBACK:
         click.echo(
             f"Warning: on {host} others can reach this, and everything they are sent is readable "
             "on the way; 'ssh -L' to this machine is safer",

@@ -9,11 +9,10 @@ from contextlib import suppress
 import uvicorn
 
 from loop.errors import ConfigError
-from loop.serve.guard import Credentials
+from loop.serve.guard import LOOPBACK, Credentials
 from loop.serve.view import make_app
 from loop.steps.view import View
 
-HOST = "127.0.0.1"
 PATIENCE = 1
 """Seconds that a request in progress has when the server is ended."""
 
@@ -30,7 +29,7 @@ def serve(view: View, host: str, port: int, on_ready: Callable[[str], None]) -> 
     """
     listening = _listen(host, port)
     credentials = Credentials(listening.getsockname()[1])
-    app = make_app(view, credentials, everywhere=host != HOST)
+    app = make_app(view, credentials, everywhere=host not in LOOPBACK)
     config = uvicorn.Config(
         app,
         log_level="error",
@@ -42,8 +41,7 @@ def serve(view: View, host: str, port: int, on_ready: Callable[[str], None]) -> 
         timeout_graceful_shutdown=PATIENCE,
         backlog=128,
     )
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{credentials.port}/?token={credentials.token}"
+    address = f"http://{_shown(host)}:{credentials.port}/?token={credentials.token}"
     with suppress(KeyboardInterrupt):
         AnnouncedServer(config, lambda: on_ready(address)).run(sockets=[listening])
 
@@ -59,6 +57,13 @@ class AnnouncedServer(uvicorn.Server):
         """See uvicorn."""
         await super().startup(sockets=sockets)
         self.announce()
+
+
+def _shown(host: str) -> str:
+    """The host in an address; of all addresses of this machine its name."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -97,7 +99,7 @@ def look(page, base, width, name):
         page.goto(base + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
         page.wait_for_function(
-            "[...document.images].filter(i => i.getBoundingClientRect().top < innerHeight)"
+            "() => [...document.images].filter(i => i.getBoundingClientRect().top < innerHeight)"
             ".every(i => i.complete && i.naturalWidth > 0)"
         )
         page.screenshot(path=f"{name}{path.split('?')[0].replace('/', '-')}.png")
@@ -218,3 +220,37 @@ def test_the_command_without_a_browser(project):
         assert "name another with --port" in refused.stderr
     with served(project, "--port", str(port)) as address:
         assert f":{port}/" in address
+
+
+def test_the_browser_is_opened_without_telling_others_the_token(project, tmp_path, monkeypatch):
+    """Everybody on a machine can read the arguments that a program was started with."""
+    scan(project)
+    record = tmp_path / "opened"
+    opener = tmp_path / "bin" / "xdg-open"
+    opener.parent.mkdir()
+    opener.write_text(
+        f'#!/bin/sh\nfile="${{1#file://}}"\necho "$1" > {record}\nstat -c %a "$file" >> {record}\n'
+        f'cat "$file" >> {record}\ntouch {record}.done\n'
+    )
+    opener.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{opener.parent}:{os.environ['PATH']}")
+    with served(project, "--open") as address:
+        while not record.with_suffix(".done").exists():
+            time.sleep(0.05)
+    argument, mode, *page = record.read_text().split("\n")
+    assert address.partition("token=")[2] not in argument
+    assert mode == "600"
+    assert address in "".join(page)
+    assert not Path(argument.removeprefix("file://")).exists()
+
+
+def test_listening_to_the_network_warns(project):
+    scan(project)
+    command = [*MAIN, "--project", str(project.root), "--host", "0.0.0.0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    address = process.stdout.readline().strip()
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert address.startswith(f"http://{socket.gethostname()}:")
+    assert errors.startswith("Warning: on 0.0.0.0 others can reach this")
+    assert process.returncode == 0
