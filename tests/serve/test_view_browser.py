@@ -24,6 +24,11 @@ MAIN = [sys.executable, "-c", "from loop.cli import main; main()", "view"]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 WIDTHS = (1280, 390)
 PATHS = ("/", "/?state=unasked&order=unsure", "/map", "/issues", "/duplicates", "/rounds", "/label")
+SHOWN = """() => [...document.images].every(image => {
+    const box = image.getBoundingClientRect()
+    const inSight = box.top < innerHeight && box.left < innerWidth
+    return !inSight || (image.complete && image.naturalWidth > 0)
+})"""
 PAINTED = "performance.getEntriesByName('first-paint')[0].startTime"
 
 
@@ -98,10 +103,7 @@ def look(page, base, width, name):
     for path in PATHS:
         page.goto(base + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        page.wait_for_function(
-            "() => [...document.images].filter(i => i.getBoundingClientRect().top < innerHeight)"
-            ".every(i => i.complete && i.naturalWidth > 0)"
-        )
+        page.wait_for_function(SHOWN)
         page.screenshot(path=f"{name}{path.split('?')[0].replace('/', '-')}.png")
         unnamed = "[...document.images].filter(i => !i.hasAttribute('alt')).length"
         assert page.evaluate(unnamed) == 0
