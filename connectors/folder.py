@@ -11,12 +11,14 @@ from pathlib import Path
 
 from connectors.base import Image, SourceError, UnreadableFile
 from connectors.files import LeadsOut, read_ordinary
-from connectors.image_memory import too_large
 from connectors.workers import in_order
 
 SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"])
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """What the bytes may be, whatever the file is called."""
+MAX_WEBP_PIXELS = 45_000_000
+"""A WebP is never decoded in parts: with more it would take over 720 MB, which no embedding may.
+For the others Pillow's own limit of 89 million pixels comes first."""
 TEST = "test:"
 """Prefix of uris below the test folder."""
 
@@ -41,8 +43,8 @@ def check_image(data: bytes) -> str | None:
             warnings.simplefilter("ignore")  # damaged tags and the like
             warnings.simplefilter("error", Pillow.DecompressionBombWarning)
             with Pillow.open(io.BytesIO(data), formats=FORMATS) as image:
-                if reason := too_large(image):
-                    return reason
+                if image.format == "WEBP" and image.width * image.height > MAX_WEBP_PIXELS:
+                    return f"{image.width} x {image.height} pixels (WEBP) is too large"
                 image.load()
     except UnidentifiedImageError:
         return "not an image of a known format"

@@ -10,12 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from connectors.image_memory import too_large
 from loop.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 """Decoders that untrusted bytes may reach; none of them starts another program."""
 
+MAX_DECODED_BYTES = 720_000_000
+"""Images that would need more memory are refused before they are decoded (decompression bombs); a
+scan refuses no fewer."""
+STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
+"""Bytes per pixel of Pillow's modes that have fewer than 4."""
+WEBP = 16
+"""Bytes per pixel of a WebP, which is never decoded in parts: two canvases, and two copies."""
 STRIP = 4_000_000
 """Pixels that are converted at once where a conversion needs many bytes per pixel."""
 Box = tuple[int, int, int, int]
@@ -47,8 +53,9 @@ def decode(data: bytes, name: str = "image", enough: int = 0) -> Image.Image:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if reason := too_large(image):
-            raise DataError(f"{name}: {reason}")
+        if decoded_bytes(image) > MAX_DECODED_BYTES:
+            kind = image.format or image.mode
+            raise DataError(f"{name}: {image.width} x {image.height} pixels ({kind}) is too large")
         if enough:
             image.draft("RGB", (enough, enough))
         image.load()
@@ -63,6 +70,12 @@ def decode(data: bytes, name: str = "image", enough: int = 0) -> Image.Image:
         raise DataError(f"{name}: too large ({error})") from None
     except Exception as error:  # decoders raise many types on damaged bytes
         raise DataError(f"{name}: cannot be decoded ({error})") from None
+
+
+def decoded_bytes(image: Image.Image) -> int:
+    """Memory that an opened image takes as it is decoded and as RGB beside it, 4 bytes a pixel."""
+    per_pixel = WEBP if image.format == "WEBP" else STORED.get(image.mode, 4) + 4
+    return image.width * image.height * per_pixel
 
 
 def _turn_upright(image: Image.Image) -> None:
