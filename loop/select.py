@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from loop.errors import ConfigError, DataError
 from loop.seeds import generator
+from loop.wording import agreeing, counted
 
 Rows = NDArray[np.int64]
 
@@ -203,4 +204,7 @@ def balanced(
 def _check_budget(available: NDArray[np.bool_], budget: int) -> None:
     count = int(available.sum())
     if budget < 0 or budget > count:
-        raise DataError(f"the budget is {budget}, but {count} images are available")
+        raise DataError(
+            f"the budget is {budget}, but {counted(count, 'image')} {agreeing(count, 'is')} "
+            "available"
+        )

@@ -37,6 +37,7 @@ from loop.train import Task, Trained, Trainer
 from loop.train.base import revealed
 from loop.train.linear import Linear
 from loop.train.metrics import Metrics
+from loop.wording import counted
 
 Ints = NDArray[np.int64]
 Rule = Callable[[NDArray[np.float64], NDArray[np.bool_], int, int], Ints]
@@ -174,7 +175,9 @@ def check_budgets(budgets: Sequence[int], n: int, sample: int = 0) -> None:
     if not budgets or list(budgets) != sorted(set(budgets)) or budgets[0] < 1:
         raise ConfigError(f"budgets must be ascending and at least 1, got {list(budgets)}")
     if budgets[-1] > n:
-        raise ConfigError(f"budget {budgets[-1]} is more than the {n} images to choose from")
+        raise ConfigError(
+            f"budget {budgets[-1]} is more than the {counted(n, 'image')} to choose from"
+        )
     if sample < 0 or budgets[0] <= sample:
         raise ConfigError(
             f"budgets count every label, the sample's {sample} too, so the first has to be more "

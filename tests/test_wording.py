@@ -1,6 +1,10 @@
-"""Counts and times in words."""
+"""Counts and times in words; no text of the program says ``1 images``."""
 
 from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +44,45 @@ def test_agreeing():
 )
 def test_duration(hours, words):
     assert duration(hours) == words
+
+
+ROOT = Path(__file__).resolve().parent.parent
+NOUNS = "annotations|answers|cells|copies|files|images|labels|methods|picks|seeds|tasks"
+ADJECTIVES = "calibration|finished|further|labelled|more|new|odd|paired|picked|random|test"
+SEVERAL = {
+    "autolabel.py: outlook.model labels",  # a verb
+    "answers.py: calibration['n'] labels",  # of a calibration, never few
+    "by_class.py: population images",
+    "by_class.py: given.min() images",
+    "promise.py: len(rows) calibration images",
+    "promise.py: len(answers) answers",
+    "left_out.py: MIN_LABELS images",
+    "auto.py: collected labels",
+    "testing.py: k picks",  # a verb
+    "view.py: len(embedded) images",
+    "propagate.py: self.per_class labels",
+}
+"""Counts that cannot be 1 where they are shown, and words that are no noun."""
+
+
+def counts_beside_a_plural(path: Path) -> set[str]:
+    """Pieces of f-strings where a fixed plural follows a number."""
+    plural = re.compile(rf" (?:(?:{ADJECTIVES}) )?({NOUNS})\b")
+    pieces = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.JoinedStr):
+            continue
+        for value, text in zip(node.values, node.values[1:], strict=False):
+            number = isinstance(value, ast.FormattedValue) and not value.format_spec
+            match = isinstance(text, ast.Constant) and plural.match(str(text.value))
+            if number and match and "counted(" not in ast.unparse(value):
+                pieces.add(f"{path.name}: {ast.unparse(value.value)}{match[0]}")
+    return pieces
+
+
+def test_a_count_is_followed_by_its_noun():
+    """A count of things that may be one goes through ``counted``."""
+    pieces = set()
+    for path in (ROOT / "loop").rglob("*.py"):
+        pieces |= counts_beside_a_plural(path)
+    assert pieces - SEVERAL == set()

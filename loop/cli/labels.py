@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loop.cli.output import json_option, percent, print_json, project_at, project_option, say, table
+from loop.wording import agreeing, counted
 
 if TYPE_CHECKING:
     from loop.costs import Pace
@@ -74,7 +75,8 @@ def labels(
     if not (label_issues or disagreements or times):
         _overview(opinions)
     if send_back:
-        say(f"{facts['sent_back']} images are open again; later: coreloop pull")
+        count = facts["sent_back"]
+        say(f"{counted(count, 'image')} {agreeing(count, 'is')} open again; later: coreloop pull")
 
 
 def _overview(opinions: Opinions) -> None:
@@ -91,14 +93,23 @@ def _overview(opinions: Opinions) -> None:
         for p in opinions.people
     ]
     table(("annotator", "labels", "skips", "shared", "agreed %", "s/label", "per hour"), lines)
-    say(f"{opinions.images} images have a label, {opinions.several} of them from several people")
+    say(
+        f"{counted(opinions.images, 'image')} {agreeing(opinions.images, 'has')} a label, "
+        f"{opinions.several} of them from several people"
+    )
     if opinions.alpha is not None:
         say(f"Krippendorff's alpha {opinions.alpha:.3f} (1: all agree, 0: as by chance)")
     for pair in opinions.pairs[:10]:
         kappa = "undefined" if pair.kappa is None else f"{pair.kappa:.3f}"
-        say(f"Cohen's kappa of {pair.first} and {pair.second}: {kappa} on {pair.images} images")
+        say(
+            f"Cohen's kappa of {pair.first} and {pair.second}: {kappa} on "
+            f"{counted(pair.images, 'image')}"
+        )
     if opinions.divided:
-        say(f"on {len(opinions.divided)} images people differ; {opinions.consensus} decides")
+        say(
+            f"on {counted(len(opinions.divided), 'image')} people differ; {opinions.consensus} "
+            "decides"
+        )
         say("see them: coreloop labels --disagreements")
 
 
@@ -126,7 +137,7 @@ def _label_issues(issues: list[LabelIssue]) -> None:
 
 def _more(count: int, advice: str) -> None:
     rest = f", {SHOWN} shown; --json lists all" if count > SHOWN else ""
-    say(f"{count} images{rest}")
+    say(f"{counted(count, 'image')}{rest}")
     if count:
         say(advice)
 

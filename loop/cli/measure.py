@@ -69,7 +69,7 @@ def measure(
         if not count:
             say("the interval is that narrow already")
             return
-        click.echo(f"that takes about {count} more images in the sample", err=True)
+        click.echo(f"that takes about {counted(count, 'more image')} in the sample", err=True)
         if not yes:
             click.confirm("Begin a round with them?", abort=True, err=True)
     assert count is not None
@@ -79,8 +79,8 @@ def measure(
         return
     how = "where the model is in doubt" if enlarged.by_doubt else "at random"
     say(
-        f"{counted(count, 'image')} drawn {how}, {enlarged.to_label} of them to label; the "
-        f"sample has {enlarged.images}"
+        f"{counted(count, 'image')} drawn {how}, {enlarged.to_label} of them to label; the sample "
+        f"has {enlarged.images}"
     )
     say("next: coreloop run")
 
@@ -90,7 +90,8 @@ def result_sentence(result: RoundResult) -> str:
     measured = result.measured
     text = (
         f"round {result.round}: accuracy {percent(measured.accuracy)} % (95 % interval "
-        f"{percent(measured.lower)} to {percent(measured.upper)} %, {measured.labels} labels)"
+        f"{percent(measured.lower)} to {percent(measured.upper)} %, "
+        f"{counted(measured.labels, 'label')})"
     )
     if result.before is not None:
         number, accuracy = result.before

@@ -174,7 +174,7 @@ def _finish(
 def _cheapest(outlook: FinishPlan, currency: str) -> str:
     """The cheapest way in words."""
     way = outlook.cheapest
-    first = f"{way.picks} more picks, then autolabel" if way.picks else "autolabel now"
+    first = f"{counted(way.picks, 'more pick')}, then autolabel" if way.picks else "autolabel now"
     lower, upper = way.labels.lower, way.labels.upper
     known = [f"{way.labels.median:.0f} labels more ({lower:.0f} to {upper:.0f})"]
     if outlook.hours is not None:

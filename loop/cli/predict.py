@@ -86,11 +86,11 @@ def predict(
 
 
 def _say(predicted: Predicted) -> None:
-    model = f"the model of round {predicted.model} ({predicted.labels} labels)"
+    model = f"the model of round {predicted.model} ({counted(predicted.labels, 'label')})"
     if predicted.path is None:
-        say(f"{predicted.shown} tasks show what {model} says")
+        say(f"{counted(predicted.shown, 'task')} with what {model} says")
         return
-    say(f"{predicted.images} images by {model}: {predicted.path}")
+    say(f"{counted(predicted.images, 'image')} by {model}: {predicted.path}")
     if predicted.left_out:
         say(f"{predicted.left_out} are less sure than that and were left out")
     if predicted.unreadable:

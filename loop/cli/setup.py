@@ -126,7 +126,10 @@ def init(
         return
     say(_counted(scanned, project.config.measure))
     if scanned.duplicates or scanned.unreadable:
-        say(f"{scanned.duplicates} further copies, {len(scanned.unreadable)} unreadable (skipped)")
+        say(
+            f"{counted(scanned.duplicates, 'further copy')}, {len(scanned.unreadable)} unreadable "
+            "(skipped)"
+        )
     for uri, reason in scanned.unreadable[:10]:
         say(f"  {uri}: {reason}")
     say(f"next: cd {shlex.quote(str(folder))} && coreloop run")
@@ -134,13 +137,14 @@ def init(
 
 def _counted(scanned: Scanned, measure: MeasureSection) -> str:
     """``1797 images; a random sample of 100 will be labelled first``."""
+    images = counted(scanned.images, "image")
     if scanned.test:
         most = scanned.test == scanned.images // 5 < measure.images
         fifth = " (a fifth, the most there may be)" if most else ""
-        return f"{scanned.images} images, {scanned.test} of them held out for testing{fifth}"
+        return f"{images}, {scanned.test} of them held out for testing{fifth}"
     size = min(measure.images, scanned.images // 2)
     half = " (half of them, the most there may be)" if size < measure.images else ""
-    return f"{scanned.images} images; a random sample of {size} is labelled with round 1{half}"
+    return f"{images}; a random sample of {size} is labelled with round 1{half}"
 
 
 @click.command()
@@ -239,7 +243,7 @@ def _prune(folder: Path, yes: bool) -> None:
     for path in listed:
         size = path.stat().st_size / 1e6
         click.echo(one_line(f"{path} ({size:.1f} MB)"), err=True)
-    if listed and (yes or click.confirm(f"Remove these {len(listed)} files?", err=True)):
-        click.echo(f"removed {len(prune(project, listed))} files", err=True)
+    if listed and (yes or click.confirm(f"Remove these {counted(len(listed), 'file')}?", err=True)):
+        click.echo(f"removed {counted(len(prune(project, listed)), 'file')}", err=True)
     elif not listed:
         click.echo("every array is named by a record", err=True)

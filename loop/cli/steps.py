@@ -25,7 +25,7 @@ from loop.cli.output import (
     tinted,
 )
 from loop.printable import one_line
-from loop.wording import counted
+from loop.wording import agreeing, counted
 
 if TYPE_CHECKING:
     from loop.project import Project
@@ -162,7 +162,10 @@ def _preview(project: Project, as_json: bool) -> None:
     if as_json:
         print_json({"page": str(page), **shown.to_json()})
         return
-    say(f"{shown.name}: {len(shown.picks)} images are picked, none is sent; look at them here:")
+    say(
+        f"{shown.name}: {counted(len(shown.picks), 'image')} {agreeing(len(shown.picks), 'is')} "
+        "picked, none is sent; look at them here:"
+    )
     say(str(page))
     for trouble in shown.troubles:
         say(f"attention: {trouble}")

@@ -16,6 +16,7 @@ from loop.encoders.base import Encoder
 from loop.errors import DataError
 from loop.images import decode
 from loop.train.kept import KeptModel
+from loop.wording import counted
 
 if TYPE_CHECKING:
     from loop.export.script import Predictor
@@ -65,8 +66,8 @@ def compare(
     if not largest <= TOLERANCE:
         raise DataError(
             f"the exported graph is not the model: a probability differs by {largest:.2g} on "
-            f"{len(answers)} images of the pool (at most {TOLERANCE:g} is allowed); nothing was "
-            "written"
+            f"{counted(len(answers), 'image')} of the pool (at most {TOLERANCE:g} is allowed); "
+            "nothing was written"
         )
     return Agreement(len(answers), largest)
 

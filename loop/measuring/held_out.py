@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from loop.errors import DataError
 from loop.train.base import Task, Trainer
+from loop.wording import agreeing, counted
 
 Ints = NDArray[np.int64]
 
@@ -68,12 +69,14 @@ def predict_held_out(
     answers = labels if answers is None else answers
     rows = sample[answers[sample] >= 0]
     learned = labels[rows] >= 0
-    if learned.sum() < 2:
+    labelled = int(learned.sum())
+    if labelled < 2:
         raise DataError(
-            f"{learned.sum()} images of the random sample are labelled, 2 are needed to measure "
-            "the model; label them where they were sent, then type: coreloop pull"
+            f"{counted(labelled, 'image')} of the random sample {agreeing(labelled, 'is')} "
+            "labelled, 2 are needed to measure the model; label them where they were sent, then "
+            "type: coreloop pull"
         )
-    folds = min(folds, int(learned.sum()))
+    folds = min(folds, labelled)
     fold = np.full(len(labels), -1, np.int64)
     for part in (rows[learned], rows[~learned]):  # the order drawn is random
         fold[part] = np.arange(len(part)) % folds

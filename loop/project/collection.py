@@ -18,6 +18,7 @@ from db.state import Records, log
 from loop.config import Config
 from loop.project.labels import Outstanding, outstanding
 from loop.project.remote import store_location
+from loop.wording import counted
 
 CHUNK = 1000
 
@@ -139,9 +140,11 @@ class Collection:
     def _warnings(self) -> list[str]:
         warnings = list(self.progress.notes)
         if self.unknown_class:
-            warnings.append(f"{self.unknown_class} answers name a class that is not in the config")
+            warnings.append(
+                f"{counted(self.unknown_class, 'answer')} of a class that is not in the config"
+            )
         if self.odd:
-            warnings.append(f"{self.odd} annotations cannot be read as an answer")
+            warnings.append(f"{counted(self.odd, 'annotation')} cannot be read as an answer")
         return warnings
 
 

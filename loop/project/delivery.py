@@ -28,6 +28,7 @@ from db.models import Cursor, Pick, Round, Sent, now
 from db.state import Records, log
 from loop.config import Config
 from loop.project.remote import notice, sent_count, unanswered_and_gone
+from loop.wording import counted
 
 BATCH = 1000
 """Label Studio imports a thousand tasks at 2,400 a second, one by one at 11."""
@@ -118,7 +119,7 @@ class Delivery:
             for start in range(0, len(picks), BATCH):
                 self._add_batch(session, picks[start : start + BATCH])
             if picks:
-                log(session, "push", f"{len(picks)} picks planned", round=self.number)
+                log(session, "push", f"{counted(len(picks), 'pick')} planned", round=self.number)
 
     def _in_labelling_order(self, session: Session, picks: list[int]) -> list[int]:
         """Picks as selected, or those whose prediction is least sure first."""

@@ -29,6 +29,7 @@ from loop.project.project import Project
 from loop.project.promise import freeze
 from loop.project.recorded import Wish, own_curve, price_of, recorded
 from loop.seeds import generator
+from loop.wording import agreeing, counted
 
 NEARLY_ALL = 0.9
 """Share of the images left from which on a plan says that finishing by a model saves little."""
@@ -179,7 +180,10 @@ def _notes(chosen: Way, curve: LearningCurve, left: int, waiting: int, price: Pr
             f"so small an error of so few images saves little: people label nearly all {left}"
         )
     if waiting:
-        notes.append(f"{waiting} picked images have no label yet and are no part of this")
+        notes.append(
+            f"{counted(waiting, 'picked image')} without a label {agreeing(waiting, 'is')} no part "
+            "of this"
+        )
     if len(curve.labels) == 2:
         notes.append("two rounds say little of the curve; a third narrows the interval")
     if not price.seconds:

@@ -14,6 +14,7 @@ from loop.config import Config
 from loop.errors import DataError
 from loop.project.versions import versions
 from loop.seeds import generator
+from loop.wording import agreeing, counted
 
 
 def fix_test_split(session: Session, config: Config, pool_id: int) -> None:
@@ -63,8 +64,8 @@ def _hold_out(session: Session, config: Config, pool_id: int) -> list[int]:
     size = min(config.measure.images, total // 5)
     if not size:
         raise DataError(
-            f"{total} images are too few: a fifth of them is kept for testing, and that is "
-            "none; 5 are needed"
+            f"{counted(total, 'image')} {agreeing(total, 'is')} too few: a fifth of them is kept "
+            "for testing, and that is none; 5 are needed"
         )
     rows = generator(config.project.seed, "test split").permutation(total)[:size].tolist()
     by_row = queries.item_ids(session, pool_id, rows)

@@ -17,6 +17,7 @@ from db.queries import Picked
 from loop.annotators import Vote, consensus
 from loop.config import Config
 from loop.errors import ConfigError
+from loop.wording import counted
 
 ASKED_AGAIN = "asked_again"
 """Key in a pool's source: item key -> people who had answered when one more was asked."""
@@ -76,7 +77,7 @@ def changed_classes(
     if used:
         name, count = used.most_common(1)[0]
         return (
-            f"{count} answers say {name!r}, which is no more among the 'classes' under "
+            f"{counted(count, 'answer')} say {name!r}, which is no more among the 'classes' under "
             "[project]; put it back under its old name"
         )
     for round_ in rounds:

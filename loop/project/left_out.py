@@ -18,6 +18,7 @@ from loop.label_issues import (
     left_out_probabilities,
     self_confidence,
 )
+from loop.wording import counted
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ def predict_left_out(
     seen = len(np.unique(given))
     if len(rows) < MIN_LABELS or seen < 2:
         raise NotReady(
-            f"{len(rows)} labels of {seen} classes are too few to judge them by each other; "
-            f"label at least {MIN_LABELS} images of two classes"
+            f"{counted(len(rows), 'label')} of {seen} classes are too few to judge them by each "
+            f"other; label at least {MIN_LABELS} images of two classes"
         )
     return LeftOut(rows, given, left_out_probabilities(embedded[rows], given, n_classes))
 

@@ -19,6 +19,7 @@ from db.state import Records, log
 from loop.config import Config
 from loop.errors import ConfigError
 from loop.project.labels import PEOPLE, waiting
+from loop.wording import agreeing, counted
 
 LABEL_CONFIG = "label_config"
 """Key in a round's versions."""
@@ -73,12 +74,13 @@ def notice(session: Session, connector: str, tasks: Mapping[str, Sequence[str]])
         session.execute(update(Sent), changes)
     if newly_gone:
         text = (
-            f"{len(newly_gone)} images sent are missing there (task or line deleted); "
-            "answers pulled before are kept"
+            f"{counted(len(newly_gone), 'image')} sent {agreeing(len(newly_gone), 'is')} missing "
+            "there (task or line deleted); answers pulled before are kept"
         )
         log(session, "pull", text, level="warning")
     if twice:
-        text = f"{twice} images have two labelled tasks; all answers count"
+        images = counted(twice, "image")
+        text = f"{images} {agreeing(twice, 'has')} two labelled tasks; all answers count"
         log(session, "pull", text, level="warning")
     return Noticed(len(gone), twice)
 

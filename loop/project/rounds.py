@@ -16,6 +16,7 @@ from loop.project.project import Project
 from loop.project.sample import begin_sample, enlarge_by_doubt, enlarge_sample
 from loop.project.versions import versions
 from loop.seeds import generator
+from loop.wording import counted
 
 COMMANDS = {
     "planned": "coreloop score",
@@ -136,10 +137,11 @@ def begin_round(
         left = _left(session, pool.id)
         if budget > left:
             raise DataError(
-                f"round {number} asks for {budget} images, only {left} are left to pick; {remedy}"
+                f"round {number} asks for {counted(budget, 'image')}, only {left} are left to "
+                f"pick; {remedy}"
             )
         sample = f", and a random sample of {drawn}" if drawn else ""
-        log(session, "plan", f"{budget} images to label{sample}", round=number)
+        log(session, "plan", f"{counted(budget, 'image')} to label{sample}", round=number)
         return number
 
 
@@ -209,7 +211,10 @@ def remaining_rounds(session: Session, config: Config, pool_id: int) -> list[str
 
 def planned_rounds(sizes: Sequence[int], first: int) -> list[str]:
     """``round 2 (20 images)``, ... of rounds to come, numbered from ``first``."""
-    return [f"{round_name(number)} ({size} images)" for number, size in enumerate(sizes, first)]
+    return [
+        f"{round_name(number)} ({counted(size, 'image')})"
+        for number, size in enumerate(sizes, first)
+    ]
 
 
 def one_more(session: Session, config: Config, pool_id: int) -> str:

@@ -20,6 +20,7 @@ from loop.config import Config
 from loop.errors import ConfigError, DataError
 from loop.measuring.active import RandomSample, drawn, inclusion
 from loop.seeds import generator
+from loop.wording import agreeing, counted
 
 Rows = NDArray[np.int64]
 
@@ -33,8 +34,8 @@ def size_of(config: Config, images: int) -> int:
     size = min(config.measure.images, images // 2)
     if size < 2:
         raise DataError(
-            f"{images} images are too few to draw a random sample from; 4 are needed, or "
-            "by = 'holdout' under [measure]"
+            f"{counted(images, 'image')} {agreeing(images, 'is')} too few to draw a random sample "
+            "from; 4 are needed, or by = 'holdout' under [measure]"
         )
     return size
 
@@ -149,7 +150,9 @@ def _sample_and_pool(session: Session, pool: Pool) -> tuple[Rows, Rows]:
 def _check_left(count: int, left: int) -> None:
     """Raises DataError where more are to be drawn than are left."""
     if count > left:
-        raise DataError(f"{count} more images for the sample, but the pool has {left} others")
+        raise DataError(
+            f"{counted(count, 'more image')} for the sample, but the pool has {left} others"
+        )
 
 
 def mix_sample(session: Session, round_: Round) -> None:

@@ -10,6 +10,7 @@ from loop.files import draft_of
 from loop.printable import printable
 from loop.reports.facts import MapPoint, jpeg_uri
 from loop.reports.pages import template
+from loop.wording import counted
 
 FILE = "preview.html"
 
@@ -54,7 +55,7 @@ class PreviewedPick:
         if self.density is not None:
             lines.append(_surrounded(self.density))
         if self.stands_for is not None:
-            images = "1 image" if self.stands_for == 1 else f"{self.stands_for} images"
+            images = counted(self.stands_for, "image")
             lines.append(f"stands for {images}: no other pick is nearer")
         if self.nearest is not None:
             uri, label = self.nearest

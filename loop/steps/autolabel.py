@@ -262,7 +262,8 @@ def settle(project: Project) -> Completion:
                     last = new_round(session, pool, project.config, len(rest), selected=True)
                     add_picks(session, last, rest, "rest", -frozen.confidence[rest])
                     kept.rest_id = last.id
-                text = f"{outcome['accepted']} images labelled by the model, {len(rest)} left"
+                accepted = counted(outcome["accepted"], "image")
+                text = f"{accepted} labelled by the model, {len(rest)} left"
                 log(session, "settle", text, round=newest.number)
         with records.read() as session:
             return completion(session, project)

@@ -18,6 +18,7 @@ from loop.encoders import shards
 from loop.encoders.base import Encoder
 from loop.engine import LOCAL, Engine
 from loop.project import Project
+from loop.wording import counted
 
 
 def embed(
@@ -60,7 +61,7 @@ def embed(
                 name=encoder.digest,
                 of=pool.digest,
             )
-            log(session, "embed", f"{rows} images with {project.config.encoder}")
+            log(session, "embed", f"{counted(rows, 'image')} with {project.config.encoder}")
         shards.forget(draft)
         return rows, dims
 

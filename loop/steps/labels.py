@@ -25,6 +25,7 @@ from loop.project.left_out import (
     predict_left_out,
 )
 from loop.project.promise import model_labels
+from loop.wording import counted
 
 
 @dataclass(frozen=True)
@@ -179,5 +180,5 @@ def send_back(project: Project, keys: list[str]) -> int:
         count = labeler.ask_again(sent)
         with records.write("labels-sent-back") as session:
             note_asked_again(session, queries.the_pool(session).id, list(sent))
-            log(session, "labels", f"{count} images sent back for one more opinion")
+            log(session, "labels", f"{counted(count, 'image')} sent back for one more opinion")
         return count

@@ -20,6 +20,7 @@ from loop.project.measurement import Measurement, newest_measurement
 from loop.project.predictions import pool_confidence
 from loop.project.rounds import begin_round
 from loop.project.sample import confidences_of
+from loop.wording import counted
 
 WORTHWHILE = 1.25
 """Images at random that one drawn by doubt has to be worth; below that all are drawn at random."""
@@ -83,8 +84,8 @@ def wanted(project: Project, width: float, *, at_random: bool = False) -> int:
         more = math.ceil(more / max(1.0, _worth_by_doubt(project)))
     if more > left:
         raise ConfigError(
-            f"an interval {width} wide takes about {more} more images in the sample, the pool has "
-            f"{left} others; the narrowest is about {_narrowest(measured, left):.3f}"
+            f"an interval {width} wide takes about {counted(more, 'more image')} in the sample, "
+            f"the pool has {left} others; the narrowest is about {_narrowest(measured, left):.3f}"
         )
     return max(more, 1)
 

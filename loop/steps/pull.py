@@ -28,6 +28,7 @@ from loop.project.remote import (
     sent_count,
 )
 from loop.project.rounds import next_command
+from loop.wording import counted
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _settle(records: Records, collection: Collection, noticed: Noticed, *, close
                 )
             advance(session, round_.id, before="pushed", after="labeled")
             session.refresh(round_)
-            text = f"round closed with {open_.answered} labels"
+            text = f"round closed with {counted(open_.answered, 'label')}"
             log(session, "pull", text, round=round_.number)
             complete = True
         return Pulled(

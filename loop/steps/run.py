@@ -31,7 +31,7 @@ from loop.steps.scan import scan
 from loop.steps.score import NOTE, score
 from loop.steps.select import preview, select
 from loop.steps.train import train, train_outdated
-from loop.wording import counted
+from loop.wording import agreeing, counted
 
 SEND = "coreloop run"
 """Sends picks that were reviewed."""
@@ -184,7 +184,10 @@ def _step(
 def _to_review(project: Project, watcher: Watcher) -> Ended:
     watcher.begin("writing a page of the picks")
     shown, page = preview(project)
-    message = f"{shown.name}: {len(shown.picks)} images are picked, none is sent"
+    count = len(shown.picks)
+    message = (
+        f"{shown.name}: {counted(count, 'image')} {agreeing(count, 'is')} picked, none is sent"
+    )
     return Ended("review", message, f"{SEND}, when you have looked", page=str(page))
 
 

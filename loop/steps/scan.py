@@ -21,6 +21,7 @@ from db.state import Records, log
 from loop.errors import DataError
 from loop.project import Project
 from loop.project.holdout import fix_test_split
+from loop.wording import counted
 
 CHUNK, PATIENCE = 250_000, 3.0
 """Rows and seconds per transaction, whichever ends first: a killed scan goes on behind the last.
@@ -81,7 +82,7 @@ def scan(
             _follow(session, renamed)
             _digest(session, pool_id)
             counts = _counts(session, pool_id, before)
-            log(session, "scan", f"{counts.added} new images, {counts.images} in all")
+            log(session, "scan", f"{counted(counts.added, 'new image')}, {counts.images} in all")
         return counts
 
 

@@ -23,6 +23,7 @@ from loop.project.sample import mix_sample
 from loop.reports.preview import Preview, write_preview
 from loop.seeds import generator
 from loop.select import picks
+from loop.wording import agreeing, counted
 
 Rows = NDArray[np.int64]
 
@@ -56,7 +57,7 @@ def select(project: Project) -> Selected:
             for arm, chosen in (("coreset", coreset), ("control", control)):
                 add_picks(session, round_, rows[chosen], arm, scores[chosen])
             mix_sample(session, round_)
-            text = f"{len(coreset)} picks, {len(control)} control"
+            text = f"{counted(len(coreset), 'pick')}, {len(control)} control"
             log(session, "select", text, round=round_.number)
         return Selected(len(coreset), len(control))
 
@@ -100,10 +101,12 @@ def _choose(
     available: NDArray[np.bool_],
 ) -> tuple[Rows, Rows]:
     """(coreset, control): pool rows, together as many as the round's budget."""
-    if round_.budget > available.sum():
+    left = int(available.sum())
+    if round_.budget > left:
         raise DataError(
-            f"the budget is {round_.budget}, but only {int(available.sum())} images are left; "
-            "lower it in coreloop.toml, or stop here: everything is picked"
+            f"the budget is {round_.budget}, but only {counted(left, 'image')} "
+            f"{agreeing(left, 'is')} left; lower it in coreloop.toml, or stop here: everything is "
+            "picked"
         )
     share = round(round_.budget * settings.control)
     rng = generator(round_.seed, "select")

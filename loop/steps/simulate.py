@@ -208,7 +208,9 @@ def _of_column(
     names = source.labels(column)
     labels = np.array([index.get(names[uris[int(row)]] or "", -1) for row in rows], dtype=np.int64)
     if (labels < 0).any():
-        raise ConfigError(f"column {column!r} has no class for {int((labels < 0).sum())} images")
+        raise ConfigError(
+            f"column {column!r} has no class for {counted(int((labels < 0).sum()), 'image')}"
+        )
     return labels
 
 

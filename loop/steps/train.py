@@ -29,6 +29,7 @@ from loop.project.training import (
 )
 from loop.seeds import generator
 from loop.train.metrics import Metrics
+from loop.wording import counted
 
 
 def train(
@@ -60,7 +61,7 @@ def train(
             advance(session, round_.id, before="labeled", after="trained")
             store_runs(session, project, round_.id, runs)
             files.record(session, round_)
-            text = f"{runs[0].labels} labels, accuracy {measured.metrics.accuracy:.3f}"
+            text = f"{counted(runs[0].labels, 'label')}, accuracy {measured.metrics.accuracy:.3f}"
             log(session, "train", text, round=round_.number)
         if training.trainer.wants == "embeddings":
             _train_earlier(records, training, before=round_.number)
@@ -112,7 +113,12 @@ def train_again(
             files.record(session, round_)
             _compare_anew(session, round_)
             change = f"accuracy {accuracy:.3f} before, {measured.metrics.accuracy:.3f} now"
-            log(session, "train", f"again: {runs[0].labels} labels, {change}", round=round_.number)
+            log(
+                session,
+                "train",
+                f"again: {counted(runs[0].labels, 'label')}, {change}",
+                round=round_.number,
+            )
         numbers: list[int] = []
         if earlier or training.trainer.wants == "embeddings":
             numbers = _train_earlier(records, training, before=round_.number)
