@@ -91,6 +91,21 @@ class UnreadableFile:
     reason: str
 
 
+@dataclass(frozen=True)
+class PassedOver:
+    """Files that are no images of the pool, for one reason; a linked folder counts as one.
+
+    Attributes:
+        suffix: theirs, in lower case, where the reason is the suffix; else empty.
+        example: path of the first, relative to the folder.
+    """
+
+    reason: str
+    suffix: str
+    count: int
+    example: str
+
+
 class Source(Protocol):
     """Where images come from."""
 
@@ -103,6 +118,11 @@ class Source(Protocol):
             workers: processes that read, decode and hash; 0: this one.
             skip: uris that are known already; their images are not opened.
         """
+        ...
+
+    @property
+    def passed_over(self) -> list[PassedOver]:
+        """What else was there, the most first; valid once a scan is exhausted."""
         ...
 
     def read(self, uri: str) -> bytes:

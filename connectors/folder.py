@@ -1,24 +1,28 @@
-"""A folder tree of images. Sub-folders may be labels; a second folder may be the test split."""
+"""A folder tree of images. Sub-folders may be labels, or train, val and test with labels below; a
+second folder may be the test split."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
+from collections import Counter
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from connectors.base import Image, SourceError, UnreadableFile
+from connectors.base import Image, PassedOver, SourceError, UnreadableFile
 from connectors.files import LeadsOut, read_ordinary
+from connectors.walk import Walk
 from connectors.workers import in_order
 
-SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"])
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 """What the bytes may be, whatever the file is called."""
 MAX_WEBP_PIXELS = 45_000_000
 """A WebP is never decoded in parts: with more it would take over 720 MB, which no embedding may.
 For the others Pillow's own limit of 89 million pixels comes first."""
+LEARNED = frozenset(["train", "training", "val", "valid", "validation"])
+TESTED = frozenset(["test", "testing"])
+"""First folder levels of the layout that ImageNet, Keras and others use."""
 TEST = "test:"
 """Prefix of uris below the test folder."""
 
@@ -61,11 +65,15 @@ class Folder:
         root: where the pool's images are, at any depth.
         labelled: the first folder level below ``root`` is each image's true label.
         test: a labelled folder whose images are the test split.
+        splits: the first level is train, val and test, and the labels are below; the images of
+            test are the test split.
     """
 
     root: Path
     labelled: bool = False
     test: Path | None = None
+    splits: bool = False
+    _walks: list[Walk] = field(default_factory=list, repr=False, compare=False)
 
     def scan(
         self, workers: int = 0, skip: Container[str] = frozenset()
@@ -80,6 +88,19 @@ class Folder:
             SourceError: a folder is missing or cannot be listed.
         """
         yield from in_order(examine, self._image_files(skip), workers)
+
+    @property
+    def passed_over(self) -> list[PassedOver]:
+        """What else lay in the folders, the most first; valid once a scan is exhausted."""
+        counts: Counter[tuple[str, str]] = Counter()
+        examples: dict[tuple[str, str], str] = {}
+        for each in (each for walk in self._walks for each in walk.passed_over):
+            counts[each.reason, each.suffix] += each.count
+            examples.setdefault((each.reason, each.suffix), each.example)
+        return [
+            PassedOver(reason, suffix, count, examples[reason, suffix])
+            for (reason, suffix), count in counts.most_common()
+        ]
 
     def read(self, uri: str) -> bytes:
         """Encoded bytes of one image.
@@ -107,20 +128,28 @@ class Folder:
             return self.test, self.test / uri.removeprefix(TEST)
         return self.root, self.root / uri
 
-    def _image_files(self, skip: Container[str]) -> Iterator[ImageFile]:
+    def _image_files(self, skip: Container[str]) -> Iterator[ImageFile | UnreadableFile]:
+        self._walks.clear()
         folders = [(self.root, "", self.labelled, "pool")]
         if self.test is not None:
             folders.append((self.test, TEST, True, "test"))
         for root, prefix, labelled, split in folders:
             if not root.is_dir():
                 raise SourceError(f"no folder {root}; check 'path' under [pool] in coreloop.toml")
-            inside = root.resolve()
-            for path in _files(root):
+            inside, walk = root.resolve(), Walk(root)
+            self._walks.append(walk)
+            for path in walk:
                 relative = path.relative_to(root).as_posix()
                 if prefix + relative in skip:
                     continue
-                label = relative.split("/")[0] if labelled and "/" in relative else None
+                *folders_above, _ = relative.split("/")
+                if self.splits and not prefix and folders_above:
+                    tested = folders_above.pop(0).lower() in TESTED
+                    split, labelled = ("test", True) if tested else ("pool", self.labelled)
+                label = folders_above[0] if labelled and folders_above else None
                 yield ImageFile(path, inside, prefix + relative, label, split)
+            for relative, reason in walk.closed:
+                yield UnreadableFile(prefix + relative, reason)
 
 
 @dataclass(frozen=True)
@@ -135,8 +164,10 @@ class ImageFile:
     split: str
 
 
-def examine(file: ImageFile) -> Image | UnreadableFile:
+def examine(file: ImageFile | UnreadableFile) -> Image | UnreadableFile:
     """An image with its key, or why the file is none."""
+    if isinstance(file, UnreadableFile):
+        return file
     try:
         file.uri.encode()
     except UnicodeEncodeError:  # no database or labeler could take such a name
@@ -156,20 +187,20 @@ def examine(file: ImageFile) -> Image | UnreadableFile:
 
 def holds_images(root: Path) -> bool:
     """Whether a folder has an image file at any depth."""
-    return next(_files(root), None) is not None
+    return next(iter(Walk(root)), None) is not None
 
 
 def first_level(root: Path) -> tuple[list[str], list[str]]:
     """(folders that hold images at any depth, images beside these folders), sorted."""
-    paths = [path.relative_to(root).parts for path in _files(root)]
+    paths = [path.relative_to(root).parts for path in Walk(root)]
     folders = sorted({parts[0] for parts in paths if len(parts) > 1})
     return folders, sorted(parts[0] for parts in paths if len(parts) == 1)
 
 
-def _files(root: Path) -> Iterator[Path]:
-    """Image files below a folder in path order; hidden files and folders are passed over."""
-    for folder, names, files in os.walk(root, followlinks=False):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(folder) / name
+def split_classes(root: Path) -> list[str]:
+    """Class folders below train, val and test, sorted; none where the folder is not laid out so."""
+    paths = [path.relative_to(root).parts for path in Walk(root)]
+    above = {parts[0].lower() for parts in paths}
+    classes = sorted({parts[1] for parts in paths if len(parts) > 2})
+    laid_out = above <= LEARNED | TESTED and above & LEARNED and all(len(p) > 2 for p in paths)
+    return classes if laid_out and len(classes) > 1 else []

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from connectors.base import Image, SourceError, UnreadableFile
+from connectors.base import Image, PassedOver, SourceError, UnreadableFile
 from connectors.files import read_ordinary
 from connectors.folder import ImageFile, examine
 from connectors.workers import in_order
@@ -37,6 +37,11 @@ class Listing:
             if line not in skip
         )
         yield from in_order(examine, files, workers)
+
+    @property
+    def passed_over(self) -> list[PassedOver]:
+        """Nothing."""
+        return []
 
     def read(self, uri: str) -> bytes:
         """Encoded bytes of one image. Raises SourceError: it cannot be read."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from connectors.base import Image, SourceError, UnreadableFile
+from connectors.base import Image, PassedOver, SourceError, UnreadableFile
 from connectors.folder import check_image, content_key
 from connectors.workers import in_order
 
@@ -84,6 +84,11 @@ class Parquet:
         """
         rows = (shard.rows(skip, self.labelled) for shard in self._shards.values())
         yield from in_order(_examine, chain.from_iterable(rows), workers)
+
+    @property
+    def passed_over(self) -> list[PassedOver]:
+        """Nothing."""
+        return []
 
     def read(self, uri: str) -> bytes:
         """Encoded bytes of one row; safe from several threads.

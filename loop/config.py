@@ -74,6 +74,9 @@ class PoolSection(Section):
     path: str
     labelled: bool = False
     """Folder names (or the label column) are the true labels: for ``oracle`` and ``simulate``."""
+    splits: bool = False
+    """The first folder level is train, val and test, and the classes are below; the images of test
+    are the test images."""
     test_path: str = ""
     """A folder of test images to measure on, instead of a random sample of the pool."""
 

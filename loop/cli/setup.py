@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from loop.cli.output import (
     table,
     whole_numbers,
 )
+from loop.cli.remarks import remarks
 from loop.printable import one_line
 from loop.wording import agreeing, counted
 
@@ -124,14 +126,10 @@ def init(
     if as_json:
         print_json({"root": str(project.root), **asdict(scanned)})
         return
-    say(_counted(scanned, project.config.measure))
-    if scanned.duplicates or scanned.unreadable:
-        say(
-            f"{counted(scanned.duplicates, 'further copy')}, {len(scanned.unreadable)} unreadable "
-            "(skipped)"
-        )
-    for uri, reason in scanned.unreadable[:10]:
-        say(f"  {uri}: {reason}")
+    for line in textwrap.wrap(_counted(scanned, project.config.measure), 80):
+        say(line)
+    for line in remarks(scanned):
+        say(line)
     say(f"next: cd {shlex.quote(str(folder))} && coreloop run")
 
 

@@ -24,6 +24,7 @@ from loop.cli.output import (
     say,
     tinted,
 )
+from loop.cli.remarks import remarks
 from loop.printable import one_line
 from loop.wording import agreeing, counted
 
@@ -71,13 +72,12 @@ def scan(folder: Path, as_json: bool, workers: int | None) -> None:
         scanned = step(project_at(folder), progress, workers)
     text = (
         f"{counted(scanned.images, 'image')} ({scanned.added} new), {scanned.test} of them held "
-        f"out for testing; {counted(scanned.duplicates, 'further copy')}, "
-        f"{len(scanned.unreadable)} unreadable"
+        "out for testing"
     )
     _answer(as_json, asdict(scanned), text)
     if not as_json:
-        for uri, reason in scanned.unreadable[:10]:
-            say(f"  skipped {uri}: {reason}")
+        for line in remarks(scanned):
+            say(line)
 
 
 @click.command()
@@ -254,7 +254,8 @@ def pull(folder: Path, as_json: bool, close: bool, full: bool, watch: float | No
 
 
 def _tell_waiting(error: Exception) -> None:
-    click.echo(tinted(f"trying again: {datetime.now():%H:%M:%S} {one_line(str(error))}"), err=True)
+    text = f"trying again: {one_line(str(error))} ({datetime.now():%H:%M:%S})"
+    click.echo(tinted(text), err=True)
 
 
 def _watch(pulls: Iterator[Pulled], as_json: bool) -> None:

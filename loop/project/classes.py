@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from loop.errors import ConfigError
 
@@ -21,8 +20,18 @@ def layout_of(images: Path) -> Literal["folder", "parquet"]:
     return "parquet" if shards_of(images) and not holds_images(images) else "folder"
 
 
+def pool_section(images: Path) -> dict[str, Any]:
+    """What [pool] says of images: how they are kept, and where."""
+    from connectors.folder import split_classes
+
+    layout = layout_of(images)
+    splits = layout == "folder" and images.is_dir() and bool(split_classes(images))
+    return {"source": layout, "path": str(images), "splits": splits}
+
+
 def stated_classes(path: Path) -> list[str]:
-    """Sorted names of the sub-folders with files, or the class names of parquet files.
+    """Sorted names of the sub-folders with images (below train, val and test, where the folder is
+    laid out so), or the class names of parquet files.
 
     Raises:
         ConfigError: there are fewer than two; says how to name them.
@@ -32,19 +41,11 @@ def stated_classes(path: Path) -> list[str]:
         from connectors.parquet import class_names
 
         return class_names(path)
-    inside = path.iterdir() if path.is_dir() else ()
-    names = sorted(p.name for p in inside if not p.name.startswith(".") and _holds_files(p))
+    from connectors.folder import first_level, split_classes
+
+    names = (split_classes(path) or first_level(path)[0]) if path.is_dir() else []
     if len(names) < 2:
         raise ConfigError(
             f"say what the classes are, e.g. --classes cat,dog ({path} has no class sub-folders)"
         )
     return names
-
-
-def _holds_files(folder: Path) -> bool:
-    """At any depth; hidden files and folders do not count."""
-    for _, names, files in os.walk(folder):
-        names[:] = [name for name in names if not name.startswith(".")]
-        if not all(name.startswith(".") for name in files):
-            return True
-    return False

@@ -80,7 +80,7 @@ class Project:
         from connectors.folder import Folder
 
         test = self.path(pool.test_path) if pool.test_path else None
-        return Folder(path, labelled=pool.labelled, test=test)
+        return Folder(path, labelled=pool.labelled, test=test, splits=pool.splits)
 
     def close(self) -> None:
         """Gives the database's connections back; the project may be used again."""

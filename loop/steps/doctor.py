@@ -25,12 +25,14 @@ from loop.project.damage import Damage, verify
 from loop.project.labeler import label_studio_url
 from loop.project.model import MODEL
 from loop.project.promise import PREDICTED
+from loop.project.remarks import passed_over
 from loop.project.remote import named_odd
 from loop.steps.autolabel import freeze_again
 from loop.steps.embed import embed
 from loop.steps.init import check_names
 from loop.steps.score import score
 from loop.steps.train import recompute
+from loop.wording import agreeing, counted
 
 FOR_CPUS = "https://download.pytorch.org/whl/cpu"
 """Where torch without CUDA is."""
@@ -117,8 +119,22 @@ def _images(project: Project) -> str:
     for file in source.scan():
         if isinstance(file, Image):
             source.read(file.uri)
-            return f"readable at {path}"
+            return f"readable at {path}{_passed_over(project)}"
     raise RuntimeError(f"no usable image at {path}")
+
+
+def _passed_over(project: Project) -> str:
+    """``; 73 other files are passed over (30 .heic, 6 hidden)``."""
+    try:
+        with project.records.read() as session:
+            passed = passed_over(queries.the_pool(session))
+    except Missing:  # not scanned yet
+        return ""
+    if not passed:
+        return ""
+    kinds = ", ".join(f"{each.count} {each.suffix or each.reason}" for each in passed)
+    count = sum(each.count for each in passed)
+    return f"; {counted(count, 'other file')} {agreeing(count, 'is')} passed over ({kinds})"
 
 
 def _encoder(project: Project) -> str:

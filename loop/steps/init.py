@@ -13,7 +13,7 @@ from loop.config import Config
 from loop.errors import ConfigError, DataError, nearest
 from loop.files import expanded
 from loop.project import Project, create, withdraw
-from loop.project.classes import layout_of, stated_classes
+from loop.project.classes import pool_section, stated_classes
 from loop.steps.scan import Scanned, scan
 
 
@@ -59,11 +59,7 @@ def _config(root: Path, images: Path, sections: dict[str, Any]) -> Config:
     project = {"name": root.resolve().name, **values.get("project", {})}
     if not project.get("classes"):
         project["classes"] = stated_classes(images)
-    pool = {
-        "source": layout_of(images),
-        "path": str(images),
-        **values.get("pool", {}),
-    }
+    pool = {**pool_section(images), **values.get("pool", {})}
     if pool.get("test_path"):
         pool["test_path"] = str(expanded(pool["test_path"]).resolve())
     values |= {"project": project, "pool": pool}

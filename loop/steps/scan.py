@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from connectors.base import Image, Source, SourceError, UnreadableFile
+from connectors.base import Image, PassedOver, Source, SourceError, UnreadableFile
 from connectors.folder import content_key
 from db import models, queries
 from db.models import Duplicate, Item, Pool
@@ -21,6 +21,7 @@ from db.state import Records, log
 from loop.errors import DataError
 from loop.project import Project
 from loop.project.holdout import fix_test_split
+from loop.project.remarks import keep_passed_over, passed_over, two_labels
 from loop.wording import counted
 
 CHUNK, PATIENCE = 250_000, 3.0
@@ -30,13 +31,16 @@ Keys are hashes, so a transaction writes most pages of their index, however few 
 
 @dataclass(frozen=True)
 class Scanned:
-    """Counts after a scan; ``unreadable`` are (uri, reason)."""
+    """Counts after a scan; ``unreadable`` are (uri, reason), ``passed_over`` what is no image of
+    the pool, ``two_labels`` (file, class, file with the same bytes, its class)."""
 
     images: int
     added: int
     test: int
     duplicates: int
     unreadable: list[tuple[str, str]]
+    passed_over: tuple[PassedOver, ...] = ()
+    two_labels: tuple[tuple[str, str, str, str], ...] = ()
 
 
 def scan(
@@ -81,6 +85,7 @@ def scan(
             _forget_mended(session, pool_id, unreadable)
             _follow(session, renamed)
             _digest(session, pool_id)
+            keep_passed_over(session, pool_id, source.passed_over)
             counts = _counts(session, pool_id, before)
             log(session, "scan", f"{counted(counts.added, 'new image')}, {counts.images} in all")
         return counts
@@ -254,6 +259,8 @@ def _counts(session: Session, pool_id: int, before: int) -> Scanned:
         test=counts["test"],
         duplicates=counts["duplicates"],
         unreadable=[(uri, reason) for uri, reason in unreadable],
+        passed_over=passed_over(session.get_one(Pool, pool_id)),
+        two_labels=two_labels(session, pool_id),
     )
 
 

@@ -35,7 +35,7 @@ from loop.project.cells import (
     open_simulation,
     stored_cells,
 )
-from loop.project.classes import layout_of, stated_classes
+from loop.project.classes import pool_section, stated_classes
 from loop.project.problem import Problem, a_fifth, make_task, tested_on, unfinished
 from loop.simulation import check_budgets, drawn
 from loop.statistics import MethodRows, paired
@@ -264,11 +264,7 @@ def _new(root: Path, path: Path, encoder: str) -> Project:
         ) from None
     values = {
         "project": {"name": path.stem, "classes": classes},
-        "pool": {
-            "source": layout_of(path),
-            "path": str(path),
-            "labelled": True,
-        },
+        "pool": {**pool_section(path), "labelled": True},
         "measure": {"by": "holdout", "images": 10_000},
         "encoder": encoder,
         "labeler": {"kind": "oracle"},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import make_url, select
 from sqlalchemy.orm import Session
 
+from connectors.base import PassedOver
 from db import queries
 from db.errors import Missing
 from db.models import Batch, Event, TrainingRun
@@ -27,6 +28,7 @@ from loop.project.labels import (
     second_opinions,
 )
 from loop.project.measurement import Measurement, newest_measurement
+from loop.project.remarks import passed_over
 from loop.project.remote import named_odd, unanswered_and_gone
 from loop.project.rounds import edited_since, next_command, one_more, remaining_rounds
 from loop.reports.facts import Completion
@@ -61,6 +63,7 @@ class Status:
 
     Attributes:
         second_opinions: images with an answer that wait for one more.
+        passed_over: what the last scan found that is no image of the pool.
         url: where people label; None before the first push, and where nobody is asked.
     """
 
@@ -76,6 +79,7 @@ class Status:
     next: str
     second_opinions: int = 0
     url: str | None = None
+    passed_over: tuple[PassedOver, ...] = ()
 
     def to_frame(self) -> pandas.DataFrame:
         """The rounds as a table."""
@@ -108,6 +112,7 @@ def status(project: Project) -> Status:
             next=_following(session, pool.id, project.config, done, outdated),
             second_opinions=second_opinions(session, pool, project.config),
             url=labelling_url(session, project, pool),
+            passed_over=passed_over(pool),
         )
 
 

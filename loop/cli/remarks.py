@@ -1,0 +1,53 @@
+"""What a scan remarked, in lines of a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from loop.wording import agreeing, counted
+
+if TYPE_CHECKING:
+    from connectors.base import PassedOver
+    from loop.steps.scan import Scanned
+
+MOST = 10
+"""Lines of a kind; --json has all."""
+
+
+def remarks(scanned: Scanned) -> Iterator[str]:
+    """Copies, files that cannot be used, files that are no images, copies in two classes."""
+    if scanned.duplicates:
+        yield f"{counted(scanned.duplicates, 'further copy')} of images that are there already"
+    if scanned.unreadable:
+        yield f"{counted(len(scanned.unreadable), 'file')} cannot be used:"
+        yield from _first([f"{uri}: {reason}" for uri, reason in scanned.unreadable])
+    yield from passed_over_lines(scanned.passed_over)
+    if scanned.two_labels:
+        named = scanned.two_labels
+        yield f"{counted(len(named), 'image')} in two classes, byte for byte:"
+        yield from _first([f"{a} ({label}) and {b} ({other})" for a, label, b, other in named])
+
+
+def passed_over_lines(passed: Sequence[PassedOver]) -> Iterator[str]:
+    """``73 other files are passed over:`` and how many for which reason."""
+    if not passed:
+        return
+    count = sum(each.count for each in passed)
+    yield f"{counted(count, 'other file')} {agreeing(count, 'is')} passed over:"
+    yield from _first([_reason(each) for each in passed])
+
+
+def _reason(passed: PassedOver) -> str:
+    files = f"{passed.count} {passed.suffix}" if passed.suffix else counted(passed.count, "file")
+    return f"{files}: {passed.reason}, e.g. {passed.example}"
+
+
+def _first(lines: list[str]) -> Iterator[str]:
+    for line in lines[:MOST]:
+        yield from textwrap.wrap(
+            line, 80, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+        )
+    if len(lines) > MOST:
+        yield f"  and {len(lines) - MOST} more; --json lists all"

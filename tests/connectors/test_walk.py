@@ -1,0 +1,85 @@
+"""Every file below a folder is an image of the pool, unreadable, or counted with why it is not."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from connectors.walk import HIDDEN, LINKED, OURS, SUFFIX, SYSTEM, Walk
+
+TAKEN = ["a/1.png", "a/2.JPG", "b/3.jfif", "b/4.jpe", "b/5.avif", "b/c/6.tiff", "7.webp"]
+LEFT = {
+    (HIDDEN, ""): [".hidden.png", ".git/objects/a.png", ".git/b", "a/.DS_Store"],
+    (SYSTEM, ""): [
+        *("a/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", "#recycle/x.png", "$RECYCLE.BIN/S-1/y.jpg"),
+        *("lost+found/z.png", "b/.@__thumb/3.jpg", "__MACOSX/._1.png"),
+    ],
+    (OURS, ""): ["project/coreloop.toml", "project/dataset/cat/1.png", "backup/backup.json"],
+    (SUFFIX, ".heic"): ["a/IMG_1.HEIC", "a/IMG_2.heic"],
+    (SUFFIX, ".jpg_original"): ["a/1.jpg_original"],
+    (SUFFIX, ".jpg~"): ["a/1.jpg~"],
+    (SUFFIX, ".part"): ["a/1.jpg.part"],
+    (SUFFIX, ""): ["a/README", "b/picture"],
+    (SUFFIX, ".db"): ["b/Thumbs.db"],
+}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in [*TAKEN, *(name for names in LEFT.values() for name in names)]:
+        (tmp_path / "pool" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pool" / name).touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "8.png").touch()
+    (tmp_path / "pool" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "pool" / "b" / "circle").symlink_to(tmp_path / "pool")
+    return tmp_path / "pool"
+
+
+def test_each_file_is_taken_or_counted(tree):
+    walk = Walk(tree)
+    assert sorted(path.relative_to(tree).as_posix() for path in walk) == sorted(TAKEN)
+    counted = {(each.reason, each.suffix): each.count for each in walk.passed_over}
+    assert counted == {key: len(names) for key, names in LEFT.items()} | {(LINKED, ""): 2}
+    everything = sum(len(files) for _, _, files in os.walk(tree))
+    links = counted.pop((LINKED, ""))
+    assert everything == len(TAKEN) + sum(counted.values())
+    assert links == 2
+
+
+def test_an_example_is_named_and_the_most_come_first(tree):
+    walk = Walk(tree)
+    list(walk)
+    counts = [each.count for each in walk.passed_over]
+    assert counts == sorted(counts, reverse=True)
+    for each in walk.passed_over:
+        assert (tree / each.example).exists()
+        assert each.example in LEFT.get((each.reason, each.suffix), [each.example])
+
+
+def test_the_order_is_that_of_the_paths(tree):
+    paths = list(Walk(tree))
+    assert paths == list(Walk(tree))
+    assert paths.index(tree / "a" / "1.png") < paths.index(tree / "b" / "3.jfif")
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not hasattr(os, "seteuid"), reason="root may read all")
+def test_a_folder_that_may_not_be_listed_is_named(tree):
+    closed = tree / "closed"
+    closed.mkdir()
+    (closed / "1.png").touch()
+    closed.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        for folder in (tree, *tree.parents):
+            folder.chmod(folder.stat().st_mode | 0o555)
+        os.seteuid(65534)
+    try:
+        walk = Walk(tree)
+        taken = list(walk)
+    finally:
+        os.seteuid(user)
+        closed.chmod(0o755)
+    assert len(taken) == len(TAKEN)
+    assert walk.closed == [("closed", "this folder cannot be listed: Permission denied")]
