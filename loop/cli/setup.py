@@ -172,12 +172,14 @@ def status(folder: Path, as_json: bool) -> None:
             line.scorer,
             f"{line.labelled}/{line.picked}",
             line.skipped,
+            line.unanswered,
             percent(line.accuracy),
         )
         for line in standing.rounds
     ]
+    heads = ("round", "state", "scorer", "labelled", "skipped", "unanswered", "accuracy %")
     if rows:
-        table(("round", "state", "scorer", "labelled", "skipped", "accuracy %"), rows)
+        table(heads, rows)
     for line in sentences(standing.measured) if standing.measured else []:
         say(line)
     for sentence in _finishing(standing.completion):

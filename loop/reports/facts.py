@@ -266,7 +266,8 @@ class MapPoint:
 
 @dataclass(frozen=True)
 class RoundShown:
-    """A round at a glance."""
+    """A round at a glance; of its ``budget`` images some are labelled, some skipped, and the others
+    ``unanswered``."""
 
     id: int
     number: int
@@ -278,6 +279,7 @@ class RoundShown:
     labelled: int
     skipped: int
     seed: int
+    unanswered: int = 0
 
 
 @dataclass(frozen=True)

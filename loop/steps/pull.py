@@ -63,7 +63,7 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
     """Fetches what changed; the round becomes ``labeled`` when every pick is answered.
 
     Args:
-        close: end the round with the answers there are; the rest counts as skipped.
+        close: end the round with the answers there are; the rest stays unanswered.
         full: look at everything, not only at what changed since the last pull.
 
     Raises:

@@ -198,6 +198,7 @@ def _round(round_: Round, open_: dict[int, Outstanding]) -> RoundShown:
         counts.answered,
         counts.skipped,
         round_.seed,
+        counts.unanswered,
     )
 
 

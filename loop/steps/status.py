@@ -53,6 +53,7 @@ class RoundLine:
     picked: int
     labelled: int
     skipped: int
+    unanswered: int
     scorer: str
     accuracy: float | None
 
@@ -136,6 +137,7 @@ def _rounds(session: Session, pool_id: int, config: Config) -> list[RoundLine]:
                 picked=max(counts.picked, round_.budget),
                 labelled=counts.answered,
                 skipped=counts.skipped,
+                unanswered=counts.unanswered,
                 scorer=str(explained.get("choice") or explained.get("scorer") or "-"),
                 accuracy=_accuracy(live.get(round_.number)),
             )

@@ -297,3 +297,32 @@ def test_status_says_that_tasks_are_missing_only_while_they_wait(project):
         session.execute(update(Sent).values(remote_id=None))
         assert session.query(Batch).count()
     assert status(project).troubles == []
+
+
+def test_doctor_names_the_torch_for_cpus_where_cuda_is_of_no_use(monkeypatch):
+    import torch
+
+    from loop.steps.doctor import _device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    assert "pip install --force-reinstall torch torchvision --index-url" in _device()
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "pip install" not in _device()
+
+
+def test_an_image_that_was_sent_back_waits_for_one_more_person(tmp_path, images):
+    from db import queries
+    from loop.project.labels import note_asked_again
+
+    project = sheets_project(tmp_path, images)
+    run(project)
+    keys = [line.split(",")[0] for line in next(project.root.glob("sheets/*.csv")).open()][1:3]
+    fill(project, 3, "alice")
+    typed(project, "pull")
+    with project.records.write() as session:
+        note_asked_again(session, queries.the_pool(session).id, keys)
+    assert "2 images have still to get a second opinion" in typed(project, "status")
+    fill(project, 1, "bob")
+    typed(project, "pull")
+    assert "1 image has still to get a second opinion" in typed(project, "status")

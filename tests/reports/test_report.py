@@ -25,6 +25,7 @@ from loop.reports.facts import Control
 from loop.steps.pull import pull
 from loop.steps.report import facts, report
 from loop.steps.run import run
+from loop.steps.status import status
 from tests.conftest import small_values, write_images
 
 HOSTILE = "<script>alert(1)</script>"
@@ -327,6 +328,10 @@ def test_skipped_unanswered_and_random_picks_are_told_apart(tmp_path, images):
     assert answers_by_key[first.split(",")[0]] == "skipped"
     assert answers_by_key[second.split(",")[0]] == label
     assert sorted(answers_by_key.values()).count("no label yet") == 24
+    (first_round,) = shown.rounds
+    assert (first_round.labelled, first_round.skipped, first_round.unanswered) == (1, 1, 24)
+    (line,) = [line for line in status(project).rounds if line.number == 1]
+    assert (line.labelled, line.skipped, line.unanswered) == (1, 1, 24)
     kinds = {pick.arm: pick.kind for pick in shown.picks}
     assert kinds == {"coreset": "", "sample": "random"}
     assert next(p.text for p in shown.points if p.state == "skipped").endswith("(skipped)")
