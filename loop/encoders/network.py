@@ -20,6 +20,12 @@ from loop.encoders.base import Encoder
 if TYPE_CHECKING:
     import torch
 
+LARGEST = 20_000_000
+"""Pixels of a resized image that is cropped afterwards; of a picture 3 pixels high and 30,000 wide
+it would have 200 times as many."""
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom."""
+
 
 @dataclass(frozen=True)
 class TorchEncoder(Encoder):
@@ -72,6 +78,8 @@ class TorchEncoder(Encoder):
         width, height = (max(self.size, edge) for edge in edges)
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         box = (left, top, left + self.size, top + self.size)
+        if width * height > LARGEST:
+            return np.asarray(self._part(image, width, height, box))
         return np.asarray(self._resized(image, width, height).crop(box))
 
     def forward(self, batch: NDArray[Any], device: str) -> NDArray[np.float32]:
@@ -93,6 +101,13 @@ class TorchEncoder(Encoder):
         mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
         return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def _part(self, image: Image.Image, width: int, height: int, box: Box) -> Image.Image:
+        """What ``box`` would cut out of the image resized, without the rest of it."""
+        across, down = image.width / width, image.height / height
+        source = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+        filter_ = Image.Resampling[self.interpolation.upper()]
+        return image.resize((self.size, self.size), filter_, box=source)
 
     def _resized(self, image: Image.Image, width: int, height: int) -> Image.Image:
         if image.size == (width, height):

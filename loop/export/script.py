@@ -29,6 +29,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_BYTES = 500_000_000
 MAX_PIXELS = 89_000_000
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+LARGEST = 20_000_000
+"""Pixels of a resized image that is cropped afterwards, instead of resizing the part alone."""
 BATCH = 32
 
 
@@ -76,8 +78,13 @@ def prepare(image: Image.Image, wanted: dict[str, Any]) -> np.ndarray:
         edges = [shorter_edge if edge == shortest else int(edge * factor) for edge in image.size]
         width, height = (max(size, edge) for edge in edges)
         left, top = round((width - size) / 2), round((height - size) / 2)
-        resized = _resized(image, width, height, resample)
-        resized = resized.crop((left, top, left + size, top + size))
+        if width * height > LARGEST:
+            across, down = image.width / width, image.height / height
+            box = (left * across, top * down, (left + size) * across, (top + size) * down)
+            resized = image.resize((size, size), resample, box=box)
+        else:
+            resized = _resized(image, width, height, resample)
+            resized = resized.crop((left, top, left + size, top + size))
     return np.asarray(resized, dtype=np.uint8).reshape(size, size, -1)
 
 
