@@ -10,6 +10,9 @@
   }
   setInterval(look, 5000);
 
+  var current = document.querySelector("header [aria-current]");
+  if (current) current.parentNode.scrollLeft = current.offsetLeft - 60; // on a phone the line is long
+
   document.addEventListener("keydown", function (event) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     if (/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
