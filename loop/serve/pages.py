@@ -98,11 +98,9 @@ def render(
         version = view.version()  # of before: what changes meanwhile is told by the next look
         page = make(view, request)
     except Exception as error:
-        code = getattr(error, "exit_code", None)
-        if code is None:
-            raise
-        status = 200 if code == 4 else 409
-        page = Page("message.html.j2", "Not now", {"message": str(error)}, status)
+        words = in_words(error)
+        status = 200 if error.exit_code == 4 else 409  # type: ignore[attr-defined]
+        page = Page("message.html.j2", "Not now", {"message": words}, status)
     html = (
         _environment()
         .get_template(page.template)
@@ -118,6 +116,13 @@ def render(
         )
     )
     return HTMLResponse(html, page.status, headers={"Cache-Control": "no-store"})
+
+
+def in_words(error: Exception) -> str:
+    """What a known error says; a bug is raised on."""
+    if getattr(error, "exit_code", None) is None:
+        raise error
+    return str(error)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,6 +58,11 @@ class AnnouncedServer(uvicorn.Server):
         """See uvicorn."""
         await super().startup(sockets=sockets)
         self.announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn. That a page is cut off now is no error to print."""
+        logging.getLogger("uvicorn.error").disabled = True
+        await super().shutdown(sockets=sockets)
 
 
 def _shown(host: str) -> str:

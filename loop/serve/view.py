@@ -19,7 +19,7 @@ from loop.printable import one_line
 from loop.reports.pages import picture_style
 from loop.serve import pages
 from loop.serve.guard import Credentials, Guard
-from loop.steps.view import PICTURE, THUMBNAIL, NoPicture, View
+from loop.steps.view import PICTURE, THUMBNAIL, View
 
 STATIC = ("view.css", "view.js", "label.js", "icon.svg")
 KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -60,7 +60,7 @@ def make_app(view: View, credentials: Credentials, *, everywhere: bool = False) 
         return _picture(view, request.path_params["key"], THUMBNAIL)
 
     def version(request: Request) -> Response:
-        return JSONResponse({"version": view.version()}, headers={"Cache-Control": "no-store"})
+        return JSONResponse(_version(view), headers={"Cache-Control": "no-store"})
 
     async def answer(request: Request) -> Response:
         return await _answer(view, request)
@@ -78,6 +78,14 @@ def make_app(view: View, credentials: Credentials, *, everywhere: bool = False) 
     return Guard(app, credentials, everywhere)
 
 
+def _version(view: View) -> dict[str, str]:
+    """Of what is there now; while nothing can be read, of nothing."""
+    try:
+        return {"version": view.version()}
+    except Exception as error:
+        return {"version": "", "error": one_line(pages.in_words(error))}
+
+
 async def _answer(view: View, request: Request) -> Response:
     """Writes one label into its sheet; JSON in, JSON out. A bug stays a traceback."""
     try:
@@ -87,9 +95,7 @@ async def _answer(view: View, request: Request) -> Response:
     try:
         await run_in_threadpool(view.fill_in, asked.key, asked.label, asked.before)
     except Exception as error:
-        if getattr(error, "exit_code", None) is None:
-            raise
-        return JSONResponse({"error": one_line(str(error))}, 409)
+        return JSONResponse({"error": one_line(pages.in_words(error))}, 409)
     return JSONResponse({"label": asked.label})
 
 
@@ -105,8 +111,8 @@ async def _small_body(request: Request) -> bytes:
 def _picture(view: View, key: str, side: int) -> Response:
     try:
         jpeg = view.picture(key, side)
-    except NoPicture as error:
-        return _placeholder(str(error))
+    except Exception as error:
+        return _placeholder(pages.in_words(error))
     return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": FOR_EVER})
 
 

@@ -79,6 +79,8 @@ def first_round(tmp_path_factory):
     folder = tmp_path_factory.mktemp("first")
     names = write_colours(folder / "images", COUNT)
     project = sheets_project(folder / "project", folder / "images")
+    if project.config.project.database:
+        pytest.skip("the records are not on this disk")
     assert run(project).why == "waiting"
     project.close()
     return project.root, names

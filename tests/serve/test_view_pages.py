@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
 import re
 import shutil
+import sqlite3
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -299,6 +303,45 @@ def test_what_others_do_is_seen_after_a_reload(waiting):
     assert '<option value="purple">' in browser.get("/").text
     refused = browser.click("f" * 32, "green")
     assert "nothing is to be labelled now" in refused.json()["error"]
+
+
+def test_while_another_process_runs_every_page_is_there(waiting):
+    """From the answers of round 1 to the sheets of round 2, in a process of its own."""
+    project, names = waiting
+    browser = Browser(project)
+    answer(project, names)
+    main = [sys.executable, "-c", "from loop.cli import main; main()", "run"]
+    process = subprocess.Popen([*main, "--project", str(project.root)], stdout=subprocess.DEVNULL)
+    statuses = set()
+    while process.poll() is None:
+        statuses |= {browser.get(path).status_code for path in (*PATHS, "/version")}
+    assert process.returncode == 0
+    assert statuses == {200}
+    assert len(keys_on(browser.get("/?round=2").text)) == 24
+
+
+def test_records_that_are_replaced_or_damaged_meanwhile(waiting, tmp_path):
+    project, _ = waiting
+    browser = Browser(project)
+    key = browser.view.gallery().keys[0]
+    file = project.root / "coreloop.db"
+    with contextlib.closing(sqlite3.connect(file)) as records:
+        records.execute(f"VACUUM INTO '{tmp_path / 'other.db'}'")
+    with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as records:
+        records.execute("UPDATE item SET uri = 'elsewhere.png' WHERE key = ?", (key,))
+        records.commit()
+    whole = file.read_bytes()
+    (tmp_path / "other.db").replace(file)
+    for log in project.root.glob("coreloop.db-*"):
+        log.unlink()
+    assert "elsewhere.png" in browser.get(f"/image/{key}").text
+    draft = tmp_path / "draft"
+    draft.write_bytes(whole[:1000])
+    draft.replace(file)
+    for path in ("/", "/rounds", f"/image/{key}", "/label"):
+        assert browser.get(path).status_code == 409
+    assert browser.get("/version").json()["version"] == ""
+    assert browser.get(f"/thumbnail/{'0' * 32}").headers["content-type"] == "image/svg+xml"
 
 
 def test_before_anything_was_done_pages_say_what_to_type(tmp_path):

@@ -5,7 +5,7 @@
   function look() {
     if (document.hidden || !body.dataset.version || !changed.hidden) return;
     fetch("/version").then(function (answer) { return answer.json(); }).then(function (now) {
-      if (now.version !== body.dataset.version) changed.hidden = false;
+      if (now.version && now.version !== body.dataset.version) changed.hidden = false;
     }).catch(function () { /* the server has ended: there is nothing to tell */ });
   }
   setInterval(look, 5000);
