@@ -261,11 +261,8 @@ def _target(plan_: Plan, currency: str, price: Price, left: int) -> None:
     ]
     if plan_.dates is not None:
         (median,) = plan_.dates["median"]
-        ranges = [
-            " to ".join(day or "never" for day in plan_.dates[level])
-            for level in plan_.labels.intervals
-        ]
-        lines.append(("date", median or "never", *ranges))
+        ranges = [_days(*plan_.dates[level]) for level in plan_.labels.intervals]
+        lines.append(("date", median or "later", *ranges))
     levels = [f"{level} interval" for level in plan_.labels.intervals]
     table(("further", "median", *levels), lines)
     if any(None in interval for interval in plan_.labels.intervals.values()):
@@ -284,6 +281,13 @@ def _range(spread: Spread, level: str, most: float | None = None) -> str:
     if lower is None:
         return _number(None, most)
     return f"{_number(lower)} to {_number(upper, most)}"
+
+
+def _days(first: str | None, last: str | None) -> str:
+    """A range of dates; None: never, or later than the pool lasts."""
+    if first is None:
+        return "later"
+    return f"{first} or later" if last is None else f"{first} to {last}"
 
 
 def _ranges(spread: Spread, most: float) -> list[str]:
