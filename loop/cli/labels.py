@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loop.cli.asking import at_terminal, confirmed
 from loop.cli.output import json_option, percent, print_json, project_at, project_option, say, table
 from loop.wording import agreeing, counted
 
@@ -32,6 +33,14 @@ SHOWN = 20
 )
 @click.option("--times", is_flag=True, help="Seconds per label by annotator and class.")
 @click.option("--send-back", is_flag=True, help="Ask one more person about the listed images.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=SHOWN,
+    show_default=True,
+    help="Images that are listed and sent back at most, the most doubtful first.",
+)
+@click.option("--yes", is_flag=True, help="Send them back without being asked.")
 def labels(
     folder: Path,
     as_json: bool,
@@ -39,6 +48,8 @@ def labels(
     label_issues: bool,
     times: bool,
     send_back: bool,
+    limit: int,
+    yes: bool,
 ) -> None:
     """Show what people said: agreement, pace, disagreements, label issues.
 
@@ -61,22 +72,32 @@ def labels(
         facts |= asdict(opinions)
     if disagreements:
         listed += [image.key for image in opinions.divided]
-    if send_back:
-        facts["sent_back"] = step.send_back(project, list(dict.fromkeys(listed)))
+    keys = list(dict.fromkeys(listed))
     if as_json:
+        if send_back:
+            facts |= {"doubtful": len(keys), "sent_back": step.send_back(project, keys[:limit])}
         print_json(facts)
         return
     if label_issues:
-        _label_issues(issues)
+        _label_issues(issues, limit)
     if disagreements:
-        _divided(opinions)
+        _divided(opinions, limit)
     if times:
         _times(opinions)
     if not (label_issues or disagreements or times):
         _overview(opinions)
-    if send_back:
-        count = facts["sent_back"]
+    if send_back and _may_send(len(keys), min(limit, len(keys)), yes=yes):
+        count = step.send_back(project, keys[:limit])
         say(f"{counted(count, 'image')} {agreeing(count, 'is')} open again; later: coreloop pull")
+
+
+def _may_send(doubtful: int, count: int, *, yes: bool) -> bool:
+    """Says how many images go back, and asks where somebody can answer."""
+    if not count:
+        return False
+    rest = f"; --limit {doubtful} sends all" if count < doubtful else ""
+    say(f"{count} of {counted(doubtful, 'image')} go back to one more person each{rest}")
+    return yes or not at_terminal() or confirmed("Send them?")
 
 
 def _overview(opinions: Opinions) -> None:
@@ -113,30 +134,34 @@ def _overview(opinions: Opinions) -> None:
         say("see them: coreloop labels --disagreements")
 
 
-def _divided(opinions: Opinions) -> None:
+def _divided(opinions: Opinions, limit: int) -> None:
     lines = [
         (
             image.uri,
             image.consensus,
             ", ".join(f"{who}: {what}" for who, what in image.votes.items()),
         )
-        for image in opinions.divided[:SHOWN]
+        for image in opinions.divided[:limit]
     ]
     table(("image", opinions.consensus, "votes"), lines, left=3)
-    _more(len(opinions.divided), "coreloop labels --disagreements --send-back asks one more person")
+    _more(
+        len(opinions.divided),
+        limit,
+        "coreloop labels --disagreements --send-back asks one more person",
+    )
 
 
-def _label_issues(issues: list[LabelIssue]) -> None:
+def _label_issues(issues: list[LabelIssue], limit: int) -> None:
     lines = [
         (issue.uri, issue.label, issue.by, issue.predicted, percent(issue.self_confidence))
-        for issue in issues[:SHOWN]
+        for issue in issues[:limit]
     ]
     table(("image", "label", "by", "predicted", "label is right %"), lines, left=4)
-    _more(len(issues), "coreloop labels --label-issues --send-back asks one more person")
+    _more(len(issues), limit, "coreloop labels --label-issues --send-back asks one more person")
 
 
-def _more(count: int, advice: str) -> None:
-    rest = f", {SHOWN} shown; --json lists all" if count > SHOWN else ""
+def _more(count: int, limit: int, advice: str) -> None:
+    rest = f", {limit} shown; --json lists all" if count > limit else ""
     say(f"{counted(count, 'image')}{rest}")
     if count:
         say(advice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +23,14 @@ if TYPE_CHECKING:
     from db.state import Records
 
 
+LOCK = ".coreloop.lock"
 WATERMARK = ".coreloop.mark"
 """File that says how far the records had come; see db.watermark."""
+OWN = (
+    *("arrays", "reports", "coreloop.db", "coreloop.db-wal", "coreloop.db-shm"),
+    *("coreloop.draft", LOCK, WATERMARK),
+)
+"""What making a project leaves in its folder besides the config file."""
 
 
 class ProjectBusy(NotReady):
@@ -137,7 +144,7 @@ class Project:
     def _locked(self) -> Iterator[None]:
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.root / ".coreloop.lock", is_singleton=True)
+        lock = FileLock(self.root / LOCK, is_singleton=True)
         try:
             lock.acquire(timeout=lock_seconds())
         except Timeout:
@@ -186,10 +193,29 @@ def create(root: Path, config: Config) -> Project:
     return project
 
 
-def withdraw(project: Project) -> None:
-    """Takes the config file away again: ``create`` may be repeated."""
-    project.close()
-    (project.root / settings.FILE).unlink(missing_ok=True)
+def standing(root: Path) -> frozenset[Path]:
+    """What of a project, and of the folders above it, stands there before it is made."""
+    inside = [root / name for name in (settings.FILE, *OWN)]
+    return frozenset(path for path in (root, *root.parents, *inside) if path.exists())
+
+
+def withdraw(root: Path, before: frozenset[Path]) -> None:
+    """Takes a project away that could not be made, so that ``create`` may be repeated: its files,
+    and its folders if nothing else is in them. What stood there ``before`` stays."""
+    if (root / settings.FILE) not in before:
+        (root / settings.FILE).unlink(missing_ok=True)
+    made = [path for path in OWN if (root / path) not in before]
+    if "coreloop.db" in made:  # records from before stay, whatever else was added to them
+        for name in made:
+            path = root / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    for folder in (root, *root.parents):
+        if folder in before or not folder.is_dir() or any(folder.iterdir()):
+            return
+        folder.rmdir()
 
 
 def find(start: str | Path = ".") -> Project:

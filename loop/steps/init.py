@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from connectors.base import SourceError
 from connectors.folder import first_level
+from db import queries
+from db.errors import Full
 from loop import config as settings
 from loop.config import Config
 from loop.errors import ConfigError, DataError, nearest
-from loop.files import expanded
-from loop.project import Project, create, withdraw
+from loop.files import draft_of, expanded
+from loop.project import Project, create, standing, withdraw
+from loop.project.class_folders import clear_classes
 from loop.project.classes import pool_section, stated_classes
 from loop.steps.scan import Scanned, scan
+
+ADVISED = "timm:vit_small_patch14_dinov2.lvd142m"
+"""Encoder for photographs: small enough for a laptop, 84 MB to fetch."""
+LOOKED_AT = 24
+"""Images that are looked at for an encoder's sake."""
 
 
 def init(
@@ -34,8 +43,9 @@ def init(
     Raises:
         ConfigError: a value is wrong, or there is a project already.
         SourceError: there are no such images.
-        DataError: no image can be used. In each case no project is left behind.
-        Full: the folder cannot be written.
+        UnclearClasses: no classes are given, and the images do not state them clearly.
+        DataError: no image can be used.
+        Full: the folder cannot be written. In each case nothing of a project is left behind.
     """
     root, path = expanded(folder), expanded(images).resolve()
     config = _config(root, path, sections)
@@ -45,12 +55,63 @@ def init(
         if not location.exists():
             raise SourceError(f"there is no {location}; say where the images are")
     _check_labelled(path, config)
-    project = create(root, config)
+    before = standing(root)
+    project: Project | None = None
     try:
+        project = create(root, config)
         return project, scan(project, on_progress)
-    except (SourceError, DataError):
-        withdraw(project)
+    except (SourceError, DataError, ConfigError, Full, OSError):
+        if project is not None:
+            project.close()
+        if project is not None or not (root / settings.FILE).exists():  # else another made it
+            withdraw(root, before)
         raise
+
+
+def among_images(project: Project) -> str:
+    """What to know where a project lies inside the folder of its images; empty where it does not.
+    Its own files are never scanned."""
+    images = project.path(project.config.pool.path)
+    if not project.root.is_relative_to(images):
+        return ""
+    return (
+        f"the project lies inside {images}, the folder of its images; what coreloop writes there "
+        "is never taken for an image of the pool"
+    )
+
+
+def advised_encoder(project: Project) -> str:
+    """The encoder to take in place of raw pixels, where the pool's images look like photographs;
+    empty where they do not, or another encoder is chosen."""
+    from loop.images import decode
+    from loop.photographs import mostly_photographs
+
+    if project.config.encoder.partition(":")[0] != "pixels":
+        return ""
+    with project.records.read() as session:
+        names = queries.row_names(session, queries.the_pool(session).id)
+    looked_at = []
+    for _, _, uri in names[:: max(1, len(names) // LOOKED_AT)][:LOOKED_AT]:
+        with suppress(SourceError, DataError):
+            looked_at.append(decode(project.source.read(uri), uri))
+    return ADVISED if mostly_photographs(looked_at) else ""
+
+
+def change_encoder(project: Project, encoder: str) -> Project:
+    """The project with another encoder, written into its config file.
+
+    Raises:
+        ConfigError: there is no such encoder.
+        OSError: the folder cannot be written.
+    """
+    from loop import encoders
+
+    encoders.check(encoder)
+    config = project.config.model_copy(update={"encoder": encoder})
+    with draft_of(project.root / settings.FILE) as draft:
+        draft.write_text(settings.dump(config), encoding="utf-8")
+    project.close()
+    return Project(project.root, config)
 
 
 def _config(root: Path, images: Path, sections: dict[str, Any]) -> Config:
@@ -58,7 +119,8 @@ def _config(root: Path, images: Path, sections: dict[str, Any]) -> Config:
     values = {name: dict(v) if isinstance(v, dict) else v for name, v in sections.items()}
     project = {"name": root.resolve().name, **values.get("project", {})}
     if not project.get("classes"):
-        project["classes"] = stated_classes(images)
+        labelled = values.get("pool", {}).get("labelled", False)
+        project["classes"] = stated_classes(images) if labelled else clear_classes(images)
     pool = {**pool_section(images), **values.get("pool", {})}
     if pool.get("test_path"):
         pool["test_path"] = str(expanded(pool["test_path"]).resolve())
