@@ -202,6 +202,8 @@ def standing(root: Path) -> frozenset[Path]:
 def withdraw(root: Path, before: frozenset[Path]) -> None:
     """Takes a project away that could not be made, so that ``create`` may be repeated: its files,
     and its folders if nothing else is in them. What stood there ``before`` stays."""
+    if not root.is_dir():
+        return
     if (root / settings.FILE) not in before:
         (root / settings.FILE).unlink(missing_ok=True)
     made = [path for path in OWN if (root / path) not in before]

@@ -7,10 +7,13 @@ import os
 import pty
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
 from connectors.base import WouldReopen
+from loop.cli import cli
 from loop.project import find
 from loop.steps.embed import embed
 from loop.steps.pull import pull
@@ -159,6 +162,34 @@ def test_overlap_raised_in_an_open_round_counts_once_it_is_pushed(world):
     push(world.project, reopen=True)
     assert status(world.project).rounds[0].labelled == 0
     assert not any("overlap = 2" in trouble for trouble in status(world.project).troubles)
+
+
+def test_labels_go_back_up_to_a_limit_and_the_number_is_said(answered, monkeypatch):
+    listed = [
+        SimpleNamespace(
+            key=key, uri=key, label="digit-1", by="x", predicted="digit-0", self_confidence=0.1
+        )
+        for key in answered.picks
+    ]
+    monkeypatch.setattr("loop.steps.labels.label_issues", lambda project: listed)
+    monkeypatch.setattr("loop.cli.labels.asdict", vars)
+    root = str(answered.project.root)
+
+    def typed(*options):
+        done = CliRunner().invoke(cli, ["labels", "-p", root, "--suspects", *options])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    told = typed("--send-back", "--limit", "2")
+    assert told.index(f"2 of {PICKS} images go back") < told.index("2 images are open again")
+    assert f"--limit {PICKS} sends all" in told
+    assert finished(answered) == PICKS - 2
+    monkeypatch.setattr("loop.cli.labels.at_terminal", lambda: True)
+    monkeypatch.setattr("loop.cli.labels.confirmed", lambda question: False)
+    assert "open again" not in typed("--send-back")
+    assert finished(answered) == PICKS - 2
+    assert "open again" in typed("--send-back", "--yes")
+    assert finished(answered) == 0
 
 
 @pytest.mark.parametrize("answer", ["y", "n"])
