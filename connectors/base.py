@@ -14,7 +14,7 @@ Only item keys cross this boundary as identity; remote ids are hints that are ch
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
@@ -127,6 +127,14 @@ class Source(Protocol):
 
     def read(self, uri: str) -> bytes:
         """Encoded bytes of one image. Raises SourceError."""
+        ...
+
+    def missing(self, uris: Iterable[str]) -> list[str]:
+        """Those of these that are not there any more, without opening the others.
+
+        Raises:
+            SourceError: the folder or file of all images cannot be found.
+        """
         ...
 
     def shown(self, uri: str) -> str:
@@ -360,4 +368,19 @@ class Foretells(Protocol):
 
     def listed(self) -> Container[str]:
         """Keys of the images that have a task there now."""
+        ...
+
+
+@runtime_checkable
+class Withdraws(Protocol):
+    """A labeler that can take back what nobody has worked on."""
+
+    def untouched(self, tasks: Mapping[str, str]) -> set[str]:
+        """Keys of those of these tasks (item key -> remote id) that are ours, looked at anew, and
+        that nobody has answered, skipped, drafted or changed; one that has gone is among them."""
+        ...
+
+    def withdraw(self, tasks: Mapping[str, str]) -> set[str]:
+        """Takes back those of these tasks that are ``untouched``, each looked at once more just
+        before; their keys."""
         ...

@@ -45,6 +45,10 @@ class SheetLine(NamedTuple):
     image: str
 
 
+ASIDE = "set-aside"
+"""Folder of sheets that were taken back."""
+
+
 @dataclass
 class CsvSheet:
     """Labeler over a folder of sheets.
@@ -124,6 +128,32 @@ class CsvSheet:
                     earlier[ids[key]] = sheet, entry
                     yield _annotation(ids[key], key, person or "sheet", entry, sheet)
         self.cursor = None
+
+    def untouched(self, tasks: Mapping[str, str]) -> set[str]:
+        """Keys of those that are filled in on no sheet, nor on anybody's copy of one."""
+        filled = {
+            row["key"]
+            for sheet in self.folder.glob("[!.]*.csv")
+            for _, row in self._rows(sheet)
+            if (row["label"] or "").strip()
+        }
+        return set(tasks) - filled
+
+    def withdraw(self, tasks: Mapping[str, str]) -> set[str]:
+        """Sets aside each sheet, with the copies of it, on which only such images stand; their
+        keys. Single lines stay on the sheets of others, which may be open in a program."""
+        withdrawn: set[str] = set()
+        keys = self.untouched(tasks)
+        for original in self._originals():
+            lines = {row["key"] for _, row in self._rows(original)}
+            if not lines or not lines <= keys:
+                continue
+            aside = self.folder / ASIDE
+            aside.mkdir(exist_ok=True)
+            for sheet in self.folder.glob(f"{original.stem}*.csv"):
+                sheet.replace(aside / sheet.name)
+            withdrawn |= lines
+        return withdrawn
 
     def progress(self) -> Progress:
         """Images, those with a label by anyone, and those that were only skipped."""

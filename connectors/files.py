@@ -52,3 +52,14 @@ def _opened_path(handle: int, path: Path) -> Path:
         name = fcntl.fcntl(handle, fcntl.F_GETPATH, bytes(1024))
         return Path(os.fsdecode(name.partition(b"\0")[0]))
     return path.resolve()
+
+
+def has_gone(path: Path) -> bool:
+    """Whether there is no such file; one that may not be looked at is there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False

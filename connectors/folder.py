@@ -6,12 +6,12 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from connectors.base import Image, PassedOver, SourceError, UnreadableFile
-from connectors.files import LeadsOut, read_ordinary
+from connectors.files import LeadsOut, has_gone, read_ordinary
 from connectors.walk import Walk
 from connectors.workers import in_order
 
@@ -115,8 +115,16 @@ class Folder:
             raise SourceError(f"{uri} leads out of {root}; it is not read") from None
         except OSError as error:
             raise SourceError(
-                f"cannot read {path} ({error.strerror}); put the file back, the project needs it"
+                f"cannot read {path} ({error.strerror}); put the file back, or type: coreloop scan "
+                "(it passes over files that have gone)"
             ) from None
+
+    def missing(self, uris: Iterable[str]) -> list[str]:
+        """Those whose file is not there any more. Raises SourceError: the folder is not."""
+        for root in (self.root, self.test):
+            if root is not None and not root.is_dir():
+                raise SourceError(f"no folder {root}; check 'path' under [pool] in coreloop.toml")
+        return [uri for uri in uris if has_gone(self._locate(uri)[1])]
 
     def shown(self, uri: str) -> str:
         """Path of the file."""

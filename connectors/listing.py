@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from connectors.base import Image, PassedOver, SourceError, UnreadableFile
-from connectors.files import read_ordinary
+from connectors.files import has_gone, read_ordinary
 from connectors.folder import ImageFile, examine
 from connectors.workers import in_order
 
@@ -50,6 +50,10 @@ class Listing:
             return read_ordinary(path)
         except OSError as error:
             raise SourceError(f"cannot read {path} ({error.strerror}); put the file back") from None
+
+    def missing(self, uris: Iterable[str]) -> list[str]:
+        """Those whose file is not there any more."""
+        return [uri for uri in uris if has_gone(self._locate(uri))]
 
     def shown(self, uri: str) -> str:
         """Path of the file."""

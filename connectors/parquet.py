@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -102,6 +102,15 @@ class Parquet:
             raise SourceError(f"{self.path} has no rows {uri!r}; put the file back")
         return shard.read(number)
 
+    def missing(self, uris: Iterable[str]) -> list[str]:
+        """Those beyond the last row of their file, or whose file has gone. Raises SourceError."""
+        gone = []
+        for uri in uris:
+            shard = self._shards.get(uri.rpartition("row/")[0])
+            if shard is None or not shard.has(uri):
+                gone.append(uri)
+        return gone
+
     def shown(self, uri: str) -> str:
         """The uri: a row has no file of its own."""
         return uri
@@ -188,6 +197,10 @@ class ParquetShard:
             if len(self._groups) > GROUPS:
                 del self._groups[next(iter(self._groups))]
         return _encoded(images[row - (self._ends[group - 1] if group else 0)].as_py())
+
+    def has(self, uri: str) -> bool:
+        """Whether there is such a row."""
+        return int(uri.rpartition("row/")[2]) < self._ends[-1]
 
     def labels(self, column: str) -> dict[str, str | None]:
         """uri -> class name in a column. Raises SourceError: there is none."""

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from db.models import Annotation, Item, Pick, Pool, Round
+from db.models import Absence, Annotation, Item, Pick, Pool, Round
 from db.queries import the_pool
 
 PEOPLE = "people"
@@ -124,7 +124,7 @@ def answer_tallies(
     session: Session, pool_id: int, classes: Sequence[str], overlap: int
 ) -> dict[int, tuple[int, int, int]]:
     """Round number -> (picks, picks that wait for answers, picks with skips only), counted by the
-    database; the same as counting over ``current_answers``."""
+    database, without images passed over; the same as counting over ``current_answers``."""
     newest = _newest_versions()
     rank = func.row_number().over(
         partition_by=(Annotation.item_id, Annotation.annotator),
@@ -158,7 +158,7 @@ def answer_tallies(
         select(Round.number, func.count(), count(and_(~done, ~skipped)), count(skipped))
         .join(Pick, Pick.round_id == Round.id)
         .outerjoin(given, given.c.item_id == Pick.item_id)
-        .where(Round.pool_id == pool_id)
+        .where(Round.pool_id == pool_id, Pick.item_id.not_in(select(Absence.item_id)))
         .group_by(Round.number)
     )
     return {number: (int(picks), int(wait), int(skip)) for number, picks, wait, skip in tallies}

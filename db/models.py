@@ -25,6 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ROUND_STATES = ("planned", "scored", "selected", "pushed", "labeled", "trained", "compared")
+REPLACED = "replaced"
+"""Key in a round's config: picks beyond its budget, made in place of others that stay recorded;
+below 0 where fewer were left to pick."""
 ARMS = ("coreset", "control", "sample", "test", "calibration", "rest")
 BATCH_STATES = ("PLANNED", "SENT", "CONFIRMED", "UNKNOWN")
 
@@ -98,6 +101,21 @@ class Duplicate(Base):
     uri: Mapped[str]
     known_label: Mapped[str | None]
     __table_args__ = (UniqueConstraint("item_id", "uri"),)
+
+
+class Absence(Base):
+    """An image that is passed over: not scored, picked, asked about, predicted or exported, and a
+    label that it has does not count.
+
+    ``why``: gone, its file is not there or is another image now, until a scan finds it again; or
+    excluded, a person took it out.
+    """
+
+    __tablename__ = "absence"
+    __table_args__ = (CheckConstraint("why IN ('gone', 'excluded')", name="why"),)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), primary_key=True)
+    why: Mapped[str] = mapped_column(String(8))
+    at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Unreadable(Base):

@@ -19,6 +19,7 @@ def add_picks(
     scores: NDArray[np.floating] | None = None,
     draws: NDArray[np.int64] | None = None,
     probability: float | NDArray[np.float64] | None = None,
+    first_rank: int = 0,
 ) -> None:
     """Picks of these (k,) array rows, in labelling order.
 
@@ -26,6 +27,7 @@ def add_picks(
         scores: (k,) of each; None: 0.
         draws: (k,) places in the random sample; None: none is of it.
         probability: with which each was drawn, (k,) or the same for all; None: they were not drawn.
+        first_rank: place of the first in labelling order.
     """
     if not len(rows):
         return
@@ -50,7 +52,7 @@ def add_picks(
                 "probability": drawn_with,
             }
             for rank, (row, score, draw, drawn_with) in enumerate(
-                zip(rows.tolist(), by_rank.tolist(), places, probabilities, strict=True)
+                zip(rows.tolist(), by_rank.tolist(), places, probabilities, strict=True), first_rank
             )
         ],
     )

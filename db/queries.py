@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from db.errors import Missing
 from db.models import (
+    Absence,
     Annotation,
     Array,
     Batch,
@@ -88,17 +89,44 @@ def item_count(session: Session, pool_id: int, split: str | None = None) -> int:
     return int(session.scalar(query) or 0)
 
 
-def split_rows(session: Session, pool_id: int, split: str) -> NDArray[np.int64]:
-    """Array rows of a split, ascending."""
-    rows = session.scalars(
-        select(Item.row).where(Item.pool_id == pool_id, Item.split == split).order_by(Item.row)
+def image_count(session: Session, pool_id: int, split: str | None = None) -> int:
+    """Images that are not passed over, of one split if named."""
+    of_pool = select(func.count()).select_from(Absence).join(Item, Item.id == Absence.item_id)
+    absent = of_pool.where(Item.pool_id == pool_id)
+    if split is not None:
+        absent = absent.where(Item.split == split)
+    return item_count(session, pool_id, split) - int(session.scalar(absent) or 0)
+
+
+def present() -> ColumnElement[bool]:
+    """That an item is not passed over."""
+    return Item.id.not_in(select(Absence.item_id))
+
+
+def absences(session: Session, pool_id: int) -> dict[int, str]:
+    """Array row -> why it is passed over, ``gone`` or ``excluded``."""
+    rows = session.execute(
+        select(Item.row, Absence.why)
+        .join(Item, Item.id == Absence.item_id)
+        .where(Item.pool_id == pool_id)
     )
-    return np.fromiter(rows, dtype=np.int64)
+    return {int(row): str(why) for row, why in rows}
+
+
+def split_rows(
+    session: Session, pool_id: int, split: str, *, absent: bool = False
+) -> NDArray[np.int64]:
+    """Array rows of a split, ascending; with ``absent`` also those passed over."""
+    query = select(Item.row).where(Item.pool_id == pool_id, Item.split == split)
+    if not absent:
+        query = query.where(present())
+    return np.fromiter(session.scalars(query.order_by(Item.row)), dtype=np.int64)
 
 
 def pool_places(session: Session, pool_id: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(k,) where array rows stand among all of the pool's split, test images not counted."""
-    test_rows = split_rows(session, pool_id, "test")
+    """(k,) where array rows stand among all of the pool's split, test images not counted, and those
+    passed over counted: a place never changes."""
+    test_rows = split_rows(session, pool_id, "test", absent=True)
     return np.asarray(rows - np.searchsorted(test_rows, rows), dtype=np.int64)
 
 
@@ -116,7 +144,8 @@ def item_ids(session: Session, pool_id: int, rows: Sequence[int]) -> dict[int, i
 def picked_rows(
     session: Session, pool_id: int, *, by_scorer: bool = False, before: int | None = None
 ) -> NDArray[np.int64]:
-    """Array rows picked for labelling in any round (the test split is not among them).
+    """Array rows picked for labelling in any round, without those passed over (the test split is
+    not among them).
 
     Args:
         by_scorer: without those that the random sample alone picked.
@@ -127,7 +156,7 @@ def picked_rows(
         select(Item.row)
         .join(Pick, Pick.item_id == Item.id)
         .join(Round, Round.id == Pick.round_id)
-        .where(Round.pool_id == pool_id, Pick.arm.not_in(others))
+        .where(Round.pool_id == pool_id, Pick.arm.not_in(others), present())
     )
     if before is not None:
         query = query.where(Round.number < before)
@@ -150,10 +179,12 @@ class Picked:
     draw: int | None
 
 
-def picks(session: Session, pool_id: int, number: int | None = None) -> list[Picked]:
+def picks(
+    session: Session, pool_id: int, number: int | None = None, *, absent: bool = False
+) -> list[Picked]:
     """Picks in labelling order (round, then rank; control picks mixed in), of one round if named.
 
-    Round 0 holds the test split.
+    Round 0 holds the test split. With ``absent`` also those of images that are passed over.
     """
     query = (
         select(
@@ -175,6 +206,8 @@ def picks(session: Session, pool_id: int, number: int | None = None) -> list[Pic
     )
     if number is not None:
         query = query.where(Round.number == number)
+    if not absent:
+        query = query.where(present())
     return [Picked(*cast(tuple[Any, ...], row)) for row in session.execute(query)]
 
 
@@ -192,12 +225,16 @@ def pick_ids(session: Session, pool_id: int, rows: Sequence[int]) -> dict[int, i
 
 
 def sample_rows(session: Session, pool_id: int) -> NDArray[np.int64]:
-    """Array rows of the random sample, in the order drawn; none where test images measure."""
+    """Array rows of the random sample, in the order drawn; none where test images measure.
+
+    Images that are passed over have left the pool and the sample: as none of them was likelier in
+    the one than in the other, the sample stays a random one of those that are left.
+    """
     rows = session.scalars(
         select(Item.row)
         .join(Pick, Pick.item_id == Item.id)
         .join(Round, Round.id == Pick.round_id)
-        .where(Round.pool_id == pool_id, Pick.draw.is_not(None))
+        .where(Round.pool_id == pool_id, Pick.draw.is_not(None), present())
         .order_by(Pick.draw)
     )
     return np.fromiter(rows, dtype=np.int64)
@@ -213,7 +250,7 @@ def sample_draws(session: Session, pool_id: int) -> list[tuple[int, float, int]]
         select(Item.row, Pick.probability, Pick.arm, Pick.score, Round.number)
         .join(Pick, Pick.item_id == Item.id)
         .join(Round, Round.id == Pick.round_id)
-        .where(Round.pool_id == pool_id, Pick.draw.is_not(None))
+        .where(Round.pool_id == pool_id, Pick.draw.is_not(None), present())
         .order_by(Pick.draw)
     )
     return [
@@ -243,13 +280,19 @@ def open_batches(session: Session, connector: str) -> Sequence[Batch]:
     ).all()
 
 
+def next_draw(session: Session) -> int:
+    """The first place in the random sample that no image has had."""
+    last = session.scalar(select(func.max(Pick.draw)))
+    return 0 if last is None else int(last) + 1
+
+
 def batch_items(session: Session, uuid: str) -> list[tuple[int, str, str]]:
-    """(pick id, key, uri) of a batch in labelling order."""
+    """(pick id, key, uri) of a batch in labelling order, without images passed over."""
     items = session.execute(
         select(Pick.id, Item.key, Item.uri)
         .join(Sent, Sent.pick_id == Pick.id)
         .join(Item, Item.id == Pick.item_id)
-        .where(Sent.batch_uuid == uuid)
+        .where(Sent.batch_uuid == uuid, present())
         .order_by(Sent.id)
     )
     return [(pick_id, key, uri) for pick_id, key, uri in items]
@@ -267,6 +310,12 @@ def remote_ids(session: Session, connector: str, round_id: int | None = None) ->
     if round_id is not None:
         tasks = tasks.where(Pick.round_id == round_id)
     return {str(key): str(task) for key, task in session.execute(tasks)}
+
+
+def sent_picks(session: Session) -> set[int]:
+    """Ids of the picks that were sent to a labeler, or may have been."""
+    batch = select(Sent.pick_id).join(Batch, Batch.uuid == Sent.batch_uuid)
+    return set(session.scalars(batch.where(Batch.state != "PLANNED")))
 
 
 def sent_batches(session: Session) -> list[str]:
@@ -321,11 +370,14 @@ def counts(session: Session, pool_id: int) -> dict[str, Any]:
     def count(query: Any) -> int:
         return int(session.scalar(query) or 0)
 
-    images, test = item_count(session, pool_id), item_count(session, pool_id, "test")
+    images, test = image_count(session, pool_id), image_count(session, pool_id, "test")
+    absent = list(absences(session, pool_id).values())
     return {
         "images": images,
         "pool": images - test,
         "test": test,
+        "gone": absent.count("gone"),
+        "excluded": absent.count("excluded"),
         "duplicates": count(select(func.count()).select_from(Duplicate)),
         "unreadable": count(select(func.count()).select_from(Unreadable)),
         "sample": count(select(func.count()).select_from(Pick).where(Pick.draw.is_not(None))),

@@ -9,7 +9,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.models import (
+    REPLACED,
     ROUND_STATES,
+    Absence,
     Annotation,
     Array,
     Batch,
@@ -77,13 +79,16 @@ def _round(session: Session, round_: Round) -> Iterator[str]:
     def count(query: object) -> int:
         return int(session.scalar(query) or 0)  # type: ignore[call-overload]
 
-    picks = count(select(func.count()).select_from(Pick).where(Pick.round_id == round_.id))
+    of_round = select(func.count()).select_from(Pick).where(Pick.round_id == round_.id)
+    picks = count(of_round)
+    replaced = REPLACED in round_.config
     sampled = count(  # the sample is drawn when its round begins
         select(func.count())
         .select_from(Pick)
         .where(Pick.round_id == round_.id, Pick.arm == "sample")
     )
     expected = round_.budget if state >= ROUND_STATES.index("selected") else 0
+    expected += int(round_.config.get(REPLACED, 0))
     chosen = picks - sampled
     if chosen != expected:
         yield f"round {round_.number} is {round_.state!r} with {chosen} picks, not {expected}"
@@ -94,7 +99,12 @@ def _round(session: Session, round_: Round) -> Iterator[str]:
         .where(Batch.round_id == round_.id, Batch.state == "CONFIRMED")
     )
     by_people = round_.number > 0 or count(sent) > 0  # a labelled test folder is never sent
-    if state >= ROUND_STATES.index("pushed") and by_people and count(sent) != picks:
+    unsent = count(  # a pick whose image is passed over need not be sent
+        of_round.outerjoin(Sent, Sent.pick_id == Pick.id).where(
+            Sent.id.is_(None), Pick.item_id.not_in(select(Absence.item_id))
+        )
+    )
+    if state >= ROUND_STATES.index("pushed") and by_people and unsent and not replaced:
         yield f"round {round_.number} is {round_.state!r} with {count(sent)} of {picks} picks sent"
     runs = count(
         select(func.count())

@@ -34,7 +34,8 @@ class Replaced(DataError):
     def __init__(self, uri: str) -> None:
         super().__init__(
             f"{uri} is another image than when it was scanned; put the old file back, give the new "
-            "one a name of its own, and repeat this"
+            "one a name of its own, and repeat this; or take it out: coreloop exclude "
+            f"'{uri}'"
         )
 
 

@@ -4,7 +4,7 @@ the task that stays were looked at by their ids: a listing alone deletes nothing
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -31,6 +31,29 @@ def without_copies(project: RemoteProject, filters: Sequence[Filter] = ()) -> di
         others = [copy for copy in others if not _remove(project, key, first, copy)]
         kept[key] = [str(copy.id) for copy in (first, *others)]
     return kept
+
+
+def untouched(project: RemoteProject, tasks: Mapping[str, str]) -> set[str]:
+    """Keys of the tasks (item key -> id) that are ours and nobody's work, by their ids; also of
+    those that have gone."""
+    keys = set()
+    for key, id_ in tasks.items():
+        task = get_task(project.client, id_)
+        if task is None or (_is_of(project, key, task) and task.is_untouched):
+            keys.add(key)
+    return keys
+
+
+def withdraw(project: RemoteProject, tasks: Mapping[str, str]) -> set[str]:
+    """Deletes the tasks (item key -> id) that are ``untouched``; their keys."""
+    withdrawn = set()
+    for key, id_ in tasks.items():
+        if not untouched(project, {key: id_}):
+            continue
+        with suppress(Mismatch):  # it has gone already
+            project.client.write("DELETE", f"/api/tasks/{id_}/")
+        withdrawn.add(key)
+    return withdrawn
 
 
 def _by_key(project: RemoteProject, filters: Sequence[Filter]) -> dict[str, list[Copy]]:

@@ -16,7 +16,7 @@ from connectors.base import (
     RemoteChange,
     Seen,
 )
-from connectors.label_studio import people, predictions, push
+from connectors.label_studio import copies, people, predictions, push
 from connectors.label_studio.client import Client
 from connectors.label_studio.images import ByUrl, OnDisk, Serving, Uploaded
 from connectors.label_studio.project import RemoteProject
@@ -170,6 +170,14 @@ class LabelStudio:
     def people(self) -> Mapping[str, str]:
         """Annotator -> name, of everybody on the server that may label."""
         return people.names(self.client)
+
+    def untouched(self, tasks: Mapping[str, str]) -> set[str]:
+        """Keys of those that nobody has worked on, looked at by their ids."""
+        return copies.untouched(self.project, tasks)
+
+    def withdraw(self, tasks: Mapping[str, str]) -> set[str]:
+        """Deletes those that nobody has worked on; their keys."""
+        return copies.withdraw(self.project, tasks)
 
     def pull(self, since: str | None) -> Iterator[RemoteAnnotation]:
         """Every annotation of tasks that changed since the cursor."""

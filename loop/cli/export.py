@@ -53,10 +53,15 @@ def export(
         _export_model(folder, as_json, out, picks or everything)
         return
     project = project_at(folder)
-    path, count = step(project, form, out, all_picks=picks, everything=everything)
+    notes: list[str] = []
+    path, count = step(
+        project, form, out, all_picks=picks, everything=everything, on_note=notes.append
+    )
     if as_json:
-        print_json({"path": str(path), "images": count})
+        print_json({"path": str(path), "images": count, "notes": notes})
     else:
+        for note in notes:
+            say(note)
         say(f"{counted(count, 'image')}: {path}")
 
 

@@ -74,6 +74,11 @@ def scan(folder: Path, as_json: bool, workers: int | None) -> None:
         f"{counted(scanned.images, 'image')} ({scanned.added} new), {scanned.test} of them held "
         "out for testing"
     )
+    if scanned.gone:
+        text += f"\n{counted(len(scanned.gone), 'image')} gone, passed over from now on:"
+        text += "".join(f"\n  {uri}" for uri in scanned.gone[:10])
+    if scanned.back:
+        text += f"\nthere again: {', '.join(scanned.back[:10])}"
     _answer(as_json, asdict(scanned), text)
     if not as_json:
         for line in remarks(scanned):
@@ -203,6 +208,7 @@ def push(folder: Path, as_json: bool, dry_run: bool, reopen: bool) -> None:
 
     done = reopening(send, reopen=reopen)
     text = f"{counted(done.sent, 'image')} sent, {done.recovered} were there already"
+    text += f"\n{done.replaced}" if done.replaced.dropped else ""
     text += f"\n{done.again} of them had been deleted there unanswered" if done.again else ""
     text += "".join(f"\nnote: {note}" for note in done.notes)
     text += f"\nlabel here: {done.url}" if done.url else ""

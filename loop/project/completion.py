@@ -25,7 +25,7 @@ def completion(session: Session, project: Project, labels: Labels | None = None)
         ConfigError: see ``collect``.
     """
     pool = queries.the_pool(session)
-    images = queries.item_count(session, pool.id)
+    images = queries.image_count(session, pool.id)
     promises = queries.promises(session, pool.id)
     if not any(each.outcome.get("accepted") for each in promises):
         trained = [run for _, run in queries.runs(session, pool.id, "all")]

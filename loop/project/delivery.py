@@ -168,6 +168,10 @@ class Delivery:
         with self.records.write("push-sent") as session:
             _set_batch_state(session, batch.uuid, "SENT")
             items = queries.batch_items(session, batch.uuid)
+        if not items:  # all of them are passed over
+            with self.records.write("push-nothing") as session:
+                _set_batch_state(session, batch.uuid, "CONFIRMED")
+            return 0
         try:
             remote_ids = self.labeler.push(
                 batch, [ItemToLabel(key, uri, self.predictions.get(key)) for _, key, uri in items]
@@ -219,12 +223,13 @@ class Delivery:
 
 
 def unsent(session: Session, round_id: int) -> list[int]:
-    """Pick ids of a round that are in no batch, in labelling order."""
+    """Pick ids of a round that are in no batch, in labelling order, without images passed over."""
     return list(
         session.scalars(
             select(Pick.id)
+            .join(models.Item, models.Item.id == Pick.item_id)
             .outerjoin(Sent, Sent.pick_id == Pick.id)
-            .where(Pick.round_id == round_id, Sent.id.is_(None))
+            .where(Pick.round_id == round_id, Sent.id.is_(None), queries.present())
             .order_by(Pick.rank, Pick.arm)
         )
     )

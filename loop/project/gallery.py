@@ -16,6 +16,7 @@ from db.answers import Answer
 from db.errors import Damaged, Missing
 from loop.project.evidence import Evidence
 from loop.project.labels import pick_states
+from loop.project.placed import known
 from loop.project.project import Project
 from loop.project.promise import model_labels
 
@@ -204,8 +205,7 @@ def _fill_predictions(session: Session, project: Project, made: Gallery) -> None
         if array is None:
             continue
         with suppress(Missing, Damaged):  # 'coreloop doctor' says so
-            probabilities = arrays.load(array, project.arrays)
-            rows = queries.split_rows(session, pool_id, "pool")[: len(probabilities)]
+            rows, probabilities = known(session, pool_id, arrays.load(array, project.arrays))
             made.predicted[rows] = probabilities.argmax(axis=1)
             made.confidence[rows] = probabilities.max(axis=1)
         return

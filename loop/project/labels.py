@@ -46,8 +46,8 @@ class Labels:
         return np.array([self.by_row.get(int(row), -1) for row in rows], dtype=np.int64)
 
 
-def collect(session: Session, pool: Pool, config: Config) -> Labels:
-    """The labels collected so far.
+def collect(session: Session, pool: Pool, config: Config, *, absent: bool = False) -> Labels:
+    """The labels collected so far; those of images passed over count with ``absent`` alone.
 
     Raises:
         ConfigError: see ``changed_classes``; or the consensus needs a package that is missing.
@@ -56,8 +56,11 @@ def collect(session: Session, pool: Pool, config: Config) -> Labels:
     if changed := changed_classes(session, pool.id, config.project.classes, answers):
         raise ConfigError(changed)
     index = {name: i for i, name in enumerate(config.project.classes)}
+    passed_over = {} if absent else queries.absences(session, pool.id)
     votes = [
-        (answer.row, answer.annotator, answer.label) for answer in answers if answer.label in index
+        (answer.row, answer.annotator, answer.label)
+        for answer in answers
+        if answer.label in index and answer.row not in passed_over
     ]
     agreed = consensus(votes, config.labeler.consensus)
     return Labels(answers, votes, {int(row): index[label] for row, label in agreed.items()})

@@ -13,6 +13,7 @@ from loop import encoders
 from loop.encoders import zero_shot
 from loop.measuring.runs import CALIBRATION
 from loop.project.embeddings import embeddings
+from loop.project.placed import known
 from loop.project.project import Project
 from loop.train.kept import tempered
 
@@ -59,9 +60,9 @@ def _of_model(
     """Picks that the model of a round knew, and its (picks, C) probabilities."""
     rows, probabilities = _stored(session, project, number)
     pool_row = {int(row): i for i, row in enumerate(rows)}
-    known = [pick for pick in picks if pick.row in pool_row]
-    wanted = [pool_row[pick.row] for pick in known]
-    return known, np.asarray(probabilities[wanted], dtype=np.float64)
+    predicted = [pick for pick in picks if pick.row in pool_row]
+    wanted = [pool_row[pick.row] for pick in predicted]
+    return predicted, np.asarray(probabilities[wanted], dtype=np.float64)
 
 
 def pool_confidence(session: Session, project: Project) -> dict[int, float]:
@@ -87,5 +88,5 @@ def _stored(
     if array is None:
         return np.empty(0, np.int64), np.zeros((0, len(project.config.project.classes)), np.float32)
     probabilities = arrays.load(array, project.arrays)
-    rows = queries.split_rows(session, pool_id, "pool")[: len(probabilities)]
-    return rows, np.asarray(probabilities, dtype=np.float32)
+    rows, values = known(session, pool_id, probabilities)
+    return rows, np.asarray(values, dtype=np.float32)

@@ -59,7 +59,7 @@ def freeze(
     """
     pool = queries.the_pool(session)
     count = queries.item_count(session, pool.id) if count is None else count
-    rows = queries.split_rows(session, pool.id, "pool")
+    rows = queries.split_rows(session, pool.id, "pool", absent=before is not None)
     rows = np.setdiff1d(rows[rows < count], queries.picked_rows(session, pool.id, before=before))
     labels, confidence = np.full(count, -1, np.int32), np.zeros(count, np.float32)
     for block, probabilities in pool_predictions(session, project, kept, rows, BLOCK):
@@ -121,11 +121,12 @@ def model_labels(session: Session, project: Project, labels: Labels) -> ModelLab
     frozen = load_frozen(session, project, promise)
     calibration = calibration_rows(session, promise)
     sure = frozen.population[accepted(frozen, promise.outcome)]
+    passed_over = queries.absences(session, queries.the_pool(session).id)
     rows = np.setdiff1d(sure, calibration)
     by_row = {
         int(row): (int(frozen.labels[row]), float(frozen.confidence[row]))
         for row in rows
-        if int(row) not in labels.by_row
+        if int(row) not in labels.by_row and int(row) not in passed_over
     }
     return ModelLabels(by_row, promise)
 

@@ -22,6 +22,7 @@ from loop.project.remote import check_config, check_kind
 from loop.project.rounds import current_round
 
 SEND, AGAIN, SETTLE, STAYS = "send", "send again", "look for", "stays"
+REPLACE = "replace"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class PlannedImage:
 
     Attributes:
         action: ``send``; ``send again``: its task has gone unanswered; ``look for``: an earlier
-            push was cut off, it is sent if it is not there; ``stays``: it is there.
+            push was cut off, it is sent if it is not there; ``stays``: it is there; ``replace``:
+            its file has gone, or it was excluded, and the next best is picked in its place.
         prediction: shown to people beforehand; None: none.
         problem: why it cannot be sent; None: it can.
     """
@@ -85,11 +87,14 @@ def plan_push(project: Project) -> PushPlan:
         unanswered = set(waiting(session, round_, config))
     guesses = predictions(project, round_.number)
     listed = _listed(labeler, picks) if round_.state == "pushed" else ()
+    passed_over = _passed_over(project, picks)
     images = []
     for pick_id, key, uri, batch_state in picks:
         gone = batch_state == "CONFIRMED" and round_.state == "pushed" and key not in listed
         action = _action(batch_state, gone=gone and pick_id in unanswered)
-        problem = None if action == STAYS else _problem(project, uri, key)
+        if action == SEND and key in passed_over:
+            action = REPLACE
+        problem = None if action in (STAYS, REPLACE) else _problem(project, uri, key)
         images.append(PlannedImage(key, uri, action, guesses.get(key), problem))
     if config.labeler.order == "uncertain":
         images.sort(key=lambda image: image.prediction.score if image.prediction else 2.0)
@@ -98,6 +103,14 @@ def plan_push(project: Project) -> PushPlan:
         with project.records.read() as session:
             check_config(session, labeler, pool.id)
     return PushPlan(round_.number, config.labeler.kind, images, changes)
+
+
+def _passed_over(project: Project, picks: Sequence[tuple[int, str, str, str | None]]) -> set[str]:
+    """Keys of picks whose files have gone, or that were passed over since."""
+    missing = set(project.source.missing(uri for _, _, uri, _ in picks))
+    with project.records.read() as session:
+        absent = set(session.scalars(select(Item.key).where(~queries.present())))
+    return {key for _, key, uri, _ in picks if uri in missing or key in absent}
 
 
 def round_to_push(session: Session, pool: Pool) -> Round:

@@ -58,7 +58,7 @@ def recorded(project: Project) -> Recorded:
         runs = [run for number, run in trained if number not in outdated]
         picked = queries.picked_rows(session, pool.id)
         by_sample = len(queries.sample_rows(session, pool.id)) > 0
-        left = queries.item_count(session, pool.id, "pool") - len(picked)
+        left = queries.image_count(session, pool.id, "pool") - len(picked)
     by_labels: dict[int, list[float]] = {}
     for run in runs:
         by_labels.setdefault(run.labels, []).append(float(run.metrics["accuracy"]))

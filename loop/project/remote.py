@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from connectors.base import ConnectorError, Labeler, Mismatch
 from db import queries
 from db.answers import current_answers, odd_annotations
-from db.models import Batch, Item, Pick, Pool, Round, Sent
+from db.models import Absence, Batch, Item, Pick, Pool, Round, Sent
 from db.state import Records, log
 from loop.config import Config
 from loop.errors import ConfigError
@@ -58,7 +58,7 @@ def notice(session: Session, connector: str, tasks: Mapping[str, Sequence[str]])
         .join(Batch, Batch.uuid == Sent.batch_uuid)
         .join(Pick, Pick.id == Sent.pick_id)
         .join(Item, Item.id == Pick.item_id)
-        .where(Batch.connector == connector, Batch.state == "CONFIRMED")
+        .where(Batch.connector == connector, Batch.state == "CONFIRMED", _not_absent())
     ).all()
     gone = [sent_id for sent_id, _, key in sent if key not in tasks]
     newly_gone = [sent_id for sent_id, remote, key in sent if remote and key not in tasks]
@@ -94,6 +94,11 @@ def unanswered_and_gone(session: Session, round_id: int, config: Config) -> list
         .where(Batch.round_id == round_id, Batch.state == "CONFIRMED", Sent.remote_id.is_(None))
     )
     return [sent for sent in gone if sent.pick_id in unanswered]
+
+
+def _not_absent() -> ColumnElement[bool]:
+    """That a pick's image is not passed over: nobody misses its task."""
+    return Pick.item_id.not_in(select(Absence.item_id))
 
 
 def check_kind(session: Session, round_: Round, kind: str) -> None:

@@ -18,6 +18,9 @@ from loop.project.versions import versions
 from loop.seeds import generator
 from loop.wording import counted
 
+FIRST_DRAW = "first draw"
+"""Key in a round's config: the first place in the random sample that an image drawn in it may have;
+earlier places were drawn before."""
 COMMANDS = {
     "planned": "coreloop score",
     "scored": "coreloop select",
@@ -126,6 +129,7 @@ def begin_round(
         if first or len(queries.sample_rows(session, pool.id)):
             _check_control(project.config)
         drawn = 0
+        round_.config = {**round_.config, FIRST_DRAW: queries.next_draw(session)}
         if first:
             rng = generator(project.config.project.seed, "sample")
             drawn = begin_sample(session, pool, round_, project.config, rng)
@@ -226,4 +230,6 @@ def one_more(session: Session, config: Config, pool_id: int) -> str:
 
 def _left(session: Session, pool_id: int) -> int:
     """Images of the pool that no round has picked."""
-    return queries.item_count(session, pool_id, "pool") - len(queries.picked_rows(session, pool_id))
+    return queries.image_count(session, pool_id, "pool") - len(
+        queries.picked_rows(session, pool_id)
+    )

@@ -85,7 +85,7 @@ def enlarge_sample(session: Session, pool: Pool, round_: Round, count: int) -> i
     drawn = generator(round_.seed, "sample").permutation(rest)[:count]
     picked = np.isin(drawn, queries.picked_rows(session, pool.id))
     probability = (len(sample) + count) / len(rows)
-    draws = len(sample) + np.arange(count)
+    draws = queries.next_draw(session) + np.arange(count)
     picks = queries.pick_ids(session, pool.id, drawn[picked].tolist())
     if picks:
         session.execute(
@@ -113,7 +113,7 @@ def enlarge_by_doubt(
         ConfigError: no sample measures this project.
         DataError: fewer images are left to draw.
     """
-    sample, rows = _sample_and_pool(session, pool)
+    _, rows = _sample_and_pool(session, pool)
     rest = np.setdiff1d(rows, queries.picked_rows(session, pool.id))
     _check_left(count, len(rest))
     probability = inclusion(confidences_of(rest, confidence), count)
@@ -124,7 +124,7 @@ def enlarge_by_doubt(
         rest[added],
         "sample",
         scores=probability[added] * len(rest) / count,
-        draws=len(sample) + np.arange(len(added)),
+        draws=queries.next_draw(session) + np.arange(len(added)),
         probability=probability[added],
     )
     return len(added)
@@ -159,15 +159,18 @@ def mix_sample(session: Session, round_: Round) -> None:
     """Mixes the round's sample among its other picks, each in its own order, so that people cannot
     tell one from the other."""
     picks = session.execute(
-        select(Pick.id, Pick.arm).where(Pick.round_id == round_.id).order_by(Pick.rank, Pick.arm)
+        select(Pick.id, Pick.arm, Pick.rank)
+        .where(Pick.round_id == round_.id)
+        .order_by(Pick.rank, Pick.arm)
     ).all()
-    sample = [pick_id for pick_id, arm in picks if arm == "sample"]
-    others = [pick_id for pick_id, arm in picks if arm != "sample"]
+    sample = [pick_id for pick_id, arm, _ in picks if arm == "sample"]
+    others = [pick_id for pick_id, arm, _ in picks if arm != "sample"]
     if not sample or not others:
         return
     order = generator(round_.seed, "mix").permutation(len(picks))
     ranks = np.sort(order[: len(sample)]).tolist() + np.sort(order[len(sample) :]).tolist()
-    beyond = len(picks)  # in two steps, as no two picks of an arm may share a rank in between
+    # in two steps, as no two picks of an arm may share a rank in between
+    beyond = 1 + max(len(picks), *(rank for _, _, rank in picks))
     for shift in (beyond, 0):
         session.execute(
             update(Pick),

@@ -24,6 +24,7 @@ from loop.project.corrections import MEASURED, measured_digest, measuring_rows
 from loop.project.digests import rows_digest
 from loop.project.labels import CLASSES, collect
 from loop.project.model import MODEL, keep_model
+from loop.project.placed import placed
 from loop.project.problem import Problem, problem
 from loop.project.project import Project
 from loop.project.promise import of_promise
@@ -178,13 +179,17 @@ class KeptFiles:
 
 
 def write_kept(
-    project: Project, trained: Trained, temperature_: float, number: int, labels: int
+    training: Training, trained: Trained, temperature_: float, number: int, labels: int
 ) -> KeptFiles:
-    """Writes what a round's training is remembered by: (N, C) float32 probabilities, and the model
-    where the trainer keeps one."""
-    by_split = {"test": trained.test_probabilities, "pool": trained.pool_probabilities}
+    """Writes what a round's training is remembered by: (T, C) and (P, C) float32 probabilities of
+    the test images and, ``placed``, of the pool; and the model where the trainer keeps one."""
+    project, rows = training.project, training.problem.rows
+    pool = np.asarray(trained.pool_probabilities, dtype=np.float32)
+    with project.records.read() as session:
+        pool = placed(session, queries.the_pool(session).id, rows, pool)
+    by_split = {"test": np.asarray(trained.test_probabilities, dtype=np.float32), "pool": pool}
     files = {
-        split: arrays.write_file(np.asarray(probabilities, dtype=np.float32), project.arrays)
+        split: arrays.write_file(probabilities, project.arrays)
         for split, probabilities in by_split.items()
     }
     return KeptFiles(files, keep_model(project, trained, temperature_, number, labels))

@@ -250,9 +250,10 @@ def settle(project: Project) -> Completion:
             rest: Rows = np.empty(0, np.int64)
             if made.round_id == newest.id:
                 frozen = load_frozen(session, project, made)
-                labels = collect(session, pool, project.config)
+                labels = collect(session, pool, project.config, absent=True)
                 outcome = outcome_of(session, project, made, frozen, labels)
                 rest = rest_of(session, made, frozen, outcome)
+                rest = rest[~np.isin(rest, list(queries.absences(session, pool.id)))]
         with records.write("settle") as session:
             advance(session, newest.id, before="labeled", after="compared")
             if outcome is not None:

@@ -1,23 +1,29 @@
-"""embed: images -> one array for the whole pool, made once per (pool, encoder)."""
+"""embed: images -> one array for the whole pool; what was embedded before is not embedded again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import select
 
 from connectors.folder import content_key
 from db import arrays, queries
+from db.errors import DbError
 from db.faults import reached
-from db.models import Item
-from db.state import log
+from db.models import Array
+from db.state import Records, log
 from loop import encoders
 from loop.encoders import shards
 from loop.encoders.base import Encoder
 from loop.engine import LOCAL, Engine
 from loop.project import Project
+from loop.project.absence import NamedItem, gone_among, items_present, named, pass_over
+from loop.project.digests import numbers_digest
 from loop.wording import counted
 
 
@@ -28,6 +34,9 @@ def embed(
     where: Engine = LOCAL,
 ) -> tuple[int, int]:
     """Embeds all images, test split included; (rows, dims). A killed run resumes at the shard.
+
+    Rows of an earlier array are taken over. Those of images that are passed over and were never
+    embedded are NaN; files that have gone meanwhile are passed over.
 
     ``on_begin`` is called if there is anything to do.
 
@@ -49,9 +58,17 @@ def embed(
             shards.forget(draft)
             return rows, dims
         on_begin()
-        _encode(project, encoder, pool.id, draft, where, on_progress)
-        path = arrays.adopt_file(draft, project.arrays)
-        rows, dims = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        earlier = _earlier(project, records, encoder, pool.id)
+        items, count = _unembedded(project, records, encoder, pool.id, earlier)
+        whole = len(items) == count
+        if not whole:
+            some = numbers_digest(np.array([item.row for item in items], dtype=np.int64))
+            draft = draft.with_stem(f"{draft.stem}-{some[:8]}")
+        _encode(project, encoder, items, draft, where, on_progress)
+        joined = draft if whole else draft.with_stem(f"{draft.stem}-joined")
+        if not whole:
+            _join(earlier, [item.row for item in items], draft, (count, encoder.dim), joined)
+        path = arrays.adopt_file(joined, project.arrays)
         with records.write("embed") as session:
             arrays.record(
                 session,
@@ -61,37 +78,95 @@ def embed(
                 name=encoder.digest,
                 of=pool.digest,
             )
-            log(session, "embed", f"{counted(rows, 'image')} with {project.config.encoder}")
+            log(session, "embed", f"{counted(len(items), 'image')} with {project.config.encoder}")
         shards.forget(draft)
-        return rows, dims
+        draft.unlink(missing_ok=True)
+        return count, encoder.dim
+
+
+def _earlier(
+    project: Project, records: Records, encoder: Encoder, pool_id: int
+) -> NDArray[np.floating[Any]]:
+    """(rows, D) of the pool when it was embedded last with this encoder; rows never change."""
+    of_encoder = select(Array).where(
+        Array.pool_id == pool_id, Array.kind == "embeddings", Array.name == encoder.digest
+    )
+    with records.read() as session:
+        stored = sorted(session.scalars(of_encoder), key=lambda array: array.id)
+    for array in stored[::-1]:
+        with suppress(DbError):  # damaged, or gone: the images are embedded anew
+            return arrays.load(array, project.arrays)  # type: ignore[return-value]
+    return np.empty((0, encoder.dim), np.float32)
+
+
+def _unembedded(
+    project: Project,
+    records: Records,
+    encoder: Encoder,
+    pool_id: int,
+    earlier: NDArray[np.floating[Any]],
+) -> tuple[list[NamedItem], int]:
+    """The images that have no embedding, and how many there are in all, those passed over too."""
+    with records.read() as session:
+        count, items = queries.item_count(session, pool_id), items_present(session, pool_id)
+    known = ~np.isnan(np.asarray(earlier[:, 0]))
+    items = [item for item in items if item.row >= len(known) or not known[item.row]]
+    gone = gone_among(project.source, items) if encoder.looks else []
+    if gone:
+        with records.write("embed-gone") as session:
+            pass_over(session, [item.id for item in gone], "gone")
+            text = f"{len(gone)} images have gone, and are passed over: {named(gone)}"
+            log(session, "embed", text, level="warning")
+    ids = {item.id for item in gone}
+    return [item for item in items if item.id not in ids], count
+
+
+def _join(
+    earlier: NDArray[np.floating[Any]],
+    rows: list[int],
+    draft: Path,
+    shape: tuple[int, int],
+    out: Path,
+) -> None:
+    """Writes all rows to ``out``: the draft's, which are of these array rows, the earlier ones,
+    and NaN where there are neither."""
+    added, at = np.load(draft, mmap_mode="r", allow_pickle=False), np.array(rows, dtype=np.int64)
+
+    def block(start: int) -> NDArray[np.float32]:
+        stop = min(start + shards.SHARD, shape[0])
+        values = np.full((stop - start, shape[1]), np.nan, np.float32)
+        taken = earlier[start:stop]
+        values[: len(taken)] = taken
+        first, last = np.searchsorted(at, [start, stop])
+        values[at[first:last] - start] = added[first:last]
+        return values
+
+    shards.write_rows(out, shape, (block(start) for start in range(0, shape[0], shards.SHARD)))
 
 
 def _encode(
     project: Project,
     encoder: Encoder,
-    pool_id: int,
+    items: list[NamedItem],
     draft: Path,
     where: Engine,
     on_progress: Callable[[int, int], None],
 ) -> None:
-    """Writes the (rows, dims) embeddings of the pool's images to ``draft``, shard by shard."""
-    in_order = select(Item.uri, Item.key).where(Item.pool_id == pool_id).order_by(Item.row)
-    with project.records.read() as session:
-        images = session.execute(in_order).all()
+    """Writes the (rows, dims) embeddings of these images to ``draft``, shard by shard."""
     done = 0
 
     def progress(count: int) -> None:
         nonlocal done
         done += count
         reached("after-shard")
-        on_progress(done, len(images))
+        on_progress(done, len(items))
 
     draft.parent.mkdir(parents=True, exist_ok=True)
     shards.encode(
         encoder,
         project.source.read,
-        [uri for uri, _ in images],
-        [key for _, key in images],
+        [item.uri for item in items],
+        [item.key for item in items],
         draft,
         content_key=content_key,
         device=project.config.training.device,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,11 @@ from loop.errors import ConfigError, NotReady
 from loop.export import FOLDERS, MODEL, TABLES, Exported, ExportedVote
 from loop.export import export as write
 from loop.project import Project
+from loop.project.absence import named
 from loop.project.labels import Labels, collect
 from loop.project.pictures import encoded_images
 from loop.project.promise import in_short, model_labels
+from loop.wording import counted
 
 if TYPE_CHECKING:
     from loop.export.model import ModelFolder
@@ -31,10 +33,13 @@ def export(
     *,
     all_picks: bool = False,
     everything: bool = False,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> tuple[Path, int]:
-    """Writes the images that people labelled; (path, images).
+    """Writes the images that people labelled; (path, images). Images that are passed over are left
+    out, and those whose files have gone where the format has the images in it.
 
     Args:
+        on_note: told what is left out.
         all_picks: unlabelled picks too.
         everything: those that the model of a kept promise labels too; tables also list those left.
 
@@ -54,11 +59,40 @@ def export(
             if all_picks
             else "no image has a label yet; 'coreloop export --picks' lists those picked"
         )
+    if form in FOLDERS:
+        rows = _with_files(project, rows, on_note)
+    absent = _absent(project)
+    if absent:
+        on_note(f"left out as gone or excluded: {counted(absent, 'labelled image')}")
     path = out or Path(default_name(form, all_picks=all_picks, everything=everything))
     names = project.config.project.classes
     write(rows, form, path, project.source.read, names)
     written = rows if form in TABLES else [row for row in rows if row.label is not None]
     return path, len(written)
+
+
+def _with_files(
+    project: Project, rows: list[Exported], on_note: Callable[[str], None]
+) -> list[Exported]:
+    """Rows whose images are there. Raises NotReady: none is."""
+    missing = set(project.source.missing(row.uri for row in rows))
+    if not missing:
+        return rows
+    on_note(f"left out, their files have gone: {named(sorted(missing))}; type: coreloop scan")
+    if len(missing) == len({row.uri for row in rows}):
+        raise NotReady("the files of all these images have gone; put them back, or: coreloop scan")
+    return [row for row in rows if row.uri not in missing]
+
+
+def _absent(project: Project) -> int:
+    """Images with a label that are passed over."""
+    with project.records.read() as session:
+        pool = queries.the_pool(session)
+        absent = queries.absences(session, pool.id)
+        if not absent:
+            return 0
+        labels = collect(session, pool, project.config, absent=True)
+    return len(absent.keys() & labels.by_row.keys())
 
 
 def exported(
@@ -109,7 +143,11 @@ def _completed(
     promise = in_short(by_model.promise) if by_model else None
     names = project.config.project.classes
     rows = {row.key: row for row in picked}
-    for row, key, uri in queries.row_names(session, queries.the_pool(session).id):
+    pool_id = queries.the_pool(session).id
+    absent = queries.absences(session, pool_id)
+    for row, key, uri in queries.row_names(session, pool_id):
+        if row in absent:
+            continue
         if key not in rows:
             rows[key] = Exported(key, uri, "train", None, None, None)
         if rows[key].label is None and row in given:

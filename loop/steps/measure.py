@@ -76,7 +76,7 @@ def wanted(project: Project, width: float, *, at_random: bool = False) -> int:
     more = max(0, images_for(width, measured.accuracy, measured.worth) - measured.images)
     with project.records.read() as session:
         pool = queries.the_pool(session)
-        left = queries.item_count(session, pool.id, "pool")
+        left = queries.image_count(session, pool.id, "pool")
         left -= len(queries.sample_rows(session, pool.id))
     if measured.width <= width:
         return 0

@@ -26,6 +26,7 @@ from loop.project.remote import (
     store_location,
     store_people,
 )
+from loop.project.replacement import NOTHING, Replacement, replace_gone
 
 __all__ = ["PushPlan", "Pushed", "plan_push", "push"]
 
@@ -34,7 +35,7 @@ __all__ = ["PushPlan", "Pushed", "plan_push", "push"]
 class Pushed:
     """What a push did. ``recovered`` items were found on the other side without sending; ``again``
     are picks whose tasks had been deleted there before anyone answered; ``notes`` is what people
-    should know of the other side."""
+    should know of the other side; ``replaced`` picks had gone."""
 
     sent: int
     recovered: int
@@ -42,6 +43,7 @@ class Pushed:
     url: str | None
     again: int = 0
     notes: tuple[str, ...] = ()
+    replaced: Replacement = NOTHING
 
 
 def push(
@@ -54,6 +56,7 @@ def push(
 
     In a round that people label already this looks for tasks that have been deleted on the other
     side and sends those without an answer again; the predictions shown are replaced by today's.
+    Picks whose files have gone, or that were passed over, are replaced by the next best.
 
     Args:
         reopen: whether finished tasks may be opened again where ``overlap`` has grown.
@@ -71,6 +74,8 @@ def push(
             round_ = round_to_push(session, pool)
             check_kind(session, round_, project.config.labeler.kind)
             labeler = connect_labeler(session, project, reopen=reopen)
+        replaced = replace_gone(project, records, round_)
+        with records.read() as session:
             missing = _items(session, unsent(session, round_.id))
             total = len(queries.picks(session, pool.id, round_.number))
         _check_images(project.source, missing)
@@ -102,6 +107,7 @@ def push(
             url=progress.url,
             again=delivery.again,
             notes=progress.notes,
+            replaced=replaced,
         )
 
 

@@ -17,6 +17,7 @@ from loop.errors import ConfigError, NotReady
 from loop.project import Project
 from loop.project.completion import completion
 from loop.project.corrections import outdated_rounds
+from loop.project.delivery import unsent
 from loop.project.measurement import RoundResult, newest_result
 from loop.project.remote import named_odd
 from loop.project.rounds import begin_round, one_more, planned_rounds, remaining_rounds
@@ -163,9 +164,9 @@ def _step(
     elif state == "scored":
         watcher.begin(f"{name}: selecting")
         select(project)
-    elif state == "selected":
+    elif state == "selected" or (state == "pushed" and _unsent(project, round_)):
         watcher.begin(f"{name}: pushing to {config.labeler.kind}")
-        push(project, reopen=reopen, on_progress=watcher.progress)
+        _push(project, watcher, reopen)
     elif state == "pushed":
         watcher.begin(f"{name}: pulling annotations")
         return _waiting(pull(project), name)
@@ -189,6 +190,18 @@ def _to_review(project: Project, watcher: Watcher) -> Ended:
         f"{shown.name}: {counted(count, 'image')} {agreeing(count, 'is')} picked, none is sent"
     )
     return Ended("review", message, f"{SEND}, when you have looked", page=str(page))
+
+
+def _push(project: Project, watcher: Watcher, reopen: bool) -> None:
+    replaced = push(project, reopen=reopen, on_progress=watcher.progress).replaced
+    if replaced.dropped:
+        watcher.begin(str(replaced))
+
+
+def _unsent(project: Project, round_: Round) -> bool:
+    """Whether picks of a round that people label already were added, and not sent."""
+    with project.records.read() as session:
+        return bool(unsent(session, round_.id))
 
 
 def _times(config: Config) -> str:

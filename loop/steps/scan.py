@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
@@ -15,11 +15,12 @@ from sqlalchemy.orm import Session
 from connectors.base import Image, PassedOver, Source, SourceError, UnreadableFile
 from connectors.folder import content_key
 from db import models, queries
-from db.models import Duplicate, Item, Pool
+from db.models import Absence, Duplicate, Item, Pool
 from db.soundness import pool_digest
 from db.state import Records, log
 from loop.errors import DataError
 from loop.project import Project
+from loop.project.absence import NamedItem, gone_among, items_present, named, pass_over, take_back
 from loop.project.holdout import fix_test_split
 from loop.project.remarks import keep_passed_over, passed_over, two_labels
 from loop.wording import counted
@@ -31,8 +32,10 @@ Keys are hashes, so a transaction writes most pages of their index, however few 
 
 @dataclass(frozen=True)
 class Scanned:
-    """Counts after a scan; ``unreadable`` are (uri, reason), ``passed_over`` what is no image of
-    the pool, ``two_labels`` (file, class, file with the same bytes, its class)."""
+    """Counts after a scan, without absent images; ``unreadable`` are (uri, reason), ``passed_over``
+    what is no image of the pool, ``two_labels`` (file, class, file with the same bytes, its class);
+    ``gone`` the images whose files have gone since the last scan, ``back`` those that are there
+    again."""
 
     images: int
     added: int
@@ -41,6 +44,8 @@ class Scanned:
     unreadable: list[tuple[str, str]]
     passed_over: tuple[PassedOver, ...] = ()
     two_labels: tuple[tuple[str, str, str, str], ...] = ()
+    gone: tuple[str, ...] = ()
+    back: tuple[str, ...] = ()
 
 
 def scan(
@@ -48,14 +53,15 @@ def scan(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     workers: int | None = None,
 ) -> Scanned:
-    """Adds images that are not recorded yet; the first scan also fixes the test split.
+    """Adds images that are not recorded yet; the first scan also fixes the test split. Images whose
+    files have gone are passed over from now on, those whose files are there again taken back.
 
     Args:
         on_progress: told how many images were looked at so far; how many there are (0) is unknown.
         workers: processes that decode and hash; default: one per core.
 
     Raises:
-        SourceError: the folder or file cannot be read.
+        SourceError: the folder or file cannot be read, or not one image is where it was.
         DataError: there is no usable image.
     """
     with project.writing() as records:
@@ -63,18 +69,24 @@ def scan(
         with records.read() as session:
             before = queries.item_count(session, pool_id)
             known_uris = _uris(session, pool_id)
+            away = _gone_before(session, pool_id)
             keys = set(session.scalars(select(Item.key).where(Item.pool_id == pool_id)))
         source = project.source
         scanned = source.scan(workers=_cores() if workers is None else workers, skip=known_uris)
         unreadable: set[str] = set()
+        seen: set[str] = set()
         looked_at = 0
         for chunk in _chunks(scanned):
             unreadable |= {file.uri for file in chunk if isinstance(file, UnreadableFile)}
+            seen |= away.keys() & {file.key for file in chunk if isinstance(file, Image)}
+            new = [file for file in chunk if not _is_back(file, away)]
             with records.write("scan-chunk") as session:
-                _save(session, pool_id, chunk, keys)
+                _save(session, pool_id, new, keys)
             looked_at += len(chunk)
             on_progress(looked_at, 0)
         renamed = _renamed(records, source)
+        gone = _newly_gone(records, source, pool_id, renamed)
+        back = [away[key] for key in sorted(seen)]
         with records.write("scan") as session:
             if queries.item_count(session, pool_id) == 0:
                 raise DataError(
@@ -84,11 +96,48 @@ def scan(
             fix_test_split(session, project.config, pool_id)
             _forget_mended(session, pool_id, unreadable)
             _follow(session, renamed)
+            pass_over(session, [item.id for item in gone], "gone")
             _digest(session, pool_id)
+            take_back(session, project, [item.id for item in back])
             keep_passed_over(session, pool_id, source.passed_over)
             counts = _counts(session, pool_id, before)
             log(session, "scan", f"{counted(counts.added, 'new image')}, {counts.images} in all")
-        return counts
+            if gone:
+                text = f"{len(gone)} images have gone, and are passed over: {named(gone)}"
+                log(session, "scan", text, level="warning")
+            if back:
+                log(session, "scan", f"{len(back)} images are there again: {named(back)}")
+        return replace(
+            counts,
+            gone=tuple(item.uri for item in gone),
+            back=tuple(item.uri for item in back),
+        )
+
+
+def _gone_before(session: Session, pool_id: int) -> dict[str, NamedItem]:
+    """Key -> image that had gone at an earlier scan."""
+    items = session.execute(
+        select(Item.id, Item.row, Item.key, Item.uri)
+        .join(Absence, Absence.item_id == Item.id)
+        .where(Item.pool_id == pool_id, Absence.why == "gone")
+    )
+    return {key: NamedItem(id_, row, key, uri) for id_, row, key, uri in items}
+
+
+def _is_back(file: Image | UnreadableFile, away: dict[str, NamedItem]) -> bool:
+    """Whether it is an image that had gone, under its own name."""
+    return isinstance(file, Image) and file.key in away and away[file.key].uri == file.uri
+
+
+def _newly_gone(
+    records: Records, source: Source, pool_id: int, renamed: list[int]
+) -> list[NamedItem]:
+    """Images whose file has gone and of which there is no other copy."""
+    with records.read() as session:
+        items = items_present(session, pool_id)
+        copies = select(Duplicate.item_id).where(Duplicate.id.in_(renamed))
+        followed = set(session.scalars(copies)) if renamed else set()
+    return [item for item in gone_among(source, items) if item.id not in followed]
 
 
 def _cores() -> int:
@@ -119,7 +168,9 @@ def _pool(project: Project, records: Records) -> int:
 
 
 def _uris(session: Session, pool_id: int) -> set[str]:
-    items = session.scalars(select(Item.uri).where(Item.pool_id == pool_id))
+    """Of files that need not be opened: those of images that had gone are looked at anew."""
+    gone = select(Absence.item_id).where(Absence.why == "gone")
+    items = session.scalars(select(Item.uri).where(Item.pool_id == pool_id, Item.id.not_in(gone)))
     return {*items, *session.scalars(select(Duplicate.uri))}
 
 
@@ -180,7 +231,7 @@ def _save_copies(session: Session, pool_id: int, copies: list[Image]) -> None:
 
 
 def _renamed(records: Records, source: Source) -> list[int]:
-    """Ids of the copies whose item's own file has gone, renamed or deleted."""
+    """Ids of the copies whose item's own file has gone: renamed, deleted or another image now."""
     with records.read() as session:
         copies = session.execute(
             select(Duplicate.id, Duplicate.uri, Item.uri, Item.key)
@@ -190,7 +241,7 @@ def _renamed(records: Records, source: Source) -> list[int]:
     return [
         copy_id
         for copy_id, copy_uri, uri, key in copies
-        if _content(source, uri) is None and _content(source, copy_uri) == key
+        if _content(source, uri) != key and _content(source, copy_uri) == key
     ]
 
 
@@ -255,7 +306,7 @@ def _counts(session: Session, pool_id: int, before: int) -> Scanned:
     )
     return Scanned(
         images=counts["images"],
-        added=counts["images"] - before,
+        added=queries.item_count(session, pool_id) - before,
         test=counts["test"],
         duplicates=counts["duplicates"],
         unreadable=[(uri, reason) for uri, reason in unreadable],

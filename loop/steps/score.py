@@ -16,6 +16,7 @@ from loop.engine import LOCAL, Engine
 from loop.errors import DataError, NotReady
 from loop.project import Project
 from loop.project.embeddings import embeddings
+from loop.project.placed import placed
 from loop.project.problem import Problem, problem
 from loop.project.rounds import (
     begin_round,
@@ -65,7 +66,9 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
         explanation = {"scorer": selection.scorer, **scorer.explain(again)}
         if edited:
             explanation[NOTE] = edited
-        path = arrays.write_file(scores, project.arrays)
+        with records.read() as session:
+            by_place = placed(session, pool.id, problem_.rows, scores)
+        path = arrays.write_file(by_place, project.arrays)
         with records.write("score") as session:
             advance(
                 session,

@@ -7,23 +7,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy.orm import Session
 
-from db import arrays, queries
-from db.errors import Missing
-from db.models import Round
+from db import queries
 from db.picks import add_picks
 from db.state import advance, log
-from loop.config import SelectionSection
-from loop.errors import DataError
 from loop.project import Project
+from loop.project.choice import choice_of
 from loop.project.preview import preview as previewed
-from loop.project.rounds import current_round, settings_of
+from loop.project.rounds import current_round
 from loop.project.sample import mix_sample
 from loop.reports.preview import Preview, write_preview
-from loop.seeds import generator
-from loop.select import picks
-from loop.wording import agreeing, counted
+from loop.wording import counted
 
 Rows = NDArray[np.int64]
 
@@ -47,15 +41,14 @@ def select(project: Project) -> Selected:
         with records.read() as session:
             pool = queries.the_pool(session)
             round_ = current_round(session, pool, after="scored")
-            scores = _scores(session, project, round_)
-            rows = queries.split_rows(session, pool.id, "pool")[: len(scores)]
-            available = ~np.isin(rows, queries.picked_rows(session, pool.id))
-        settings = settings_of(round_, project.config).selection
-        coreset, control = _choose(settings, round_, scores, available)
+            choice = choice_of(session, project, round_)
+        share = choice.control_share
+        control = choice.at_random(share)
+        coreset = choice.best(round_.budget - share, without=control)
         with records.write("select") as session:
             advance(session, round_.id, before="scored", after="selected")
             for arm, chosen in (("coreset", coreset), ("control", control)):
-                add_picks(session, round_, rows[chosen], arm, scores[chosen])
+                add_picks(session, round_, choice.rows[chosen], arm, choice.scores[chosen])
             mix_sample(session, round_)
             text = f"{counted(len(coreset), 'pick')}, {len(control)} control"
             log(session, "select", text, round=round_.number)
@@ -79,40 +72,3 @@ def preview(project: Project, out: Path | None = None) -> tuple[Preview, Path]:
     """
     shown = previewed(project)
     return shown, write_preview(shown, out or project.reports)
-
-
-def _scores(session: Session, project: Project, round_: Round) -> NDArray[np.float64]:
-    array = arrays.find(
-        session,
-        pool_id=round_.pool_id,
-        kind="scores",
-        name="coreset",
-        of=f"round-{round_.number}",
-    )
-    if array is None:
-        raise Missing(f"the scores of round {round_.number} are not recorded")
-    return np.asarray(arrays.load(array, project.arrays), dtype=np.float64)
-
-
-def _choose(
-    settings: SelectionSection,
-    round_: Round,
-    scores: NDArray[np.float64],
-    available: NDArray[np.bool_],
-) -> tuple[Rows, Rows]:
-    """(coreset, control): pool rows, together as many as the round's budget."""
-    left = int(available.sum())
-    if round_.budget > left:
-        raise DataError(
-            f"the budget is {round_.budget}, but only {counted(left, 'image')} "
-            f"{agreeing(left, 'is')} left; lower it in coreloop.toml, or stop here: everything is "
-            "picked"
-        )
-    share = round(round_.budget * settings.control)
-    rng = generator(round_.seed, "select")
-    control = rng.choice(np.flatnonzero(available), size=share, replace=False)
-    open_ = available.copy()
-    open_[control] = False
-    size = round_.budget - share
-    coreset = picks(settings.rule, scores, open_, size, round_.seed, skip=settings.skip)
-    return coreset, control

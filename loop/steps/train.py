@@ -193,7 +193,7 @@ def _train_earlier(records: Records, training: Training, before: int) -> list[in
 def _files(training: Training, round_: Round, measured: Measured) -> KeptFiles:
     labels = int((training.learned(round_.number) >= 0).sum())
     by_temperature = temperature(measured)
-    return write_kept(training.project, measured.kept, by_temperature, round_.number, labels)
+    return write_kept(training, measured.kept, by_temperature, round_.number, labels)
 
 
 def _forget_drafts(project: Project) -> None:
@@ -226,7 +226,7 @@ def recompute(project: Project, of: str) -> None:
         task = training.problem.task
         kept = training.trainer.train(task, learned, rng, pool_probabilities=True)
         noted = float(run.notes.get(CALIBRATION, {}).get("temperature", 1.0))
-        files = write_kept(project, kept, noted, round_.number, run.labels)
+        files = write_kept(training, kept, noted, round_.number, run.labels)
         with records.write("train-again") as session:
             files.record(session, round_)
 
