@@ -24,7 +24,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Choice:
+class Candidates:
     """The images that a round scored and that are not passed over.
 
     Attributes:
@@ -68,7 +68,7 @@ class Choice:
             )
 
 
-def choice_of(session: Session, project: Project, round_: Round) -> Choice:
+def choice_of(session: Session, project: Project, round_: Round) -> Candidates:
     """By the settings that a round was begun with. Raises Missing: its scores are not recorded."""
     array = arrays.find(
         session,
@@ -80,7 +80,7 @@ def choice_of(session: Session, project: Project, round_: Round) -> Choice:
     if array is None:
         raise Missing(f"the scores of round {round_.number} are not recorded")
     rows, scores = known(session, round_.pool_id, arrays.load(array, project.arrays))
-    return Choice(
+    return Candidates(
         round_=round_,
         settings=settings_of(round_, project.config).selection,
         rows=rows,

@@ -9,6 +9,7 @@ from db.errors import Damaged, Missing
 from db.models import Promise, Round
 from loop.annotators import answer_error
 from loop.project.labels import Labels, collect, outstanding
+from loop.project.outcome import since_settled
 from loop.project.project import Project
 from loop.project.promise import model_labels
 from loop.project.runs import expected_cost
@@ -36,7 +37,7 @@ def completion(session: Session, project: Project, labels: Labels | None = None)
         else:
             answered = outstanding(session, pool.id, project.config).values()
             by_people = sum(counts.answered for counts in answered)
-        shown = _shown(session, promises[-1]) if promises else None
+        shown = _shown(session, project, promises[-1]) if promises else None
         return Completion(
             images=images,
             by_people=by_people,
@@ -58,7 +59,9 @@ def completion(session: Session, project: Project, labels: Labels | None = None)
     left = max(0, images - people - model)
     error = answer_error(labels.votes, len(project.config.project.classes))
     wrong = (error.rate, error.images) if error else None
-    return Completion(images, people, model, left, _shown(session, promise), people_wrong=wrong)
+    return Completion(
+        images, people, model, left, _shown(session, project, promise), people_wrong=wrong
+    )
 
 
 def _open_round(session: Session, pool_id: int) -> int:
@@ -66,7 +69,7 @@ def _open_round(session: Session, pool_id: int) -> int:
     return newest.number if newest is not None and newest.state != "compared" else 0
 
 
-def _shown(session: Session, promise: Promise) -> PromiseShown:
+def _shown(session: Session, project: Project, promise: Promise) -> PromiseShown:
     round_ = session.get_one(Round, promise.round_id)
     known = ("sample", "labelled", "wrong", "accepted", "upper", "allowed", "threshold", "least")
     return PromiseShown(
@@ -78,5 +81,6 @@ def _shown(session: Session, promise: Promise) -> PromiseShown:
         per_class=promise.per_class,
         images=promise.images,
         model=promise.model,
+        since=since_settled(session, project, promise),
         **{name: promise.outcome.get(name) for name in (*known, "needed")},
     )

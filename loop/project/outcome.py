@@ -8,16 +8,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.models import Promise
+from db import queries
+from db.errors import Damaged, Missing
+from db.models import Array, Promise
 from loop.finish.by_class import promise_by_class
 from loop.finish.promise import allowed_wrong, labels_needed, promise, smallest_error
-from loop.project.labels import Labels
+from loop.project.digests import numbers_digest
+from loop.project.labels import Labels, collect
+from loop.project.model import MODEL
 from loop.project.project import Project
-from loop.project.promise import Frozen, accepted, calibration_rows
+from loop.project.promise import Frozen, accepted, calibration_rows, load_frozen
 
 Rows = NDArray[np.int64]
+
+
+ANSWERS = "answers"
+"""Key in an outcome: digest of the calibration sample and its labels when it was settled."""
 
 
 def outcome_of(
@@ -41,8 +50,53 @@ def outcome_of(
             "labelled": labelled,
             "needed": needed,
             "least": least,
+            ANSWERS: numbers_digest(sample, labels.of(sample)),
         }
-    return {**_by_class(project, made, frozen, labels, sample, right), "labelled": labelled}
+    by_class = _by_class(project, made, frozen, labels, sample, right)
+    return {
+        **by_class,
+        "labelled": labelled,
+        ANSWERS: numbers_digest(sample, labels.of(sample)),
+    }
+
+
+def since_settled(session: Session, project: Project, made: Promise) -> str:
+    """What has changed since a promise was settled, what of it stands, and what to type; empty
+    where nothing has, or it was settled by an older version."""
+    if ANSWERS not in made.outcome:
+        return ""
+    labels = collect(session, queries.the_pool(session), project.config, absent=True)
+    sample = calibration_rows(session, made)
+    again = f"coreloop autolabel --max-error {made.max_error:g}"
+    if made.outcome[ANSWERS] != numbers_digest(sample, labels.of(sample)):
+        then = int(made.outcome["accepted"])
+        try:
+            frozen = load_frozen(session, project, made)
+        except (Missing, Damaged):  # 'coreloop doctor' says so
+            return ""
+        now = int(outcome_of(session, project, made, frozen, labels)["accepted"])
+        kept = f"today's allow the model {now} labels, and it keeps {then}"
+        return (
+            f"Answers of promise {made.look}'s calibration sample have changed since it was "
+            f"settled: {kept}. What was promised is by the answers of then; a promise by today's: "
+            f"{again}"
+        )
+    newest = _newest_model(session)
+    if newest not in ("", made.model):
+        return (
+            f"A newer model was trained since; promise {made.look} and its labels are of the model "
+            f"of then, and stand. A promise for the newer one: {again}"
+        )
+    return ""
+
+
+def _newest_model(session: Session) -> str:
+    """Digest of the model trained last; empty where none is kept."""
+    rows = session.scalars(
+        select(Array).where(Array.kind == MODEL, Array.of.startswith("round-"))
+    ).all()
+    newest = max(rows, key=lambda row: int(row.of.removeprefix("round-")), default=None)
+    return newest.digest if newest else ""
 
 
 def _by_class(

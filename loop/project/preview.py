@@ -18,6 +18,7 @@ from loop.images import thumbnail
 from loop.project.embeddings import embeddings
 from loop.project.labels import collect
 from loop.project.pictures import embedding_map
+from loop.project.placed import known
 from loop.project.problem import read_scanned
 from loop.project.project import Project
 from loop.project.rounds import current_round
@@ -41,6 +42,8 @@ RANDOM = {
 WAYS_ON = [
     ("send these picks to people", "coreloop push"),
     ("send them, and go on as far as people are not needed", "coreloop run"),
+    ("take images out for good; others are picked in their place", "coreloop exclude FILES"),
+    ("take the whole round back", "coreloop undo"),
 ]
 """(what for, what to type) once the picks were looked at."""
 
@@ -74,7 +77,7 @@ def preview(project: Project) -> Preview:
         picks = [pick for pick in all_picks if pick.round == round_.number]
         pool_rows = queries.split_rows(session, pool.id, "pool")
         labels = collect(session, pool, config).by_row
-        scored = _scored(session, project, round_, pool_rows)
+        scored = _scored(session, project, round_)
         uris = queries.row_uris(session, pool.id, list(labels))
         embedded = _embedded(session, project)
     named = {row: (uri, config.project.classes[labels[row]]) for row, uri in uris.items()}
@@ -106,16 +109,13 @@ def _embedded(session: Session, project: Project) -> NDArray[np.float32] | None:
         return None
 
 
-def _scored(
-    session: Session, project: Project, round_: Round, pool_rows: NDArray[np.int64]
-) -> ScoredPool | None:
+def _scored(session: Session, project: Project, round_: Round) -> ScoredPool | None:
     """None where no scorer chose anything in this round."""
     name = f"round-{round_.number}"
     array = arrays.find(session, pool_id=round_.pool_id, kind="scores", name="coreset", of=name)
     if array is None:
         return None
-    scores = np.asarray(arrays.load(array, project.arrays), dtype=np.float64)
-    rows = pool_rows[: len(scores)]
+    rows, scores = known(session, round_.pool_id, arrays.load(array, project.arrays))
     before = queries.picked_rows(session, round_.pool_id, before=round_.number)
     taken = np.concatenate([before, queries.sample_rows(session, round_.pool_id)])
     return ScoredPool(scores, rows, ~np.isin(rows, taken))

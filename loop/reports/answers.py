@@ -231,7 +231,7 @@ def finishing(done: Completion) -> str:
     """How far is the collection, what is promised, what would finishing take?"""
     said = [how_far(done)]
     if done.promise is not None:
-        said.append(what_is_promised(done.promise))
+        said += [what_is_promised(done.promise), done.promise.since]
     if done.people_wrong is not None:
         rate, images = done.people_wrong
         said.append(

@@ -155,6 +155,7 @@ class PromiseShown:
             or none at all.
         least: smallest error that the sample could have promised; ``needed`` the fewest calibration
             labels that could promise ``max_error``.
+        since: what has changed since it was settled, and what to type; empty: nothing.
     """
 
     look: int
@@ -174,6 +175,7 @@ class PromiseShown:
     threshold: float | None = None
     least: float | None = None
     needed: int | None = None
+    since: str = ""
 
     @property
     def kept(self) -> bool:

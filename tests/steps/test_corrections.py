@@ -14,7 +14,9 @@ from loop.cli.steps import pull as pull_command
 from loop.cli.steps import train as train_command
 from loop.errors import NotReady
 from loop.project import Project, create
+from loop.project.model import model_of, newest_model
 from loop.project.recorded import Wish
+from loop.steps.autolabel import Goal, autolabel
 from loop.steps.compare import compare
 from loop.steps.plan import plan
 from loop.steps.pull import pull
@@ -207,3 +209,39 @@ def test_a_late_answer_counts_in_every_round(tmp_path, images):
     assert sorted(labels) == [(26,), (32,)]
     measured = rows(project, "SELECT metrics FROM run WHERE arm = 'all'")
     assert {json.loads(metrics)["n"] for (metrics,) in measured} == {20}
+
+
+def test_corrections_after_a_promise_are_said_and_leave_it_as_it_was(finished):
+    """Other answers make another model; the promise keeps that of then. Other answers of its own
+    sample are compared with what they would have allowed."""
+    autolabel(finished, Goal(0.3), 12)
+    run(finished)
+    fill(finished)
+    assert run(finished).why == "done"
+    before = rows(finished, "SELECT model, outcome FROM promise")
+    assert told(finished) == ""
+    correct(finished, 1)
+    ended = run(finished)
+    assert rows(finished, "SELECT model, outcome FROM promise") == before
+    assert "A newer model was trained since; promise 1 and its labels are of the model of then" in (
+        ended.message
+    )
+    with finished.records.read() as session:
+        assert model_of(session, finished, before[0][0]), "the model of the promise is kept"
+        assert newest_model(session, finished).digest != before[0][0]
+    (sheet,) = (finished.root / "sheets").glob("round-3-*.csv")
+    lines = list(csv.DictReader(sheet.read_text(encoding="utf-8").splitlines()))
+    for line in lines[:6]:
+        line["label"] = next(name for name in NAMES if name != line["label"])
+    write(sheet, lines)
+    run(finished)
+    assert "Answers of promise 1's calibration sample have changed since it was settled" in (
+        told(finished)
+    )
+    assert "coreloop autolabel --max-error 0.3" in told(finished)
+    assert rows(finished, "SELECT model, outcome FROM promise") == before
+
+
+def told(project: Project) -> str:
+    """What status says of the promise beyond what was promised."""
+    return status(project).completion.promise.since
