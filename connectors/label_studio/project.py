@@ -221,6 +221,7 @@ class RemoteProject:
             "sampling": "Sequential sampling",
             "maximum_annotations": self._overlap,
             "show_collab_predictions": True,
+            "skip_queue": "IGNORE_SKIPPED",  # who skips speaks for as many as who labels
         }
 
     def _remove_empty(self, project: int, description: Any) -> None:
