@@ -20,6 +20,7 @@ from loop.project.gallery import ORDERS, STATES, Gallery, Wanted
 from loop.reports.pages import map_drawing
 from loop.serve.guard import Credentials
 from loop.steps.view import View
+from loop.wording import counted
 
 T = TypeVar("T")
 TILES = 120
@@ -79,6 +80,11 @@ class Tile:
         return self.name.rpartition("/")[2] or self.name
 
     @property
+    def caption(self) -> str:
+        """Its state, where that says anything."""
+        return "" if self.state == STATES["unasked"] else self.state
+
+    @property
     def alt(self) -> str:
         """What the picture shows, in words."""
         if self.label:
@@ -134,6 +140,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
+    environment.globals["counted"] = counted
     environment.filters["percent"] = lambda share: "-" if share is None else f"{100 * share:.1f}"
     return environment
 
