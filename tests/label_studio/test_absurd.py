@@ -317,7 +317,7 @@ CONFIGS = {
 def test_odd_label_configs(kind):
     xml = CONFIGS[kind].format("<b>" * 100_000, "</b>" * 100_000)
     with pytest.raises(Mismatch, match="adopt another one"):
-        label_config.add(xml, ["cat"])
+        label_config.add(xml, ["cat"], ["cat"])
 
 
 def labels(project):
