@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import click
 
+from loop.cli.output import lines_of, tinted
 from loop.printable import one_line
 
 T = TypeVar("T")
@@ -21,6 +22,12 @@ def at_terminal() -> bool:
 def confirmed(question: str, *, default: bool = False) -> bool:
     """What the person says; ``question`` must not be asked where there is no terminal."""
     return click.confirm(one_line(question), default=default, err=True)
+
+
+def warn(text: str) -> None:
+    """What a person should know, in lines of a terminal, to standard error."""
+    for line in lines_of(one_line(text), indent="  "):
+        click.echo(tinted(line), err=True)
 
 
 def reopening(step: Callable[[bool], T], *, reopen: bool) -> T:
@@ -39,7 +46,7 @@ def reopening(step: Callable[[bool], T], *, reopen: bool) -> T:
     except WouldReopen as error:
         if not at_terminal():
             raise
-        click.echo(one_line(str(error)), err=True)
+        warn(str(error))
         if not confirmed(f"Open {error.count} of them again?"):
             raise
     return step(True)

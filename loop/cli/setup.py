@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loop.cli.asking import at_terminal, confirmed
+from loop.cli.asking import at_terminal, confirmed, warn
 from loop.cli.completion import encoder_names, scorer_names
 from loop.cli.output import (
     bar,
     json_option,
     lines_of,
     names_in,
+    paragraph,
     percent,
     print_json,
     project_at,
@@ -160,7 +161,7 @@ def _made(
     except UnclearClasses as error:
         if not at_terminal():
             raise
-        click.echo(one_line(str(error)), err=True)
+        warn(str(error))
         about["classes"] = names_in(click.prompt("Classes, separated by commas", err=True))
     return make()
 
@@ -180,7 +181,7 @@ def _advised(project: Project, *, yes: bool) -> str | None:
         "labels of flowers it was right on 49 %, a pretrained encoder on 73 %"
     )
     if not chosen and at_terminal() and not yes:
-        click.echo(why, err=True)
+        warn(why)
         yes = confirmed(f"Use {advised} (84 MB, fetched once)?", default=True)
         if not yes:
             return advised
@@ -188,7 +189,7 @@ def _advised(project: Project, *, yes: bool) -> str | None:
         change_encoder(project, advised)
         click.echo(f"encoder: {advised}", err=True)
     else:
-        click.echo(f"attention: {why}; write encoder = {advised!r} into coreloop.toml", err=True)
+        warn(f"attention: {why}; write encoder = {advised!r} into coreloop.toml")
     return advised
 
 
@@ -202,9 +203,9 @@ def _say_classes(project: Project, *, named: bool) -> None:
         shown += f", ... ({len(config.project.classes)} in all)"
     table_ = config.pool.source == "parquet"
     found = "the table's" if table_ else f"the sub-folders of {config.pool.path}"
-    say(f"classes: {shown}" + ("" if named else f" ({found}; --classes names others)"))
+    paragraph(f"classes: {shown}" + ("" if named else f" ({found}; --classes names others)"))
     if note := among_images(project):
-        say(f"note: {note}")
+        paragraph(f"note: {note}")
 
 
 def _counted(scanned: Scanned, measure: MeasureSection) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 from connectors.walk import HIDDEN, SYSTEM
 from loop.cli import cli
 from loop.project import find
+from loop.project.class_folders import UnclearClasses
 from loop.project.problem import problem
 from loop.steps.doctor import doctor
 from loop.steps.embed import embed
@@ -143,6 +144,8 @@ def test_a_rehearsal_on_such_a_folder(tmp_path):
 def test_one_folder_beside_them_makes_it_no_such_layout(tmp_path):
     pool = laid_out(tmp_path / "set")
     picture(pool / "other" / "1.png", 900)
-    project, _ = init(tmp_path / "p", pool)
+    with pytest.raises(UnclearClasses, match="looks like a part of a set"):
+        init(tmp_path / "p", pool)
+    names = ["other", "test", "train", "val"]
+    project, _ = init(tmp_path / "p", pool, project={"classes": names})
     assert not project.config.pool.splits
-    assert project.config.project.classes == ["other", "test", "train", "val"]
