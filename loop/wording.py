@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-AGREEING = {"is": "are", "was": "were", "has": "have", "it": "they", "its": "their"}
+AGREEING = {"is": "are", "was": "were", "has": "have", "it": "they", "its": "their", "lies": "lie"}
 """Words that go with one thing -> with several."""
 LONG = 20
 """Hours from which no tenth of one is shown."""

@@ -51,6 +51,8 @@ NOUNS = "annotations|answers|cells|copies|files|images|labels|methods|picks|seed
 ADJECTIVES = "calibration|finished|further|labelled|more|new|odd|paired|picked|random|test"
 SEVERAL = {
     "autolabel.py: outlook.model labels",  # a verb
+    "absence.py: len(items) images",
+    "outcome.py: now labels",
     "answers.py: calibration['n'] labels",  # of a calibration, never few
     "by_class.py: population images",
     "by_class.py: given.min() images",

@@ -10,6 +10,7 @@ from connectors.base import SourceError
 from connectors.folder import first_level
 from loop.errors import ConfigError
 from loop.project.classes import layout_of, stated_classes
+from loop.wording import agreeing, counted
 
 YEAR = r"(19|20)\d\d"
 NO_CLASSES = (
@@ -66,6 +67,6 @@ def doubt_about(names: Sequence[str], beside: Sequence[str]) -> str:
             each = ", each of which" if len(alike) > 1 else ""
             return f"{', '.join(map(repr, alike[:NAMED]))}{each} looks like {kind}"
     if beside:
-        images = "1 image lies" if len(beside) == 1 else f"{len(beside)} images lie"
+        images = f"{counted(len(beside), 'image')} {agreeing(len(beside), 'lies')}"
         return f"{images} in no sub-folder ({beside[0]!r})"
     return ""

@@ -21,6 +21,7 @@ from loop.project.choice import choice_of
 from loop.project.labels import pick_states
 from loop.project.project import Project
 from loop.project.sample import mix_sample
+from loop.wording import counted
 
 ARMS = ("coreset", "control")
 """Arms whose picks are replaced; what was drawn to measure is not chosen, so it only leaves."""
@@ -41,7 +42,7 @@ class Replacement:
     def __str__(self) -> str:
         """``2 picks replaced: a.png, b.png by c.png, d.png``."""
         taken = named(self.added) if self.added else "none, as the round needs none"
-        count = "1 pick" if len(self.dropped) == 1 else f"{len(self.dropped)} picks"
+        count = counted(len(self.dropped), "pick")
         return f"{count} taken out ({named(self.dropped)}); picked in their place: {taken}"
 
 

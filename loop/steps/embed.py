@@ -24,7 +24,7 @@ from loop.engine import LOCAL, Engine
 from loop.project import Project
 from loop.project.absence import NamedItem, gone_among, items_present, named, pass_over
 from loop.project.digests import numbers_digest
-from loop.wording import counted
+from loop.wording import agreeing, counted
 
 
 def embed(
@@ -115,7 +115,8 @@ def _unembedded(
     if gone:
         with records.write("embed-gone") as session:
             pass_over(session, [item.id for item in gone], "gone")
-            text = f"{len(gone)} images have gone, and are passed over: {named(gone)}"
+            images = f"{counted(len(gone), 'image')} {agreeing(len(gone), 'has')} gone"
+            text = f"{images}, passed over from now on: {named(gone)}"
             log(session, "embed", text, level="warning")
     ids = {item.id for item in gone}
     return [item for item in items if item.id not in ids], count

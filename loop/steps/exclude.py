@@ -18,6 +18,7 @@ from loop.errors import ConfigError
 from loop.project import Project
 from loop.project.absence import NamedItem, named, pass_over, take_back
 from loop.project.labels import collect
+from loop.wording import counted
 
 KEY_PREFIX = 8
 """Digits of a key that name an image."""
@@ -72,7 +73,11 @@ def exclude(project: Project, files: Sequence[str], *, undo: bool = False) -> Ex
                 pass_over(session, ids, "excluded")
             if changing:
                 done = "taken back" if undo else "taken out"
-                log(session, "exclude", f"{len(changing)} images {done}: {named(changing)}")
+                log(
+                    session,
+                    "exclude",
+                    f"{counted(len(changing), 'image')} {done}: {named(changing)}",
+                )
             excluded = list(queries.absences(session, pool.id).values()).count("excluded")
         return Excluded(
             files=tuple(item.uri for item in changing),

@@ -23,7 +23,7 @@ from loop.project import Project
 from loop.project.absence import NamedItem, gone_among, items_present, named, pass_over, take_back
 from loop.project.holdout import fix_test_split
 from loop.project.remarks import keep_passed_over, passed_over, two_labels
-from loop.wording import counted
+from loop.wording import agreeing, counted
 
 CHUNK, PATIENCE = 250_000, 3.0
 """Rows and seconds per transaction, whichever ends first: a killed scan goes on behind the last.
@@ -103,10 +103,11 @@ def scan(
             counts = _counts(session, pool_id, before)
             log(session, "scan", f"{counted(counts.added, 'new image')}, {counts.images} in all")
             if gone:
-                text = f"{len(gone)} images have gone, and are passed over: {named(gone)}"
+                images = f"{counted(len(gone), 'image')} {agreeing(len(gone), 'has')} gone"
+                text = f"{images}, passed over from now on: {named(gone)}"
                 log(session, "scan", text, level="warning")
             if back:
-                log(session, "scan", f"{len(back)} images are there again: {named(back)}")
+                log(session, "scan", f"{counted(len(back), 'image')} there again: {named(back)}")
         return replace(
             counts,
             gone=tuple(item.uri for item in gone),

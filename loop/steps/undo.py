@@ -19,6 +19,7 @@ from loop.project.labeler import connect_labeler
 from loop.project.promise import PREDICTED, of_promise
 from loop.project.remote import check_kind, failures_noted
 from loop.project.rounds import FIRST_DRAW
+from loop.wording import counted
 
 OPEN = ("planned", "scored", "selected", "pushed")
 
@@ -51,7 +52,7 @@ def undo(project: Project) -> Undone:
         with records.write("undo") as session:
             _check_unanswered(session, round_)
             _remove(session, round_)
-            log(session, "undo", f"{round_.name} was taken back: {count} picks")
+            log(session, "undo", f"{round_.name} was taken back: {counted(count, 'pick')}")
         return Undone(round_.number, count, withdrawn)
 
 
@@ -85,7 +86,7 @@ def _check_unanswered(session: Session, round_: Round) -> None:
 
 
 def _answered(round_: Round, count: int) -> str:
-    images = "1 image" if count == 1 else f"{count} images"
+    images = counted(count, "image")
     return (
         f"people have worked on {images} of {round_.name}, so it stays; nothing was removed. "
         "'coreloop pull --close' ends it with the answers there are"
