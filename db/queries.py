@@ -346,7 +346,9 @@ def changes(session: Session) -> tuple[Any, ...]:
         select(func.max(moment))
         for moment in (Round.updated_at, Batch.updated_at, TrainingRun.created_at, Array.created_at)
     ]
-    counts = [select(func.count()).select_from(table) for table in (Pick, Sent, Unreadable)]
+    counts = [
+        select(func.count()).select_from(table) for table in (Pick, Sent, Unreadable, Absence)
+    ]
     digests = select(func.min(Pool.digest))
     return tuple(session.scalar(query) for query in (*newest, *moments, *counts, digests))
 

@@ -26,8 +26,12 @@ STATES = {
     "skipped": "skipped",
     "answered": "labelled by people",
     "model": "labelled by the model",
+    "gone": "its file has gone",
+    "excluded": "taken out",
 }
 """State of an image -> in words."""
+PASSED_OVER = ("gone", "excluded")
+"""States of images that are shown to who asks for them."""
 ORDERS = {"pool": "as scanned", "picked": "as picked", "unsure": "least sure first"}
 OPEN = ("planned", "scored", "selected", "pushed")
 """States of a round whose images people still label."""
@@ -124,6 +128,8 @@ class Wanted:
             keep &= self._by_person(gallery)
         if self.state:
             keep &= gallery.states == self.state
+        else:
+            keep &= ~np.isin(gallery.states, PASSED_OVER)
         if self.least is not None:
             keep &= gallery.confidence >= self.least
         if self.most is not None:
@@ -179,6 +185,8 @@ def gallery(session: Session, project: Project, evidence: Evidence) -> Gallery:
     _fill_predictions(session, project, blank)
     _fill_picks(blank, evidence)
     _fill_labels(session, project, blank, evidence)
+    for row, why in queries.absences(session, evidence.pool.id).items():
+        blank.states[row] = why
     return blank
 
 

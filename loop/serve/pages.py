@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -15,8 +15,9 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from loop.near_duplicates import NearDuplicates
 from loop.printable import one_line, printable
-from loop.project.gallery import ORDERS, STATES, Gallery, Wanted
+from loop.project.gallery import ORDERS, PASSED_OVER, STATES, Gallery, Wanted
 from loop.reports.pages import map_drawing
 from loop.serve.guard import Credentials
 from loop.steps.view import View
@@ -215,7 +216,8 @@ def duplicates(view: View, request: Request) -> Page:
     share = _share(request.query_params.get("cosine"))
     cosine = COSINE if share is None else share
     shown = set(wanted.rows(gallery).tolist())
-    alike = [group for group in view.near_duplicates(cosine) if shown & set(group.rows.tolist())]
+    alike = [_there(gallery, group) for group in view.near_duplicates(cosine)]
+    alike = [each for each in alike if len(each.rows) > 1 and shown & set(each.rows.tolist())]
     part = paged(alike, request, CARDS)
     groups = []
     for group in part.shown:
@@ -224,6 +226,11 @@ def duplicates(view: View, request: Request) -> Page:
         groups.append((group, tiles, differ))
     values = {"form": form(gallery, wanted), "wanted": wanted, "part": part, "groups": groups}
     return Page("duplicates.html.j2", "Near-duplicates", {**values, "cosine": cosine})
+
+
+def _there(gallery: Gallery, group: NearDuplicates) -> NearDuplicates:
+    """The group without images that are passed over."""
+    return replace(group, rows=group.rows[~np.isin(gallery.states[group.rows], PASSED_OVER)])
 
 
 def rounds(view: View, request: Request) -> Page:

@@ -22,6 +22,7 @@ from loop.project import create, find
 from loop.serve.guard import POST_TOKEN, Credentials
 from loop.serve.view import make_app
 from loop.steps.backup import backup
+from loop.steps.exclude import exclude
 from loop.steps.pull import pull
 from loop.steps.run import run
 from loop.steps.scan import scan
@@ -303,6 +304,21 @@ def test_what_others_do_is_seen_after_a_reload(waiting):
     assert '<option value="purple">' in browser.get("/").text
     refused = browser.click("f" * 32, "green")
     assert "nothing is to be labelled now" in refused.json()["error"]
+
+
+def test_images_that_are_passed_over_are_shown_to_who_asks(waiting):
+    project, _ = waiting
+    browser = Browser(project)
+    gallery = browser.view.gallery()
+    first, *_ = keys_on(browser.get("/duplicates").text)
+    task = next(key for key, _ in tasks_on(browser.get("/label").text) if key != first)
+    exclude(project, [gallery.uris[gallery.row_of[key]] for key in (first, task)])
+    assert f"of {COUNT - 2} images" in browser.get("/").text
+    assert sorted(keys_on(browser.get("/?state=excluded").text)) == sorted([first, task])
+    assert first not in keys_on(browser.get("/duplicates").text)
+    assert task not in dict(tasks_on(browser.get("/label").text))
+    for path in PATHS:
+        assert browser.get(path).status_code == 200
 
 
 def test_while_another_process_runs_every_page_is_there(waiting):
