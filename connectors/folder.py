@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from connectors.base import Image, PassedOver, SourceError, UnreadableFile
 from connectors.files import LeadsOut, has_gone, read_ordinary
-from connectors.walk import Walk
+from connectors.walk import Passed, Walk
 from connectors.workers import in_order
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
@@ -92,15 +91,10 @@ class Folder:
     @property
     def passed_over(self) -> list[PassedOver]:
         """What else lay in the folders, the most first; valid once a scan is exhausted."""
-        counts: Counter[tuple[str, str]] = Counter()
-        examples: dict[tuple[str, str], str] = {}
+        passed = Passed()
         for each in (each for walk in self._walks for each in walk.passed_over):
-            counts[each.reason, each.suffix] += each.count
-            examples.setdefault((each.reason, each.suffix), each.example)
-        return [
-            PassedOver(reason, suffix, count, examples[reason, suffix])
-            for (reason, suffix), count in counts.most_common()
-        ]
+            passed.add(each.reason, each.suffix, each.example, each.count)
+        return passed.counted
 
     def read(self, uri: str) -> bytes:
         """Encoded bytes of one image.

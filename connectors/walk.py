@@ -4,7 +4,7 @@ left out in silence."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,27 @@ SUFFIX = "no suffix of an image that is read"
 
 
 @dataclass
+class Passed:
+    """What is passed over, counted by reason and suffix."""
+
+    _by_kind: dict[tuple[str, str], PassedOver] = field(default_factory=dict)
+
+    def add(self, reason: str, suffix: str, example: str, count: int = 1) -> None:
+        """One more, or several; the first of a kind is its example."""
+        before = self._by_kind.get((reason, suffix))
+        if before is not None:
+            example, count = before.example, before.count + count
+        self._by_kind[reason, suffix] = PassedOver(reason, suffix, count, example)
+
+    @property
+    def counted(self) -> list[PassedOver]:
+        """By reason and suffix, the most first."""
+        return sorted(
+            self._by_kind.values(), key=lambda each: (-each.count, each.reason, each.suffix)
+        )
+
+
+@dataclass
 class Walk:
     """Image files below a folder in path order; what else is there is counted on the way.
 
@@ -41,27 +62,23 @@ class Walk:
 
     root: Path
     closed: list[tuple[str, str]] = field(default_factory=list)
-    _passed: dict[tuple[str, str], PassedOver] = field(default_factory=dict)
+    _passed: Passed = field(default_factory=Passed)
 
     def __iter__(self) -> Iterator[Path]:
         for folder, names, files in os.walk(self.root, onerror=self._closed):
             here = Path(folder)
             names[:] = sorted(name for name in names if self._enters(here, name))
             for name in sorted(files):
-                suffix = Path(name).suffix.lower()
-                if name.startswith("."):
-                    self._pass(HIDDEN, here / name)
-                elif suffix not in SUFFIXES:
-                    self._pass(SUFFIX, here / name, suffix)
+                reason, suffix = reason_by_name(name)
+                if reason:
+                    self._pass(reason, here / name, suffix)
                 else:
                     yield here / name
 
     @property
     def passed_over(self) -> list[PassedOver]:
         """By reason, the most first; whole once all images were walked over."""
-        return sorted(
-            self._passed.values(), key=lambda each: (-each.count, each.reason, each.suffix)
-        )
+        return self._passed.counted
 
     def _enters(self, folder: Path, name: str) -> bool:
         """Whether a folder is looked into; what lies in another is counted."""
@@ -69,7 +86,9 @@ class Walk:
         if path.is_symlink():
             self._pass(LINKED, path)
             return False
-        reason = _not_the_pools(path)
+        reason = folder_reason(name)
+        if any(os.path.isfile(path / mark) for mark in (PROJECT, BACKUP)):  # False where closed
+            reason = reason or OURS
         for below, _, files in os.walk(path) if reason else ():
             for file in files:
                 self._pass(reason, Path(below) / file)
@@ -80,18 +99,34 @@ class Walk:
         self.closed.append((path, f"this folder cannot be listed: {error.strerror}"))
 
     def _pass(self, reason: str, path: Path, suffix: str = "") -> None:
-        before = self._passed.get((reason, suffix))
-        example = before.example if before else path.relative_to(self.root).as_posix()
-        count = (before.count if before else 0) + 1
-        self._passed[reason, suffix] = PassedOver(reason, suffix, count, example)
+        self._passed.add(reason, suffix, path.relative_to(self.root).as_posix())
 
 
-def _not_the_pools(folder: Path) -> str:
-    """Why a folder's images are none of the pool; empty if they are."""
-    if folder.name.lower() in SYSTEM_FOLDERS:
+def reason_to_pass(path: str, all_paths: Container[str]) -> tuple[str, str]:
+    """(why an object is no image of the pool, its suffix if that is why); empty if it is one.
+
+    Args:
+        all_paths: of everything that was listed, relative to the same root.
+    """
+    *above, name = path.split("/")
+    for depth, folder in enumerate(above, 1):
+        inside = "/".join(above[:depth])
+        marked = any(f"{inside}/{mark}" in all_paths for mark in (PROJECT, BACKUP))
+        if reason := folder_reason(folder) or (OURS if marked else ""):
+            return reason, ""
+    return reason_by_name(name)
+
+
+def folder_reason(name: str) -> str:
+    """Why the images of a folder of this name are none of the pool; empty if they are."""
+    if name.lower() in SYSTEM_FOLDERS:
         return SYSTEM
-    if folder.name.startswith("."):
-        return HIDDEN
-    if any(os.path.isfile(folder / name) for name in (PROJECT, BACKUP)):  # False where closed
-        return OURS
-    return ""
+    return HIDDEN if name.startswith(".") else ""
+
+
+def reason_by_name(name: str) -> tuple[str, str]:
+    """(why a file of this name is no image, its suffix if that is why); empty if it is one."""
+    if name.startswith("."):
+        return HIDDEN, ""
+    suffix = Path(name).suffix.lower()
+    return ("", "") if suffix in SUFFIXES else (SUFFIX, suffix)

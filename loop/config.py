@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from loop.errors import ConfigError, nearest
-from loop.secrets import check_address
+from loop.secrets import check_address, check_bucket
 
 FILE = "coreloop.toml"
 SKIP = "skip"
@@ -70,8 +70,9 @@ class ProjectSection(Section):
 class PoolSection(Section):
     """[pool] Where the images are."""
 
-    source: Literal["folder", "parquet"] = "folder"
+    source: Literal["folder", "parquet", "bucket"] = "folder"
     path: str
+    """A folder or parquet file; of a bucket an address such as ``s3://bucket/photos``."""
     labelled: bool = False
     """Folder names (or the label column) are the true labels: for ``oracle`` and ``simulate``."""
     splits: bool = False
@@ -79,6 +80,12 @@ class PoolSection(Section):
     are the test images."""
     test_path: str = ""
     """A folder of test images to measure on, instead of a random sample of the pool."""
+
+    @field_validator("path")
+    @classmethod
+    def _no_password(cls, path: str) -> str:
+        check_bucket(path)
+        return path
 
 
 class MeasureSection(Section):
@@ -188,6 +195,15 @@ class Config(Section):
     training: TrainingSection = TrainingSection()
     compare: CompareSection = CompareSection()
     costs: CostsSection = CostsSection()
+
+    @model_validator(mode="after")
+    def _shown_to_people(self) -> Config:
+        if self.pool.source == "bucket" and self.labeler.images == "local":
+            raise ValueError(
+                "images = 'local' under [labeler] is for files on the disk of the server, and "
+                f"the images are at {self.pool.path}; take 'upload'"
+            )
+        return self
 
     def public(self) -> dict[str, Any]:
         """Plain values without the database's url, which may hold a password."""

@@ -4,6 +4,7 @@ else; and addresses, which hold none."""
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,15 @@ def check_address(url: str, setting: str) -> None:
             f"{setting} holds a user name or password before an '@'; take it out of the address, "
             "and change that password: the records forget it when they are opened next, older "
             f"reports and backups do not. The token comes from {VARIABLE} or the file {FILE}"
+        )
+
+
+def check_bucket(address: str) -> None:
+    """Raises ConfigError if the address of a bucket carries a password; the message does not."""
+    if re.search(r"://[^/@]*:[^/@]*@", address):
+        raise ConfigError(
+            "the address of the images holds a password, which would stand in records and backups; "
+            "take it out: credentials are found where the bucket's own command line finds them"
         )
 
 

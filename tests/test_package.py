@@ -90,7 +90,7 @@ def test_the_wheel_runs_the_demo_beside_a_foreign_db_folder(installed, beside_a_
     assert "cd coreloop-demo && coreloop status" in done.stdout
     assert "━" not in done.stderr  # no progress bars when not a terminal
     html = (beside_a_db_folder / "coreloop-demo/reports/report.html").read_text()
-    assert html.count("data:image/jpeg;base64") == 200
+    assert html.count("data:image/jpeg;base64") >= 200  # label issues are shown once more
     assert "http://" not in html.replace("http://www.w3.org", "")
     assert "https://" not in html
     again = run([installed / "coreloop", "demo", "coreloop-demo"], beside_a_db_folder)

@@ -41,7 +41,9 @@ CLASSES_SHOWN = 12
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--images", required=True, type=click.Path(), help="Folder or .parquet of images.")
+@click.option(
+    "--images", required=True, type=click.Path(), help="Folder, .parquet or s3://bucket/photos."
+)
 @click.option("--classes", default="", help="Class names, separated by commas.")
 @click.option("--labelled", is_flag=True, help="Folder names are the true labels (for rehearsal).")
 @click.option(

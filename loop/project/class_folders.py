@@ -32,20 +32,22 @@ class UnclearClasses(ConfigError):
     """Nobody said what the classes are, and the images do not state them clearly."""
 
 
-def clear_classes(images: Path) -> list[str]:
+def clear_classes(images: str | Path) -> list[str]:
     """Class names of the sub-folders or the table.
 
     Raises:
         UnclearClasses: there are none, or what is there looks like something else.
         SourceError: there are no such images.
     """
-    if not images.exists():
+    if isinstance(images, Path) and not images.exists():
         raise SourceError(f"there is no {images}; say where the images are")
     try:
         names = stated_classes(images)
     except ConfigError as error:
         raise UnclearClasses(str(error)) from None
-    doubt = doubt_about(names, first_level(images)[1]) if layout_of(images) == "folder" else ""
+    layout = layout_of(images)
+    beside = first_level(Path(images))[1] if layout == "folder" else []
+    doubt = "" if layout == "parquet" else doubt_about(names, beside)
     if doubt:
         listed = ",".join(names) if len(names) <= NAMED else f"{names[0]},{names[1]},..."
         raise UnclearClasses(

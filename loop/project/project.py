@@ -79,6 +79,10 @@ class Project:
             SourceError: its path cannot be read.
         """
         pool = self.config.pool
+        if pool.source == "bucket":
+            from connectors.bucket import Bucket
+
+            return Bucket(pool.path, labelled=pool.labelled, splits=pool.splits)
         path = self.path(pool.path)
         if pool.source == "parquet":
             from connectors.parquet import Parquet
@@ -119,6 +123,12 @@ class Project:
     def reports(self) -> Path:
         """Folder of the written reports."""
         return self.root / "reports"
+
+    @property
+    def images_at(self) -> str:
+        """Where the images are, in full: a path or an address."""
+        pool = self.config.pool
+        return pool.path if pool.source == "bucket" else str(self.path(pool.path))
 
     def path(self, text: str) -> Path:
         """A path from the config: relative ones start at the project folder."""

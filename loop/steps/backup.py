@@ -182,7 +182,7 @@ def _find_images(draft: Path, target: Path, origin: str) -> str:
         return ""
     if origin:
         before = Project(Path(origin), config)
-        paths = {"path": str(before.path(config.pool.path))}
+        paths = {"path": before.images_at}
         if config.pool.test_path:
             paths["test_path"] = str(before.path(config.pool.test_path))
         moved = config.model_copy(update={"pool": config.pool.model_copy(update=paths)})
@@ -190,7 +190,7 @@ def _find_images(draft: Path, target: Path, origin: str) -> str:
             _write_config(draft, moved)
             return ""
     return (
-        f"the images are not at {Project(target, config).path(config.pool.path)}; set 'path' under "
+        f"the images are not at {Project(target, config).images_at}; set 'path' under "
         f"[pool] in {target / settings.FILE} to where they are"
     )
 

@@ -17,7 +17,7 @@ from loop.errors import ConfigError, DataError, nearest
 from loop.files import draft_of, expanded
 from loop.project import Project, create, standing, withdraw
 from loop.project.class_folders import clear_classes
-from loop.project.classes import pool_section, stated_classes
+from loop.project.classes import place_of, pool_section, stated_classes
 from loop.steps.scan import Scanned, scan
 
 ADVISED = "timm:vit_small_patch14_dinov2.lvd142m"
@@ -33,7 +33,8 @@ def init(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     **sections: Any,
 ) -> tuple[Project, Scanned]:
-    """Makes a project in ``folder`` of the images in a folder or parquet file, and scans them.
+    """Makes a project in ``folder`` of images in a folder, parquet files or a bucket, and scans
+    them.
 
     Args:
         sections: as in coreloop.toml, e.g. ``project={"classes": ["cat", "dog"]}``,
@@ -47,14 +48,14 @@ def init(
         DataError: no image can be used.
         Full: the folder cannot be written. In each case nothing of a project is left behind.
     """
-    root, path = expanded(folder), expanded(images).resolve()
-    config = _config(root, path, sections)
+    root, place = expanded(folder), place_of(images)
+    config = _config(root, place, sections)
     check_names(config, root)
     tests = config.pool.test_path
-    for location in [path, Path(tests)] if tests else [path]:
-        if not location.exists():
+    for location in [place, Path(tests)] if tests else [place]:
+        if isinstance(location, Path) and not location.exists():
             raise SourceError(f"there is no {location}; say where the images are")
-    _check_labelled(path, config)
+    _check_labelled(place, config)
     before = standing(root)
     project: Project | None = None
     try:
@@ -71,8 +72,8 @@ def init(
 def among_images(project: Project) -> str:
     """What to know where a project lies inside the folder of its images; empty where it does not.
     Its own files are never scanned."""
-    images = project.path(project.config.pool.path)
-    if not project.root.is_relative_to(images):
+    images = project.images_at
+    if project.config.pool.source == "bucket" or not project.root.is_relative_to(images):
         return ""
     return (
         f"the project lies inside {images}, the folder of its images; what coreloop writes there "
@@ -114,7 +115,7 @@ def change_encoder(project: Project, encoder: str) -> Project:
     return Project(project.root, config)
 
 
-def _config(root: Path, images: Path, sections: dict[str, Any]) -> Config:
+def _config(root: Path, images: str | Path, sections: dict[str, Any]) -> Config:
     """The config of these sections; paths are whole, so that they mean the same in any folder."""
     values = {name: dict(v) if isinstance(v, dict) else v for name, v in sections.items()}
     project = {"name": root.resolve().name, **values.get("project", {})}
@@ -128,7 +129,7 @@ def _config(root: Path, images: Path, sections: dict[str, Any]) -> Config:
     return settings.check(values, "init")
 
 
-def _check_labelled(path: Path, config: Config) -> None:
+def _check_labelled(path: str | Path, config: Config) -> None:
     """Raises ConfigError if images are labelled by more classes than the config names."""
     if not config.pool.labelled:
         return

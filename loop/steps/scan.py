@@ -90,8 +90,7 @@ def scan(
         with records.write("scan") as session:
             if queries.item_count(session, pool_id) == 0:
                 raise DataError(
-                    f"no usable image in {project.path(project.config.pool.path)}; "
-                    f"{_unreadable_hint(session, pool_id)}"
+                    f"no usable image in {project.images_at}; {_unreadable_hint(session, pool_id)}"
                 )
             fix_test_split(session, project.config, pool_id)
             _forget_mended(session, pool_id, unreadable)

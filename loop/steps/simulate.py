@@ -20,7 +20,6 @@ from loop import scorers, train
 from loop.encoders.spec import located
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady, nearest
-from loop.files import expanded
 from loop.finish.rows import finish_rows
 from loop.finish.simulated import Goals
 from loop.project import Project, create, find
@@ -35,7 +34,7 @@ from loop.project.cells import (
     open_simulation,
     stored_cells,
 )
-from loop.project.classes import pool_section, stated_classes
+from loop.project.classes import place_of, pool_section, stated_classes
 from loop.project.problem import Problem, a_fifth, make_task, tested_on, unfinished
 from loop.simulation import check_budgets, drawn
 from loop.statistics import MethodRows, paired
@@ -227,11 +226,11 @@ def project_for(source: Path | None, folder: Path | None, encoder: str | None) -
     """
     if source is None:
         return _encoded_by(find(folder or Path()), encoder)
-    path = expanded(source).resolve()
-    root = folder or Path(f"coreloop-simulate-{path.stem}")
+    images = place_of(source)
+    root = folder or Path(f"coreloop-simulate-{Path(images).stem}")
     if (root / settings.FILE).exists():
-        return _encoded_by(_made_from(path, root), encoder or "pixels")
-    return _new(root, path, encoder or "pixels")
+        return _encoded_by(_made_from(images, root), encoder or "pixels")
+    return _new(root, images, encoder or "pixels")
 
 
 def _encoded_by(project: Project, encoder: str | None) -> Project:
@@ -242,29 +241,29 @@ def _encoded_by(project: Project, encoder: str | None) -> Project:
     return Project(project.root, settings.check(values, "simulate"))
 
 
-def _made_from(path: Path, root: Path) -> Project:
-    """The project in ``root``. Raises ConfigError if its images are others than ``path``."""
+def _made_from(images: str | Path, root: Path) -> Project:
+    """The project in ``root``. Raises ConfigError if its images are others than these."""
     project = find(root)
-    before = project.path(project.config.pool.path)
-    if before != path:
+    if project.images_at != str(images):
         raise ConfigError(
-            f"{root} was made from {before}, not from {path}; name another folder with --project"
+            f"{root} was made from {project.images_at}, not from {images}; name another folder "
+            "with --project"
         )
     return project
 
 
-def _new(root: Path, path: Path, encoder: str) -> Project:
+def _new(root: Path, images: str | Path, encoder: str) -> Project:
     """Raises ConfigError: the images have no classes."""
     try:
-        classes = stated_classes(path)
+        classes = stated_classes(images)
     except ConfigError:
         raise ConfigError(
-            f"{path} has no sub-folder for each class, and 'simulate' takes their names for the "
+            f"{images} has no sub-folder for each class, and 'simulate' takes their names for the "
             "true labels; sort the images into folders, two at least"
         ) from None
     values = {
-        "project": {"name": path.stem, "classes": classes},
-        "pool": {**pool_section(path), "labelled": True},
+        "project": {"name": Path(images).stem, "classes": classes},
+        "pool": {**pool_section(images), "labelled": True},
         "measure": {"by": "holdout", "images": 10_000},
         "encoder": encoder,
         "labeler": {"kind": "oracle"},
