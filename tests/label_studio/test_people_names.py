@@ -1,12 +1,13 @@
-"""Annotators are called by name, of a real server, and known by number."""
+"""Annotators are called by name, of a real server; what was sent back to them is outstanding."""
 
 from __future__ import annotations
 
 import pytest
 
-from loop.steps.labels import labels
+from loop.steps.labels import labels, send_back
 from loop.steps.pull import pull
 from loop.steps.push import push
+from loop.steps.status import status
 from tests.conftest import rows
 
 pytestmark = pytest.mark.server
@@ -21,3 +22,13 @@ def test_annotators_are_called_by_name(world):
     assert person.name == world.direct().client.whoami()
     ((stored,),) = rows(world.project, "SELECT DISTINCT annotator FROM annotation")
     assert stored.startswith("user "), "names change, so that records know the number"
+
+
+def test_what_was_sent_back_is_outstanding_and_has_its_link(world):
+    push(world.project)
+    assert status(world.project).url == pull(world.project).url
+    world.answer(world.picks[:2])
+    pull(world.project)
+    assert status(world.project).second_opinions == 0
+    assert send_back(world.project, [world.picks[0]]) == 1
+    assert status(world.project).second_opinions == 1
