@@ -83,7 +83,13 @@ def paragraph(text: str) -> None:
 def lines_of(text: str, indent: str = "") -> list[str]:
     """The text in lines of a terminal; a command to type stays in one line."""
     whole = COMMAND.sub(lambda command: command[0].replace(" ", UNBROKEN), text)
-    lines = textwrap.wrap(whole, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+    lines = textwrap.wrap(
+        whole,
+        WIDTH,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,  # an address or a path
+    )
     return [line.replace(UNBROKEN, " ") for line in lines]
 
 

@@ -199,6 +199,8 @@ def test_watch_prints_a_line_for_each_change_with_its_time(capsys):
 
 
 def test_a_command_to_type_is_not_broken_over_lines():
+    address = "http://127.0.0.1:8080/projects/17/data?task=" + "1234567890" * 6
+    assert address in output.lines_of(f"an annotation is not read as an answer: {address}")
     advice = "coreloop autolabel --max-error 0.05"
     for length in range(40, 80):
         lines = output.lines_of(f"{'x' * length} {advice} and so on")
