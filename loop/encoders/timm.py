@@ -93,7 +93,8 @@ def _explain(name: str, checkpoint: str, error: Exception, reachable: bool) -> s
 
 
 def _load(model: Any, checkpoint: str) -> None:
-    """Loads the weights of a file; those of the classifier, of any class count, are ignored.
+    """Loads the weights of a file. A classifier of another class count is left out; one that fits
+    stays, since the encoder's digest, by which embeddings are kept, has it.
 
     Raises:
         FileNotFoundError: no such file.
@@ -105,11 +106,14 @@ def _load(model: Any, checkpoint: str) -> None:
     if file.suffix == ".npz":  # as JAX programs store them; a few models know how to read these
         model.load_pretrained(str(file))
         return
-    state = state_dict(read_weights(file), model.state_dict())
-    model.reset_classifier(0)
+    own = model.state_dict()
+    state = state_dict(read_weights(file), own)
     names = model.default_cfg.get("classifier") or ()
-    for classifier in (names,) if isinstance(names, str) else names:
-        state = {name: each for name, each in state.items() if not name.startswith(classifier)}
+    of_classifier = tuple(f"{name}." for name in ((names,) if isinstance(names, str) else names))
+    classifier = [name for name in own if of_classifier and name.startswith(of_classifier)]
+    if any(name not in state or state[name].shape != own[name].shape for name in classifier):
+        model.reset_classifier(0)
+        state = {name: each for name, each in state.items() if not name.startswith(of_classifier)}
     load_into(model, state)
 
 

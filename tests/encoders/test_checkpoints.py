@@ -122,3 +122,27 @@ def test_the_classifier_may_have_any_number_of_classes(tmp_path):
     state = torchvision.models.resnet18(weights=None, num_classes=7).state_dict()
     torch.save(state, tmp_path / "seven.pth")
     assert embedding("torchvision:resnet18", tmp_path / "seven.pth").shape == (1, 512)
+
+
+def test_embeddings_kept_by_earlier_versions_are_found(tmp_path):
+    """The digest names the weights as timm's own loader leaves them, the classifier's too."""
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.create_model("resnet10t", num_classes=1000)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    own = timm.create_model("resnet10t", checkpoint_path=str(tmp_path / "weights.pth"))
+    encoder = encoders.get(f"timm:resnet10t:{tmp_path / 'weights.pth'}")
+    names = {name.removeprefix("body.") for name in encoder.model.state_dict()}
+    assert names == set(own.state_dict())
+
+
+def test_a_classifier_of_another_class_count_is_left_out(tmp_path):
+    import timm
+
+    torch.manual_seed(0)
+    seven = timm.create_model("resnet10t", num_classes=7).state_dict()
+    torch.save(seven, tmp_path / "seven.pth")
+    first, again = (encoders.get(f"timm:resnet10t:{tmp_path / 'seven.pth'}") for _ in range(2))
+    assert first.digest == again.digest
+    assert embedding("timm:resnet10t", tmp_path / "seven.pth").shape == (1, 512)
