@@ -29,6 +29,7 @@ from loop.printable import one_line
 from loop.wording import agreeing, counted
 
 if TYPE_CHECKING:
+    from connectors.base import RemoteChange
     from loop.project import Project
     from loop.steps.pull import Pulled
     from loop.steps.push import Pushed, PushPlan
@@ -41,6 +42,8 @@ MEANING = {
     "stays": "there already",
 }
 """Action of a planned image -> what people read."""
+LONG = 60
+"""Characters of a value from which on a line does not show it."""
 
 
 def _answer(as_json: bool, facts: Any, text: str) -> None:
@@ -223,15 +226,21 @@ def _print_plan(plan: PushPlan, as_json: bool) -> None:
     counts = ", ".join(f"{count} {MEANING[action]}" for action, count in plan.counts.items())
     say(f"round {plan.round}, {counted(len(plan.images), 'image')}: {counts}; nothing was sent")
     for change in plan.changes:
-        if change.before == change.after:
-            say(f"  {change.what}: {change.after} (stays)")
-        elif change.before is None:
-            say(f"  {change.what}: {change.after} (new)")
-        else:
-            say(f"  {change.what}: {change.before} -> {change.after}")
+        say(f"  {change.what}: {_changed(change)}")
     for problem in plan.problems[:10]:
         say(f"attention: {problem}")
     say("each image: coreloop push --dry-run --json; to do it: coreloop push")
+
+
+def _changed(change: RemoteChange) -> str:
+    """A change in a few words; label configs are too long for a line."""
+    if change.before == change.after:
+        return f"{change.after} (stays)"
+    if len(str(change.after)) > LONG:
+        return "new (--json shows it)" if change.before is None else "changed (--json shows it)"
+    return (
+        f"{change.after} (new)" if change.before is None else f"{change.before} -> {change.after}"
+    )
 
 
 @click.command()

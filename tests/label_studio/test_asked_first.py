@@ -49,6 +49,12 @@ def test_a_first_push_says_that_it_makes_a_project_and_makes_none(world):
     assert records(world.project) == before
     assert {line.split()[0] for line in world.proxy.seen} == {"GET"}
     assert plan.counts == {"send": PICKS}
+    told = world.command("push", "--dry-run").communicate()[0]
+    assert f"{PICKS} to be sent; nothing was sent" in told
+    assert "title: small (new)" in told
+    assert "label_config: new (--json shows it)" in told
+    assert f"tasks: 0 -> {PICKS}" in told
+    assert records(world.project) == before
     foretold = changes(plan)
     assert foretold["title"] == (None, "small")
     assert "digit-2" in foretold["label_config"][1]
