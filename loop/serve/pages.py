@@ -2,153 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 
 import numpy as np
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
 
 from loop.near_duplicates import NearDuplicates
-from loop.printable import one_line, printable
-from loop.project.gallery import ORDERS, PASSED_OVER, STATES, Gallery, Wanted
+from loop.printable import printable
+from loop.project.gallery import PASSED_OVER, Gallery, Wanted
 from loop.reports.pages import map_drawing
-from loop.serve.guard import Credentials
+from loop.serve.listing import UNREADABLE, asked, form, paged, share
+from loop.serve.rendering import Page
+from loop.serve.tiles import tile
 from loop.steps.view import View
-from loop.wording import counted
 
 T = TypeVar("T")
-TILES = 120
-"""Images on a page."""
 CARDS = 60
 """Label issues, disagreements or groups on a page."""
 COSINE = 0.98
 """From which on images count as nearly the same, unless the address says otherwise."""
 MOST_ALIKE = 24
 """Images of a group that are shown."""
-UNREADABLE = "unreadable"
-"""A state of files, beside those of images."""
-ARMS = {
-    "coreset": "pick",
-    "control": "control",
-    "sample": "random sample",
-    "test": "test image",
-    "calibration": "calibration",
-    "rest": "last round",
-}
-"""Why an image was picked -> in words."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """A template and what it shows; ``status`` of HTTP."""
-
-    template: str
-    title: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-    status: int = 200
-
-
-@dataclass(frozen=True)
-class Tile:
-    """An image as pages show it.
-
-    Attributes:
-        name: its file's.
-        label: class by people or by the model of a promise, else None.
-        guess: the newest model's class, with ``confidence``; None where not known or not told.
-        round, arm: that picked it, in words; empty where none did, or not told yet.
-    """
-
-    key: str
-    name: str
-    state: str
-    label: str | None
-    guess: str | None
-    confidence: float | None
-    round: int | None
-    arm: str
-
-    @property
-    def short(self) -> str:
-        """The name without its folders."""
-        return self.name.rpartition("/")[2] or self.name
-
-    @property
-    def caption(self) -> str:
-        """Its state, where that says anything."""
-        return "" if self.state == STATES["unasked"] else self.state
-
-    @property
-    def alt(self) -> str:
-        """What the picture shows, in words."""
-        if self.label:
-            return f"{self.name}: {self.label}"
-        return f"{self.name}: {self.guess}?" if self.guess else f"{self.name}: no label"
-
-
-def render(
-    view: View,
-    credentials: Credentials,
-    request: Request,
-    make: Callable[[View, Request], Page],
-) -> Response:
-    """The page, or what is in its way, in words; a bug stays a traceback."""
-    version = ""
-    try:
-        version = view.version()  # of before: what changes meanwhile is told by the next look
-        page = make(view, request)
-    except Exception as error:
-        words = in_words(error)
-        status = 200 if error.exit_code == 4 else 409  # type: ignore[attr-defined]
-        page = Page("message.html.j2", "Not now", {"message": words}, status)
-    html = (
-        _environment()
-        .get_template(page.template)
-        .render(
-            title=page.title,
-            path=request.url.path,
-            nav=NAV,
-            project=view.config.project.name,
-            labeler=view.config.labeler.kind,
-            version=version,
-            post_token=credentials.post_token,
-            **page.values,
-        )
-    )
-    return HTMLResponse(html, page.status, headers={"Cache-Control": "no-store"})
-
-
-def in_words(error: Exception) -> str:
-    """What a known error says; a bug is raised on."""
-    if getattr(error, "exit_code", None) is None:
-        raise error
-    return str(error)
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("loop.serve"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
-    environment.globals["counted"] = counted
-    environment.filters["percent"] = lambda share: "-" if share is None else f"{100 * share:.1f}"
-    return environment
-
-
-def _shown(value: Any) -> Any:
-    """Text that others wrote, on one line and without what a terminal or browser acts on."""
-    return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def images(view: View, request: Request) -> Page:
@@ -213,8 +90,8 @@ def _of(entries: Sequence[T], gallery: Gallery, wanted: Wanted) -> list[T]:
 def duplicates(view: View, request: Request) -> Page:
     """Groups of images that are nearly the same."""
     gallery, wanted = view.gallery(), asked(request)
-    share = _share(request.query_params.get("cosine"))
-    cosine = COSINE if share is None else share
+    threshold = share(request.query_params.get("cosine"))
+    cosine = COSINE if threshold is None else threshold
     shown = set(wanted.rows(gallery).tolist())
     alike = [_there(gallery, group) for group in view.near_duplicates(cosine)]
     alike = [each for each in alike if len(each.rows) > 1 and shown & set(each.rows.tolist())]
@@ -307,115 +184,6 @@ def _in_label_studio(view: View, request: Request) -> dict[str, Any]:
     return {"part": part, "links": links}
 
 
-def tile(gallery: Gallery, row: int) -> Tile:
-    """The image of an array row."""
-    confidence = float(gallery.confidence[row])
-    number = int(gallery.rounds[row])
-    return Tile(
-        key=gallery.keys[row],
-        name=gallery.uris[row],
-        state=STATES[str(gallery.states[row])],
-        label=gallery.class_name(int(gallery.labels[row])),
-        guess=gallery.class_name(int(gallery.predicted[row])),
-        confidence=None if math.isnan(confidence) else confidence,
-        round=number if number >= 0 else None,
-        arm=ARMS.get(str(gallery.arms[row]), ""),
-    )
-
-
-def asked(request: Request) -> Wanted:
-    """What the address asks for; a value that makes no sense asks for nothing."""
-    query = request.query_params
-    order = query.get("order", "pool")
-    return Wanted(
-        round=_whole(query.get("round")),
-        label=query.get("label", ""),
-        person=query.get("person", ""),
-        state=query.get("state", ""),
-        least=_share(query.get("least")),
-        most=_share(query.get("most")),
-        text=query.get("text", ""),
-        order=order if order in ORDERS else "pool",
-    )
-
-
-def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 9 else None
-
-
-def _share(text: str | None) -> float | None:
-    """Percent in an address -> share."""
-    try:
-        share = float(text or "nan") / 100
-    except ValueError:
-        return None
-    return share if 0 <= share <= 1 else None
-
-
-def form(gallery: Gallery, wanted: Wanted) -> dict[str, Any]:
-    """What may be chosen from."""
-    number = np.unique(gallery.states, return_counts=True)
-    counts = dict(zip(number[0].tolist(), number[1].tolist(), strict=True))
-    states = {
-        state: f"{words} ({counts[state]})" for state, words in STATES.items() if state in counts
-    }
-    if gallery.unreadable:
-        states[UNREADABLE] = f"unreadable files ({len(gallery.unreadable)})"
-    return {
-        "rounds": gallery.numbers,
-        "classes": gallery.classes,
-        "people": gallery.people,
-        "states": states,
-        "orders": ORDERS,
-        "in_use": wanted != Wanted(),
-    }
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A page of a long list.
-
-    Attributes:
-        shown: its entries; ``total`` of the list.
-        first: number of the first entry shown, from 1.
-        before, after: addresses of the pages around; empty at the ends.
-    """
-
-    shown: list[Any]
-    total: int
-    first: int
-    number: int
-    pages: int
-    before: str
-    after: str
-
-    @property
-    def last(self) -> int:
-        """Number of the last entry shown."""
-        return self.first + len(self.shown) - 1
-
-
-def paged(entries: Sequence[Any], request: Request, size: int = TILES) -> Leaf:
-    """The page that the address asks for, or the nearest there is."""
-    pages = max(1, -(-len(entries) // size))
-    number = min(max(1, _whole(request.query_params.get("page")) or 1), pages)
-
-    def address(page: int) -> str:
-        query = [(k, v) for k, v in request.query_params.multi_items() if k != "page"]
-        return "?" + urlencode([*query, ("page", page)], errors="replace")
-
-    start = (number - 1) * size
-    return Leaf(
-        shown=list(entries[start : start + size]),
-        total=len(entries),
-        first=start + 1,
-        number=number,
-        pages=pages,
-        before=address(number - 1) if number > 1 else "",
-        after=address(number + 1) if number < pages else "",
-    )
-
-
 PAGES: dict[str, Callable[[View, Request], Page]] = {
     "/": images,
     "/image/{key}": image,
@@ -427,13 +195,3 @@ PAGES: dict[str, Callable[[View, Request], Page]] = {
     "/label": labelling,
 }
 """Path -> what is there."""
-NAV = {
-    "/": "Images",
-    "/map": "Map",
-    "/issues": "Label issues",
-    "/disagreements": "Disagreements",
-    "/duplicates": "Near-duplicates",
-    "/rounds": "Rounds",
-    "/label": "Label",
-}
-"""Path -> its name, for the head of each page."""

@@ -17,8 +17,9 @@ from starlette.routing import Route
 
 from loop.printable import one_line
 from loop.reports.pages import picture_style
-from loop.serve import pages
 from loop.serve.guard import Credentials, Guard
+from loop.serve.pages import PAGES
+from loop.serve.rendering import Page, in_words, render
 from loop.steps.view import PICTURE, THUMBNAIL, View
 
 STATIC = ("view.css", "view.js", "label.js", "icon.svg")
@@ -47,9 +48,9 @@ def make_app(view: View, credentials: Credentials, *, everywhere: bool = False) 
         everywhere: see ``Guard``.
     """
 
-    def page(make: Callable[[View, Request], pages.Page]) -> Callable[[Request], Response]:
+    def page(make: Callable[[View, Request], Page]) -> Callable[[Request], Response]:
         def endpoint(request: Request) -> Response:
-            return pages.render(view, credentials, request, make)
+            return render(view, credentials, request, make)
 
         return endpoint
 
@@ -65,7 +66,7 @@ def make_app(view: View, credentials: Credentials, *, everywhere: bool = False) 
     async def answer(request: Request) -> Response:
         return await _answer(view, request)
 
-    routes = [Route(path, page(make), methods=["GET"]) for path, make in pages.PAGES.items()]
+    routes = [Route(path, page(make), methods=["GET"]) for path, make in PAGES.items()]
     routes += [
         Route("/label", answer, methods=["POST"]),
         Route("/picture/{key}", picture, methods=["GET"]),
@@ -83,7 +84,7 @@ def _version(view: View) -> dict[str, str]:
     try:
         return {"version": view.version()}
     except Exception as error:
-        return {"version": "", "error": one_line(pages.in_words(error))}
+        return {"version": "", "error": one_line(in_words(error))}
 
 
 async def _answer(view: View, request: Request) -> Response:
@@ -95,7 +96,7 @@ async def _answer(view: View, request: Request) -> Response:
     try:
         await run_in_threadpool(view.fill_in, asked.key, asked.label, asked.before)
     except Exception as error:
-        return JSONResponse({"error": one_line(pages.in_words(error))}, 409)
+        return JSONResponse({"error": one_line(in_words(error))}, 409)
     return JSONResponse({"label": asked.label})
 
 
@@ -112,7 +113,7 @@ def _picture(view: View, key: str, side: int) -> Response:
     try:
         jpeg = view.picture(key, side)
     except Exception as error:
-        return _placeholder(pages.in_words(error))
+        return _placeholder(in_words(error))
     return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": FOR_EVER})
 
 
