@@ -40,6 +40,7 @@ MEANING = {
     "send again": "to be sent again, deleted there unanswered",
     "look for": "to be looked for there, as an earlier push was cut off",
     "stays": "there already",
+    "replace": "to be replaced by the next best, gone or excluded",
 }
 """Action of a planned image -> what people read."""
 LONG = 60

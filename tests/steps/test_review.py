@@ -184,3 +184,15 @@ def test_typed_in_a_terminal(sampled):
     assert len(facts["picks"]) == 26
     assert "look at them here" in typed_in("run", "--review")
     assert rows(sampled, STATES) == [(1, "selected")]
+
+
+def test_a_dry_run_says_what_is_replaced(sampled, images):
+    run(sampled, review=True)
+    shown, _ = preview(sampled)
+    (images / shown.scored[0].uri).unlink()
+    before = rows(sampled, PICKS), rows(sampled, "SELECT count(*) FROM event")
+    done = coreloop("push", "--dry-run", cwd=sampled.root)
+    assert done.returncode == 0, done.stderr
+    assert "25 to be sent" in done.stdout
+    assert "1 to be replaced by the next best" in done.stdout
+    assert (rows(sampled, PICKS), rows(sampled, "SELECT count(*) FROM event")) == before
