@@ -374,6 +374,8 @@ def counts(session: Session, pool_id: int) -> dict[str, Any]:
 
     images, test = image_count(session, pool_id), image_count(session, pool_id, "test")
     absent = list(absences(session, pool_id).values())
+    picks = select(func.count()).select_from(Pick)
+    picks = picks.where(Pick.item_id.not_in(select(Absence.item_id)))
     return {
         "images": images,
         "pool": images - test,
@@ -382,8 +384,8 @@ def counts(session: Session, pool_id: int) -> dict[str, Any]:
         "excluded": absent.count("excluded"),
         "duplicates": count(select(func.count()).select_from(Duplicate)),
         "unreadable": count(select(func.count()).select_from(Unreadable)),
-        "sample": count(select(func.count()).select_from(Pick).where(Pick.draw.is_not(None))),
-        "picked": count(select(func.count()).select_from(Pick).where(Pick.arm != "test")),
+        "sample": count(picks.where(Pick.draw.is_not(None))),
+        "picked": count(picks.where(Pick.arm != "test")),
         "annotations": count(select(func.count()).select_from(Annotation)),
     }
 

@@ -41,12 +41,12 @@ def exclude(folder: Path, as_json: bool, files: tuple[str, ...], undo: bool) -> 
     _list(done.files)
     if done.labelled:
         counts = "counts again" if undo else "stays in the records, and does not count any more"
-        say(f"of these {done.labelled} labelled: the label {counts}")
+        say(f"of these {counted(done.labelled, 'image')} with a label: it {counts}")
     if done.sample:
-        change = "measure again" if undo else "leave the measurement"
-        say(f"of these {done.sample} of the images that measure: they {change}")
+        change = "part of the measurement again" if undo else "out of the measurement now"
+        say(f"of these {counted(done.sample, 'image')} that measured: {change}")
     if done.sent and not undo:
-        say(f"of these {done.sent} are with the labeler still; answers to them do not count")
+        say(f"of these {counted(done.sent, 'image')} with the labeler still: answers do not count")
     if done.picked and not undo:
         say("next: coreloop repick (other images in their place)")
     else:

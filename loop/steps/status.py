@@ -19,6 +19,7 @@ from loop.frames import to_frame
 from loop.project import Project
 from loop.project.completion import completion
 from loop.project.corrections import in_words, outdated_rounds
+from loop.project.delivery import unsent
 from loop.project.labeler import labelling_url
 from loop.project.labels import (
     Outstanding,
@@ -195,7 +196,8 @@ def _following(
     if newest is None:
         return "coreloop run"
     if newest.state != "compared" or remaining_rounds(session, config, pool_id):
-        return next_command(newest)
+        added = newest.state == "pushed" and unsent(session, newest.id)
+        return "coreloop push" if added else next_command(newest)
     if outdated and outdated[-1] == queries.runs(session, pool_id, "all")[-1][0]:
         return "coreloop run"
     if done.finished:
