@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from connectors.base import RemoteAnnotation
-from connectors.label_studio.answers import ListedAnnotation, ServerAnswer, moment
+from connectors.label_studio.answers import ListedAnnotation, ServerAnswer, Time, moment
 from connectors.label_studio.config import Controls
 from connectors.label_studio.errors import printable
 from connectors.label_studio.people import annotator
@@ -17,6 +17,10 @@ MOST_SECONDS = 1e8
 """Three years: nobody looked at an image for longer."""
 MOST_SHOWN = 120
 """Characters of a problem."""
+MOST_CHARACTERS = 1000
+"""Nobody calls a class by more."""
+NO_TIME = "no time"
+"""Version of an annotation that the server gives none."""
 
 
 class CompletedBy(ServerAnswer):
@@ -25,10 +29,13 @@ class CompletedBy(ServerAnswer):
     id: int
 
 
+Choice = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]
+
+
 class ChoicesValue(ServerAnswer):
     """The value of a Choices control with ``choice="single"``."""
 
-    choices: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=1)]
+    choices: Annotated[list[Choice], Field(max_length=1)]
 
 
 class Region(ServerAnswer):
@@ -38,7 +45,13 @@ class Region(ServerAnswer):
     value: ChoicesValue
 
 
-class AnnotationContent(ServerAnswer):
+class Updated(ServerAnswer):
+    """When the server changed an annotation last: a version is told from others by this text."""
+
+    updated_at: Time
+
+
+class AnnotationContent(Updated):
     """What people, and programs of theirs, put into an annotation. A skip without its flag would
     read as an answer: no field may be missing."""
 
@@ -59,7 +72,9 @@ def read_annotation(
     """
     label, seconds, skipped, problem = None, None, False, None
     person: int | CompletedBy | None = None
+    version = NO_TIME
     try:
+        version = Updated.model_validate(entry.model_dump()).updated_at
         content = AnnotationContent.model_validate(entry.model_dump())
         label = _label(content.result or [], controls)
         seconds, skipped = content.lead_time, content.was_cancelled
@@ -68,13 +83,13 @@ def read_annotation(
         problem = _explain(error)
     return RemoteAnnotation(
         id=identity(entry, key),
-        version=entry.updated_at,
+        version=version,
         key=key,
         annotator=annotator(person.id if isinstance(person, CompletedBy) else person),
         label=None if skipped else label,
         seconds=seconds,
         cancelled=skipped,
-        at=moment(entry.updated_at),
+        at=None if version == NO_TIME else moment(version),
         task=task,
         url=url,
         problem=problem,

@@ -30,7 +30,7 @@ def _is_moment(text: str) -> str:
 
 
 Time = Annotated[str, AfterValidator(_is_moment)]
-"""As the server wrote it: a version of an annotation is told from others by this text."""
+"""As the server wrote it."""
 Count = NonNegativeInt | None
 
 
@@ -73,11 +73,10 @@ class ProjectPage(ServerAnswer):
 
 
 class ListedAnnotation(ServerAnswer):
-    """An annotation; id and time are the server's own, the rest is looked at in ``annotation``."""
+    """An annotation; the rest is looked at in ``annotation``."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
     id: PositiveInt
-    updated_at: Time
 
 
 class ListedTask(ServerAnswer):

@@ -41,6 +41,8 @@ class BoundedClient(httpx.Client):
 
         Raises:
             httpx.ReadTimeout: the whole took too long.
+            httpx.RemoteProtocolError: the answer cannot be read as one, such as a redirect to what
+                is no address.
             Oversized: the answer is too large.
         """
         seconds = request.extensions["timeout"]["read"] or SECONDS
@@ -50,6 +52,8 @@ class BoundedClient(httpx.Client):
             return _within(seconds, lambda: _received(receive(request, **options)))
         except queue.Empty:
             raise httpx.ReadTimeout(f"no end after {seconds:g} s", request=request) from None
+        except (httpx.InvalidURL, ValueError) as error:
+            raise httpx.RemoteProtocolError(str(error), request=request) from None
 
 
 @cache
@@ -87,8 +91,8 @@ def _received(response: httpx.Response) -> httpx.Response:
         response.close()
     headers = [
         (name, value)
-        for name, value in response.headers.multi_items()
-        if name not in ("content-encoding", "content-length", "transfer-encoding")
+        for name, value in response.headers.raw  # names and values may hold any bytes
+        if name.lower() not in (b"content-encoding", b"content-length", b"transfer-encoding")
     ]
     return httpx.Response(
         response.status_code, headers=headers, content=body, request=response.request

@@ -21,7 +21,8 @@ class AnnotationReader:
     """Reads annotations of our projects, and notes what it saw on the way.
 
     Attributes:
-        cursor: up to when the last reading has seen all changes, by the server's clock.
+        cursor: up to when the last reading has seen all changes, by the server's clock; None where
+            it saw fewer annotations than the server counts.
         seen: item key -> tasks and annotations of an image, of all that the last reading saw.
         counts: tasks without our key, annotations without a label, labels that are no class.
     """
@@ -37,17 +38,21 @@ class AnnotationReader:
         or one that is later than the server's own time."""
         self.seen = {}
         controls = self.project.controls()
-        began = self._server_time()
+        counted = self._counted()
+        began = self.project.client.server_time
         start = _start(since, began)
         newest = start
+        listed = 0
         for home in self.project.projects:
             if home != self.project.id:
                 controls = self._controls(home)
             for task in list_answered_tasks(self.project.client, home, _changed_since(start)):
                 changed = moment(task.updated_at)
                 newest = max(newest or changed, changed)
+                listed += len(task.annotations)
                 yield from self._annotations(task, home, controls)
-        self.cursor = _stamp(min(newest, began)) if newest and began else None
+        lacking = start is None and listed < counted and listed < self._counted()
+        self.cursor = _stamp(min(newest, began)) if newest and began and not lacking else None
 
     def _annotations(
         self, task: AnsweredTask, home: int, controls: Controls
@@ -77,10 +82,9 @@ class AnnotationReader:
             since=min(filter(None, (seen.since, made)), default=None),
         )
 
-    def _server_time(self) -> datetime | None:
-        """The server's time before the listing begins, by the answer to a request made for it."""
-        self.project.client.get(self.project.path, answer=ProjectAnswer)
-        return self.project.client.server_time
+    def _counted(self) -> int:
+        """Annotations that the server counts; its answer tells its time as well."""
+        return self.project.progress({}).answers or 0
 
     def _controls(self, home: int) -> Controls:
         path = f"/api/projects/{home}/"

@@ -116,7 +116,8 @@ class Collection:
         what it was before and after the reading; it is the surplus noted when all were read last,
         unless something was missed."""
         cursor = session.get(Cursor, self.labeler.name) or Cursor(connector=self.labeler.name)
-        cursor.value = self.labeler.cursor
+        misses = whole and self._misses_tasks(session)
+        cursor.value = None if misses else self.labeler.cursor
         cursor.surplus = cursor.surplus or 0
         session.add(cursor)
         if before.answers is None or self.progress.answers is None:
@@ -127,6 +128,10 @@ class Collection:
         if whole:
             cursor.surplus = min(max(cursor.surplus, lower), upper)
         self.agrees = lower <= cursor.surplus <= upper
+
+    def _misses_tasks(self, session: Session) -> bool:
+        """Whether an image that was sent is in none of the tasks read: deleted, or badly listed."""
+        return not queries.remote_ids(session, self.labeler.name).keys() <= self.labeler.seen.keys()
 
     def _sees_copies(self, session: Session) -> bool:
         """Whether an image that was sent has another task than the one it landed in."""

@@ -83,8 +83,8 @@ class FakeStudio:
             **self.projects[id_],
             "task_number": len(tasks),
             "num_tasks_with_annotations": sum(bool(task["annotations"]) for task in tasks),
-            "total_annotations_number": sum(not note["was_cancelled"] for note in notes),
-            "skipped_annotations_number": sum(note["was_cancelled"] for note in notes),
+            "total_annotations_number": sum(not note.get("was_cancelled") for note in notes),
+            "skipped_annotations_number": sum(bool(note.get("was_cancelled")) for note in notes),
         }
 
     def project_patch(self, request: Request, id_: int) -> Any:
@@ -182,7 +182,7 @@ def _lets(condition: dict[str, Any], task: dict[str, Any]) -> bool:
 
 
 def _counts(task: dict[str, Any]) -> dict[str, int]:
-    skipped = sum(note["was_cancelled"] for note in task["annotations"])
+    skipped = sum(bool(note.get("was_cancelled")) for note in task["annotations"])
     return {
         "total_annotations": len(task["annotations"]) - skipped,
         "cancelled_annotations": skipped,

@@ -8,6 +8,7 @@ import json
 import time
 import tracemalloc
 import zlib
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 
@@ -414,4 +415,99 @@ def test_a_server_set_up_anew_deletes_no_answer(fake, project):
         task["annotations"] = []
         task["created_at"] = task["updated_at"] = fake._stamp()
     pull(project, full=True)
+    assert labels(project) == people
+
+
+def test_headers_of_any_bytes_are_no_matter():
+    answer = reply(
+        {"email": "a@b"}, **{"X-Name": "\xfc\xff", "Set-Cookie": "a=\xff", "Date": "\xff"}
+    )
+    with loopback(lambda request: answer) as server:
+        assert Client(server.url, LEGACY, attempts=1).whoami() == "a@b"
+
+
+@pytest.mark.parametrize("location", ["javascript:x", "http://[::1", "http://x:999999/", "", "//"])
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_a_redirect_to_what_is_no_address(code, location):
+    with loopback(lambda request: Reply(code, b"", {"Location": location})) as server:
+        client = Client(server.url, LEGACY, attempts=1)
+        with pytest.raises(ConnectorError) as read:
+            client.whoami()
+        with pytest.raises(ConnectorError):
+            client.write("POST", "/api/projects/", {})
+        assert str(read.value).isprintable()
+        assert len(server.requests) == 2
+
+
+TIMES = [
+    None,
+    5,
+    "",
+    "now",
+    "2026-11-28",
+    "2026-11-28T12:00:00",
+    "9999-12-31T23:59:59Z",
+    "2" * 10**6,
+]
+
+
+@pytest.mark.parametrize("time", [*TIMES, "left out"])
+def test_an_annotation_without_a_time_does_not_stop_the_others(fake, project, time):
+    push(project)
+    odd, *good = answered(fake, 3)
+    (task,) = [task for task in fake.tasks.values() if task["data"]["coreloop_key"] == odd]
+    (entry,) = task["annotations"]
+    kept = entry.pop("updated_at")
+    if time != "left out":
+        entry["updated_at"] = time
+    for full in (False, True):
+        pulled = pull(project, full=full)
+        assert labels(project) == dict.fromkeys(good, "digit-1")
+        assert len(pulled.odd) == 1
+        assert "updated_at" in pulled.odd[0]
+    assert pulled.new == 0
+    entry["updated_at"] = kept
+    pull(project, full=True)
+    assert labels(project) == dict.fromkeys([odd, *good], "digit-1")
+
+
+def test_nobody_calls_a_class_by_a_million_characters(fake, project):
+    push(project)
+    odd, *good = answered(fake, 3)
+    for task in fake.tasks.values():
+        if task["data"]["coreloop_key"] == odd:
+            task["annotations"][0]["result"][0]["value"]["choices"] = ["x" * 10**6]
+    (named,) = pull(project).odd
+    assert len(named) < 400
+    assert labels(project) == dict.fromkeys(good, "digit-1")
+
+
+LISTS = {
+    "no-annotations": lambda task: {**task, "annotations": []},
+    "no-keys": lambda task: {**task, "data": {"image": "/data/x.png"}},
+}
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["unread", "read"])
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_listing_that_lacks_what_the_server_counts_is_read_again(
+    fake, project, kind, earlier, monkeypatch
+):
+    """The difference was taken for other people's tasks, and the answers never looked at again."""
+    monkeypatch.setattr("connectors.label_studio.pull.OVERLAP", timedelta(0))
+    push(project)
+    people = answered(fake, 3)
+    if earlier:
+        pull(project)
+
+    def lie(name, told):
+        if name != "tasks_list" or "annotations" not in told["tasks"][0]:
+            return told
+        return {**told, "tasks": [LISTS[kind](task) for task in told["tasks"]]}
+
+    fake.lie = lie
+    with suppress(Unreachable):
+        pull(project, full=earlier)
+    fake.lie = lambda name, told: told
+    pull(project)
     assert labels(project) == people
