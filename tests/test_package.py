@@ -71,6 +71,10 @@ def test_wheel_is_complete(wheel):
     for needed in (
         "loop/cli/__init__.py",
         "loop/reports/templates/report.html.j2",
+        "loop/serve/templates/page.html.j2",
+        "loop/serve/static/view.css",
+        "loop/serve/static/label.js",
+        "loop/serve/static/icon.svg",
         "connectors/base.py",
         "db/migrations/env.py",
         "db/migrations/versions/0001_the_first_schema.py",
