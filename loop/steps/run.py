@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from connectors.base import Unreachable
+from connectors.base import ConnectorError
 from db import queries
 from db.errors import Missing, StaleRound
 from db.models import Round
@@ -259,7 +259,7 @@ def _look_for_corrections(project: Project, watcher: Watcher) -> str:
     watcher.begin("looking for corrected answers")
     try:
         pull(project)
-    except Unreachable as error:
+    except (ConnectorError, ConfigError) as error:  # what was measured stays
         return (
             f"; answers that were corrected since the last pull are not in these figures: {error}"
         )

@@ -162,6 +162,18 @@ def test_figures_of_earlier_answers_are_marked_until_they_are_measured_anew(fini
     assert [point.outdated for point in facts(finished).curves[0].points] == [False, False]
 
 
+def test_a_labeler_that_cannot_be_asked_after_the_end_is_said(finished):
+    """A finished project stays finished, whatever has become of the other side."""
+    before = figures(finished)
+    (sheet,) = (finished.root / "sheets").glob("round-2-*.csv")
+    sheet.write_text(sheet.read_text().replace("digit-", "digt-"))
+    ended = run(finished)
+    assert ended.why == "done"
+    assert "are not in these figures: " in ended.message
+    assert "'digt-" in ended.message
+    assert figures(finished) == before
+
+
 def test_train_again_by_hand(finished):
     with pytest.raises(NotReady, match="'compared', this step needs 'labeled'"):
         from loop.steps.train import train
