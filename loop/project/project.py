@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LOCK = ".coreloop.lock"
 WATERMARK = ".coreloop.mark"
 """File that says how far the records had come; see db.watermark."""
+BACKUP_LIST = "backup.json"
+"""File that makes a folder a backup."""
 OWN = (
     *("arrays", "reports", "coreloop.db", "coreloop.db-wal", "coreloop.db-shm"),
     *("coreloop.draft", LOCK, WATERMARK),
@@ -234,13 +236,19 @@ def find(start: str | Path = ".") -> Project:
     """The project in ``start`` or the nearest folder above it.
 
     Raises:
-        ConfigError: there is none, not even the folder, or its config is wrong.
+        ConfigError: there is none, not even the folder; it is a backup, which opening would change;
+            or its config is wrong.
     """
     first = expanded(start).resolve()
     if not first.exists():
         raise ConfigError(f"there is no folder {first}")
     for folder in (first, *first.parents):
         if (folder / settings.FILE).is_file():
+            if (folder / BACKUP_LIST).exists():
+                raise ConfigError(
+                    f"{folder} is a backup and stays as it is; 'coreloop restore {folder} NEW' "
+                    "makes a project of it"
+                )
             return Project(folder, settings.load(folder / settings.FILE))
     raise ConfigError(
         f"no {settings.FILE} in {first} or above it; make a project with 'coreloop init', "

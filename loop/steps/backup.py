@@ -36,8 +36,8 @@ from loop import config as settings
 from loop.errors import ConfigError
 from loop.files import to_disk
 from loop.project import Project, ProjectBusy, find
+from loop.project.project import BACKUP_LIST as LIST
 
-LIST = "backup.json"
 DATABASE = "coreloop.db"
 LABELER_FILES = ("oracle.jsonl", "sheets")
 """What a labeler keeps in the project folder. Tokens are not copied, reports are written again."""

@@ -296,3 +296,13 @@ def test_a_restored_project_says_that_its_images_are_gone(finished, tmp_path):
     assert str(tmp_path / "images") in restored.note
     assert f"'path' under [pool] in {restored.folder / settings.FILE}" in restored.note
     assert find(restored.folder).config.pool.path == "../images"
+
+
+def test_a_backup_is_not_opened_as_a_project(finished, tmp_path):
+    """``status`` in it changed its records, which then were no more what the list says."""
+    copied = backup(finished, tmp_path / "copy")
+    for folder in (copied.folder, copied.folder / "arrays"):
+        with pytest.raises(ConfigError, match="is a backup and stays as it is"):
+            find(folder)
+    restored = restore(copied.folder, tmp_path / "new")
+    assert dump(find(restored.folder)) == dump(finished)
