@@ -18,6 +18,7 @@ from loop.project.model import model_of, newest_model
 from loop.project.recorded import Wish
 from loop.steps.autolabel import Goal, autolabel
 from loop.steps.compare import compare
+from loop.steps.measure import enlarge
 from loop.steps.plan import plan
 from loop.steps.pull import pull
 from loop.steps.report import facts
@@ -257,3 +258,17 @@ def test_corrections_after_a_promise_are_said_and_leave_it_as_it_was(finished):
 def told(project: Project) -> str:
     """What status says of the promise beyond what was promised."""
     return status(project).completion.promise.since
+
+
+def test_every_round_is_judged_on_the_sample_as_it_is_today(finished):
+    """Images drawn later judge the models of earlier rounds, which do not learn them."""
+    labels = "SELECT number, labels FROM run JOIN round ON round.id = round_id WHERE arm = 'all'"
+    before = dict(rows(finished, labels))
+    enlarge(finished, 15, at_random=True)
+    run(finished)
+    fill(finished)
+    assert run(finished).why == "done"
+    after = dict(rows(finished, labels))
+    assert (after[1], after[2]) == (before[1], before[2])
+    measured = rows(finished, "SELECT metrics FROM run WHERE arm = 'all'")
+    assert [json.loads(metrics)["n"] for (metrics,) in measured] == [35, 35, 35]
