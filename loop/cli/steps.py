@@ -106,7 +106,10 @@ def embed(folder: Path, as_json: bool, engine: str) -> None:
     project = project_at(folder)
     with bar() as (begin, progress):
         begin(f"embedding with {short(project.config.encoder)}")
-        rows, dims = step(project, progress, where=get(engine))
+        gone: list[str] = []
+        rows, dims = step(project, progress, where=get(engine), on_gone=gone.append)
+    for text in gone:
+        click.echo(tinted(f"attention: {text}"), err=True)
     facts = {"encoder": project.config.encoder, "rows": rows, "dims": dims}
     _answer(
         as_json,

@@ -32,13 +32,14 @@ def embed(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     on_begin: Callable[[], None] = lambda: None,
     where: Engine = LOCAL,
+    on_gone: Callable[[str], None] = lambda text: None,
 ) -> tuple[int, int]:
     """Embeds all images, test split included; (rows, dims). A killed run resumes at the shard.
 
     Rows of an earlier array are taken over. Those of images that are passed over and were never
     embedded are NaN; files that have gone meanwhile are passed over.
 
-    ``on_begin`` is called if there is anything to do.
+    ``on_begin`` is called if there is anything to do, ``on_gone`` with which files have gone.
 
     Raises:
         DataError: an image that could be read at the scan cannot be read now, or is another one.
@@ -59,7 +60,7 @@ def embed(
             return rows, dims
         on_begin()
         earlier = _earlier(project, records, encoder, pool.id)
-        items, count = _unembedded(project, records, encoder, pool.id, earlier)
+        items, count = _unembedded(project, records, encoder, pool.id, earlier, on_gone)
         whole = len(items) == count
         if not whole:
             some = numbers_digest(np.array([item.row for item in items], dtype=np.int64))
@@ -105,6 +106,7 @@ def _unembedded(
     encoder: Encoder,
     pool_id: int,
     earlier: NDArray[np.floating[Any]],
+    on_gone: Callable[[str], None],
 ) -> tuple[list[NamedItem], int]:
     """The images that have no embedding, and how many there are in all, those passed over too."""
     with records.read() as session:
@@ -118,6 +120,7 @@ def _unembedded(
             images = f"{counted(len(gone), 'image')} {agreeing(len(gone), 'has')} gone"
             text = f"{images}, passed over from now on: {named(gone)}"
             log(session, "embed", text, level="warning")
+        on_gone(text)
     ids = {item.id for item in gone}
     return [item for item in items if item.id not in ids], count
 

@@ -148,7 +148,13 @@ def _prepare(project: Project, watcher: Watcher, where: Engine) -> None:
         watcher.begin("scanning images")
         scan(project, watcher.progress)
     encoder = short(project.config.encoder)
-    embed(project, watcher.progress, lambda: watcher.begin(f"embedding with {encoder}"), where)
+    embed(
+        project,
+        watcher.progress,
+        lambda: watcher.begin(f"embedding with {encoder}"),
+        where,
+        watcher.begin,
+    )
 
 
 def _step(
