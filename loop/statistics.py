@@ -6,19 +6,11 @@ from the same images and was trained in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-from loop.frames import to_frame
-
-if TYPE_CHECKING:
-    import pandas
-
-    from loop.finish.rows import FinishRows
 
 Accuracies = Mapping[tuple[str, int, int], float]
 """(method, budget, seed) -> accuracy in [0, 1]."""
@@ -51,22 +43,6 @@ class MethodRow:
     difference_interval: tuple[float, float]
     saved: float | None
     n: int
-
-
-class MethodRows(list[MethodRow]):
-    """Rows by method and budget.
-
-    Attributes:
-        finish: what finishing took; None where nobody asked.
-    """
-
-    def __init__(self, rows: Iterable[MethodRow] = (), finish: FinishRows | None = None) -> None:
-        super().__init__(rows)
-        self.finish = finish
-
-    def to_frame(self) -> pandas.DataFrame:
-        """A row each, its fields as columns."""
-        return to_frame(self)
 
 
 def paired(

@@ -27,9 +27,9 @@ from loop.cli.output import (
 from loop.wording import counted
 
 if TYPE_CHECKING:
-    from loop.finish.rows import FinishRow
+    from loop.finish.rows import FinishRow, MethodRows
     from loop.finish.simulated import Goals
-    from loop.statistics import MethodRow, MethodRows
+    from loop.statistics import MethodRow
     from loop.steps.simulate import Grid
 
 COLUMNS = 7

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy as np
 from loop.finish.rehearsal import PROMISED, UNBOUNDED, Finished
 from loop.finish.simulated import FinishedCell
 from loop.frames import to_frame
-from loop.statistics import t_interval
+from loop.statistics import MethodRow, t_interval
 
 if TYPE_CHECKING:
     import pandas
@@ -62,6 +62,22 @@ class FinishRow:
 
 class FinishRows(list[FinishRow]):
     """Rows by goal, method and budget."""
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row each, its fields as columns."""
+        return to_frame(self)
+
+
+class MethodRows(list[MethodRow]):
+    """Rows of a comparison by method and budget.
+
+    Attributes:
+        finish: what finishing took; None where nobody asked.
+    """
+
+    def __init__(self, rows: Iterable[MethodRow] = (), finish: FinishRows | None = None) -> None:
+        super().__init__(rows)
+        self.finish = finish
 
     def to_frame(self) -> pandas.DataFrame:
         """A row each, its fields as columns."""

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
     from loop.reports.facts import MapPoint, PickShown
-    from loop.reports.preview import PreviewedPick
 
 PIECES = "pictures.html.j2"
 
@@ -38,11 +37,6 @@ def style() -> str:
 def contact_sheet(picks: Sequence[PickShown]) -> str:
     """Thumbnails with round, rank and label, as many in a line as fit."""
     return str(_pieces().sheet(picks))
-
-
-def cards(picks: Sequence[PreviewedPick]) -> str:
-    """Larger thumbnails with file name and the lines of ``reasons`` under each."""
-    return str(_pieces().cards(picks))
 
 
 def picture_style() -> str:

@@ -20,7 +20,7 @@ from loop import scorers, train
 from loop.encoders.spec import located
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady, nearest
-from loop.finish.rows import finish_rows
+from loop.finish.rows import MethodRows, finish_rows
 from loop.finish.simulated import Goals
 from loop.project import Project, create, find
 from loop.project.cells import (
@@ -37,7 +37,7 @@ from loop.project.cells import (
 from loop.project.classes import place_of, pool_section, stated_classes
 from loop.project.problem import Problem, a_fifth, make_task, tested_on, unfinished
 from loop.simulation import check_budgets, drawn
-from loop.statistics import MethodRows, paired
+from loop.statistics import paired
 from loop.train import Trainer
 from loop.wording import agreeing, counted
 
