@@ -68,7 +68,7 @@ def test_the_table_fits_and_json_says_the_same(begun):
     facts = json.loads(asked(begun, "--finish", "--max-error", 0.1, "--json"))
     assert f"next: {facts['command']}" in text
     assert f"> {facts['cheapest']['picks']} " in text
-    assert "hours" in text
+    assert "minutes)" in text  # of work, at four seconds a label
 
 
 def test_an_error_too_small_for_the_collection_saves_nothing(begun):

@@ -125,7 +125,7 @@ def test_one_push_and_one_wait_for_sample_and_picks(tmp_path, images):
     values["labeler"].pop("error_rate", None)
     project = create(tmp_path / "project", config.check(values, "test"))
     ended = run(project)
-    assert (ended.why, ended.message) == ("waiting", "round 1: 0 of 26 images answered")
+    assert (ended.why, ended.message) == ("waiting", "round 1: 0 of 26 images labelled")
     (sheet,) = (project.root / "sheets").glob("*.csv")
     lines = list(csv.DictReader(sheet.read_text(encoding="utf-8-sig").splitlines()))
     assert len(lines) == 26
@@ -338,7 +338,7 @@ def test_a_round_whose_picks_nobody_can_judge_ends(tmp_path, images):
         writer = csv.DictWriter(file, lines[0])
         writer.writeheader()
         writer.writerows(lines)
-    assert run(project).message == "round 2: 0 of 6 images answered"
+    assert run(project).message == "round 2: 0 of 6 images labelled"
     measured = measure(project)
     assert (measured.images, measured.labels, measured.difference) == (20, 20, None)
 
