@@ -124,6 +124,16 @@ def rows(project: Project, query: str) -> list[tuple]:
     return answer
 
 
+def finished_project(folder: Path) -> Project:
+    """A project below a folder whose rounds are all over."""
+    from loop.steps.run import run
+
+    write_images(folder / "images")
+    project = create(folder / "project", config.check(small_values(folder / "images"), "test"))
+    run(project)
+    return project
+
+
 def write_images(folder: Path, count: int = 60, classes: int = 3) -> None:
     """Handwritten digits as PNG files in one sub-folder per class."""
     digits = load_digits(n_class=classes)

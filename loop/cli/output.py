@@ -69,6 +69,15 @@ def project_at(folder: Path) -> Project:
     return project
 
 
+def answer(as_json: bool, facts: Any, text: str) -> None:
+    """Prints what a command found: as JSON, or in lines."""
+    if as_json:
+        print_json(facts)
+        return
+    for line in text.split("\n"):
+        say(line)
+
+
 def say(text: str = "") -> None:
     """One line to standard output; what others wrote cannot steer the terminal."""
     click.echo(tinted(one_line(text)))

@@ -137,32 +137,18 @@ def simulate(
 
     goals = _goals(finish, max_errors, confidence)
     names = [] if methods == "all" else names_in(methods)
-    chosen = all_methods(names)
     where = get(engine, jobs or _workers(trainer))
     project = project_for(source, folder, encoder)
     click.get_current_context().call_on_close(project.close)
-    totals = _budgets(project, per_class, budgets)
-    grid = Grid(
-        chosen,
-        totals,
-        seeds,
-        trainer,
-        labels=labels,
-        share=share,
-        sample=sample,
-        metric=metric,
-        finish=goals,
-    )
+    totals, chosen = _budgets(project, per_class, budgets), all_methods(names)
+    grid = Grid(chosen, totals, seeds, trainer, {}, labels, share, sample, metric, goals)
     with bar() as (begin, progress):
         begin("scanning images")
         scan(project)
         check_labels(project)
         begin(f"embedding with {short(project.config.encoder)}")
         embed(project, progress, where=get(engine))
-        begin(
-            f"{counted(len(chosen), 'method')}, {counted(len(grid.budgets), 'budget')}, "
-            f"{counted(seeds, 'seed')}"
-        )
+        begin(_size(grid))
         rows = step(project, grid, where=where, on_progress=progress)
     if as_json:
         print_json(_facts(rows))
@@ -170,6 +156,12 @@ def simulate(
     _print_accuracies(rows, grid)
     _print_saved(rows, grid)
     _print_finish(rows.finish or [])
+
+
+def _size(grid: Grid) -> str:
+    """``3 methods, 2 budgets, 5 seeds``."""
+    parts = (len(grid.methods), "method"), (len(grid.budgets), "budget"), (grid.seeds, "seed")
+    return ", ".join(counted(count, noun) for count, noun in parts)
 
 
 def _goals(finish: bool, max_errors: str, confidence: float | None) -> Goals | None:

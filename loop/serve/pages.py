@@ -63,20 +63,21 @@ def embedding_map(view: View, request: Request) -> Page:
 
 def label_issues(view: View, request: Request) -> Page:
     """Labels that the others contradict, with both."""
-    gallery, wanted, issues = view.gallery(), asked(request), view.label_issues()
-    part = paged(_of(issues, gallery, wanted), request, CARDS)
-    cards = [(tile(gallery, gallery.row_of[issue.key]), issue) for issue in part.shown]
-    values = {"form": form(gallery, wanted), "wanted": wanted, "part": part, "cards": cards}
-    return Page("issues.html.j2", "Label issues", values)
+    return _cards("issues.html.j2", "Label issues", view, request, view.label_issues())
 
 
 def disagreements(view: View, request: Request) -> Page:
     """Images on which people differ, with what each said."""
-    gallery, wanted, divided = view.gallery(), asked(request), view.divided()
-    part = paged(_of(divided, gallery, wanted), request, CARDS)
-    cards = [(tile(gallery, gallery.row_of[image.key]), image) for image in part.shown]
+    return _cards("disagreements.html.j2", "Disagreements", view, request, view.divided())
+
+
+def _cards(template: str, title: str, view: View, request: Request, entries: Sequence[T]) -> Page:
+    """A page with the image of each wanted entry beside what is known of it."""
+    gallery, wanted = view.gallery(), asked(request)
+    part = paged(_of(entries, gallery, wanted), request, CARDS)
+    cards = [(tile(gallery, gallery.row_of[entry.key]), entry) for entry in part.shown]
     values = {"form": form(gallery, wanted), "wanted": wanted, "part": part, "cards": cards}
-    return Page("disagreements.html.j2", "Disagreements", values)
+    return Page(template, title, values)
 
 
 def _of(entries: Sequence[T], gallery: Gallery, wanted: Wanted) -> list[T]:

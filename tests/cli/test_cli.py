@@ -387,7 +387,7 @@ def test_status_and_backup_keep_the_password_of_a_database(project, tmp_path):
 def test_watching_goes_on_while_another_command_writes(project, monkeypatch):
     from click.testing import CliRunner
 
-    from loop.cli.steps import pull
+    from loop.cli.pull import pull
     from loop.project import ProjectBusy
     from loop.steps import pull as step
 

@@ -182,7 +182,7 @@ def pulled(**changes):
 
 
 def test_watch_prints_a_line_for_each_change_with_its_time(capsys):
-    from loop.cli.steps import _watch
+    from loop.cli.pull import _watch
 
     one = pulled(new=1, answered=1)
     steps = [pulled(), pulled(), one, pulled(answered=1), pulled(answered=1)]

@@ -38,6 +38,8 @@ LIBRARIES = (
     "loop.cli.autolabel",
     "loop.cli.backup",
     "loop.cli.setup",
+    "loop.cli.pull",
+    "loop.cli.push",
     "loop.cli.steps",
     "loop.dynamics",
     "loop.encoders.pixels",

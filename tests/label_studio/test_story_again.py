@@ -247,8 +247,12 @@ def test_people_change_their_minds_and_their_files(story, server, tmp_path):
     assert count == 35
     assert len([file for file in path.rglob("*") if file.suffix.lower() == ".png"]) == 35
     assert any("gone or excluded" in note for note in notes)
+    settings_change(project, people, images, second_person(server))
 
-    # a class is added, and every image is to be seen by two people, who are asked before tasks open
+
+def settings_change(project: Project, people: People, images: Path, second: httpx.Client) -> None:
+    """A class is added, and every image is to be seen by two people, who are asked before tasks
+    open; then the project is deleted on the server."""
     people.classes |= write_odd(images, range(700, 710), of_class=3)
     project = with_settings(project, "project", classes=[f"digit-{i}" for i in range(4)])
     project = people.project = with_settings(project, "labeler", overlap=2)
@@ -256,7 +260,7 @@ def test_people_change_their_minds_and_their_files(story, server, tmp_path):
     with pytest.raises(WouldReopen, match="36 finished tasks"):
         run(project, budget=8)
     assert run(project, reopen=True).why == "waiting"
-    other = people.beside(second_person(server))
+    other = people.beside(second)
     assert other.answer(again=True) == 36 + 8  # one image has gone since, its task is there
 
     # the project is deleted on the server while one answer of each new image is in the records

@@ -13,10 +13,9 @@ from loop import config
 from loop.project import create
 from loop.serve.guard import POST_TOKEN, Credentials
 from loop.serve.view import make_app
-from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.view import View
-from tests.conftest import small_values, write_images
+from tests.conftest import finished_project, small_values, write_images
 
 BASE = "http://127.0.0.1:8123"
 SCRIPT = "<script>alert(1)</script>"
@@ -24,11 +23,7 @@ SCRIPT = "<script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
-    write_images(folder / "images")
-    project = create(folder / "project", config.check(small_values(folder / "images"), "test"))
-    run(project)
-    return project
+    return finished_project(tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture

@@ -23,19 +23,13 @@ from loop.steps.backup import LIST, backup, restore
 from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.status import status
+from tests.conftest import finished_project
 from tests.durability.test_disk_and_signals import ENV, MAIN
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    from loop import config
-    from loop.project import create
-    from tests.conftest import small_values, write_images
-
-    folder = tmp_path_factory.mktemp("finished")
-    write_images(folder / "images")
-    project = create(folder / "project", config.check(small_values(folder / "images"), "test"))
-    run(project)
+    project = finished_project(tmp_path_factory.mktemp("finished"))
     (project.root / ".label-studio-token").write_text("secret-token")
     return project
 

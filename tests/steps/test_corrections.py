@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from loop import config
-from loop.cli.steps import pull as pull_command
+from loop.cli.pull import pull as pull_command
 from loop.cli.steps import train as train_command
 from loop.errors import NotReady
 from loop.project import Project, create

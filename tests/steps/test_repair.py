@@ -15,19 +15,12 @@ from loop.steps.doctor import doctor, repair
 from loop.steps.run import run
 from loop.steps.score import score
 from loop.steps.select import select
+from tests.conftest import finished_project
 
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    from loop import config
-    from loop.project import create
-    from tests.conftest import small_values, write_images
-
-    folder = tmp_path_factory.mktemp("finished")
-    write_images(folder / "images")
-    project = create(folder / "project", config.check(small_values(folder / "images"), "test"))
-    run(project)
-    return project
+    return finished_project(tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture
