@@ -170,22 +170,23 @@ def test_own_embeddings_are_found_by_path_or_key(tmp_path):
 
 
 def test_own_embeddings_that_change_are_others(tmp_path):
-    first = encoders.get(save_own(tmp_path, URIS, np.zeros((5, 2)))).digest
-    assert encoders.get(save_own(tmp_path, URIS, np.ones((5, 2)))).digest != first
-    assert encoders.get(save_own(tmp_path, KEYS, np.zeros((5, 2)))).digest != first
+    values = np.arange(10.0).reshape(5, 2)
+    first = encoders.get(save_own(tmp_path, URIS, values)).digest
+    assert encoders.get(save_own(tmp_path, URIS, values + 1)).digest != first
+    assert encoders.get(save_own(tmp_path, KEYS, values)).digest != first
 
 
 def test_own_embeddings_errors(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.npy"):
         encoders.get(f"file:{tmp_path / 'none.npy'}")
     with pytest.raises(ConfigError, match="one distinct name"):
-        encoders.get(save_own(tmp_path, URIS[:4], np.zeros((5, 2))))
+        encoders.get(save_own(tmp_path, URIS[:4], np.eye(5, 2)))
     with pytest.raises(ConfigError, match=r"\(N, D\)"):
         encoders.get(save_own(tmp_path, URIS, np.zeros(5)))
     with pytest.raises(ConfigError, match=r"np\.save"):
         encoders.get(save_own(tmp_path, URIS, np.array([[{}]] * 5, dtype=object)))
     with pytest.raises(DataError, match=r"4\.png.*own\.keys"):
-        run(encoders.get(save_own(tmp_path, URIS[:4], np.zeros((4, 2)))), tmp_path)
+        run(encoders.get(save_own(tmp_path, URIS[:4], np.eye(4, 2))), tmp_path)
 
 
 @pytest.mark.parametrize(

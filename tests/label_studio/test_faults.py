@@ -411,7 +411,7 @@ def test_nothing_telling_is_sent(new_labeler, items):
     labeler.prepare(["cat", "dog", "bird"])
     labeler.push(new_batch(), items)
     for task in tasks_of(labeler):
-        assert set(task.data) == {"image", "coreloop_key", "coreloop_batch"}
+        assert set(task.data) == {"image", "coreloop_key", "coreloop_batch", "coreloop_caption"}
         assert "cat" not in json.dumps(task.data)
 
 

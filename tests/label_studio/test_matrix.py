@@ -84,7 +84,7 @@ PULL = {
     "server-away-for-long": (breaking("refuse", LIST, 100), Unreachable, "answered 503"),
     "access-token-expired": (breaking("401", LIST), None, "5 new"),
     "token-revoked": (breaking("401", "/api/", 100), Unauthorized, "does not accept|answered 401"),
-    "server-killed": (dying_server(LIST), Unreachable, "no answer"),
+    "server-killed": (dying_server(LIST), Unreachable, "no answer|without an answer"),
 }
 
 

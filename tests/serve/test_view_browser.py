@@ -29,7 +29,7 @@ SHOWN = """() => [...document.images].every(image => {
     const inSight = box.top < innerHeight && box.left < innerWidth
     return !inSight || (image.complete && image.naturalWidth > 0)
 })"""
-PAINTED = "performance.getEntriesByName('first-paint')[0].startTime"
+PAINTED = "performance.getEntriesByName('first-paint')[0]?.startTime"
 
 
 @contextmanager
@@ -111,6 +111,7 @@ def look(page, base, width, name):
 
 def first_paint(page, base):
     page.goto(base + "/")
+    page.wait_for_function(PAINTED)  # the entry may come after the page's load event
     return page.evaluate(PAINTED)
 
 

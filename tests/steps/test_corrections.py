@@ -176,7 +176,7 @@ def test_a_labeler_that_cannot_be_asked_after_the_end_is_said(finished):
 
 
 def test_train_again_by_hand(finished):
-    with pytest.raises(NotReady, match="'compared', this step needs 'labeled'"):
+    with pytest.raises(NotReady, match="round 2 is over"):
         from loop.steps.train import train
 
         train(finished)
