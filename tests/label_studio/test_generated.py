@@ -38,8 +38,9 @@ from tests.label_studio.loopback import Reply, loopback
 
 ANSWERS = int(os.environ.get("CORELOOP_ANSWERS", "40"))
 PICKS = 4
-SECONDS = 60.0
-"""A command that takes longer hangs."""
+CPU_SECONDS = 20.0
+"""A command that takes longer hangs. Of this process, so that a busy machine is no hang; one that
+waits for ever is ended by pytest's timeout."""
 OTHER_TYPES = [None, True, 3, -1, 1.5, float("nan"), "", "word", [], {}, [None], {"a": 1}, "1"]
 SEEN: Counter[str] = Counter()
 
@@ -208,9 +209,9 @@ def test_generated_answers(stages, tmp_path_factory, liar, begin):
         patch.setattr("connectors.label_studio.labeler.LAG", 0.0)
         project = find(root)
         fake.lie = liar
-        began = time.monotonic()
+        began = time.process_time()
         ended = outcome(command, project)
-        assert time.monotonic() - began < SECONDS
+        assert time.process_time() - began < CPU_SECONDS
         SEEN[f"{command.__name__}: {ended}"] += 1
         SEEN["answers changed"] += liar.told
         assert labels(project).items() <= people.items()

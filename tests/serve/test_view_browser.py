@@ -29,7 +29,8 @@ SHOWN = """() => [...document.images].every(image => {
     const inSight = box.top < innerHeight && box.left < innerWidth
     return !inSight || (image.complete && image.naturalWidth > 0)
 })"""
-PAINTED = "performance.getEntriesByName('first-paint')[0]?.startTime"
+PAINTED = """() => new Promise(done => new PerformanceObserver(
+    list => done(list.getEntries()[0].startTime)).observe({type: "paint", buffered: true}))"""
 
 
 @contextmanager
@@ -111,8 +112,7 @@ def look(page, base, width, name):
 
 def first_paint(page, base):
     page.goto(base + "/")
-    page.wait_for_function(PAINTED)  # the entry may come after the page's load event
-    return page.evaluate(PAINTED)
+    return page.evaluate(PAINTED)  # the entry may come after the page's load event
 
 
 @pytest.mark.slow
