@@ -40,13 +40,14 @@ def forbidden(path: Path) -> tuple[str, ...]:
         return ("loop", "db")
     if module.startswith("loop/cli/"):
         return ("db",)
-    if module.startswith("loop/serve/"):
+    servers = ("loop.view", "loop.serve")
+    if module.startswith(("loop/view/", "loop/serve/")):
         return ("db", "connectors", "loop.cli")
     if module.startswith("loop/steps/"):
-        return ("loop.cli", "loop.serve")
+        return ("loop.cli", *servers)
     if module.startswith("loop/project/"):
-        return ("loop.cli", "loop.serve", "loop.steps")
-    return ("db", "connectors", "loop.project", "loop.steps", "loop.cli", "loop.serve")
+        return ("loop.cli", *servers, "loop.steps")
+    return ("db", "connectors", "loop.project", "loop.steps", "loop.cli", *servers)
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)

@@ -29,9 +29,9 @@ def view(folder: Path, port: int, host: str, open_: bool) -> None:
     \b
     Example: coreloop view --open
     """
-    from loop.serve.guard import LOOPBACK
-    from loop.serve.server import serve
     from loop.steps.view import view as step
+    from loop.view.server import serve
+    from loop.web.hosts import LOOPBACK
 
     if host not in LOOPBACK:
         click.echo(

@@ -10,10 +10,10 @@ from starlette.testclient import TestClient
 from loop import config
 from loop.project import create
 from loop.project.labeler import connect_labeler
-from loop.serve.guard import Credentials
-from loop.serve.view import make_app
 from loop.steps.run import run
 from loop.steps.view import View
+from loop.view.app import make_app
+from loop.view.guard import Credentials
 from tests.conftest import small_values
 
 pytestmark = pytest.mark.server

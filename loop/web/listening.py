@@ -5,46 +5,13 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 
 import uvicorn
 
 from loop.errors import ConfigError
-from loop.serve.guard import LOOPBACK, Credentials
-from loop.serve.view import make_app
-from loop.steps.view import View
 
 PATIENCE = 1
 """Seconds that a request in progress has when the server is ended."""
-
-
-def serve(view: View, host: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """Answers until the process is interrupted.
-
-    Args:
-        port: 0: a free one.
-        on_ready: hears the address, token included, once connections are taken.
-
-    Raises:
-        ConfigError: the host or port cannot be listened on.
-    """
-    listening = _listen(host, port)
-    credentials = Credentials(listening.getsockname()[1])
-    app = make_app(view, credentials, everywhere=host not in LOOPBACK)
-    config = uvicorn.Config(
-        app,
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        lifespan="off",
-        ws="none",
-        timeout_graceful_shutdown=PATIENCE,
-        backlog=128,
-    )
-    address = f"http://{_shown(host)}:{credentials.port}/?token={credentials.token}"
-    with suppress(KeyboardInterrupt):
-        AnnouncedServer(config, lambda: on_ready(address)).run(sockets=[listening])
 
 
 class AnnouncedServer(uvicorn.Server):
@@ -65,14 +32,36 @@ class AnnouncedServer(uvicorn.Server):
         await super().shutdown(sockets=sockets)
 
 
-def _shown(host: str) -> str:
-    """The host in an address; of all addresses of this machine its name."""
-    if host in ("0.0.0.0", "::"):
-        return socket.gethostname()
-    return f"[{host}]" if ":" in host else host
+def answer(app: object, listening: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Answers until the process is interrupted.
+
+    Args:
+        app: an ASGI application.
+        on_ready: called once connections are taken.
+
+    Raises:
+        KeyboardInterrupt: it was.
+    """
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=PATIENCE,
+        backlog=128,
+    )
+    AnnouncedServer(config, on_ready).run(sockets=[listening])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections; port 0: a free one.
+
+    Raises:
+        ConfigError: the host or port cannot be listened on.
+    """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.socket(family, socket.SOCK_STREAM)
@@ -85,3 +74,10 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
     listening.listen(128)
     return listening
+
+
+def shown(host: str) -> str:
+    """The host in an address; of all addresses of this machine its name."""
+    if host in ("0.0.0.0", "::"):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from loop.printable import one_line
-from loop.serve.guard import Credentials
 from loop.steps.view import View
+from loop.view.guard import Credentials
 from loop.wording import counted
 
 NAV = {
@@ -81,7 +81,7 @@ def in_words(error: Exception) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("loop.serve"),
+        loader=PackageLoader("loop.view"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

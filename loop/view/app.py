@@ -17,10 +17,10 @@ from starlette.routing import Route
 
 from loop.printable import one_line
 from loop.reports.pages import picture_style
-from loop.serve.guard import Credentials, Guard
-from loop.serve.pages import PAGES
-from loop.serve.rendering import Page, in_words, render
 from loop.steps.view import PICTURE, THUMBNAIL, View
+from loop.view.guard import Credentials, Guard
+from loop.view.pages import PAGES
+from loop.view.rendering import Page, in_words, render
 
 STATIC = ("view.css", "view.js", "label.js", "icon.svg")
 KINDS = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -150,7 +150,7 @@ def _file(name: str) -> Response:
     if name == "pictures.css":
         text = picture_style().encode()
     elif name in STATIC:
-        text = files("loop.serve").joinpath("static", name).read_bytes()
+        text = files("loop.view").joinpath("static", name).read_bytes()
     else:
         raise HTTPException(404)
     kind = KINDS[name.rpartition(".")[2]]

@@ -9,20 +9,18 @@ our pages alone (CSRF).
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
-from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LOOPBACK = frozenset(["127.0.0.1", "localhost", "::1"])
+from loop.web.hosts import equal, is_this_machine
+
 POST_TOKEN = "X-Coreloop-Token"
 """Header of requests that change something."""
 HEADERS = {
@@ -90,7 +88,7 @@ class Guard:
 
     def _answer(self, request: Request) -> Response | None:
         """What is answered in place of a page; None: the request may pass."""
-        if not self._is_this_machine(request.headers.getlist("host")):
+        if not is_this_machine(request.headers.getlist("host"), everywhere=self.everywhere):
             return _refused("this address is not served here; open the one that was printed")
         origin = request.headers.get("origin")
         own = f"{request.url.scheme}://{request.headers['host']}"
@@ -98,7 +96,7 @@ class Guard:
             return _refused("a page of another site asked for this")
         if request.method in ("GET", "HEAD") and "token" in request.query_params:
             return self._entry(request)
-        if not _equal(request.cookies.get(self.credentials.cookie), self.credentials.token):
+        if not equal(request.cookies.get(self.credentials.cookie), self.credentials.token):
             return _refused(
                 "open the whole address that 'coreloop view' printed, token included; each start "
                 "has a new one"
@@ -107,7 +105,7 @@ class Guard:
             return None
         if origin is None:
             return _refused("the request does not say which page it comes from")
-        if not _equal(request.headers.get(POST_TOKEN), self.credentials.post_token):
+        if not equal(request.headers.get(POST_TOKEN), self.credentials.post_token):
             return _refused("this page is of an earlier start; load it anew")
         return None
 
@@ -117,7 +115,7 @@ class Guard:
         By a page, not by a redirect: after a link in another program, browsers would count the
         redirect as another site's, and keep the cookie back.
         """
-        if not _equal(request.query_params["token"], self.credentials.token):
+        if not equal(request.query_params["token"], self.credentials.token):
             return _refused("the token in this address is wrong; each start has a new one")
         url = request.url.remove_query_params("token")
         address = "/" + url.path.lstrip("/") + (f"?{url.query}" if url.query else "")
@@ -127,29 +125,6 @@ class Guard:
         answer.set_cookie(name, token, httponly=True, samesite="strict")
         answer.headers["Cache-Control"] = "no-store"
         return answer
-
-    def _is_this_machine(self, hosts: list[str]) -> bool:
-        if len(hosts) != 1:
-            return False
-        try:
-            name = urlsplit(f"//{hosts[0]}").hostname or ""
-        except ValueError:
-            return False
-        if name in LOOPBACK or not self.everywhere:
-            return name in LOOPBACK
-        return _is_number(name) or name in (socket.gethostname().lower(), socket.getfqdn().lower())
-
-
-def _equal(given: str | None, expected: str) -> bool:
-    return given is not None and secrets.compare_digest(given.encode(), expected.encode())
-
-
-def _is_number(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _refused(why: str) -> Response:

@@ -11,10 +11,10 @@ from starlette.testclient import TestClient
 
 from loop import config
 from loop.project import create
-from loop.serve.guard import POST_TOKEN, Credentials
-from loop.serve.view import make_app
 from loop.steps.scan import scan
 from loop.steps.view import View
+from loop.view.app import make_app
+from loop.view.guard import POST_TOKEN, Credentials
 from tests.conftest import finished_project, small_values, write_images
 
 BASE = "http://127.0.0.1:8123"

@@ -14,10 +14,10 @@ from loop.near_duplicates import NearDuplicates
 from loop.printable import printable
 from loop.project.gallery import PASSED_OVER, Gallery, Wanted
 from loop.reports.pages import map_drawing
-from loop.serve.listing import UNREADABLE, asked, form, paged, share
-from loop.serve.rendering import Page
-from loop.serve.tiles import tile
 from loop.steps.view import View
+from loop.view.listing import UNREADABLE, asked, form, paged, share
+from loop.view.rendering import Page
+from loop.view.tiles import tile
 
 T = TypeVar("T")
 CARDS = 60

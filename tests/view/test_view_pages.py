@@ -19,16 +19,16 @@ from starlette.testclient import TestClient
 from loop import config
 from loop.near_duplicates import near_duplicates
 from loop.project import create, find
-from loop.serve.guard import POST_TOKEN, Credentials
-from loop.serve.view import make_app
 from loop.steps.backup import backup
 from loop.steps.exclude import exclude
 from loop.steps.pull import pull
 from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.view import View
+from loop.view.app import make_app
+from loop.view.guard import POST_TOKEN, Credentials
 from tests.conftest import rows, small_values, write_images
-from tests.serve.conftest import CLASSES, COUNT, answer
+from tests.view.conftest import CLASSES, COUNT, answer
 
 BASE = "http://127.0.0.1:8123"
 PATHS = ("/", "/map", "/issues", "/disagreements", "/duplicates", "/rounds", "/label")

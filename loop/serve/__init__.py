@@ -1,1 +1,0 @@
-"""ASGI applications: pages for a person at this machine."""

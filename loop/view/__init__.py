@@ -1,0 +1,1 @@
+"""The pages of ``coreloop view``: for a person at this machine."""

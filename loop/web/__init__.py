@@ -1,0 +1,1 @@
+"""What every server of ours goes by: whom it answers, and the port that it listens on."""
