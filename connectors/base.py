@@ -97,13 +97,15 @@ class PassedOver:
 
     Attributes:
         suffix: theirs, in lower case, where the reason is the suffix; else empty.
-        example: path of the first, relative to the folder.
+        example: path of the first, relative to the folder; or its line in a list.
+        what: ``file``, ``line`` of a list, or ``label`` that is not taken.
     """
 
     reason: str
     suffix: str
     count: int
     example: str
+    what: str = "file"
 
 
 class Source(Protocol):

@@ -166,10 +166,26 @@ class ImageFile:
     split: str
 
 
-def examine(file: ImageFile | UnreadableFile) -> Image | UnreadableFile:
+@dataclass(frozen=True)
+class Encoded:
+    """An image's bytes from anywhere, and what is known of it; ``reason``: why it has none."""
+
+    uri: str
+    data: bytes
+    label: str | None
+    split: str
+    reason: str = ""
+
+
+def examine(file: ImageFile | Encoded | UnreadableFile) -> Image | UnreadableFile:
     """An image with its key, or why the file is none."""
     if isinstance(file, UnreadableFile):
         return file
+    if isinstance(file, Encoded):
+        reason = file.reason or check_image(file.data)
+        if reason:
+            return UnreadableFile(file.uri, reason)
+        return Image(content_key(file.data), file.uri, file.label, file.split)
     try:
         file.uri.encode()
     except UnicodeEncodeError:  # no database or labeler could take such a name

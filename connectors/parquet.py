@@ -22,7 +22,8 @@ from threading import Lock
 from typing import Any
 
 from connectors.base import Image, PassedOver, SourceError, UnreadableFile
-from connectors.folder import check_image, content_key
+from connectors.folder import Encoded, examine
+from connectors.label import class_name, one_class, plain_label
 from connectors.workers import in_order
 
 GROUPS = 2
@@ -31,23 +32,6 @@ SUFFIX = ".parquet"
 COLUMNS = ("image", "img")
 """Where images are looked for; else in the only column that can hold any."""
 TEST_SHARD = re.compile(r"test\b|test_")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row to look at."""
-
-    uri: str
-    data: bytes
-    label: str | None
-    split: str
-
-
-def _examine(row: Row) -> Image | UnreadableFile:
-    reason = check_image(row.data)
-    if reason is not None:
-        return UnreadableFile(row.uri, reason)
-    return Image(content_key(row.data), row.uri, row.label, row.split)
 
 
 def shards_of(path: Path) -> list[Path]:
@@ -83,7 +67,7 @@ class Parquet:
             SourceError: no such file, not parquet, or no column of images.
         """
         rows = (shard.rows(skip, self.labelled) for shard in self._shards.values())
-        yield from in_order(_examine, chain.from_iterable(rows), workers)
+        yield from in_order(examine, chain.from_iterable(rows), workers)
 
     @property
     def passed_over(self) -> list[PassedOver]:
@@ -158,7 +142,7 @@ class ParquetShard:
     _groups: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
-    def rows(self, skip: Container[str], labelled: bool) -> Iterator[Row]:
+    def rows(self, skip: Container[str], labelled: bool) -> Iterator[Encoded]:
         """Rows in file order, but for those whose uris are known; with labels if so wanted, and in
         any case those of test images.
 
@@ -176,7 +160,7 @@ class ParquetShard:
             split = "test" if record.get("split", by_name) == "test" else "pool"
             shown = labelled or split == "test"
             name = class_name(record.get(label), self.classes) if shown else None
-            yield Row(uri, _encoded(record[image]), name, split)
+            yield Encoded(uri, _encoded(record[image]), name, split)
 
     def read(self, number: str) -> bytes:
         """Encoded bytes of one row. The row groups read last are kept for the next calls, since
@@ -232,9 +216,9 @@ class ParquetShard:
             return set()
         column = self._file.read(columns=[self._label]).column(self._label)
         if "list" in str(column.type):
-            raise SourceError(_one_class(column[0].as_py()))
+            raise SourceError(one_class(column[0].as_py()))
         values = pyarrow.compute.unique(column).to_pylist()
-        return {_plain(value) for value in values} - {None}
+        return {plain_label(value) for value in values} - {None}
 
     def _read_group(self, group: int) -> Any:
         import pyarrow
@@ -348,41 +332,3 @@ def class_names(path: Path) -> list[str]:
             values |= shard.stated_labels()
     by_kind = sorted(values, key=lambda value: (isinstance(value, str), value))
     return [*names, *(str(value) for value in by_kind if str(value) not in names)]
-
-
-def class_name(value: Any, stated: list[str]) -> str | None:
-    """The class that a cell names; None where there is no label.
-
-    Args:
-        stated: names that whole numbers index.
-
-    Raises:
-        SourceError: a fraction or a list.
-    """
-    value = _plain(value)
-    if value is None:
-        return None
-    if isinstance(value, int) and 0 <= value < len(stated):
-        return stated[value]
-    return str(value)
-
-
-def _plain(value: Any) -> Any:
-    """None where there is no label. Tables with gaps keep whole numbers as 3.0; that is 3."""
-    if isinstance(value, list | dict):
-        raise SourceError(_one_class(value))
-    if isinstance(value, bytes):
-        value = value.decode(errors="backslashreplace")
-    if value is None or value == -1 or value != value or value == "":
-        return None
-    if isinstance(value, float):
-        if not value.is_integer():
-            raise SourceError(
-                f"label {value} is a fraction; write class names or whole numbers to the column"
-            )
-        return int(value)
-    return value
-
-
-def _one_class(value: Any) -> str:
-    return f"label {value} is a {type(value).__name__}; write one class per image to the column"

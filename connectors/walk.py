@@ -32,8 +32,13 @@ SUFFIX = "no suffix of an image that is read"
 
 @dataclass
 class Passed:
-    """What is passed over, counted by reason and suffix."""
+    """What is passed over, counted by reason and suffix.
 
+    Attributes:
+        what: see ``PassedOver``.
+    """
+
+    what: str = "file"
     _by_kind: dict[tuple[str, str], PassedOver] = field(default_factory=dict)
 
     def add(self, reason: str, suffix: str, example: str, count: int = 1) -> None:
@@ -41,7 +46,7 @@ class Passed:
         before = self._by_kind.get((reason, suffix))
         if before is not None:
             example, count = before.example, before.count + count
-        self._by_kind[reason, suffix] = PassedOver(reason, suffix, count, example)
+        self._by_kind[reason, suffix] = PassedOver(reason, suffix, count, example, self.what)
 
     @property
     def counted(self) -> list[PassedOver]:

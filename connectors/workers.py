@@ -7,7 +7,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -59,6 +59,19 @@ def in_order(work: Callable[[In], Out], inputs: Iterable[In], workers: int) -> I
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def one_ahead(work: Callable[[In], Out], inputs: Iterable[In]) -> Iterator[Out]:
+    """``map``, with one result coming in a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as ahead:
+        coming: Future[Out] | None = None
+        for each in inputs:
+            following = ahead.submit(work, each)
+            if coming is not None:
+                yield coming.result()
+            coming = following
+        if coming is not None:
+            yield coming.result()
 
 
 def _new_pool(workers: int) -> ProcessPoolExecutor:

@@ -70,9 +70,15 @@ class ProjectSection(Section):
 class PoolSection(Section):
     """[pool] Where the images are."""
 
-    source: Literal["folder", "parquet", "bucket"] = "folder"
+    source: Literal["folder", "parquet", "bucket", "list"] = "folder"
     path: str
-    """A folder or parquet file; of a bucket an address such as ``s3://bucket/photos``."""
+    """A folder or file; of a bucket an address such as ``s3://bucket/photos``."""
+    column: str = ""
+    """Of a list: where the paths or addresses stand; empty: in that called path, image, url, ..."""
+    label_column: str = ""
+    """Of a list: where the labels stand; empty: it has none."""
+    image_root: str = ""
+    """Of a list: the folder at which its paths start, which they may not leave; empty: its own."""
     labelled: bool = False
     """Folder names (or the label column) are the true labels: for ``oracle`` and ``simulate``."""
     splits: bool = False

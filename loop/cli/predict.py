@@ -27,7 +27,7 @@ MOST_NAMED = 10
 
 
 @click.command()
-@click.argument("images", required=False, type=click.Path(path_type=Path))
+@click.argument("images", required=False, type=click.Path())
 @project_option
 @json_option
 @click.option(
@@ -38,16 +38,18 @@ MOST_NAMED = 10
     type=click.Choice(["csv", "jsonl", "parquet", "folders"]),
     help="folders: copies of the images, by class.",
 )
+@click.option("--column", default="", help="Of a list that is a table: where its paths stand.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: predictions.csv, ...")
 @click.option("--top", default=1, show_default=True, help="Classes named for each image.")
 @click.option("--min-confidence", default=0.0, help="Leave out what is less sure (0 to 1).")
 @click.option("--to-label-studio", "to_labeler", is_flag=True, help="Show them on waiting tasks.")
 @engine_option
 def predict(
-    images: Path | None,
+    images: str | None,
     folder: Path,
     as_json: bool,
     form: str,
+    column: str,
     out: Path | None,
     top: int,
     min_confidence: float,
@@ -56,8 +58,8 @@ def predict(
 ) -> None:
     """Labels and probabilities for images that nobody labelled.
 
-    Without IMAGES those of the pool; IMAGES is a folder, a parquet file, or a text file with one
-    path per line. Killed, the same command continues.
+    Without IMAGES those of the pool; IMAGES is a folder, a parquet file, a bucket, or a list of
+    paths or addresses. Killed, the same command continues.
 
     \b
     Example: coreloop predict --min-confidence 0.9
@@ -78,7 +80,9 @@ def predict(
         else:
             asked = step.Asked(form, top, min_confidence)
             where = engines.get(engine)
-            predicted = step.predict(project, images, out, asked, begin, progress, where)
+            predicted = step.predict(
+                project, images, out, asked, begin, progress, where, column=column
+            )
     if as_json:
         print_json(asdict(predicted))
     else:

@@ -42,7 +42,18 @@ CLASSES_SHOWN = 12
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--images", required=True, type=click.Path(), help="Folder, .parquet or s3://bucket/photos."
+    "--images",
+    required=True,
+    type=click.Path(),
+    help="Folder, .parquet, s3://bucket/photos, or a list: .csv, .tsv, .jsonl, .txt.",
+)
+@click.option("--column", default="", help="Of a list: its column of paths or addresses.")
+@click.option("--label-column", default="", help="Of a list: its column of labels.")
+@click.option(
+    "--image-root",
+    default="",
+    type=click.Path(),
+    help="Folder that a list's paths start at, if not its own.",
 )
 @click.option("--classes", default="", help="Class names, separated by commas.")
 @click.option("--labelled", is_flag=True, help="Folder names are the true labels (for rehearsal).")
@@ -94,6 +105,9 @@ CLASSES_SHOWN = 12
 def init(
     folder: Path,
     images: str,
+    column: str,
+    label_column: str,
+    image_root: str,
     classes: str,
     labelled: bool,
     encoder: str,
@@ -121,7 +135,13 @@ def init(
     if test_size is not None:
         measure = {"by": "holdout", "images": test_size}
     sections = {
-        "pool": {"labelled": labelled, "test_path": test_images},
+        "pool": {
+            "labelled": labelled,
+            "test_path": test_images,
+            "column": column,
+            "label_column": label_column,
+            "image_root": image_root,
+        },
         "measure": measure,
         "encoder": encoder,
         "selection": {"scorer": scorer, "budgets": whole_numbers(budgets, "--budgets")},
@@ -203,7 +223,7 @@ def _say_classes(project: Project, *, named: bool) -> None:
     shown = ", ".join(config.project.classes[:CLASSES_SHOWN])
     if len(config.project.classes) > CLASSES_SHOWN:
         shown += f", ... ({len(config.project.classes)} in all)"
-    table_ = config.pool.source == "parquet"
+    table_ = config.pool.source in ("parquet", "list")
     found = "the table's" if table_ else f"the sub-folders of {config.pool.path}"
     paragraph(f"classes: {shown}" + ("" if named else f" ({found}; --classes names others)"))
     if note := among_images(project):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from connectors.base import SourceError
 from connectors.folder import first_level
 from loop.errors import ConfigError
-from loop.project.classes import layout_of, stated_classes
+from loop.project.classes import BY_NAME, layout_of, stated_classes
 from loop.wording import agreeing, counted
 
 YEAR = r"(19|20)\d\d"
@@ -32,8 +33,11 @@ class UnclearClasses(ConfigError):
     """Nobody said what the classes are, and the images do not state them clearly."""
 
 
-def clear_classes(images: str | Path) -> list[str]:
+def clear_classes(images: str | Path, settings: Mapping[str, Any] | None = None) -> list[str]:
     """Class names of the sub-folders or the table.
+
+    Args:
+        settings: see ``loop.project.classes.pool_section``.
 
     Raises:
         UnclearClasses: there are none, or what is there looks like something else.
@@ -42,12 +46,12 @@ def clear_classes(images: str | Path) -> list[str]:
     if isinstance(images, Path) and not images.exists():
         raise SourceError(f"there is no {images}; say where the images are")
     try:
-        names = stated_classes(images)
+        names = stated_classes(images, settings)
     except ConfigError as error:
         raise UnclearClasses(str(error)) from None
     layout = layout_of(images)
     beside = first_level(Path(images))[1] if layout == "folder" else []
-    doubt = "" if layout == "parquet" else doubt_about(names, beside)
+    doubt = "" if layout in BY_NAME else doubt_about(names, beside)
     if doubt:
         listed = ",".join(names) if len(names) <= NAMED else f"{names[0]},{names[1]},..."
         raise UnclearClasses(

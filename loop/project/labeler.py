@@ -76,7 +76,7 @@ def _label_studio(project: Project, pool: Pool, batches: list[str], *, reopen: b
         read=lambda uri: browsable(source.read(uri), uri),
         images=settings.images,
         local_root=settings.local_root or None,
-        image_root=project.path(project.config.pool.path),
+        image_root=project.uris_start,
         url_base=settings.url_base,
         order=settings.order,
         overlap=settings.overlap,

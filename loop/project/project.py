@@ -15,6 +15,7 @@ from loop import config as settings
 from loop.config import Config
 from loop.errors import ConfigError, NotReady
 from loop.files import expanded
+from loop.project.source import path_from, source_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -80,20 +81,7 @@ class Project:
         Raises:
             SourceError: its path cannot be read.
         """
-        pool = self.config.pool
-        if pool.source == "bucket":
-            from connectors.bucket import Bucket
-
-            return Bucket(pool.path, labelled=pool.labelled, splits=pool.splits)
-        path = self.path(pool.path)
-        if pool.source == "parquet":
-            from connectors.parquet import Parquet
-
-            return Parquet(path, labelled=pool.labelled)
-        from connectors.folder import Folder
-
-        test = self.path(pool.test_path) if pool.test_path else None
-        return Folder(path, labelled=pool.labelled, test=test, splits=pool.splits)
+        return source_of(self.config.pool, self.root)
 
     def close(self) -> None:
         """Gives the database's connections back; the project may be used again."""
@@ -132,9 +120,17 @@ class Project:
         pool = self.config.pool
         return pool.path if pool.source == "bucket" else str(self.path(pool.path))
 
+    @property
+    def uris_start(self) -> Path:
+        """Folder at which the uris of images that are files start."""
+        pool = self.config.pool
+        if pool.source == "list":
+            return self.path(pool.image_root) if pool.image_root else self.path(pool.path).parent
+        return self.path(pool.path)
+
     def path(self, text: str) -> Path:
         """A path from the config: relative ones start at the project folder."""
-        return (self.root / expanded(text)).resolve()
+        return path_from(self.root, text)
 
     @contextmanager
     def writing(self) -> Iterator[Records]:

@@ -119,12 +119,14 @@ def _config(root: Path, images: str | Path, sections: dict[str, Any]) -> Config:
     """The config of these sections; paths are whole, so that they mean the same in any folder."""
     values = {name: dict(v) if isinstance(v, dict) else v for name, v in sections.items()}
     project = {"name": root.resolve().name, **values.get("project", {})}
+    given = dict(values.get("pool", {}))
+    for key in ("test_path", "image_root"):
+        if given.get(key):
+            given[key] = str(expanded(given[key]).resolve())
     if not project.get("classes"):
-        labelled = values.get("pool", {}).get("labelled", False)
-        project["classes"] = stated_classes(images) if labelled else clear_classes(images)
-    pool = {**pool_section(images), **values.get("pool", {})}
-    if pool.get("test_path"):
-        pool["test_path"] = str(expanded(pool["test_path"]).resolve())
+        stated = stated_classes if given.get("labelled") else clear_classes
+        project["classes"] = stated(images, given)
+    pool = pool_section(images, given)
     values |= {"project": project, "pool": pool}
     return settings.check(values, "init")
 
@@ -133,7 +135,8 @@ def _check_labelled(path: str | Path, config: Config) -> None:
     """Raises ConfigError if images are labelled by more classes than the config names."""
     if not config.pool.labelled:
         return
-    if unnamed := sorted(set(stated_classes(path)) - set(config.project.classes)):
+    stated = stated_classes(path, config.pool.model_dump())
+    if unnamed := sorted(set(stated) - set(config.project.classes)):
         raise ConfigError(f"images are labelled {', '.join(unnamed)} too; add that to --classes")
 
 

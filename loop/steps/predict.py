@@ -16,18 +16,20 @@ from connectors.base import Prediction, Predicts, Source, UnreadableFile
 from connectors.folder import content_key
 from db import queries
 from db.state import log
+from loop.config import PoolSection
 from loop.encoders import shards
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, DataError, NotReady
 from loop.export.folders import write_class_folders
 from loop.export.predictions import TABLES, PredictedImages, write_predictions
-from loop.files import draft_of, expanded
+from loop.files import draft_of
 from loop.finish.model_encoder import ModelEncoder
 from loop.project import Project
-from loop.project.classes import layout_of
+from loop.project.classes import layout_of, place_of, pool_section
 from loop.project.labeler import connect_labeler
 from loop.project.labels import collect
 from loop.project.model import Kept, encoder_of, newest_model, pool_predictions
+from loop.project.source import source_of
 from loop.wording import counted
 
 FORMS = (*TABLES, "folders")
@@ -82,20 +84,23 @@ class Predicted:
 
 def predict(
     project: Project,
-    images: Path | None = None,
+    images: str | Path | None = None,
     out: Path | None = None,
     asked: Asked | None = None,
     on_begin: Callable[[str], None] = lambda text: None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     where: Engine = LOCAL,
+    *,
+    column: str = "",
 ) -> Predicted:
     """Writes labels and calibrated probabilities by the model trained last.
 
     Args:
-        images: a folder, a parquet file or a text file with a path per line; None: the images of
-            the pool that have no label. The work on others resumes at the shard.
+        images: a folder, parquet files, a bucket, or a list of paths or addresses; None: the images
+            of the pool that have no label. The work on others resumes at the shard.
         out: default ``predictions.csv`` and the like.
         where: the engine that other images are encoded on.
+        column: of a list that is a table: where its paths stand.
 
     Raises:
         NotReady: no model is kept, or every image of the pool is labelled.
@@ -104,7 +109,7 @@ def predict(
     """
     asked = asked or Asked()
     path = out or Path("predictions" if asked.form == "folders" else f"predictions.{asked.form}")
-    source = project.source if images is None else source_at(images)
+    source = project.source if images is None else source_at(images, column)
     with project.records.read() as session:
         kept = newest_model(session, project)
         about = kept.model.about
@@ -126,22 +131,22 @@ def predict(
     return predicted
 
 
-def source_at(images: Path) -> Source:
-    """A folder, parquet files, or a text file with a path per line. Raises ConfigError."""
-    path = expanded(images).resolve()
-    if not path.exists():
+def source_at(images: str | Path, column: str = "") -> Source:
+    """Images as ``init`` takes them: a folder, parquet files, a list, a bucket, ... What is neither
+    is read as a list of paths. Paths in a list may lead anywhere.
+
+    Raises:
+        ConfigError: there is no such place.
+    """
+    place = place_of(images)
+    if isinstance(place, Path) and not place.exists():
         raise ConfigError(f"there is no {images}; name a folder, a parquet file or a list of paths")
-    if layout_of(path) == "parquet":
-        from connectors.parquet import Parquet
+    if isinstance(place, Path) and not place.is_dir() and layout_of(place) in ("folder", "list"):
+        from connectors.manifest import Manifest
 
-        return Parquet(path, labelled=False)
-    if path.is_dir():
-        from connectors.folder import Folder
-
-        return Folder(path)
-    from connectors.listing import Listing
-
-    return Listing(path)
+        return Manifest(place, column=column)
+    pool = PoolSection.model_validate({**pool_section(place), "splits": False})
+    return source_of(pool, Path())
 
 
 def _of_pool(
@@ -172,7 +177,7 @@ def _of_pool(
 
 def _scanned(
     source: Source,
-    images: Path,
+    images: str | Path,
     predicted: Predicted,
     on_begin: Callable[[str], None],
     on_progress: Callable[[int, int], None],

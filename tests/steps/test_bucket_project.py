@@ -90,7 +90,7 @@ def test_credentials_are_not_taken_from_an_address(s3, tmp_path):
 def test_a_server_that_is_away_ends_with_try_again(s3, tmp_path, monkeypatch):
     made = coreloop("init", tmp_path / "p", "--images", "s3://photos/set", "--encoder", "pixels:8")
     assert made.exit_code == 0, made.output
-    monkeypatch.setattr("connectors.bucket.TRIES", 1)
+    monkeypatch.setattr("connectors.objects.TRIES", 1)
     fsspec.filesystem("s3").clear_instance_cache()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")

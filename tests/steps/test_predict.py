@@ -114,7 +114,7 @@ def test_odd_lines_of_a_list_are_unusable_files(project, tmp_path):
     ]
     (tmp_path / "list.txt").write_text("\n".join([*odd, str(odd_name)]) + "\r\n")
     predicted = predict(project, tmp_path / "list.txt", tmp_path / "l.csv")
-    assert [uri for uri, _ in predicted.unreadable] == odd
+    assert [uri for uri, _ in predicted.unreadable] == ["a\\0b.png", *odd[1:]]
     assert predicted.images == 1
 
 

@@ -1,0 +1,58 @@
+"""The images of a pool, opened as [pool] says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loop.config import PoolSection
+from loop.files import expanded
+
+if TYPE_CHECKING:
+    from connectors.base import Source
+    from connectors.manifest import Manifest
+
+
+def source_of(pool: PoolSection, start: Path) -> Source:
+    """Where the images are.
+
+    Args:
+        start: folder at which relative paths of ``pool`` start.
+
+    Raises:
+        SourceError: its path cannot be read.
+    """
+    if pool.source == "bucket":
+        from connectors.bucket import Bucket
+
+        return Bucket(pool.path, labelled=pool.labelled, splits=pool.splits)
+    path = path_from(start, pool.path)
+    if pool.source == "parquet":
+        from connectors.parquet import Parquet
+
+        return Parquet(path, labelled=pool.labelled)
+    if pool.source == "list":
+        return manifest_of(pool, start)
+    from connectors.folder import Folder
+
+    test = path_from(start, pool.test_path) if pool.test_path else None
+    return Folder(path, labelled=pool.labelled, test=test, splits=pool.splits)
+
+
+def manifest_of(pool: PoolSection, start: Path) -> Manifest:
+    """See ``source_of``, of a list. Paths in it start at its folder unless another is set."""
+    from connectors.manifest import Manifest
+
+    path = path_from(start, pool.path)
+    return Manifest(
+        path,
+        column=pool.column,
+        label_column=pool.label_column,
+        root=path_from(start, pool.image_root) if pool.image_root else path.parent,
+        labelled=pool.labelled,
+    )
+
+
+def path_from(start: Path, text: str) -> Path:
+    """A path from the config: relative ones start at ``start``."""
+    return (start / expanded(text)).resolve()

@@ -1,0 +1,62 @@
+"""A project of a list of images, from init to predictions."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from loop.cli import cli
+from loop.errors import ConfigError
+from loop.project import find
+from loop.project.class_folders import UnclearClasses
+from loop.steps.init import init
+from loop.steps.predict import predict
+from loop.steps.run import run
+from tests.conftest import write_images
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """60 digits without folders, and a list that knows their classes."""
+    write_images(tmp_path / "sorted")
+    (tmp_path / "flat").mkdir()
+    with (tmp_path / "list.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "kind"])
+        for path in sorted((tmp_path / "sorted").rglob("*.png")):
+            path.rename(tmp_path / "flat" / path.name)
+            writer.writerow([f"flat/{path.name}", path.parent.name])
+    return tmp_path / "list.csv"
+
+
+def test_a_list_becomes_a_project(listed, tmp_path):
+    arguments = ["init", tmp_path / "p", "--images", listed, "--label-column", "kind", "--labelled"]
+    arguments += ["--labeler", "oracle", "--test", "12", "--budgets", "6", "--encoder", "pixels:8"]
+    told = CliRunner().invoke(cli, [*map(str, arguments), "--json"])
+    facts = json.loads(told.stdout)
+    assert (facts["images"], facts["test"]) == (60, 12)
+    assert facts["classes"] == ["digit-0", "digit-1", "digit-2"]
+    project = find(tmp_path / "p")
+    assert run(project).why == "done"
+    (tmp_path / "more.jsonl").write_text('{"photo": "flat/000.png"}\n{"photo": "flat/no.png"}\n')
+    predicted = predict(project, tmp_path / "more.jsonl", tmp_path / "o.csv", column="photo")
+    assert predicted.images == 1
+    assert predicted.unreadable == [("flat/no.png", "No such file or directory")]
+
+
+def test_what_a_list_does_not_say_is_asked(listed, tmp_path):
+    with pytest.raises(UnclearClasses, match="--label-column"):
+        init(tmp_path / "p", listed)
+    with pytest.raises(ConfigError, match="labelled digit-1, digit-2 too"):
+        init(
+            tmp_path / "p",
+            listed,
+            project={"classes": ["digit-0", "x"]},
+            pool={"label_column": "kind", "labelled": True},
+        )
+    project, scanned = init(tmp_path / "p", listed, project={"classes": ["a", "b"]})
+    assert scanned.images == 60
+    assert not project.config.pool.labelled
