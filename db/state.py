@@ -26,6 +26,8 @@ CACHE_KB = 65_536
 """SQLite's own 2 MB hold the index of some 50,000 images; beyond, inserts read pages back."""
 LOCK = 0x636F7265
 """PostgreSQL's advisory lock of whoever writes; the next one is for upgrades."""
+WATCHING = LOCK + 2
+"""That of the one process that turns the loop by itself."""
 
 
 class Records:
@@ -55,9 +57,12 @@ class Records:
             reached(f"after-{name}")
 
     @contextmanager
-    def alone(self, seconds: float) -> Iterator[None]:
+    def alone(self, seconds: float, lock: int = LOCK) -> Iterator[None]:
         """On a server: no other command, from whichever machine, is in such a block meanwhile. The
         lock falls with the connection. (SQLite is on one machine, where a lock file does this.)
+
+        Args:
+            lock: ``LOCK`` of whoever writes, or ``WATCHING``.
 
         Raises:
             Busy: another command held it for ``seconds``.
@@ -67,7 +72,7 @@ class Records:
             return
         with mapped(), self.engine.connect() as held:
             ends = time.monotonic() + seconds
-            while not held.scalar(text(f"SELECT pg_try_advisory_lock({LOCK})")):
+            while not held.scalar(text(f"SELECT pg_try_advisory_lock({lock})")):
                 held.rollback()
                 if time.monotonic() > ends:
                     raise Busy(
@@ -79,7 +84,7 @@ class Records:
             try:
                 yield
             finally:
-                held.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
+                held.execute(text(f"SELECT pg_advisory_unlock({lock})"))
 
     def keep_watermark(self, file: Path) -> None:
         """Notes beside a SQLite database how far it has come, once all of that is in the file."""

@@ -284,6 +284,8 @@ def status(folder: Path, as_json: bool) -> None:
     if standing.second_opinions:
         waiting = counted(standing.second_opinions, "image")
         say(f"{waiting} {agreeing(standing.second_opinions, 'has')} still to get a second opinion")
+    if standing.watch:
+        say(f"watch: {standing.watch.in_words()}")
     for trouble in standing.troubles:
         say(f"attention: {trouble}")
     for event in standing.events:

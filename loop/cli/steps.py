@@ -251,16 +251,34 @@ def report(folder: Path, as_json: bool, out: Path | None) -> None:
 @click.option(
     "--reopen", is_flag=True, help="Open finished tasks again where 'overlap' was raised."
 )
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=0.1),
+    is_flag=False,
+    flag_value=20.0,
+    metavar="[SECONDS]",
+    help="Go on by itself up to the planned rounds; look for answers so often (20).",
+)
 @engine_option
 def run(
-    folder: Path, as_json: bool, budget: int | None, review: bool, reopen: bool, engine: str
+    folder: Path,
+    as_json: bool,
+    budget: int | None,
+    review: bool,
+    reopen: bool,
+    watch: float | None,
+    engine: str,
 ) -> None:
     """Advance until people are needed; repeating it continues.
 
     With --review it stops where picks are ready and writes a page of them; without it sends them.
+    With --watch it stays: looks for answers, and when a round is answered trains, compares, writes
+    the report and sends the next. What fails is tried again with growing pauses; 'coreloop status'
+    shows how it stands.
 
     \b
     Example: coreloop run
+             coreloop run --watch 30
     """
     from loop.cli.measure import result_sentence
     from loop.engine import get
@@ -268,6 +286,9 @@ def run(
     from loop.steps.run import run as step
 
     project = project_at(folder)
+    if watch is not None:
+        _watch(project.root, watch, engine, budget, review=review, reopen=reopen, as_json=as_json)
+        return
 
     def advance(allowed: bool) -> Ended:
         wanted = budget if allowed == reopen else None  # else the round that was asked for is begun
@@ -287,3 +308,26 @@ def run(
     if ended.url:
         say(f"label here: {ended.url}")
     say(f"next: {ended.next}")
+
+
+def _watch(
+    root: Path,
+    seconds: float,
+    engine: str,
+    budget: int | None,
+    *,
+    review: bool,
+    reopen: bool,
+    as_json: bool,
+) -> None:
+    """``coreloop run --watch``."""
+    from loop.cli.watch import watch
+    from loop.engine import get
+
+    if review or budget is not None:
+        option = "--review" if review else "--budget"
+        raise click.UsageError(
+            f"--watch goes through the planned rounds by itself, which {option} contradicts; give "
+            "one of the two"
+        )
+    watch(root, seconds, get(engine), reopen=reopen, as_json=as_json)

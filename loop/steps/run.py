@@ -120,6 +120,20 @@ def run(
             return replace(ended, message=ended.message + _odd(project), result=result)
 
 
+def look(project: Project) -> Ended | None:
+    """What ``run`` would do first while people label, without what it prepares: pulls. Ended while
+    people have not answered everything; None where there is more to do.
+
+    Raises:
+        LoopError, ConnectorError, DbError: see ``pull``.
+    """
+    round_ = _newest_round(project)
+    if round_ is None or round_.state != "pushed" or _unsent(project, round_):
+        return None
+    ended = _waiting(pull(project), round_.name)
+    return ended and replace(ended, message=ended.message + _odd(project))
+
+
 def _check_over(project: Project, budget: int) -> None:
     """Raises ConfigError while planned rounds remain: another one would have to wait for them."""
     with project.records.read() as session:

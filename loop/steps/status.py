@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import make_url, select
@@ -32,6 +32,7 @@ from loop.project.measurement import Measurement, newest_measurement
 from loop.project.remarks import passed_over
 from loop.project.remote import named_odd, unanswered_and_gone
 from loop.project.rounds import edited_since, next_command, one_more, remaining_rounds
+from loop.project.watch import WatchState, watch_state
 from loop.reports.facts import Completion
 from loop.secrets import origin, shown_address
 from loop.wording import agreeing, counted
@@ -67,6 +68,7 @@ class Status:
         second_opinions: images with an answer that wait for one more.
         passed_over: what the last scan found that is no image of the pool.
         url: where people label; None before the first push, and where nobody is asked.
+        watch: how the process stands that turns the loop by itself; None where none does.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Status:
     second_opinions: int = 0
     url: str | None = None
     passed_over: tuple[PassedOver, ...] = ()
+    watch: WatchState | None = None
 
     def to_frame(self) -> pandas.DataFrame:
         """The rounds as a table."""
@@ -94,11 +97,12 @@ def status(project: Project) -> Status:
     Raises:
         Missing: the database has gone.
     """
+    watch = watch_state(project)
     with project.records.read() as session:
         try:
             pool = queries.the_pool(session)
         except Missing:
-            return _unscanned(project)
+            return replace(_unscanned(project), watch=watch)
         done = completion(session, project)
         outdated = _outdated(session, pool.id, project)
         return Status(
@@ -109,12 +113,16 @@ def status(project: Project) -> Status:
             measured=newest_measurement(session, pool.id),
             completion=done,
             settings=settings(project),
-            troubles=_troubles(session, pool.id, project.config, outdated),
+            troubles=[
+                *([watch.trouble()] if watch and watch.trouble() else []),
+                *_troubles(session, pool.id, project.config, outdated),
+            ],
             events=_events(session),
             next=_following(session, pool.id, project.config, done, outdated),
             second_opinions=second_opinions(session, pool, project.config),
             url=labelling_url(session, project, pool),
             passed_over=passed_over(pool),
+            watch=watch,
         )
 
 

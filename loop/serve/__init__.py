@@ -1,0 +1,1 @@
+"""What goes on without a person at the terminal: the loop that turns by itself."""
