@@ -164,6 +164,21 @@ def answer_tallies(
     return {number: (int(picks), int(wait), int(skip)) for number, picks, wait, skip in tallies}
 
 
+def answers_of_other_classes(
+    session: Session, pool_id: int, classes: Sequence[str]
+) -> list[tuple[str, str, str | None]]:
+    """(label, uri, where people see it) of every answer that names none of these classes."""
+    newest = _newest_versions()
+    others = session.execute(
+        select(Annotation.label, Item.uri, Annotation.url)
+        .join(newest, newest.c.id == Annotation.id)
+        .join(Item, Item.id == Annotation.item_id)
+        .where(Annotation.label.not_in(classes), _stands(), _of_pool(pool_id))
+        .order_by(Annotation.id)
+    )
+    return [(str(label), uri, url) for label, uri, url in others]
+
+
 def odd_annotations(session: Session, pool_id: int) -> list[tuple[Annotation, str]]:
     """(newest version, uri) of every annotation that could not be read as an answer."""
     newest = _newest_versions()

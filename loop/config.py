@@ -146,6 +146,8 @@ class LabelerSection(Section):
     url: str = ""
     project: int = 0
     """An existing Label Studio project to adopt; 0: make one."""
+    control: str = ""
+    """Name of the Choices of its label config that are meant, where several offer the classes."""
     images: Literal["upload", "local", "url"] = "upload"
     local_root: str = ""
     """LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT of the server, for images = "local"."""

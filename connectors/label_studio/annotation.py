@@ -32,10 +32,14 @@ class CompletedBy(ServerAnswer):
 Choice = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]
 
 
+Path = Annotated[list[Choice], Field(min_length=1, max_length=20)]
+"""A nested choice, with those above it."""
+
+
 class ChoicesValue(ServerAnswer):
     """The value of a Choices control with ``choice="single"``."""
 
-    choices: Annotated[list[Choice], Field(max_length=1)]
+    choices: Annotated[list[Choice | Path], Field(max_length=1)]
 
 
 class Region(ServerAnswer):
@@ -85,7 +89,7 @@ def read_annotation(
         id=identity(entry, key),
         version=version,
         key=key,
-        annotator=annotator(person.id if isinstance(person, CompletedBy) else person),
+        annotator=annotator(person.id if isinstance(person, CompletedBy) else person, entry.id),
         label=None if skipped else label,
         seconds=seconds,
         cancelled=skipped,
@@ -107,9 +111,12 @@ def _label(result: list[dict[str, Any]], controls: Controls) -> str | None:
     if len(ours) > 1:
         raise ValueError(f"{len(ours)} results of one control")
     chosen = Region.model_validate(ours[0]).value.choices if ours else []
-    if chosen and not chosen[0].isprintable():
+    if not chosen:
+        return None
+    choice = chosen[0] if isinstance(chosen[0], str) else chosen[0][-1]
+    if not choice.isprintable():
         raise ValueError("a choice with control characters")
-    return chosen[0] if chosen else None
+    return controls.answers.get(choice, choice)
 
 
 def _explain(error: ValueError) -> str:

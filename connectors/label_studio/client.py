@@ -145,6 +145,37 @@ class Client:
         except ValueError as error:
             raise Unknown(f"{strange(self.url, request, error)} The write: {CONTINUES}") from None
 
+    def fetch(self, path: str, params: Mapping[str, Any] | None = None) -> httpx.Response:
+        """The answer to a GET that is no JSON, whatever its status below 500; reads are repeated.
+
+        Args:
+            path: below the server's address.
+
+        Raises:
+            Unreachable: no usable answer after several tries.
+        """
+        retrying = Retrying(
+            retry=retry_if_exception_type(Unreachable),
+            stop=stop_after_attempt(self._attempts),
+            wait=wait_exponential_jitter(initial=PAUSE, max=40 * PAUSE, jitter=PAUSE),
+            reraise=True,
+        )
+        for attempt in retrying:
+            with attempt:
+                return self._fetch_once(path, params)
+        raise AssertionError("a retrying ends by an answer or an error")
+
+    def _fetch_once(self, path: str, params: Mapping[str, Any] | None) -> httpx.Response:
+        try:
+            response = self._send("GET", path, params=params)
+        except Oversized as error:
+            raise Rejected(f"{self.url}{path} is too large ({error})") from None
+        except httpx.HTTPError as error:
+            raise no_answer(self.url, error) from None
+        if response.status_code >= 500 or response.status_code in RETRY:
+            raise Unreachable(f"{self.url} answered {response.status_code} to GET {path}")
+        return response
+
     def whoami(self) -> str:
         """E-mail address of the account that the token is for."""
         return printable(self.get("/api/current-user/whoami", answer=Account).email)

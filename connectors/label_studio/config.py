@@ -1,4 +1,5 @@
-"""The label config: one image, one choice, classes as choices.
+"""The label config: one image, one choice, classes as choices; and which of the controls is ours
+where people made it.
 
 The choices stand above the picture, so that no screen hides them; ``required`` keeps people from
 submitting nothing by pressing the key of a pre-selected choice (the key takes it back).
@@ -7,8 +8,9 @@ submitting nothing by pressing the key of a pre-selected choice (the key takes i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import PurePath
 from xml.etree import ElementTree
@@ -22,16 +24,32 @@ CAPTION = "coreloop_caption"
 HINT = "Choose the one class that fits. Press Skip where you cannot tell."
 
 
+VARIABLE = re.compile(r"\$[A-Za-z0-9_.-]+")
+"""What the value of an Image may be: one field of a task's data, as it is."""
+
+
 @dataclass(frozen=True)
 class Controls:
-    """Names that results and task data use, and the classes a config offers; ``several``: people
-    may choose more than one."""
+    """Names that results and task data use, and the classes a config offers.
+
+    Attributes:
+        classes: one name for each choice: its value, or its alias where that alone is a class.
+        leaves: of these, the choices without others below them.
+        answers: what an annotation may hold, a value or an alias -> class.
+        stored: class -> what the page stores when it is chosen.
+        several: whether people may choose more than one.
+        value: what stands at the image, such as ``$image``.
+    """
 
     label: str
     image: str
     data: str
     classes: tuple[str, ...]
     several: bool = False
+    leaves: frozenset[str] = frozenset()
+    answers: Mapping[str, str] = field(default_factory=dict)
+    stored: Mapping[str, str] = field(default_factory=dict)
+    value: str = ""
 
 
 def build(classes: Sequence[str], *, captioned: bool = True) -> str:
@@ -77,29 +95,34 @@ def is_captioned(xml: str) -> bool:
     return f"${CAPTION}" in xml
 
 
-def add(xml: str, missing: Sequence[str], classes: Sequence[str]) -> str:
+def add(xml: str, missing: Sequence[str], classes: Sequence[str], control: str = "") -> str:
     """The config with the ``missing`` classes behind those it offers; all else as people have made
     it.
 
     Raises:
         Mismatch: see ``read``.
     """
-    label, root = read(xml, classes).label, ElementTree.fromstring(xml)
-    control = next(tag for tag in root.iter("Choices") if tag.get("name") == label)
+    label, root = read(xml, classes, control).label, ElementTree.fromstring(xml)
+    choices = next(tag for tag in root.iter("Choices") if tag.get("name") == label)
     for name in missing:
-        ElementTree.SubElement(control, "Choice", value=name)
+        ElementTree.SubElement(choices, "Choice", value=name)
     try:
         return ElementTree.tostring(root, encoding="unicode")
     except RecursionError:
         raise Mismatch("the project's label config is nested too deep; adopt another one") from None
 
 
-def read(xml: str, classes: Sequence[str]) -> Controls:
-    """The Choices control on an Image, both with a name, that offers most of our classes; the first
-    of several that do. An adopted project may ask for other things beside.
+def read(xml: str, classes: Sequence[str], control: str = "") -> Controls:
+    """The Choices control on an Image that is ours: the only one that offers all our classes; of
+    several that do, the only one that offers no others; else, so that what is missing can be named,
+    the one that offers most of them. An adopted project may ask for other things beside.
+
+    Args:
+        control: its name, where people have said it.
 
     Raises:
-        Mismatch: not XML, or no such control.
+        Mismatch: not XML, no such control, several that fit as well, or an image that is not one
+            field of the task's data.
     """
     try:
         root = ElementTree.fromstring(xml)
@@ -107,33 +130,81 @@ def read(xml: str, classes: Sequence[str]) -> Controls:
         raise Mismatch(f"the project's label config is no XML: {error}") from None
     images = {tag.get("name"): tag for tag in root.iter("Image") if tag.get("name")}
     controls = [
-        _controls(control, images[control.get("toName")])
-        for control in root.iter("Choices")
-        if control.get("name") and control.get("toName") in images
+        _controls(tag, images[tag.get("toName")], classes)
+        for tag in root.iter("Choices")
+        if tag.get("name") and tag.get("toName") in images and tag.get("perRegion") != "true"
     ]
     if not controls:
         raise Mismatch(
             "the project's label config has no <Choices> on an <Image>; adopt another one"
         )
-    return max(controls, key=lambda offered: len(set(offered.classes) & set(classes)))
+    ours = _ours(controls, classes, control)
+    if not VARIABLE.fullmatch(ours.value) or images[ours.image].get("value") is None:
+        raise Mismatch(
+            f"the image {ours.image!r} of the label config shows {ours.value!r}, and coreloop can "
+            'read and send only one field of a task as it is, such as value="$image"'
+        )
+    return ours
 
 
-def _controls(control: ElementTree.Element, image: ElementTree.Element) -> Controls:
-    """An answer has the alias of a choice where it has one."""
+def _ours(controls: Sequence[Controls], classes: Sequence[str], control: str) -> Controls:
+    """See ``read``."""
+    if control:
+        named = [each for each in controls if each.label == control]
+        if not named:
+            names = ", ".join(each.label for each in controls)
+            raise Mismatch(
+                f"the label config has no <Choices> called {control!r} on an <Image> ({names} "
+                "there); mend 'control' under [labeler]"
+            )
+        return named[0]
+    wanted = set(classes)
+    full = [each for each in controls if wanted and wanted <= set(each.classes)]
+    exact = [each for each in full if wanted in (set(each.classes), each.leaves)]
+    fitting = exact or full
+    if len(fitting) > 1:
+        names = ", ".join(each.label for each in fitting)
+        raise Mismatch(
+            f"several <Choices> of the label config offer these classes ({names}); say which is "
+            f'meant: control = "{fitting[0].label}" under [labeler]'
+        )
+    if fitting:
+        return fitting[0]
+    return max(controls, key=lambda offered: len(set(offered.classes) & wanted))
+
+
+def _controls(
+    control: ElementTree.Element, image: ElementTree.Element, classes: Sequence[str]
+) -> Controls:
+    """A choice is a class by its value, or by its alias where only that is one; an answer holds
+    the alias of a choice that has one."""
+    names, leaves = [], set()
+    answers: dict[str, str] = {}
+    stored: dict[str, str] = {}
+    for choice in control.iter("Choice"):
+        value, alias = str(choice.get("value", "")), choice.get("alias", "")
+        name = alias if alias in classes and value not in classes else value
+        names.append(name)
+        if choice.find("Choice") is None:
+            leaves.add(name)
+        answers |= {text: name for text in (value, alias) if text}
+        stored[name] = alias or value
     return Controls(
         label=str(control.get("name")),
         image=str(image.get("name")),
         data=str(image.get("value", "")).removeprefix("$"),
-        classes=tuple(
-            str(choice.get("alias") or choice.get("value")) for choice in control.iter("Choice")
-        ),
+        classes=tuple(names),
         several=control.get("choice") == "multiple",
+        leaves=frozenset(leaves),
+        answers=answers,
+        stored=stored,
+        value=str(image.get("value") or image.get("valueList") or ""),
     )
 
 
-def digest(xml: str, classes: Sequence[str]) -> str:
+def digest(xml: str, classes: Sequence[str], control: str = "") -> str:
     """Tells apart configs under which answers and tasks of the other cannot be read: the names of
     control, image and data field. Looks and further classes make no difference."""
-    controls = read(xml, classes)
+    controls = read(xml, classes, control)
     text = "\x1f".join([controls.label, controls.image, controls.data])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 import pydantic_core
@@ -14,6 +15,13 @@ PLAIN_ANSWERS = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "record layer
 """In what OpenSSL says of a server that answered a handshake in plain HTTP."""
 TO_TLS = b"plain HTTP request was sent to"
 """In what a server with TLS answers to plain HTTP (nginx, Apache)."""
+UNKNOWN_HOST = (
+    "Name or service not known",
+    "nodename nor servname",
+    "name resolution",
+    "getaddrinfo",
+)
+"""In what operating systems say of a host that nobody knows."""
 LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Status codes after which the same request may succeed, and may have been carried out."""
 MOST_SHOWN = 400
@@ -31,10 +39,27 @@ def printable(text: str) -> str:
 
 def no_answer(url: str, error: Exception) -> Unreachable:
     """Nobody answered, and nothing was done."""
-    if url.startswith("https:") and any(words in str(error) for words in PLAIN_ANSWERS):
+    text = str(error)
+    if url.startswith("https:") and any(words in text for words in PLAIN_ANSWERS):
         return Unreachable(
             f"the server at {url} speaks http, not https; set url under [labeler] (or "
             f"LABEL_STUDIO_URL) to http{url.removeprefix('https')}"
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return Unreachable(
+            f"the certificate of {url} is not trusted ({_after_colon(text)}); if it is your own "
+            "authority's, set SSL_CERT_FILE to a file with that authority's certificate"
+        )
+    if proxy := proxy_of(url):
+        return Unreachable(
+            f"no answer from Label Studio at {url} by way of the proxy {shown_proxy(proxy)} "
+            f"({type(error).__name__}); the proxy comes from HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, "
+            "and NO_PROXY names the hosts that need none. Nothing is lost, repeat the command later"
+        )
+    if any(words in text for words in UNKNOWN_HOST):
+        return Unreachable(
+            f"no host is called {httpx.URL(url).host} here; check url under [labeler] (or "
+            "LABEL_STUDIO_URL), and whether the network is there. Nothing is lost"
         )
     if url.startswith("http:") and isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
         return Unreachable(
@@ -48,8 +73,36 @@ def no_answer(url: str, error: Exception) -> Unreachable:
     )
 
 
+def proxy_of(url: str) -> str:
+    """The proxy that the environment names for an address; empty where it names none."""
+    parts = httpx.URL(url)
+    proxies = getproxies()
+    if not proxies or proxy_bypass(parts.host):
+        return ""
+    return proxies.get(parts.scheme) or proxies.get("all") or ""
+
+
+def shown_proxy(proxy: str) -> str:
+    """Its address without user and password."""
+    return printable(proxy.rpartition("@")[2].rpartition("//")[2])
+
+
+def _after_colon(text: str) -> str:
+    """The reason in what OpenSSL says of a certificate."""
+    reason = text.rpartition("certificate verify failed:")[2].partition("(_ssl")[0]
+    return printable(reason.strip() or "certificate verify failed")
+
+
 def moved(url: str, request: str, location: str | None) -> Rejected:
     """A redirect, which is never followed."""
+    path = request.partition(" ")[2].partition("?")[0]
+    target = (location or "").partition("?")[0]
+    if path and target.startswith("http") and target.rstrip("/").endswith(path.rstrip("/")):
+        behind = printable(target.rstrip("/").removesuffix(path.rstrip("/")))
+        return Rejected(
+            f"{url} sends {request} on to {printable(location or '')}; set url under [labeler] (or "
+            f"LABEL_STUDIO_URL) to {behind}"
+        )
     return Rejected(
         f"{url} sends {request} on to {printable(location or 'elsewhere')}; "
         "set url under [labeler] to the address behind the redirect"

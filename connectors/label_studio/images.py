@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 import httpx
 
-from connectors.base import ItemToLabel, Rejected, Unreachable
+from connectors.base import ItemToLabel, Rejected, SourceError, Unreachable
 from connectors.label_studio.answers import Storage, Upload, UploadAnswer
 from connectors.label_studio.client import Client
+from connectors.label_studio.pictures import Pictures, path_of
 
 UPLOADS = 50
 """Files per request; the server refuses more than 100."""
@@ -35,7 +36,7 @@ class Uploaded:
     """Sends the bytes; works with any server. Uploading twice wastes space, nothing else."""
 
     def __init__(self, read: Callable[[str], bytes]) -> None:
-        self.read = read
+        self.read, self._tried = read, False
 
     def addresses(self, client: Client, project: int, items: Sequence[ItemToLabel]) -> list[str]:
         addresses: dict[str, str] = {}
@@ -75,7 +76,11 @@ class Uploaded:
         for id_, (name, _) in zip(ids, files, strict=False):
             if not stored.get(id_, "").endswith(f"-{name}"):  # upload/<project>/<random>-<name>
                 raise Unreachable(f"{client.url} names the files sent to it otherwise; try again")
-            addresses[name.partition(".")[0]] = f"/data/{stored[id_]}"
+            address = f"{path_of(client.url)}/data/{stored[id_]}"
+            addresses[name.partition(".")[0]] = address
+        if not self._tried:
+            _check_served(client, next(iter(addresses.values()), ""))
+            self._tried = True
         return addresses
 
 
@@ -85,6 +90,7 @@ class OnDisk:
 
     def __init__(self, root: Path, images: Path) -> None:
         self.root, self.images = root.resolve(), images.resolve()
+        self._tried = False
 
     def addresses(self, client: Client, project: int, items: Sequence[ItemToLabel]) -> list[str]:
         if not self.images.is_relative_to(self.root) or self.images == self.root:
@@ -101,7 +107,12 @@ class OnDisk:
             )
         self._allow(client, project)
         below = self.images.relative_to(self.root)
-        return [f"/data/local-files/?d={quote(str(below / item.uri))}" for item in items]
+        start = f"{path_of(client.url)}/data/local-files/?d="
+        addresses = [f"{start}{quote(str(below / item.uri))}" for item in items]
+        if addresses and not self._tried:
+            _check_served(client, addresses[0])
+            self._tried = True
+        return addresses
 
     def _allow(self, client: Client, project: int) -> None:
         """The server hands out files only below the path of some storage of the project; the
@@ -147,6 +158,18 @@ class ByUrl:
                 "or images = 'upload'"
             )
         return f"{self.base}/{quote(uri)}"
+
+
+def _check_served(client: Client, address: str) -> None:
+    """Raises Rejected if the page would not get the first picture from the server."""
+    try:
+        Pictures(client).read(address)
+    except SourceError as error:
+        raise Rejected(
+            f"nobody would see the images: {client.url} does not hand out {address} ({error}). "
+            "Look at LABEL_STUDIO_HOST and local-file serving of the server, and at url under "
+            "[labeler]"
+        ) from None
 
 
 def _check_shows(address: str, page: str) -> None:

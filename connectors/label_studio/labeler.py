@@ -46,6 +46,7 @@ class LabelStudio:
         order: "picked" (as pushed), or "uncertain": by the score of the newest predictions, which
             people get who start with "Label All Tasks".
         project_id: an existing project to adopt; its label config must fit.
+        control: name of the Choices that are ours, where several offer the classes.
         location: what ``location`` gave earlier.
         batches: uuids of batches that were sent, or may have been.
     """
@@ -67,6 +68,7 @@ class LabelStudio:
         overlap: int = 1,
         reopen: bool = False,
         project_id: int | None = None,
+        control: str = "",
         location: Mapping[str, Any] | None = None,
         batches: Sequence[str] = (),
         attempts: int = 5,
@@ -82,6 +84,7 @@ class LabelStudio:
             adopted=project_id,
             projects=(location or {}).get(PROJECTS, []),
             batches=batches,
+            control=control,
         )
         self.name = f"label-studio:{marker[:12]}"
         self.lag = LAG

@@ -13,9 +13,10 @@ MOST_SHOWN = 60
 """Characters of a name."""
 
 
-def annotator(id_: int | None) -> str:
-    """How records know a person: names change, numbers do not."""
-    return f"user {id_}"
+def annotator(id_: int | None, annotation: int = 0) -> str:
+    """How records know a person: names change, numbers do not. The server forgets whose the
+    annotations of a deleted account were, so that each is one person's, who left."""
+    return f"user {id_}" if id_ is not None else f"somebody who left (annotation {annotation})"
 
 
 def names(client: Client) -> Mapping[str, str]:

@@ -66,7 +66,7 @@ def prediction(guess: Prediction, controls: Controls) -> dict[str, Any]:
                 "from_name": controls.label,
                 "to_name": controls.image,
                 "type": "choices",
-                "value": {"choices": [guess.label]},
+                "value": {"choices": [controls.stored[guess.label]]},
             }
         ],
     }

@@ -24,6 +24,7 @@ class RemoteProject:
         adopted: id of an existing project; its label config must fit.
         projects: ids of the projects as ``projects`` gave them earlier.
         batches: uuids of batches that were sent, or may have been.
+        control: name of the Choices that are ours, where several offer the classes.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class RemoteProject:
         adopted: int | None = None,
         projects: Sequence[int] = (),
         batches: Sequence[str] = (),
+        control: str = "",
     ) -> None:
-        self.client, self.marker = client, marker
+        self.client, self.marker, self.control = client, marker, control
         self.classes = list(classes)
         self._title, self._overlap, self._adopted = title, overlap, adopted
         self._reopen = reopen
@@ -90,7 +92,7 @@ class RemoteProject:
     @property
     def version(self) -> str:
         """See connectors.base.Labeler."""
-        return config.digest(self.description.label_config, self.classes)
+        return config.digest(self.description.label_config, self.classes, self.control)
 
     def progress(self, extra: dict[str, int]) -> Progress:
         """The projects' own counters, asked anew: one request each."""
@@ -109,9 +111,13 @@ class RemoteProject:
             extra=extra,
         )
 
+    def read_config(self, label_config: str) -> config.Controls:
+        """See ``config.read``."""
+        return config.read(label_config, self.classes, self.control)
+
     def controls(self) -> config.Controls:
         """Names and classes of the project's config. Raises Mismatch if a class is missing."""
-        controls = config.read(self.description.label_config, self.classes)
+        controls = self.read_config(self.description.label_config)
         missing = [name for name in self.classes if name not in controls.classes]
         if missing and list(controls.classes) + missing == self.classes:
             raise Mismatch(
@@ -264,7 +270,7 @@ class RemoteProject:
             Mismatch: answers would be lost, or the project is another's.
         """
         label_config = self.description.label_config
-        controls = config.read(label_config, self.classes)
+        controls = self.read_config(label_config)
         offered = controls.classes
         if controls.several and self._adopted:
             raise Mismatch(
@@ -280,7 +286,7 @@ class RemoteProject:
                 "label config in Label Studio, or take them out of 'classes'"
             )
         if list(offered) + missing == self.classes:
-            return config.add(label_config, missing, self.classes)
+            return config.add(label_config, missing, self.classes, self.control)
         if self.description.total_annotations_number:
             raise Mismatch(
                 f"the label config of project {self.id} lost {missing}, and there are "

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from connectors.base import RemoteAnnotation, Seen
-from connectors.label_studio import config
 from connectors.label_studio.annotation import identity, read_annotation
 from connectors.label_studio.answers import STAMP, AnsweredTask, ProjectAnswer, moment
 from connectors.label_studio.config import Controls
@@ -89,7 +88,7 @@ class AnnotationReader:
     def _controls(self, home: int) -> Controls:
         path = f"/api/projects/{home}/"
         answer = self.project.client.get(path, answer=ProjectAnswer)
-        return config.read(answer.label_config, self.project.classes)
+        return self.project.read_config(answer.label_config)
 
 
 def _start(since: str | None, began: datetime | None) -> datetime | None:

@@ -66,7 +66,14 @@ def _watch(pulls: Iterator[Pulled], as_json: bool) -> None:
             print_json_line(asdict(pulled))
             continue
         now_counts = (pulled.answered, pulled.skipped, pulled.picked)
-        now_rest = (pulled.odd, pulled.notes, pulled.gone, pulled.twice, pulled.complete)
+        now_rest = (
+            pulled.odd,
+            pulled.unknown,
+            pulled.notes,
+            pulled.gone,
+            pulled.twice,
+            pulled.complete,
+        )
         if pulled.new or now_counts != counts:
             say(f"{datetime.now():%H:%M:%S} {_counts(pulled)}")
         if now_rest != rest:
@@ -94,6 +101,8 @@ def _print_rest(pulled: Pulled) -> None:
 
     if pulled.foreign or pulled.unknown_class:
         say(f"ignored: {pulled.foreign} foreign, {pulled.unknown_class} of an unknown class")
+    if pulled.unknown:
+        say(f"attention: {pulled.unknown}")
     for name in pulled.odd:
         say(f"not read as an answer: {name}")
     for note in pulled.notes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from sqlalchemy.orm import Session
 
@@ -14,6 +15,11 @@ from loop.project.project import Project
 from loop.project.remote import LOCATION
 from loop.secrets import shown_address
 
+PAGE = (
+    r"(https?://[^/?#]+[^?#]*?)/(projects(/\d+[^?#]*)?|user/(login|account|signup)[^?#]*|organization)"
+    r"/?([?#].*)?$"
+)
+"""A page of Label Studio, behind the server's own address."""
 PROJECTS = "projects"
 """Key in a location: see connectors.label_studio.labeler."""
 
@@ -82,6 +88,7 @@ def _label_studio(project: Project, pool: Pool, batches: list[str], *, reopen: b
         overlap=settings.overlap,
         reopen=reopen,
         project_id=settings.project or None,
+        control=settings.control,
         location=pool.source.get(LOCATION),
         batches=batches,
     )
@@ -126,4 +133,17 @@ def label_studio_url(configured: str) -> str:
             f"{url!r} is no Label Studio address; set url under [labeler] or LABEL_STUDIO_URL in "
             "the environment to one like http://127.0.0.1:8080"
         )
+    if server := server_of_page(url):
+        raise ConfigError(
+            f"{url} is the address of a page; set url under [labeler] (or LABEL_STUDIO_URL) to "
+            f"the server's own: {server}"
+        )
     return url
+
+
+def server_of_page(url: str) -> str:
+    """The server's address where ``url`` is that of one of its pages; else empty."""
+    page = re.match(PAGE, url)
+    if page:
+        return page[1]
+    return re.split(r"[?#]", url)[0].rstrip("/") if re.search(r"[?#]", url) else ""

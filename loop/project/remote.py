@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from connectors.base import ConnectorError, Labeler, Mismatch
 from db import queries
-from db.answers import current_answers, odd_annotations
+from db.answers import answers_of_other_classes, current_answers, odd_annotations
 from db.models import Absence, Batch, Item, Pick, Pool, Round, Sent
 from db.state import Records, log
 from loop.config import Config
@@ -163,6 +163,23 @@ def named_odd(session: Session, pool_id: int, *, settled: bool = False) -> list[
         labelled = {answer.item_id for answer in answers if answer.label is not None}
         odd = [(note, uri) for note, uri in odd if note.item_id not in labelled]
     return [f"{uri}: {note.problem} ({note.url or note.external_id})" for note, uri in odd]
+
+
+def named_unknown(session: Session, pool_id: int, config: Config) -> str:
+    """How many answers name a class that the project does not have, one of them, and what to do;
+    empty if none does. Classes of earlier rounds are spoken of elsewhere (``changed_classes``)."""
+    classes = set(config.project.classes)
+    for round_ in queries.rounds(session, pool_id):
+        classes |= set(round_.config["project"]["classes"])
+    others = answers_of_other_classes(session, pool_id, sorted(classes))
+    if not others:
+        return ""
+    label, uri, url = others[0]
+    return (
+        f"{counted(len(others), 'answer')} with a class that this project does not have, counted "
+        f"as no label: {label!r} of {uri} ({url or 'no address'}) for one; correct what was chosen "
+        "there, or add the class at the end of 'classes' under [project]"
+    )
 
 
 def sent_count(session: Session, connector: str) -> int:

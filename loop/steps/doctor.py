@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
-from connectors.base import Image
+from connectors.base import Foretells, Image
 from db import arrays, queries
 from db.errors import DbError, Missing
 from db.models import Array, Pool, Round
@@ -22,11 +22,11 @@ from loop.device import resolve
 from loop.errors import LoopError
 from loop.project import Project, find
 from loop.project.damage import Damage, verify
-from loop.project.labeler import label_studio_url
+from loop.project.labeler import connect_labeler, label_studio_url
 from loop.project.model import MODEL
 from loop.project.promise import PREDICTED
 from loop.project.remarks import passed_over
-from loop.project.remote import named_odd
+from loop.project.remote import check_config, named_odd
 from loop.steps.autolabel import freeze_again
 from loop.steps.embed import embed
 from loop.steps.init import check_names
@@ -151,7 +151,28 @@ def _labeler(project: Project) -> str:
 
     url = label_studio_url(config.url)
     client = Client(url, label_studio_token(project.root), attempts=1)
-    return f"{url} accepts the token of {client.whoami()}"
+    return f"{url} accepts the token of {client.whoami()}{_label_config(project)}"
+
+
+def _label_config(project: Project) -> str:
+    """What a push would change in the project there, looked at as a push does.
+
+    Raises:
+        Mismatch: the push would be refused.
+    """
+    with project.records.read() as session:
+        try:
+            pool = queries.the_pool(session)
+        except Missing:  # not scanned yet
+            return ""
+        labeler = connect_labeler(session, project)
+        if not isinstance(labeler, Foretells):
+            return ""
+        changes = labeler.foretell(project.config.project.classes, 0, [])
+        if changes[0].before is None:
+            return "; the first push makes a project"
+        check_config(session, labeler, pool.id)
+    return f"; its label config fits ({changes[0].before})"
 
 
 def _annotations(project: Project) -> str:

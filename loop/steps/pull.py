@@ -24,6 +24,7 @@ from loop.project.remote import (
     check_kind,
     failures_noted,
     named_odd,
+    named_unknown,
     notice,
     sent_count,
 )
@@ -37,15 +38,16 @@ class Pulled:
 
     ``gone`` images were sent and have no task any more, ``twice`` have two labelled ones; both are
     looked for when a round ends, or with ``full``. ``odd`` names the annotations that could not be
-    read as an answer, and where they are. ``notes`` is what people should know of the other side,
-    ``outdated`` the rounds that were trained on other labels than people give now, ``next`` what to
-    type.
+    read as an answer, and where they are; ``unknown`` answers that name no class. ``notes`` is what
+    people should know of the other side, ``outdated`` the rounds that were trained on other labels
+    than people give now, ``next`` what to type.
     """
 
     new: int
     foreign: int
     unknown_class: int
     odd: list[str]
+    unknown: str
     notes: tuple[str, ...]
     gone: int
     twice: int
@@ -188,6 +190,7 @@ def _settle(records: Records, collection: Collection, noticed: Noticed, *, close
             foreign=collection.foreign,
             unknown_class=collection.unknown_class,
             odd=named_odd(session, round_.pool_id),
+            unknown=named_unknown(session, round_.pool_id, collection.config),
             notes=collection.progress.notes,
             gone=noticed.gone,
             twice=noticed.twice,

@@ -19,7 +19,7 @@ from loop.project.completion import completion
 from loop.project.corrections import outdated_rounds
 from loop.project.delivery import unsent
 from loop.project.measurement import RoundResult, newest_result
-from loop.project.remote import named_odd
+from loop.project.remote import named_odd, named_unknown
 from loop.project.rounds import begin_round, one_more, planned_rounds, remaining_rounds
 from loop.reports.answers import finishing, to_finish
 from loop.steps.autolabel import settle
@@ -294,16 +294,21 @@ def _newest_trained_state(project: Project) -> str:
 
 
 def _odd(project: Project) -> str:
-    """How many annotations are not read as an answer, and the first of them; empty if none is."""
+    """How many annotations are not read as an answer, or name another class, and the first of
+    them; empty if none is."""
     with project.records.read() as session:
-        odd = named_odd(session, queries.the_pool(session).id)
+        pool_id = queries.the_pool(session).id
+        odd = named_odd(session, pool_id)
+        unknown = named_unknown(session, pool_id, project.config)
+    others = f"; {unknown}" if unknown else ""
     if not odd:
-        return ""
+        return others
     if len(odd) == 1:
-        return f"; an annotation is not read as an answer: {odd[0]}"
+        return f"{others}; an annotation is not read as an answer: {odd[0]}"
+    annotations = counted(len(odd), "annotation")
     return (
-        f"; {counted(len(odd), 'annotation')} are not read as an answer ('coreloop pull' names "
-        f"them), the first: {odd[0]}"
+        f"{others}; {annotations} are not read as an answer ('coreloop pull' names them), the "
+        f"first: {odd[0]}"
     )
 
 

@@ -30,7 +30,7 @@ from loop.project.labels import (
 )
 from loop.project.measurement import Measurement, newest_measurement
 from loop.project.remarks import passed_over
-from loop.project.remote import named_odd, unanswered_and_gone
+from loop.project.remote import named_odd, named_unknown, unanswered_and_gone
 from loop.project.rounds import edited_since, next_command, one_more, remaining_rounds
 from loop.project.watch import WatchState, watch_state
 from loop.reports.facts import Completion
@@ -181,6 +181,7 @@ def _troubles(
                 f"{newest.name}: {counted(gone, 'image')} sent {agreeing(gone, 'is')} missing "
                 f"there without an answer; 'coreloop push' sends {agreeing(gone, 'it')} again"
             )
+    troubles.append(named_unknown(session, pool_id, config))
     odd = named_odd(session, pool_id, settled=True)
     troubles += [f"not read as an answer: {name}" for name in odd[:MOST_NAMED]]
     if len(odd) > MOST_NAMED:

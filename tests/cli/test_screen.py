@@ -166,6 +166,7 @@ def pulled(**changes):
         "new": 0,
         "foreign": 0,
         "unknown_class": 0,
+        "unknown": "",
         "odd": [],
         "notes": (),
         "gone": 0,

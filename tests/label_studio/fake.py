@@ -117,6 +117,9 @@ class FakeStudio:
             ids.append(id_)
         return {**recorded("upload"), "file_upload_ids": ids}
 
+    def picture(self, request: Request) -> Any:
+        return Reply(200, b"bytes of a picture")
+
     def uploads(self, request: Request, id_: int) -> Any:
         ids = json.loads(request.query["ids"])
         return [{**recorded("file_uploads")[0], "id": i, "file": self.files[i]} for i in ids]
@@ -209,4 +212,5 @@ ROUTES = [
     ("GET", r"/api/tasks/(\d+)/", "task_get"),
     ("DELETE", r"/api/tasks/(\d+)/", "task_delete"),
     ("GET", r"/api/version", "version"),
+    ("GET", r"/data/.*", "picture"),
 ]
