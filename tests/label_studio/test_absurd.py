@@ -280,7 +280,8 @@ def test_swapped_names_of_uploads_are_not_believed(fake, project):
 
 
 def test_doctor_shows_no_escape_sequences(project, monkeypatch):
-    with loopback(lambda request: reply({"email": "a\x1b[2J@b"})) as server:
+    answer = {"email": "a\x1b[2J@b", "results": []}
+    with loopback(lambda request: reply(answer)) as server:
         monkeypatch.setenv("LABEL_STUDIO_URL", server.url)
         monkeypatch.setenv("LABEL_STUDIO_API_KEY", LEGACY)
         (check,) = [c for c in doctor(project.root) if c.name == "labeler"]
