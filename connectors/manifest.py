@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import unicodedata
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from connectors.base import Image, PassedOver, SourceError, UnreadableFile
-from connectors.entries import SEVERAL_LABELS, Entries, Entry, agreed
+from connectors.base import Image, PassedOver, RemoteAnnotation, SourceError, UnreadableFile
+from connectors.coco import is_coco, read_coco
+from connectors.entries import SEVERAL_LABELS, Entries, Entry, agreed, text_of
 from connectors.files import LeadsOut, has_gone, read_ordinary
 from connectors.folder import Encoded, ImageFile, examine
 from connectors.image_cache import ImageCache, default_folder
+from connectors.label_studio_export import add_tasks, is_export
 from connectors.objects import AT_ONCE, SCHEMES, Objects, is_address
-from connectors.table import read_table
+from connectors.table import JSON_LINES, TABLES, add_entries, columns_of, read_lines, read_records
 from connectors.workers import in_order, one_ahead
 
-Form = Literal["table"]
+JSON = ".json"
 NAMED_AGAIN = "image that an earlier line names too"
 
 
@@ -39,16 +42,16 @@ class Manifest:
 
     Attributes:
         path: the list.
-        form: what it is.
-        column, label_column: see ``connectors.table.read_table``.
+        column, label_column: see ``connectors.table.add_entries``; of a Label Studio export the key
+            of the image in the tasks' data, and the control that names the classes.
         root: folder at which paths start and that they may not leave; None: paths start at the
             folder of the list and may lead anywhere.
-        labelled: hand the labels on; without it they stay in the list, but for test images.
+        labelled: hand the labels on with the images, for rehearsal. Without it those of test images
+            are, and ``labels`` has the others.
         cache: of what was fetched.
     """
 
     path: Path
-    form: Form = "table"
     column: str = ""
     label_column: str = ""
     root: Path | None = None
@@ -77,8 +80,7 @@ class Manifest:
     def passed_over(self) -> list[PassedOver]:
         """Lines that name no image of their own, and labels that are not taken."""
         read = self._listed[1]
-        labels = read.labels_passed.counted if self.labelled else []
-        return [*read.passed.counted, *labels]
+        return [*read.passed.counted, *read.labels_passed.counted]
 
     def read(self, uri: str) -> bytes:
         """Encoded bytes of one image.
@@ -111,6 +113,19 @@ class Manifest:
         """Path of the file, or the address."""
         return uri if is_address(uri) else str(self._file(uri))
 
+    def labels(self, keys: Mapping[str, str]) -> Iterator[RemoteAnnotation]:
+        """The labels of these images (uri -> item key), as answers that were there before. None
+        where they are handed on with the images, or are those of test images."""
+        for image in self._images:
+            if image.label is not None and image.uri in keys and not self._with_image(image):
+                yield RemoteAnnotation(
+                    id=image.uri,
+                    version=image.label,
+                    key=keys[image.uri],
+                    annotator=self.path.name,
+                    label=image.label,
+                )
+
     def classes(self) -> list[str]:
         """Distinct labels, numbers by value. Raises SourceError: the list cannot be read."""
         labels = {image.label for image in self._images} - {None}
@@ -118,7 +133,7 @@ class Manifest:
 
     def __reduce__(self) -> Any:
         """Travels to other processes as what it is made of; what was read stays behind."""
-        made_of = (self.path, self.form, self.column, self.label_column, self.root, self.labelled)
+        made_of = (self.path, self.column, self.label_column, self.root, self.labelled)
         return Manifest, (*made_of, self.cache)
 
     @property
@@ -162,7 +177,24 @@ class Manifest:
         return images, read
 
     def _entries(self) -> Entries:
-        return read_table(self.path, self.column, self.label_column)
+        """Of whatever the list is."""
+        entries = Entries()
+        suffix = self.path.suffix.lower()
+        if suffix not in (*TABLES, *JSON_LINES, JSON):
+            return read_lines(self.path)
+        if suffix == JSON:
+            content = _json(self.path)
+            if is_coco(content):
+                return read_coco(self.path, content)
+            records = list(_objects(self.path, content))
+        else:
+            records = read_records(self.path, entries)
+        objects = [record for _, record in records]
+        if is_export(columns_of(objects)):
+            add_tasks(self.path, objects, entries, self.column, self.label_column)
+        else:
+            add_entries(self.path, records, entries, self.column, self.label_column)
+        return entries
 
     def _located(self, images: list[Named]) -> list[ImageFile | Encoded | UnreadableFile]:
         """What ``examine`` takes, with the bytes of those at addresses."""
@@ -170,7 +202,7 @@ class Manifest:
         fetched = self._objects.fetch(at) if at else {}
         located: list[ImageFile | Encoded | UnreadableFile] = []
         for image in images:
-            label = image.label if self.labelled or image.split == "test" else None
+            label = image.label if self._with_image(image) else None
             if image.trouble:
                 located.append(UnreadableFile(image.uri, image.trouble))
             elif image.uri in fetched:
@@ -180,6 +212,10 @@ class Manifest:
                 file = self._file(image.uri)
                 located.append(ImageFile(file, self._inside, image.uri, label, image.split))
         return located
+
+    def _with_image(self, image: Named) -> bool:
+        """Whether its label, if it has one, is handed on with it."""
+        return self.labelled or image.split == "test"
 
     def _locate(self, names: tuple[str, ...]) -> tuple[str, str]:
         """(uri of the first of these names that is there, why it cannot be used)"""
@@ -215,6 +251,23 @@ class Manifest:
             return self._start / Path(uri).expanduser()
         except RuntimeError:  # there is no such user
             return self._start / uri
+
+
+def _json(path: Path) -> Any:
+    """Raises SourceError: it is none."""
+    try:
+        return json.loads(text_of(path))
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path} is no JSON: {error}") from None
+
+
+def _objects(path: Path, content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where, object) of a list. Raises SourceError: it is none."""
+    if not isinstance(content, list) or not all(isinstance(each, dict) for each in content):
+        raise SourceError(
+            f"{path} is neither COCO's JSON, nor an export of Label Studio, nor a list of objects"
+        )
+    yield from ((f"object {number}", each) for number, each in enumerate(content, 1))
 
 
 def _address(name: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,35 +29,58 @@ MAX_CELL = 10_000_000
 Record = dict[str, Any]
 
 
-def read_table(path: Path, column: str = "", label_column: str = "") -> Entries:
-    """Entries of a list.
+def read_lines(path: Path) -> Entries:
+    """Entries of a plain text: a path or address per line. Empty lines and those that begin with #
+    are passed over. Raises SourceError: it is no text."""
+    entries = Entries()
+    for number, line in enumerate(text_of(path).split("\n"), 1):
+        name = line.strip()
+        if name and not line.startswith("#"):
+            entries.entries.append(Entry(f"line {number}", (name,)))
+    return entries
+
+
+def read_records(path: Path, entries: Entries) -> list[tuple[str, Record]]:
+    """(where, cells by column) of the lines of a table; those that cannot be taken are counted.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    return list((_json_lines if path.suffix.lower() in JSON_LINES else _rows)(path, entries))
+
+
+def columns_of(records: Iterable[Record]) -> list[str]:
+    """Of all records, in the order of their first use."""
+    return list(dict.fromkeys(name for record in records for name in record))
+
+
+def add_entries(
+    path: Path,
+    records: Sequence[tuple[str, Record]],
+    entries: Entries,
+    column: str = "",
+    label_column: str = "",
+) -> None:
+    """Entries of a table's records.
 
     Args:
         column: of the paths or addresses; empty: that which is called as such columns are.
         label_column: of the labels; empty: there are none.
 
     Raises:
-        SourceError: it cannot be read, or has no such column.
+        SourceError: there is no such column.
     """
-    entries = Entries()
-    suffix = path.suffix.lower()
-    if suffix not in (*TABLES, *JSON_LINES):
-        entries.entries = list(_lines(path))
-        return entries
-    records = _json_lines(path, entries) if suffix in JSON_LINES else _rows(path, entries)
-    numbered = list(records)
-    columns = list(dict.fromkeys(name for _, record in numbered for name in record))
+    columns = columns_of(record for _, record in records)
     column = image_column(path, columns, column)
     if label_column and label_column not in columns:
         raise SourceError(f"{path} has no column {label_column!r}; it has {listed(columns)}")
-    for where, record in numbered:
+    for where, record in records:
         name = str(record.get(column) or "").strip()
         if not name:
             entries.passed.add(NO_IMAGE, "", where)
             continue
         label = _label(path, where, record.get(label_column)) if label_column else None
         entries.entries.append(Entry(where, (name,), label, split_named(record.get(SPLIT))))
-    return entries
 
 
 def image_column(path: Path, columns: Sequence[str], named: str) -> str:
@@ -90,14 +113,6 @@ def _label(path: Path, where: str, value: Any) -> str | None:
     except SourceError as error:
         raise SourceError(f"{path}, {where}: {error}") from None
     return (label or "").strip() or None
-
-
-def _lines(path: Path) -> Iterator[Entry]:
-    """Empty lines and those that begin with # are passed over."""
-    for number, line in enumerate(text_of(path).split("\n"), 1):
-        name = line.strip()
-        if name and not line.startswith("#"):
-            yield Entry(f"line {number}", (name,))
 
 
 def _rows(path: Path, entries: Entries) -> Iterator[tuple[str, Record]]:

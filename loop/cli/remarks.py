@@ -31,16 +31,19 @@ def remarks(scanned: Scanned) -> Iterator[str]:
 
 
 def passed_over_lines(passed: Sequence[PassedOver]) -> Iterator[str]:
-    """``73 other files are passed over:`` and how many for which reason."""
-    if not passed:
-        return
-    count = sum(each.count for each in passed)
-    yield f"{counted(count, 'other file')} {agreeing(count, 'is')} passed over:"
-    yield from _first([_reason(each) for each in passed])
+    """``73 other files are passed over:`` and how many for which reason; lines of a list, and
+    labels, likewise."""
+    for what, noun in (("file", "other file"), ("line", "line"), ("label", "label")):
+        alike = [each for each in passed if each.what == what]
+        count = sum(each.count for each in alike)
+        if count:
+            yield f"{counted(count, noun)} {agreeing(count, 'is')} passed over:"
+            yield from _first([_reason(each) for each in alike])
 
 
 def _reason(passed: PassedOver) -> str:
-    files = f"{passed.count} {passed.suffix}" if passed.suffix else counted(passed.count, "file")
+    number = counted(passed.count, passed.what)
+    files = f"{passed.count} {passed.suffix}" if passed.suffix else number
     return f"{files}: {passed.reason}, e.g. {passed.example}"
 
 

@@ -12,7 +12,7 @@ from loop.files import expanded
 from loop.secrets import check_bucket
 
 Layout = Literal["folder", "parquet", "bucket", "list"]
-LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".txt")
+LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt")
 BY_NAME: tuple[Layout, ...] = ("parquet", "list")
 """Layouts whose class names stand in a column, as no folders' names do."""
 

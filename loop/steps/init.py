@@ -18,6 +18,7 @@ from loop.files import draft_of, expanded
 from loop.project import Project, create, standing, withdraw
 from loop.project.class_folders import clear_classes
 from loop.project.classes import place_of, pool_section, stated_classes
+from loop.project.source import manifest_of
 from loop.steps.scan import Scanned, scan
 
 ADVISED = "timm:vit_small_patch14_dinov2.lvd142m"
@@ -133,9 +134,12 @@ def _config(root: Path, images: str | Path, sections: dict[str, Any]) -> Config:
 
 def _check_labelled(path: str | Path, config: Config) -> None:
     """Raises ConfigError if images are labelled by more classes than the config names."""
-    if not config.pool.labelled:
+    if config.pool.source == "list":
+        stated = manifest_of(config.pool, Path()).classes()
+    elif config.pool.labelled:
+        stated = stated_classes(path)
+    else:
         return
-    stated = stated_classes(path, config.pool.model_dump())
     if unnamed := sorted(set(stated) - set(config.project.classes)):
         raise ConfigError(f"images are labelled {', '.join(unnamed)} too; add that to --classes")
 

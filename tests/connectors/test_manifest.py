@@ -63,7 +63,12 @@ def test_a_table_as_programs_write_it(photos, name, text):
         assert not unreadable
         assert not passed
     manifest = Manifest(photos / name, label_column="label", root=photos)
-    assert {each.label for each in manifest.scan()} == {None}, "unless labels are asked for"
+    assert {each.label for each in manifest.scan()} == {None}, "unless this is a rehearsal"
+    before = [(each.id, each.key, each.label) for each in manifest.labels({"0.png": "k", "9": "l"})]
+    assert before == [("0.png", "k", "cat")]
+    assert not list(
+        Manifest(photos / name, label_column="label", labelled=True).labels({"0.png": ""})
+    )
     assert manifest.classes() == ["cat", "dog"]
     assert manifest.read("1.png") == (photos / "1.png").read_bytes()
 
