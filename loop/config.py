@@ -16,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from loop.class_names import PLACE, why_unused
+from loop.encoders import spec as specs
 from loop.errors import ConfigError, nearest
 from loop.secrets import check_address, check_bucket
 
@@ -58,6 +60,35 @@ class ProjectSection(Section):
     """The records take 64 bits, and each round's seed is one more."""
     database: str = ""
     """SQLAlchemy url; empty: ``coreloop.db`` in the project folder."""
+    names: Literal["auto", "on", "off"] = "auto"
+    """Whether training listens to the class names: ``auto``, where the encoder has a text side and
+    the names are words; ``on``, an error where not."""
+    prompts: list[str] = []
+    """Texts with ``{}`` in the place of a class name; empty: those built in."""
+    synonyms: dict[str, list[str]] = {}
+    """Class -> other words for it, which the text side is given beside the name."""
+
+    @field_validator("prompts")
+    @classmethod
+    def _with_a_place(cls, prompts: list[str]) -> list[str]:
+        for prompt in prompts:
+            if prompt.count(PLACE) != 1 or set("{}") & set(prompt.replace(PLACE, "")):
+                raise ValueError(
+                    f"{prompt!r} has no place for the name; write it as {PLACE!r}, once, as in "
+                    "'a photo of a {}.'"
+                )
+        return prompts
+
+    @model_validator(mode="after")
+    def _of_classes(self) -> ProjectSection:
+        for name, others in self.synonyms.items():
+            if name not in self.classes:
+                raise ValueError(
+                    f"synonyms of {name!r}{nearest(name, self.classes)}: no such class"
+                )
+            if any(not other.strip() for other in others):
+                raise ValueError(f"a synonym of {name!r} is empty")
+        return self
 
     @field_validator("classes")
     @classmethod
@@ -210,6 +241,28 @@ class Config(Section):
             raise ValueError(
                 "images = 'local' under [labeler] is for files on the disk of the server, and "
                 f"the images are at {self.pool.path}; take 'upload'"
+            )
+        return self
+
+    @property
+    def names_unused(self) -> str:
+        """Why training does not listen to the class names; empty where it does."""
+        if self.project.names == "off":
+            return "names = 'off' under [project]"
+        return why_unused(self.encoder, self.project.classes, self.project.synonyms)
+
+    @model_validator(mode="after")
+    def _names_that_speak(self) -> Config:
+        parts = [part.partition(":")[0] for part in specs.parts(self.encoder)]
+        if "prior" in parts and (self.project.names == "off" or len(parts) == 1):
+            raise ValueError(
+                f"encoder {self.encoder!r}: 'prior:' is what names say beside an encoder of "
+                "pictures, e.g. file:clip.npy+prior:zero_shot.npz, and goes with names = 'auto'"
+            )
+        asked = self.project.names == "on" or self.project.prompts or self.project.synonyms
+        if asked and self.project.names != "off" and self.names_unused:
+            raise ValueError(
+                f"names, prompts or synonyms are set under [project], but {self.names_unused}"
             )
         return self
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from types import MappingProxyType
 
@@ -284,6 +284,7 @@ def _outcomes(trial: Trial, part: Part) -> list[CellOutcome]:
     labels = trial.labels[rows]
     scorer, rule = trial.methods[part.method], trial.rules.get(part.method, HIGHEST)
     sample = generator(part.seed, "sample").permutation(len(labels))[: trial.sample]
+    task = replace(task, sample=np.sort(sample))
     outcomes, began = [], time.perf_counter()
     for picked, picks in _rounds(trial, part, task, labels, sample):
         budget = trial.sample + picked

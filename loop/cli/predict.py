@@ -91,6 +91,8 @@ def predict(
 
 def _say(predicted: Predicted) -> None:
     model = f"the model of round {predicted.model} ({counted(predicted.labels, 'label')})"
+    if not predicted.labels:
+        model = "the class names alone (no label yet, so nothing measures it)"
     if predicted.path is None:
         say(f"{counted(predicted.shown, 'task')} with what {model} says")
         return

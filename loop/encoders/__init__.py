@@ -19,6 +19,7 @@ REGISTRY = Registry(
         "torchvision": "loop.encoders.torchvision:make",
         "open_clip": "loop.encoders.open_clip:make",
         "file": "loop.encoders.file:make",
+        "prior": "loop.encoders.prior:make",
     },
 )
 
@@ -28,6 +29,7 @@ FORMS: dict[str, str] = {
     "torchvision": "torchvision:MODEL[:WEIGHTS]: a name such as IMAGENET1K_V2, or a file",
     "open_clip": "open_clip:MODEL:TAG_OR_FILE: CLIP, also zero-shot class probabilities",
     "file": "file:ARRAY.npy: your own, names of rows in ARRAY.keys",
+    "prior": "prior:FILE.npz, joined to another: your own zero-shot probabilities",
 }
 """How the spec of each encoder is written."""
 OPTIONS: dict[str, str] = {
@@ -43,6 +45,7 @@ EXAMPLES: dict[str, str] = {
     "timm:vit_small_patch14_dinov2.lvd142m": "photographs: weights are fetched once",
     "timm:resnet50:/models/own.pth?size=128&classes=10": "your own checkpoint",
     "pixels:8+file:clip.npy": "two encoders, joined",
+    "file:clip.npy+prior:zero_shot.npz": "embeddings and class probabilities of your own CLIP",
 }
 
 

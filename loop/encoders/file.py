@@ -67,7 +67,7 @@ class File(Encoder):
         if row is None:
             raise DataError(
                 f"{uri}: no row for it in {self.path}; add its path or its key {key} to "
-                f"{keys_of(self.path).name}"
+                f"{self._names_at}"
             )
         return np.asarray(self._array[row], dtype=np.float32)
 
@@ -77,13 +77,22 @@ class File(Encoder):
     def forward(self, batch: NDArray[Any], device: str) -> NDArray[np.float32]:
         return batch
 
+    @property
+    def _names_at(self) -> str:
+        """Where the names stand."""
+        return keys_of(self.path).name
+
     @cached_property
     def _array(self) -> NDArray[Any]:
         return np.load(self.path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        return {name: row for row, name in enumerate(read_keys(keys_of(self.path)))}
+        return {name: row for row, name in enumerate(self._names())}
+
+    def _names(self) -> list[str]:
+        """Of the rows, in order."""
+        return read_keys(keys_of(self.path))
 
     @cached_property
     def _alike(self) -> dict[str, int]:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.class_names import PLACE
 from loop.encoders.network import TorchEncoder, triple
-from loop.errors import ConfigError, DataError, nearest
+from loop.errors import ConfigError, nearest
 from loop.files import expanded
 
 TEMPLATES = ("a photo of a {}.", "a close-up photo of a {}.", "a picture of the {}.")
@@ -35,48 +36,29 @@ class ClipEncoder(TorchEncoder):
     towers: Any = field(default=None, repr=False, compare=False)
     tokenizer: Any = field(default=None, repr=False, compare=False)
 
-    def probabilities(
-        self,
-        embeddings: NDArray[np.float32],
-        class_names: Sequence[str],
-        templates: Sequence[str] = TEMPLATES,
-    ) -> NDArray[np.float64]:
-        """Zero-shot: (N, D) embeddings of this encoder -> (N, C) probabilities; rows sum to 1.
-
-        A class is the mean of its prompts' normalised embeddings; the logits are cosines times the
-        model's own logit scale.
-
-        Raises:
-            DataError: no class, or embeddings of another width.
-        """
-        from scipy.special import softmax
-
-        if not class_names:
-            raise DataError("zero-shot probabilities need class names; set classes under [project]")
-        if embeddings.ndim != 2 or embeddings.shape[1] != self.dim:
-            raise DataError(
-                f"embeddings of shape {embeddings.shape} are not of {self.name} (N, {self.dim})"
-            )
-        classes, scale = self._class_embeddings(class_names, templates)
-        images = embeddings.astype(np.float64)
-        images /= np.maximum(np.linalg.norm(images, axis=1, keepdims=True), 1e-12)
-        return softmax(scale * images @ classes.T, axis=1)  # type: ignore[no-any-return]
-
-    def _class_embeddings(
-        self, class_names: Sequence[str], templates: Sequence[str]
+    def class_texts(
+        self, words: Sequence[Sequence[str]], templates: Sequence[str] = TEMPLATES
     ) -> tuple[NDArray[np.float64], float]:
-        """(C, D) unit rows, and the model's logit scale."""
+        """(C, D) unit rows, and the model's logit scale.
+
+        A class is the mean of its prompts' normalised embeddings, over templates and the words
+        that mean it.
+
+        Args:
+            words: of each class, at least one.
+            templates: with ``{}`` in the place of the words.
+        """
         import torch
 
-        prompts = []
-        for name in class_names:
-            words = name.replace("_", " ").replace("-", " ")
-            prompts += [template.format(words) for template in templates]
         towers = self.towers.to("cpu").eval()
+        rows = []
         with torch.inference_mode():
-            text = towers.encode_text(self.tokenizer(prompts), normalize=True).double().numpy()
             scale = float(towers.logit_scale.exp())
-        classes = text.reshape(len(class_names), len(templates), -1).mean(axis=1)
+            for of_class in words:
+                prompts = [t.replace(PLACE, word) for word in of_class for t in templates]
+                text = towers.encode_text(self.tokenizer(prompts), normalize=True)
+                rows.append(text.double().numpy().mean(axis=0))
+        classes = np.stack(rows)
         classes /= np.linalg.norm(classes, axis=1, keepdims=True)
         return classes, scale
 

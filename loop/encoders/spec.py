@@ -31,8 +31,8 @@ def short(spec: str) -> str:
 
 def _located(part: str) -> str:
     kind, _, rest = part.partition(":")
-    if kind == "file" and rest:
-        return f"file:{expanded(rest).absolute()}"
+    if kind in ("file", "prior") and rest:
+        return f"{kind}:{expanded(rest).absolute()}"
     model, _, rest = rest.partition(":")
     weights, mark, options = rest.partition("?")
     file = expanded(weights)

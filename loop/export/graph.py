@@ -18,9 +18,11 @@ from loop.encoders.network import TorchEncoder
 from loop.encoders.pixels import Pixels
 from loop.errors import ConfigError
 from loop.export.preprocessing import Preprocessing, of_encoder, of_network
-from loop.train import kept, probe
+from loop.train import kept, opinions, probe
 from loop.train.backbone import normalise, views
+from loop.train.base import Classifier
 from loop.train.kept import KeptModel
+from loop.train.named import NamedProbe
 from loop.train.network import TrainedNetwork
 from loop.train.probe import Probe
 
@@ -82,6 +84,67 @@ class ProbeLayers(nn.Module):
             return of_heads[0]
         floored = of_heads.clamp(min=math.log(probe.LEAST))
         return torch.log_softmax((self.shares * floored).sum(dim=0), dim=-1)
+
+
+class NamedLayers(nn.Module):
+    """``NamedProbe`` in float32: (B, D) embeddings -> (B, C) log-probabilities."""
+
+    def __init__(self, named: NamedProbe) -> None:
+        super().__init__()
+        head = named.head
+        self.rule, self.damping = named.trust.rule, named.trust.damping
+        self.unit, self.scale = head.unit, head.scale
+        columns = torch.arange(named.dim)
+        told = torch.arange(head.columns.start, head.columns.stop)
+        picture = columns if head.unit else columns[~torch.isin(columns, told)]
+        self.told, self.picture = nn.Buffer(told), nn.Buffer(picture)
+        self.texts = nn.Buffer(torch.from_numpy(head.texts).float().T.contiguous())
+        self.weights = named.trust.weights.tolist()
+        self.spread = ProbeLayers(named.spread)
+        self.probe = ProbeLayers(named.probe) if named.probe is not None else None
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        told = embeddings[:, self.told]
+        if self.unit:
+            told = told / told.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        picture = embeddings[:, self.picture]
+        t, h = torch.log_softmax(self.scale * told @ self.texts, dim=-1), self.spread(picture)
+        g = _mean(t, h)
+        if self.probe is None or self.rule == "names":
+            return g
+        p = self.probe(picture).exp()
+        base = _flat(p, 1 - opinions.HELD_BACK if self.rule == "picks" else opinions.FLATTENED)
+        base = base.clamp(min=opinions.LEAST).log()
+        candidates = [p]
+        for expert in (t, g):
+            floored = expert.clamp(min=math.log(opinions.LEAST))
+            for exponent in opinions.EXPONENTS:
+                candidates.append(torch.softmax(base + exponent * self.damping * floored, dim=-1))
+        if self.rule == "sample":
+            candidates += [_flat(alone.exp(), opinions.FLATTENED) for alone in (t, g, _mean(t, g))]
+        mixed = torch.zeros_like(p)
+        for weight, candidate in zip(self.weights, candidates, strict=True):
+            if weight > opinions.LEAST:
+                mixed = mixed + weight * candidate
+        return (mixed / mixed.sum(dim=1, keepdim=True)).clamp(min=kept.LEAST).log()
+
+
+def _mean(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Geometric mean of log-probabilities, see ``opinions.geometric``."""
+    least = math.log(opinions.LEAST)
+    return torch.log_softmax(0.5 * (first.clamp(min=least) + second.clamp(min=least)), dim=-1)
+
+
+def _flat(p: torch.Tensor, share: float) -> torch.Tensor:
+    """See ``opinions.flattened``."""
+    return (1 - share) * p + share / p.shape[1]
+
+
+def _classifier_layers(classifier: Classifier) -> nn.Module:
+    if isinstance(classifier, NamedProbe):
+        return NamedLayers(classifier)
+    assert isinstance(classifier, Probe)
+    return ProbeLayers(classifier)
 
 
 class PixelLayers(nn.Module):
@@ -153,7 +216,6 @@ def whole_graph(model: KeptModel, encoder: Encoder | None) -> Graph:
     if isinstance(model.classifier, TrainedNetwork):
         layers = ModelLayers([], NetworkLayers(model.classifier), temperature)
         return Graph(layers, (of_network(model.classifier, "images"),), 0)
-    assert isinstance(model.classifier, Probe)
     assert encoder is not None
     parts = encoder.parts if isinstance(encoder, Joined) else (encoder,)
     images = []
@@ -166,16 +228,17 @@ def whole_graph(model: KeptModel, encoder: Encoder | None) -> Graph:
             )
         images.append(preprocessing)
     layers = ModelLayers(
-        [_encoder_layers(part) for part in parts], ProbeLayers(model.classifier), temperature
+        [_encoder_layers(part) for part in parts], _classifier_layers(model.classifier), temperature
     )
     return Graph(layers, tuple(images), encoder.dim)
 
 
 def head_graph(model: KeptModel) -> Graph:
     """From embeddings, of a model that takes them."""
-    assert isinstance(model.classifier, Probe)
-    layers = ModelLayers([], ProbeLayers(model.classifier), model.about.temperature)
-    return Graph(layers, (), len(model.classifier.mean))
+    classifier = model.classifier
+    assert isinstance(classifier, Probe | NamedProbe)
+    layers = ModelLayers([], _classifier_layers(classifier), model.about.temperature)
+    return Graph(layers, (), classifier.dim)
 
 
 def _encoder_layers(encoder: Encoder) -> nn.Module:

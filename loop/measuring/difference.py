@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,8 @@ def picks_against_sample(
     on_model: Callable[[], None] = lambda: None,
 ) -> SampleDifference | None:
     """The difference at equal labels: of all picks, or of as many as a fold leaves of the sample.
-    None where that is fewer than two.
+    None where that is fewer than two. The class names are trusted by the rule of picks in both
+    models, as the random sample would judge them for one alone.
 
     Args:
         labels: (N,) int64, -1: none.
@@ -62,6 +63,7 @@ def picks_against_sample(
         sample: (n,) int64 pool rows in the order drawn.
         on_model: called after each model.
     """
+    task = replace(task, sample=np.empty(0, np.int64))
     picks, sample = picks[labels[picks] >= 0], sample[labels[sample] >= 0]
     folds = min(folds, len(sample))
     count = min(len(picks), len(sample) - math.ceil(len(sample) / max(folds, 1)))

@@ -131,6 +131,7 @@ def deciding(
         "pool": pool_digest,
         "encoder": project.config.encoder,
         "embeddings": encoders.get(project.config.encoder).digest,
+        **({"names": problem.task.prior.head.digest} if problem.task.prior else {}),
         "trainer": trainer,
         "params": params,
         "start": start_digest(params),

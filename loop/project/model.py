@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +18,18 @@ from db import arrays, queries
 from db.models import Array
 from loop.encoders.spec import short
 from loop.errors import DataError, NotReady
-from loop.project.problem import DecodedImages
+from loop.project.problem import DecodedImages, make_task
 from loop.project.project import Project
 
 if TYPE_CHECKING:
     from loop.encoders.base import Encoder
     from loop.train import Trained
-    from loop.train.kept import KeptModel
+    from loop.train.kept import About, KeptModel
 
 MODEL = "model"
 """Kind of the array that holds one."""
+LISTENING = ("auto", "propagate")
+"""Trainers that listen to class names."""
 EXAMPLES = 16
 """Images that an exported model is compared on."""
 
@@ -36,13 +39,28 @@ def keep_model(
 ) -> dict[str, Path]:
     """Writes the model of a round's training on all labels; name -> file, nothing where the trainer
     keeps none."""
-    from loop import encoders
-    from loop.train.kept import About, KeptModel
+    from loop.train.kept import KeptModel
 
     if trained.model is None:
         return {}
     takes_embeddings = trained.model.wants == "embeddings"
-    about = About(
+    about = _about(project, temperature, number, labels, takes_embeddings=takes_embeddings)
+    model = KeptModel(trained.model, about)
+    return {"all": arrays.write_model(model.to_bytes(), project.arrays)}
+
+
+def _about(
+    project: Project,
+    temperature: float,
+    number: int,
+    labels: int,
+    *,
+    takes_embeddings: bool = True,
+) -> About:
+    from loop import encoders
+    from loop.train.kept import About
+
+    return About(
         classes=tuple(project.config.project.classes),
         temperature=temperature,
         encoder=project.config.encoder if takes_embeddings else "",
@@ -51,8 +69,6 @@ def keep_model(
         round=number,
         labels=labels,
     )
-    model = KeptModel(trained.model, about)
-    return {"all": arrays.write_model(model.to_bytes(), project.arrays)}
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,32 @@ def newest_model(session: Session, project: Project) -> Kept:
         )
     model = read_model(arrays.existing(newest, project.arrays))
     return Kept(model, newest.digest, newest.created_at)
+
+
+def model_of_names(session: Session, project: Project) -> Kept | None:
+    """What the class names alone say, before any label; None where training does not listen to
+    them. No label is read.
+
+    Raises:
+        NotReady: the pool is not embedded.
+    """
+    from loop import train as trainers
+    from loop.train.kept import KeptModel
+
+    settings = project.config.training
+    if project.config.names_unused or settings.trainer not in LISTENING:
+        return None
+    pool = queries.the_pool(session)
+    rows = queries.split_rows(session, pool.id, "pool")
+    nothing = np.empty(0, np.int64)
+    task = make_task(session, project, rows, nothing, nothing)
+    unlabelled = np.full(len(rows), -1, np.int64)
+    trainer = trainers.get(settings.trainer, **settings.params)
+    trained = trainer.train(task, unlabelled, np.random.default_rng(0))
+    assert trained.model is not None
+    model = KeptModel(trained.model, _about(project, 1.0, 0, 0))
+    digest = hashlib.blake2b(model.to_bytes(), digest_size=16).hexdigest()
+    return Kept(model, digest, datetime.now(UTC))
 
 
 def model_of(session: Session, project: Project, digest: str) -> Kept:

@@ -9,10 +9,9 @@ from sqlalchemy.orm import Session
 from connectors.base import Prediction
 from db import arrays, queries
 from db.queries import Picked
-from loop import encoders
-from loop.encoders import zero_shot
 from loop.measuring.runs import CALIBRATION
 from loop.project.embeddings import embeddings
+from loop.project.names import name_head_of
 from loop.project.placed import known
 from loop.project.project import Project
 from loop.train.kept import tempered
@@ -39,14 +38,15 @@ def predictions(project: Project, number: int) -> dict[str, Prediction]:
         before = max((n for n in trained if n < number), default=0)
         if number > 1:
             picks, probabilities = _of_model(session, project, before, picks)
-        elif "open_clip:" in project.config.encoder:
+        elif (head := name_head_of(project.config)) is not None:
             embedded = embeddings(session, project)
         else:  # the encoder knows no words
             return {}
     classes = project.config.project.classes
     if number == 1:
         rows = np.asarray(embedded[[pick.row for pick in picks]], dtype=np.float32)
-        probabilities = zero_shot.probabilities(encoders.get(project.config.encoder), rows, classes)
+        assert head is not None
+        probabilities = head.probabilities(rows)
     version = f"round-{before}" if number > 1 else ZERO_SHOT
     return {
         pick.key: Prediction(classes[int(p.argmax())], float(p.max()), version)

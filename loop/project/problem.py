@@ -16,6 +16,7 @@ from db import queries
 from loop.measuring.active import NO_SAMPLE, RandomSample
 from loop.project.embeddings import embeddings
 from loop.project.labels import collect
+from loop.project.names import name_head_of
 from loop.project.project import Project
 from loop.project.sample import random_sample
 from loop.seeds import generator
@@ -77,6 +78,7 @@ def problem(session: Session, project: Project, *, images: bool = False) -> Prob
     task = make_task(session, project, rows, test_rows, labels.of(test_rows), side=side)
     covered = np.isin(rows, queries.picked_rows(session, pool.id, by_scorer=True))
     sample = random_sample(session, pool.id, rows)
+    task = replace(task, sample=np.sort(sample.at_random))
     return Problem(task, labels.of(rows), rows, test_rows, covered, sample)
 
 
@@ -94,10 +96,20 @@ def make_task(
     Raises:
         NotReady: the pool is not embedded.
     """
+    from loop.name_head import Prior, remarks_on
     from loop.train import Task
 
     pool = queries.the_pool(session)
     everything = embeddings(session, project)
+    of_pool = np.asarray(everything[rows], dtype=np.float32)
+    of_test = np.asarray(everything[test_rows], dtype=np.float32)
+    head, prior = name_head_of(project.config), None
+    if head is not None:
+        told = head.probabilities(of_pool)
+        counts = np.bincount(told.argmax(axis=1), minlength=told.shape[1])
+        remarks = remarks_on(head, counts, project.config.project.classes)
+        prior = Prior(head, told, head.probabilities(of_test), remarks)
+        of_pool, of_test = head.picture(of_pool), head.picture(of_test)
     names = queries.row_names(session, pool.id) if side else []
     named = {row: (key, uri) for row, key, uri in names}
 
@@ -108,13 +120,14 @@ def make_task(
 
     return Task(
         n_classes=len(project.config.project.classes),
-        pool=np.asarray(everything[rows], dtype=np.float32),
-        test=np.asarray(everything[test_rows], dtype=np.float32),
+        pool=of_pool,
+        test=of_test,
         test_labels=test_labels,
         pool_images=images(rows),
         test_images=images(test_rows),
         device=project.config.training.device,
         unfinished=unfinished(project, pool.digest),
+        prior=prior,
     )
 
 
@@ -128,6 +141,7 @@ def tested_on(problem_: Problem, tested: NDArray[np.int64]) -> Problem:
         test=task.pool[tested],
         test_labels=problem_.labels[tested],
         test_images=None if images is None else lambda: images()[tested],
+        prior=task.prior and task.prior.restricted(others, tested),
     )
     return Problem(
         held,

@@ -251,3 +251,40 @@ def calibrated(calibration: dict[str, Any]) -> str:
         f"before, {after:.1f} after; log-loss {loss_before:.2f} before, {loss_after:.2f} after; "
         f"over {calibration['n']} labels that the models had not learned."
     )
+
+
+def before_any_label(counts: dict[str, int]) -> str:
+    """What the class names alone say of the pool.
+
+    Args:
+        counts: class -> images that are likeliest of it.
+    """
+    images = sum(counts.values())
+    shares = ", ".join(f"{name} {100 * count / images:.0f} %" for name, count in counts.items())
+    return (
+        f"Before any label the class names alone say of {counted(images, 'image')}: {shares}. "
+        "Nothing measures that yet; 'coreloop predict' writes it for each image."
+    )
+
+
+def names_in_words(noted: dict[str, Any]) -> list[str]:
+    """How far the newest model listens to the class names, and what to know of them.
+
+    Args:
+        noted: by the training, under ``names``.
+    """
+    weight, n = f"{100 * noted['weight']:.0f} %", counted(noted["n"], "label")
+    told = f"Class names have {weight} of the model's trust, judged on {n} of picks held out."
+    if noted["rule"] == "sample":
+        right, lower, upper = (100 * share for share in noted["alone"])
+        told = (
+            f"Class names have {weight} of the model's trust, judged on {n} of the random sample, "
+            f"of which they alone get {right:.0f} % right (95 % interval {lower:.0f} to "
+            f"{upper:.0f} %)."
+        )
+    return [told, *map(sentence, noted["remarks"])]
+
+
+def sentence(text: str) -> str:
+    """With a large first letter and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."

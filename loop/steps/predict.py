@@ -28,7 +28,7 @@ from loop.project import Project
 from loop.project.classes import layout_of, place_of, pool_section
 from loop.project.labeler import connect_labeler
 from loop.project.labels import collect
-from loop.project.model import Kept, encoder_of, newest_model, pool_predictions
+from loop.project.model import Kept, encoder_of, model_of_names, newest_model, pool_predictions
 from loop.project.source import source_of
 from loop.wording import counted
 
@@ -69,7 +69,8 @@ class Predicted:
         path: file or folder; None where predictions went to the labeler alone.
         images: written; ``left_out`` were less sure than asked for.
         unreadable: (uri, reason) of files that are no usable image.
-        model: the round after which the model was trained; labels: that it learned.
+        model: the round after which the model was trained; labels: that it learned. Both 0: the
+            class names alone.
         shown: predictions that the labeler shows now.
     """
 
@@ -93,7 +94,8 @@ def predict(
     *,
     column: str = "",
 ) -> Predicted:
-    """Writes labels and calibrated probabilities by the model trained last.
+    """Writes labels and calibrated probabilities by the model trained last; before the first
+    training what the class names say, where training listens to them.
 
     Args:
         images: a folder, parquet files, a bucket, or a list of paths or addresses; None: the images
@@ -111,7 +113,7 @@ def predict(
     path = out or Path("predictions" if asked.form == "folders" else f"predictions.{asked.form}")
     source = project.source if images is None else source_at(images, column)
     with project.records.read() as session:
-        kept = newest_model(session, project)
+        kept = _model(session, project)
         about = kept.model.about
         asked.check(len(about.classes))
         if path.exists():
@@ -123,12 +125,32 @@ def predict(
             return predicted
     with project.writing():
         named = _scanned(source, images, predicted, on_begin, on_progress)
-        on_begin(
-            f"predicting {counted(len(named[0]), 'image')} with the model of round {about.round}"
-        )
+        on_begin(f"predicting {counted(len(named[0]), 'image')} with {_named(kept)}")
         with _encoded(project, kept, source, named, where, on_progress) as blocks:
             _write(blocks, source, about.classes, asked, predicted)
     return predicted
+
+
+def _model(session: Session, project: Project) -> Kept:
+    """The model trained last, or what the class names say before any training.
+
+    Raises:
+        NotReady: neither is there.
+    """
+    try:
+        return newest_model(session, project)
+    except NotReady:
+        of_names = model_of_names(session, project)
+        if of_names is None:
+            raise
+        return of_names
+
+
+def _named(kept: Kept) -> str:
+    """For people."""
+    if not kept.model.about.labels:
+        return "the class names alone"
+    return f"the model of round {kept.model.about.round}"
 
 
 def source_at(images: str | Path, column: str = "") -> Source:
@@ -163,9 +185,7 @@ def _of_pool(
     rows = rows[labels.of(rows) < 0]
     if not len(rows):
         raise NotReady("every image of the pool has a label; name other images to predict")
-    on_begin(
-        f"predicting {counted(len(rows), 'image')} with the model of round {kept.model.about.round}"
-    )
+    on_begin(f"predicting {counted(len(rows), 'image')} with {_named(kept)}")
     done = 0
     for block, probabilities in pool_predictions(session, project, kept, rows, BLOCK):
         names = sorted(queries.row_names(session, pool.id, block.tolist()))

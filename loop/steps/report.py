@@ -24,10 +24,12 @@ from loop.project.comparison import Compared, compared
 from loop.project.corrections import in_words
 from loop.project.evidence import Evidence, gather
 from loop.project.labels import Outstanding
+from loop.project.model import model_of_names, pool_predictions
 from loop.project.pictures import contact_sheet, embedding_map, issue_pictures
 from loop.project.runs import newest_control
 from loop.project.versions import versions
 from loop.reports import write
+from loop.reports.answers import before_any_label, names_in_words, sentence
 from loop.reports.facts import (
     UNSCORED,
     Annotator,
@@ -55,6 +57,8 @@ SPENT = {
     "rest": "of the last round",
 }
 """Arm of a pick -> what its label was bought for."""
+BLOCK = 4096
+"""Images predicted at once."""
 LABEL_ISSUES = 20
 """The report lists no more."""
 
@@ -70,10 +74,11 @@ def report(project: Project, out: Path | None = None) -> dict[str, Path]:
 
 def facts(project: Project) -> Facts:
     """Everything the report shows, from the records."""
-    return _facts(gather(project), compared(project))
+    evidence = gather(project)
+    return _facts(evidence, compared(project), _of_names(project, evidence))
 
 
-def _facts(evidence: Evidence, comparison: Compared) -> Facts:
+def _facts(evidence: Evidence, comparison: Compared, of_names: list[str]) -> Facts:
     config, classes, answers = evidence.config, evidence.classes, evidence.answers
     labels, predicted = evidence.labels.by_row, evidence.left_out.predicted
     labelled = [classes[labels[pick.row]] for pick in evidence.chosen if pick.row in labels]
@@ -124,8 +129,39 @@ def _facts(evidence: Evidence, comparison: Compared) -> Facts:
         label_issues=evidence.label_issues[:LABEL_ISSUES],
         issue_pictures=issue_pictures(evidence.source, evidence.label_issues[:LABEL_ISSUES]),
         provenance=_provenance(evidence, rounds, comparison),
-        notes=_outdated(evidence.outdated) + _notes(config.costs, comparison.rows, seconds),
+        notes=[
+            *_outdated(evidence.outdated),
+            *of_names,
+            *_notes(config.costs, comparison.rows, seconds),
+        ],
     )
+
+
+def _of_names(project: Project, evidence: Evidence) -> list[str]:
+    """What the class names say and how far they are trusted; nothing where the encoder knows no
+    words."""
+    from loop.name_head import remarks_on
+    from loop.train.named import NamedProbe
+
+    if evidence.live:
+        noted = evidence.live[-1].notes.get("names")
+        return names_in_words(noted) if noted else []
+    unused = project.config.names_unused
+    if unused and "open_clip:" in project.config.encoder:
+        return [f"Class names are not used: {unused}."]
+    if unused or evidence.embedded is None:
+        return []
+    with project.records.read() as session:
+        kept = model_of_names(session, project)
+        if kept is None or not len(evidence.pool_rows):
+            return []
+        assert isinstance(kept.model.classifier, NamedProbe)
+        counts = np.zeros(len(evidence.classes), np.int64)
+        for _, answered in pool_predictions(session, project, kept, evidence.pool_rows, BLOCK):
+            counts += np.bincount(answered.argmax(axis=1), minlength=len(counts))
+    told = before_any_label(dict(zip(evidence.classes, counts.tolist(), strict=True)))
+    remarks = remarks_on(kept.model.classifier.head, counts, evidence.classes)
+    return [told, *map(sentence, remarks)]
 
 
 def _differences(comparison: Compared, seed: int) -> list[Difference]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from loop.dynamics import Dynamics
+    from loop.name_head import Prior
     from loop.train.metrics import Metrics
 
 Cached = TypeVar("Cached")
@@ -33,6 +34,8 @@ class Task:
         test_images: gives (T, H, W, 3) uint8 when called.
         device: torch device for trainers that use one; ``auto`` is resolved where they run.
         unfinished: folder where long trainings keep their state, to go on after a kill; or None.
+        prior: what the class names say of pool and test; None where they say nothing.
+        sample: pool rows of the random sample, each as likely as any other, which judge the names.
     """
 
     n_classes: int
@@ -43,6 +46,8 @@ class Task:
     test_images: Callable[[], NDArray[np.uint8]] | None = None
     device: str = "cpu"
     unfinished: Path | None = None
+    prior: Prior | None = None
+    sample: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     _made: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, key: Hashable, make: Callable[[], Cached]) -> Cached:
@@ -55,8 +60,14 @@ class Task:
     def restricted(self, rows: NDArray[np.int64]) -> Task:
         """The task with these images of its pool alone."""
         images = self.pool_images
-        some = None if images is None else lambda: images()[rows]
-        return replace(self, pool=self.pool[rows], pool_images=some, _made={})
+        return replace(
+            self,
+            pool=self.pool[rows],
+            pool_images=None if images is None else lambda: images()[rows],
+            prior=self.prior and self.prior.restricted(rows),
+            sample=np.flatnonzero(np.isin(rows, self.sample)),
+            _made={},
+        )
 
     @cached_property
     def statistics(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

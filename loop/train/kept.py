@@ -13,10 +13,15 @@ from scipy.special import softmax
 
 from loop.errors import DataError
 from loop.train.base import Classifier
+from loop.train.named import NamedProbe
 from loop.train.network import TrainedNetwork
 from loop.train.probe import Probe
 
-KINDS: dict[str, type[Classifier]] = {"probe": Probe, "network": TrainedNetwork}
+KINDS: dict[str, type[Classifier]] = {
+    "probe": Probe,
+    "named": NamedProbe,
+    "network": TrainedNetwork,
+}
 DESCRIPTION = "coreloop"
 """Key in the metadata of the file."""
 LEAST = 1e-12

@@ -68,6 +68,11 @@ class Probe(Classifier):
             np.array([share for share, _ in heads]),
         )
 
+    @property
+    def dim(self) -> int:
+        """D, columns of the embeddings."""
+        return len(self.mean)
+
     def probabilities(self, rows: NDArray[Any], device: str = "cpu") -> Matrix:
         """(M, D) embeddings as they are -> (M, C) float64; the CPU is used on every device."""
         predicted = np.empty((len(rows), self.bias.shape[1]))

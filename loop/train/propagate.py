@@ -16,6 +16,8 @@ With few labels the unlabelled images are worth as much as the labels. Idea:
    ``linear`` predicts each row from folds without it, and F without one label is exact, because F
    is linear in Y.
 
+Where class names are known the model is one opinion of several: ``loop.train.opinions``.
+
 docs/trainers.md has the measurements.
 """
 
@@ -23,13 +25,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loop.train.base import Task, Trained, Trainer
-from loop.train.linear import Linear, RowSpace, descend, labelled_rows
+from loop.train.linear import L2_CANDIDATES, Linear, RowSpace, descend, labelled_rows
+from loop.train.metrics import wilson
+from loop.train.named import NamedProbe
+from loop.train.opinions import NAMES_ALONE, Trust, advantages, geometric, trust
 from loop.train.probe import Head, Matrix, Probe, blend
 
 if TYPE_CHECKING:
@@ -43,6 +49,10 @@ L2 = 1e-3
 """Of the second model, times the mean squared norm of the principal components."""
 LEAST_SIMILARITY = 1e-6
 """A trace, so that edges last."""
+LEAST_SAMPLE = 20
+"""Labels of the random sample from which on they judge the class names."""
+JUDGING_FOLDS = 5
+"""Of the random sample, where it judges the class names."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +87,23 @@ class Propagate(Trainer):
         *,
         pool_probabilities: bool = False,
     ) -> Trained:
+        """As ``Trainer.train``; where class names are known also without a label."""
+        if task.prior is not None and not (labels >= 0).any():
+            return _trained(task, self._listening(task, None, NAMES_ALONE), pool_probabilities)
         rows = labelled_rows(labels)
-        y = labels[rows]
-        linear = Linear().fit(task.standardised(task.pool[rows]), y, task.n_classes, rng)
+        x, y = task.standardised(task.pool[rows]), labels[rows]
+        linear = Linear().fit(x, y, task.n_classes, rng)
         spread, notes = self._spread(task, rows, y, linear.held_out)
         heads = [(1.0, linear)] if spread is None else spread.blended(linear, task.n_classes)
         probe = Probe.of(task, heads)
-        return Trained(
-            test_probabilities=probe.probabilities(task.test),
-            test_labels=task.test_labels,
-            pool_probabilities=probe.probabilities(task.pool) if pool_probabilities else None,
-            notes={**linear.notes, **notes},
-            model=probe,
-        )
+        notes = {**linear.notes, **notes}
+        if task.prior is None:
+            return _trained(task, probe, pool_probabilities, notes)
+        fit = Fit(rows, x, y, float(linear.notes.get("l2", L2_CANDIDATES[2])), spread)
+        held_out = self._held_out(task, fit, linear.held_out, rng)
+        trust = held_out.trust()
+        notes["names"] = {**held_out.in_words(trust), "remarks": list(task.prior.remarks)}
+        return _trained(task, self._listening(task, probe, trust), pool_probabilities, notes)
 
     def cross_fit(
         self,
@@ -99,16 +113,23 @@ class Propagate(Trainer):
         rng: np.random.Generator,
     ) -> Iterator[Matrix]:
         """As ``Trainer.cross_fit``; the penalty of ``linear`` and the share of the spread labels
-        are chosen once, by all labels. Labels spread once: F is linear in Y."""
+        are chosen once, by all labels. Labels spread once: F is linear in Y. The class names are
+        trusted by the labels of the other folds."""
         rows = labelled_rows(labels)
         x, y = task.standardised(task.pool[rows]), labels[rows]
-        l2, held_out = Linear().choose_l2(x, y, task.n_classes, rng)
-        spread, _ = self._spread(task, rows, y, held_out)
-        for number, linear in enumerate(Linear(l2).fit_folds(x, y, task.n_classes, fold[rows])):
-            heads = [(1.0, linear)]
-            if spread is not None:
-                heads = spread.without(fold[rows] == number).blended(linear, task.n_classes)
-            yield Probe.of(task, heads).probabilities(task.pool)
+        l2, by_linear = Linear().choose_l2(x, y, task.n_classes, rng)
+        spread, _ = self._spread(task, rows, y, by_linear)
+        fit = Fit(rows, x, y, l2, spread)
+        probes = fit.probes_without(task, fold[rows])
+        if task.prior is None:
+            for probe in probes:
+                yield probe.probabilities(task.pool)
+            return
+        kept = list(probes)
+        held_out = self._held_out(task, fit, by_linear, rng, (kept, fold[rows]))
+        for number, probe in enumerate(kept):
+            trust = held_out.trust(fold[held_out.rows] != number)
+            yield self._listening(task, probe, trust).opinion(task.pool, task.prior.pool)
 
     def dynamics(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Dynamics:
         """Those of the linear probe's softmax head."""
@@ -127,15 +148,157 @@ class Propagate(Trainer):
             return None, {"used": "linear", "why": "labels of one class"}
         if len(y) > self.per_class * task.n_classes:
             return None, {"used": "linear", "why": f"over {self.per_class} labels per class"}
-        sizes = (self.neighbours, self.images, self.dims)
-        graph = task.once(("graph", *sizes), lambda: NeighbourGraph.of(task, *sizes))
+        graph = self._graph(task)
         seeds = graph.attach(task.standardised(task.pool[rows]), rows)
         mass = graph.spread(seeds, self.alpha)
-        share, why = choose_share(_left_out(seeds, mass, y, task.n_classes), held_out, y)
+        left_out = _left_out(seeds, mass, y, task.n_classes)
+        share, why = choose_share(left_out, held_out, y)
         if not share:
             return None, {"used": "linear", "why": why}
         notes = {"used": "propagate", "share": share, "why": why, "graph_images": len(graph.rows)}
-        return SpreadLabels(graph, rows, y, mass, share), notes
+        return SpreadLabels(graph, rows, y, mass, share, left_out), notes
+
+    def _graph(self, task: Task) -> NeighbourGraph:
+        sizes = (self.neighbours, self.images, self.dims)
+        return task.once(("graph", *sizes), lambda: NeighbourGraph.of(task, *sizes))
+
+    def _listening(self, task: Task, probe: Probe | None, trust: Trust) -> NamedProbe:
+        """The model that listens to the names as far as they are trusted."""
+        assert task.prior is not None
+        return NamedProbe(task.prior.head, self._of_names(task), trust, probe)
+
+    def _of_names(self, task: Task) -> Probe:
+        """A head that learned what the names say, spread over the graph; no label is used."""
+        graph, prior = self._graph(task), task.prior
+        assert prior is not None
+
+        def learned() -> Probe:
+            mass = graph.spread(prior.pool[graph.rows].astype(np.float32), self.alpha)
+            return Probe.of(task, [(1.0, graph.learn_spread(mass))])
+
+        return task.once(("names", self.neighbours, self.images, self.dims, self.alpha), learned)
+
+    def _held_out(
+        self,
+        task: Task,
+        fit: Fit,
+        by_linear: Matrix | None,
+        rng: np.random.Generator,
+        folds: tuple[list[Probe], NDArray[np.int64]] | None = None,
+    ) -> HeldOutLabels:
+        """Labels that judge the names, each predicted by a model without it: those of the random
+        sample by folds, or, where it is too small, all by what ``_spread`` goes by.
+
+        Args:
+            folds: models at hand and the (k,) fold that each of them left out; None: five are made.
+        """
+        assert task.prior is not None
+        labels_per_class = len(fit.y) / task.n_classes
+        sampled = np.isin(fit.rows, task.sample)
+        if sampled.sum() >= LEAST_SAMPLE:
+            if folds is None:
+                part = np.full(len(fit.rows), -1, np.int64)
+                order = rng.permutation(np.flatnonzero(sampled))
+                part[order] = np.arange(len(order)) % JUDGING_FOLDS
+                folds = list(fit.probes_without(task, part)), part
+            b, rule = fit.by_folds(task, *folds), "sample"
+            b[~sampled] = np.nan
+        else:
+            b, rule = fit.left_out(by_linear, task.n_classes), "picks"
+        judged = np.isfinite(b).all(axis=1)
+        b, rows = b[judged], fit.rows[judged]
+        t = task.prior.pool[rows]
+        h = self._of_names(task).probabilities(task.pool[rows])
+        return HeldOutLabels(rows, fit.y[judged], b, t, h, rule, labels_per_class)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What the models of one set of k labels share.
+
+    Attributes:
+        rows: (k,) int64 labelled pool rows, ascending.
+        x: (k, D) standardised embeddings; y: (k,) int64 classes.
+        l2: penalty of ``linear``.
+        spread: None where ``linear`` is used alone.
+    """
+
+    rows: NDArray[np.int64]
+    x: Matrix
+    y: NDArray[np.int64]
+    l2: float
+    spread: SpreadLabels | None
+
+    def probes_without(self, task: Task, fold: NDArray[np.int64]) -> Iterator[Probe]:
+        """A model without the labels of each (k,) fold in turn."""
+        fitted = Linear(self.l2).fit_folds(self.x, self.y, task.n_classes, fold)
+        for number, linear in enumerate(fitted):
+            heads = [(1.0, linear)]
+            if self.spread is not None:
+                heads = self.spread.without(fold == number).blended(linear, task.n_classes)
+            yield Probe.of(task, heads)
+
+    def by_folds(self, task: Task, probes: list[Probe], fold: NDArray[np.int64]) -> Matrix:
+        """(k, C) of each row by the model without its fold; NaN for a row in none."""
+        held_out = np.full((len(self.y), task.n_classes), np.nan)
+        for number, probe in enumerate(probes):
+            inside = fold == number
+            held_out[inside] = probe.probabilities(task.pool[self.rows[inside]])
+        return held_out
+
+    def left_out(self, by_linear: Matrix | None, n_classes: int) -> Matrix:
+        """(k, C) of each row without its own label; NaN where it was never held out.
+
+        Args:
+            by_linear: see ``probe.Head.held_out``.
+        """
+        linear = by_linear
+        if linear is None:
+            linear = np.full((len(self.y), n_classes), np.nan)
+        if self.spread is None:
+            return linear
+        share = self.spread.share
+        both = blend([1 - share, share], [np.nan_to_num(linear), self.spread.left_out])
+        return np.where(np.isfinite(linear), both, self.spread.left_out)
+
+
+@dataclass(frozen=True)
+class HeldOutLabels:
+    """Labels that judge the class names.
+
+    Attributes:
+        rows: (n,) int64 pool rows; y: (n,) their classes.
+        b: (n, C) of models that did not learn the row's label.
+        t, h: (n, C) of the names, and of the head that learned their spread.
+        rule: see ``loop.train.opinions``.
+    """
+
+    rows: NDArray[np.int64]
+    y: NDArray[np.int64]
+    b: Matrix
+    t: Matrix
+    h: Matrix
+    rule: str
+    labels_per_class: float
+
+    @cached_property
+    def gained(self) -> Matrix:
+        """(n, K) see ``advantages``."""
+        return advantages(self.b, self.t, self.h, self.y, self.rule)
+
+    def trust(self, judging: NDArray[np.bool_] | None = None) -> Trust:
+        """By all rows, or the (n,) ``judging`` ones."""
+        gained = self.gained if judging is None else self.gained[judging]
+        return trust(gained, self.rule, self.labels_per_class)
+
+    def in_words(self, trusted: Trust) -> dict[str, Any]:
+        """A note: the weight of the names, and how often they are right alone, which a random
+        sample says without bias."""
+        noted: dict[str, Any] = {"rule": self.rule, "weight": trusted.in_names, "n": len(self.y)}
+        if self.rule == "sample":
+            right = int((geometric(self.t, self.h).argmax(axis=1) == self.y).sum())
+            noted["alone"] = [right / len(self.y), *wilson(right, len(self.y))]
+        return noted
 
 
 @dataclass(frozen=True)
@@ -147,6 +310,7 @@ class SpreadLabels:
         y: (k,) int64 their classes.
         mass: (M, k) float32 that each label gives to each node.
         share: of the model that learns them, beside ``linear``.
+        left_out: (k, C) what each labelled row gets from the other labels.
     """
 
     graph: NeighbourGraph
@@ -154,11 +318,18 @@ class SpreadLabels:
     y: NDArray[np.int64]
     mass: NDArray[np.float32]
     share: float
+    left_out: Matrix
 
     def without(self, left_out: NDArray[np.bool_]) -> SpreadLabels:
         """The same without these (k,) labels."""
         kept = ~left_out
-        return replace(self, rows=self.rows[kept], y=self.y[kept], mass=self.mass[:, kept])
+        return replace(
+            self,
+            rows=self.rows[kept],
+            y=self.y[kept],
+            mass=self.mass[:, kept],
+            left_out=self.left_out[kept],
+        )
 
     def blended(self, linear: Head, n_classes: int) -> list[tuple[float, Head]]:
         """(share, head) pairs: ``linear`` and one that learned the spread labels."""
@@ -235,8 +406,9 @@ class NeighbourGraph:
         return sparse.csc_matrix(entries, shape=shape, dtype=np.float32)
 
     def spread(self, seeds: Any, alpha: float) -> NDArray[np.float32]:
-        """(M, k) float32: (1 - a) (I - a S)^-1 ``seeds``, by ``SPREAD_STEPS`` of its series."""
-        start = seeds.toarray()
+        """(M, k) float32: (1 - a) (I - a S)^-1 ``seeds``, dense or sparse, by ``SPREAD_STEPS`` of
+        its series."""
+        start = seeds if isinstance(seeds, np.ndarray) else seeds.toarray()
         mass = start.copy()
         for _ in range(SPREAD_STEPS):
             mass = alpha * (self.step @ mass) + (1 - alpha) * start
@@ -263,10 +435,36 @@ class NeighbourGraph:
         target[known] = one_hot[y[np.searchsorted(rows, self.rows[known])]]
         weights = probabilities.max(axis=1) ** 2
         weights[known] = 1.0
+        return self._learned(target, weights)
+
+    def learn_spread(self, mass: NDArray[np.float32]) -> Head:
+        """The same of (M, C) mass of each class at each node, where no label is known."""
+        probabilities = _shares(mass.astype(np.float64))
+        target = np.eye(mass.shape[1])[probabilities.argmax(axis=1)]
+        return self._learned(target, probabilities.max(axis=1) ** 2)
+
+    def _learned(self, target: Matrix, weights: Matrix) -> Head:
+        """Of (M, C) targets and (M,) weights of the nodes."""
         scale = float(self.space.moments.sum() / len(self.rows)) or 1.0
         w, b = descend(self.space, target, weights[None], np.array([L2 * scale]), 100, 1e-5)
         mean = self.axes @ self.space.mean
         return Head(self.axes @ self.space.back(w[0]), mean, b[0], {})
+
+
+def _trained(
+    task: Task, model: Probe | NamedProbe, of_pool: bool, notes: dict[str, Any] | None = None
+) -> Trained:
+    """The outcome of a training that gave this model."""
+    if isinstance(model, Probe):
+        test, pool = model.probabilities(task.test), None
+        if of_pool:
+            pool = model.probabilities(task.pool)
+    else:
+        assert task.prior is not None
+        test, pool = model.opinion(task.test, task.prior.test), None
+        if of_pool:
+            pool = model.opinion(task.pool, task.prior.pool)
+    return Trained(test, task.test_labels, pool, notes=notes or {}, model=model)
 
 
 def _normalised_graph(index: NDArray[np.int64], distance: NDArray[np.float32]) -> Any:

@@ -26,9 +26,10 @@ from loop.errors import ConfigError, DataError, NotReady
 from loop.export import graph
 from loop.export import model as folders
 from loop.export.card import Origin
-from loop.export.graph import ProbeLayers
+from loop.export.graph import NamedLayers, ProbeLayers
 from loop.export.model import ModelFolder, write_model_folder
 from loop.images import decode, squares
+from loop.name_head import NameHead
 from loop.project import create
 from loop.project.model import encoder_of, newest_model
 from loop.steps.export import export_model
@@ -37,7 +38,9 @@ from loop.steps.scan import scan
 from loop.train import Task
 from loop.train.kept import About, KeptModel, read_model
 from loop.train.metrics import measure
+from loop.train.named import NamedProbe
 from loop.train.network import TrainedNetwork
+from loop.train.opinions import NAMES_ALONE, Trust
 from loop.train.probe import Probe
 from tests.conftest import small_values
 
@@ -286,6 +289,36 @@ SPECS = {
     "a vision transformer": lambda folder: timm_spec(folder, "test_vit", "&size=96"),
     "cropped, joined": lambda folder: f"pixels:5+{timm_spec(folder, 'test_resnet', '')}",
 }
+
+
+def small_named(dim: int, trust: Trust, *, unit: bool) -> NamedProbe:
+    """A probe that listens to names on the last 16 (or given 3) columns of the embeddings."""
+    columns = 16 if unit else 3
+    texts = np.random.default_rng(1).standard_normal((3, columns)) if unit else np.eye(3)
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    head = NameHead(texts, dim - columns, 9.0 if unit else 1.0, unit)
+    picture = dim if unit else dim - columns
+    labels = None if trust.rule == "names" else small_probe(picture, heads=2)
+    return NamedProbe(head, small_probe(picture), trust, labels)
+
+
+TRUSTS = {
+    "sample": Trust("sample", np.full(14, 1 / 14)),
+    "picks": Trust("picks", np.full(11, 1 / 11), 0.4),
+    "names": NAMES_ALONE,
+}
+
+
+@pytest.mark.parametrize("unit", [True, False])
+@pytest.mark.parametrize("rule", TRUSTS)
+def test_a_probe_that_listens_to_names_says_the_same_as_a_graph(rule, unit):
+    classifier = small_named(24, TRUSTS[rule], unit=unit)
+    rows = np.random.default_rng(2).standard_normal((50, 24)).astype(np.float32)
+    import torch
+
+    layers = NamedLayers(classifier)
+    answered = layers(torch.from_numpy(rows)).exp().numpy()
+    np.testing.assert_allclose(answered, classifier.probabilities(rows), atol=2e-6)
 
 
 @pytest.mark.parametrize("name", SPECS)
