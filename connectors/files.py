@@ -41,6 +41,25 @@ def read_ordinary(path: Path, *, inside: Path | None = None) -> bytes:
         return data
 
 
+def read_part(path: Path, offset: int, size: int) -> bytes:
+    """``size`` bytes of an ordinary file from ``offset`` on.
+
+    Raises:
+        OSError: it cannot be read, is a pipe or a device, has fewer bytes, or they are too many.
+    """
+    if size > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"larger than {MAX_BYTES // 1_000_000} MB", str(path))
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "no ordinary file", str(path))
+        file.seek(offset)
+        data = file.read(size)
+    if len(data) < size:
+        raise OSError(errno.EIO, "the file is shorter than it was", str(path))
+    return data
+
+
 def _opened_path(handle: int, path: Path) -> Path:
     """Where an open file is, as the system says."""
     by_number = Path(f"/proc/self/fd/{handle}")

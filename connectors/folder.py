@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from connectors.base import Image, PassedOver, SourceError, UnreadableFile
-from connectors.files import LeadsOut, has_gone, read_ordinary
+from connectors.files import LeadsOut, has_gone, read_ordinary, read_part
 from connectors.walk import Passed, Walk
 from connectors.workers import in_order
 
@@ -157,13 +157,14 @@ class Folder:
 @dataclass(frozen=True)
 class ImageFile:
     """A file to look at, and what its folder says of it; ``inside`` the folder that it must not
-    leave, None: any."""
+    leave, None: any; ``part`` where the image stands in it (offset, bytes), None: all of it is."""
 
     path: Path
     inside: Path | None
     uri: str
     label: str | None
     split: str
+    part: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,10 @@ def examine(file: ImageFile | Encoded | UnreadableFile) -> Image | UnreadableFil
         shown = file.uri.encode(errors="backslashreplace").decode()
         return UnreadableFile(shown, "file name is not UTF-8")
     try:
-        data = read_ordinary(file.path, inside=file.inside)
+        if file.part is None:
+            data = read_ordinary(file.path, inside=file.inside)
+        else:
+            data = read_part(file.path, *file.part)
     except LeadsOut:
         return UnreadableFile(file.uri, "symbolic link that leaves the folder")
     except OSError as error:

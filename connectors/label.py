@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from connectors.base import SourceError
@@ -43,3 +44,11 @@ def plain_label(value: Any) -> Any:
 
 def one_class(value: Any) -> str:
     return f"label {value} is a {type(value).__name__}; write one class per image to the column"
+
+
+def in_order_of_values(names: Collection[str]) -> list[str]:
+    """Class names in order; numbers by their value, before the others."""
+    numbers = sorted(
+        (name for name in names if name.isdecimal()), key=lambda name: (int(name), name)
+    )
+    return [*numbers, *sorted(set(names) - set(numbers))]

@@ -17,6 +17,7 @@ from connectors.entries import SEVERAL_LABELS, Entries, Entry, agreed, text_of
 from connectors.files import LeadsOut, has_gone, read_ordinary
 from connectors.folder import Encoded, ImageFile, examine
 from connectors.image_cache import ImageCache, default_folder
+from connectors.label import in_order_of_values
 from connectors.label_studio_export import add_tasks, is_export
 from connectors.objects import AT_ONCE, SCHEMES, Objects, is_address
 from connectors.table import JSON_LINES, TABLES, add_entries, columns_of, read_lines, read_records
@@ -128,8 +129,7 @@ class Manifest:
 
     def classes(self) -> list[str]:
         """Distinct labels, numbers by value. Raises SourceError: the list cannot be read."""
-        labels = {image.label for image in self._images} - {None}
-        return sorted(map(str, labels), key=_by_value)
+        return in_order_of_values({image.label for image in self._images if image.label})
 
     def __reduce__(self) -> Any:
         """Travels to other processes as what it is made of; what was read stays behind."""
@@ -291,7 +291,3 @@ def _spellings(name: str) -> Iterator[str]:
             other = unicodedata.normalize(form, spelled)
             if other != name:
                 yield other
-
-
-def _by_value(name: str) -> tuple[bool, float, str]:
-    return (False, float(name), name) if name.isdecimal() else (True, 0.0, name)

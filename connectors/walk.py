@@ -48,6 +48,10 @@ class Passed:
             example, count = before.example, before.count + count
         self._by_kind[reason, suffix] = PassedOver(reason, suffix, count, example, self.what)
 
+    def clear(self) -> None:
+        """Nothing is passed over yet."""
+        self._by_kind.clear()
+
     @property
     def counted(self) -> list[PassedOver]:
         """By reason and suffix, the most first."""

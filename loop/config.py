@@ -101,7 +101,7 @@ class ProjectSection(Section):
 class PoolSection(Section):
     """[pool] Where the images are."""
 
-    source: Literal["folder", "parquet", "bucket", "list"] = "folder"
+    source: Literal["folder", "parquet", "bucket", "list", "shards"] = "folder"
     path: str
     """A folder or file; of a bucket an address such as ``s3://bucket/photos``."""
     column: str = ""

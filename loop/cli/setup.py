@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from loop.steps.scan import Scanned
 
 CLASSES_SHOWN = 12
+STATED = {"parquet": "the table's", "list": "the list's", "shards": "the shards'"}
+"""How images are kept -> whose class names they are."""
 
 
 @click.command()
@@ -223,8 +225,7 @@ def _say_classes(project: Project, *, named: bool) -> None:
     shown = ", ".join(config.project.classes[:CLASSES_SHOWN])
     if len(config.project.classes) > CLASSES_SHOWN:
         shown += f", ... ({len(config.project.classes)} in all)"
-    table_ = config.pool.source in ("parquet", "list")
-    found = "the table's" if table_ else f"the sub-folders of {config.pool.path}"
+    found = STATED.get(config.pool.source, f"the sub-folders of {config.pool.path}")
     paragraph(f"classes: {shown}" + ("" if named else f" ({found}; --classes names others)"))
     if note := among_images(project):
         paragraph(f"note: {note}")

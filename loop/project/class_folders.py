@@ -10,7 +10,7 @@ from typing import Any
 from connectors.base import SourceError
 from connectors.folder import first_level
 from loop.errors import ConfigError
-from loop.project.classes import BY_NAME, layout_of, stated_classes
+from loop.project.classes import BY_NAME, exists, layout_of, stated_classes
 from loop.wording import agreeing, counted
 
 YEAR = r"(19|20)\d\d"
@@ -43,7 +43,7 @@ def clear_classes(images: str | Path, settings: Mapping[str, Any] | None = None)
         UnclearClasses: there are none, or what is there looks like something else.
         SourceError: there are no such images.
     """
-    if isinstance(images, Path) and not images.exists():
+    if not exists(images):
         raise SourceError(f"there is no {images}; say where the images are")
     try:
         names = stated_classes(images, settings)

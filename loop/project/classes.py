@@ -11,10 +11,15 @@ from loop.errors import ConfigError
 from loop.files import expanded
 from loop.secrets import check_bucket
 
-Layout = Literal["folder", "parquet", "bucket", "list"]
+Layout = Literal["folder", "parquet", "bucket", "list", "shards"]
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt")
-BY_NAME: tuple[Layout, ...] = ("parquet", "list")
-"""Layouts whose class names stand in a column, as no folders' names do."""
+SUFFIXES: dict[str, Layout] = {
+    ".parquet": "parquet",
+    ".tar": "shards",
+    **dict.fromkeys(LISTS, "list"),
+}
+BY_NAME: tuple[Layout, ...] = ("parquet", "list", "shards")
+"""Layouts whose labels are stated as such, and are no folders' names."""
 
 
 def place_of(images: str | Path) -> str | Path:
@@ -29,20 +34,35 @@ def place_of(images: str | Path) -> str | Path:
     return str(images) if is_address(str(images)) else expanded(images).resolve()
 
 
+def exists(images: str | Path) -> bool:
+    """Whether a path leads anywhere; an address is not asked. Raises SourceError: a shard of a
+    range is missing."""
+    if isinstance(images, str) or images.exists():
+        return True
+    from connectors.webdataset import RANGE, shards_at
+
+    return bool(RANGE.search(str(images)) and shards_at(images))
+
+
 def layout_of(images: str | Path) -> Layout:
-    """Whether a place has image files, is a parquet file or a folder of these, a list of images, or
-    an address."""
+    """How images are kept: as image files, parquet files, tar shards, named by a list, or at an
+    address."""
     if isinstance(images, str):
         return "bucket"
     suffix = images.suffix.lower()
-    if suffix == ".parquet":
-        return "parquet"
+    if suffix in SUFFIXES:
+        return SUFFIXES[suffix]
     if not images.is_dir():
-        return "list" if suffix in LISTS else "folder"
+        return "folder"
     from connectors.folder import holds_images
     from connectors.parquet import shards_of
+    from connectors.webdataset import shards_at
 
-    return "parquet" if shards_of(images) and not holds_images(images) else "folder"
+    if holds_images(images):
+        return "folder"
+    if shards_of(images):
+        return "parquet"
+    return "shards" if shards_at(images) else "folder"
 
 
 def pool_section(images: str | Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -85,6 +105,8 @@ def stated_classes(images: str | Path, settings: Mapping[str, Any] | None = None
         return class_names(Path(images))
     if layout == "list":
         return _listed_classes(PoolSection.model_validate(pool_section(images, settings)))
+    if layout == "shards":
+        return _of_shards(Path(images))
     names = _class_folders(images)
     if len(names) < 2:
         raise ConfigError(
@@ -102,6 +124,18 @@ def _listed_classes(pool: PoolSection) -> list[str]:
         where = column if pool.label_column else f"or the column of {pool.path} that names them"
         raise ConfigError(
             f"say what the classes are, e.g. --classes cat,dog ({where}: --label-column)"
+        )
+    return names
+
+
+def _of_shards(images: Path) -> list[str]:
+    from connectors.webdataset import WebDataset
+
+    names = WebDataset(images).classes()
+    if len(names) < 2:
+        raise ConfigError(
+            f"say what the classes are, e.g. --classes cat,dog ({images} has no members such as "
+            "0001.cls beside the images that name two)"
         )
     return names
 

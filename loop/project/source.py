@@ -33,6 +33,10 @@ def source_of(pool: PoolSection, start: Path) -> Source:
         return Parquet(path, labelled=pool.labelled)
     if pool.source == "list":
         return manifest_of(pool, start)
+    if pool.source == "shards":
+        from connectors.webdataset import WebDataset
+
+        return WebDataset(path, labelled=pool.labelled)
     from connectors.folder import Folder
 
     test = path_from(start, pool.test_path) if pool.test_path else None

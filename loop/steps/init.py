@@ -17,7 +17,7 @@ from loop.errors import ConfigError, DataError, nearest
 from loop.files import draft_of, expanded
 from loop.project import Project, create, standing, withdraw
 from loop.project.class_folders import clear_classes
-from loop.project.classes import place_of, pool_section, stated_classes
+from loop.project.classes import exists, place_of, pool_section, stated_classes
 from loop.project.source import manifest_of
 from loop.steps.scan import Scanned, scan
 
@@ -54,7 +54,7 @@ def init(
     check_names(config, root)
     tests = config.pool.test_path
     for location in [place, Path(tests)] if tests else [place]:
-        if isinstance(location, Path) and not location.exists():
+        if not exists(location):
             raise SourceError(f"there is no {location}; say where the images are")
     _check_labelled(place, config)
     before = standing(root)

@@ -25,7 +25,7 @@ from loop.export.predictions import TABLES, PredictedImages, write_predictions
 from loop.files import draft_of
 from loop.finish.model_encoder import ModelEncoder
 from loop.project import Project
-from loop.project.classes import layout_of, place_of, pool_section
+from loop.project.classes import exists, layout_of, place_of, pool_section
 from loop.project.labeler import connect_labeler
 from loop.project.labels import collect
 from loop.project.model import Kept, encoder_of, model_of_names, newest_model, pool_predictions
@@ -161,9 +161,9 @@ def source_at(images: str | Path, column: str = "") -> Source:
         ConfigError: there is no such place.
     """
     place = place_of(images)
-    if isinstance(place, Path) and not place.exists():
+    if not exists(place):
         raise ConfigError(f"there is no {images}; name a folder, a parquet file or a list of paths")
-    if isinstance(place, Path) and not place.is_dir() and layout_of(place) in ("folder", "list"):
+    if isinstance(place, Path) and place.is_file() and layout_of(place) in ("folder", "list"):
         from connectors.manifest import Manifest
 
         return Manifest(place, column=column)

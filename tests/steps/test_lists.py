@@ -16,6 +16,7 @@ from loop.steps.init import init
 from loop.steps.predict import predict
 from loop.steps.run import run
 from tests.conftest import write_images
+from tests.connectors.test_webdataset import shard
 
 
 @pytest.fixture
@@ -45,6 +46,28 @@ def test_a_list_becomes_a_project(listed, tmp_path):
     predicted = predict(project, tmp_path / "more.jsonl", tmp_path / "o.csv", column="photo")
     assert predicted.images == 1
     assert predicted.unreadable == [("flat/no.png", "No such file or directory")]
+
+
+def test_shards_become_a_project(listed, tmp_path):
+    lines = list(csv.reader(listed.open()))[1:]
+    for number in range(2):
+        members = {}
+        for path, kind in lines[number::2]:
+            members[path] = (tmp_path / path).read_bytes()
+            members[path.replace(".png", ".cls")] = kind
+        shard(tmp_path / f"part-{number}.tar", members)
+    project, scanned = init(
+        tmp_path / "p",
+        tmp_path / "part-{0..1}.tar",
+        pool={"labelled": True},
+        measure={"by": "holdout", "images": 12},
+        labeler={"kind": "oracle"},
+        selection={"budgets": [6]},
+        encoder="pixels:8",
+    )
+    assert (scanned.images, scanned.unreadable) == (60, [])
+    assert project.config.project.classes == ["digit-0", "digit-1", "digit-2"]
+    assert run(project).why == "done"
 
 
 def test_what_a_list_does_not_say_is_asked(listed, tmp_path):
