@@ -155,11 +155,13 @@ class Prediction:
 
 @dataclass(frozen=True)
 class ItemToLabel:
-    """One image on its way to a labeler."""
+    """One image on its way to a labeler; ``place``: its place in the labelling order of its round,
+    from 0."""
 
     key: str
     uri: str
     prediction: Prediction | None = None
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -229,10 +231,11 @@ class Seen:
 class Progress:
     """Counts as the labeler itself reports them, a link for people, and what they should know.
 
-    ``answers``: annotations of all tasks, skips too; None where nobody counts them.
+    ``tasks``: None where images have had theirs before they were sent. ``answers``: annotations of
+    all tasks, skips too; None where nobody counts them.
     """
 
-    tasks: int
+    tasks: int | None
     annotated: int
     skipped: int = 0
     answers: int | None = None
@@ -338,6 +341,33 @@ class AsksAgain(Protocol):
     def ask_again(self, tasks: Mapping[str, str]) -> int:
         """Opens these tasks (item key -> remote id) once more; returns how many."""
         ...
+
+
+@runtime_checkable
+class HoldsLabels(Protocol):
+    """A source whose images people may have labelled before anybody asked them to."""
+
+    def labels(self, keys: Mapping[str, str]) -> Iterator[RemoteAnnotation]:
+        """Every annotation there is of these images (uri -> item key)."""
+        ...
+
+
+@runtime_checkable
+class SharesPool(Protocol):
+    """A labeler whose tasks are the images of the pool: answers may be of any of them, and what it
+    was sent are marks."""
+
+    def clean(self, rounds: Sequence[int]) -> Cleaned:
+        """Takes away what these rounds left on tasks, and their tabs; answers stay."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """How many marks and tabs were taken away."""
+
+    marks: int
+    tabs: int
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ PEOPLE = "people"
 """Key in a pool's source: annotator as the labeler numbers them -> name."""
 SOURCE = "source"
 """Connector and annotator of labels that came with the images."""
+BEFORE = "before"
+"""Connector of labels that people gave before they were asked, and arm of the picks that hold
+them."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,9 @@ class Answer:
 
 
 def by_people(answers: Iterable[Answer]) -> list[Answer]:
-    """Without labels that came with the images (of a test folder): they took nobody's time."""
-    return [answer for answer in answers if answer.connector != SOURCE]
+    """Without labels that came with the images (of a test folder), or that people gave before they
+    were asked: they took nobody's time."""
+    return [answer for answer in answers if answer.connector not in (SOURCE, BEFORE)]
 
 
 def _given() -> Any:
@@ -152,7 +156,11 @@ def answer_tallies(
         .subquery()
     )
     labels, skips = func.coalesce(given.c.labels, 0), func.coalesce(given.c.skips, 0)
-    done = or_(labels >= overlap, and_(labels > 0, given.c.people >= overlap))
+    done = or_(
+        labels >= overlap,
+        and_(labels > 0, given.c.people >= overlap),
+        and_(labels > 0, Pick.arm == BEFORE),
+    )
     skipped = and_(~done, labels == 0, skips >= overlap)
     tallies = session.execute(
         select(Round.number, func.count(), count(and_(~done, ~skipped)), count(skipped))
@@ -192,22 +200,22 @@ def odd_annotations(session: Session, pool_id: int) -> list[tuple[Annotation, st
     return [(annotation, uri) for annotation, uri in odd]
 
 
-def held_annotations(session: Session, connector: str) -> int:
-    """Annotations of a connector that have not been deleted there, odd ones too."""
+def held_annotations(session: Session, connectors: Sequence[str]) -> int:
+    """Annotations of these connectors that have not been deleted there, odd ones too."""
     newest = _newest_versions()
     held = (
         select(func.count())
         .select_from(Annotation)
         .join(newest, newest.c.id == Annotation.id)
-        .where(Annotation.connector == connector, ~Annotation.deleted)
+        .where(Annotation.connector.in_(connectors), ~Annotation.deleted)
     )
     return int(session.scalar(held) or 0)
 
 
 def newest_annotations(
-    session: Session, connector: str, keys: Sequence[str]
+    session: Session, connectors: Sequence[str], keys: Sequence[str]
 ) -> list[tuple[Annotation, str]]:
-    """(newest version, item key) of every annotation of these items.
+    """(newest version, item key) of every annotation of these items by these connectors.
 
     SQLite 3.40: SEARCH item (its index of keys), annotation (its index of items), and for each
     annotation the index of its versions.
@@ -225,7 +233,7 @@ def newest_annotations(
         .where(
             Item.pool_id == pool_id,
             Item.key.in_(keys),
-            Annotation.connector == connector,
+            Annotation.connector.in_(connectors),
             Annotation.id == newest,
         )
     )

@@ -28,7 +28,7 @@ ROUND_STATES = ("planned", "scored", "selected", "pushed", "labeled", "trained",
 REPLACED = "replaced"
 """Key in a round's config: picks beyond its budget, made in place of others that stay recorded;
 below 0 where fewer were left to pick."""
-ARMS = ("coreset", "control", "sample", "test", "calibration", "rest")
+ARMS = ("coreset", "control", "sample", "test", "calibration", "rest", "before")
 BATCH_STATES = ("PLANNED", "SENT", "CONFIRMED", "UNKNOWN")
 
 
@@ -130,7 +130,8 @@ class Unreadable(Base):
 
 
 class Round(Base):
-    """One turn of the loop. Round 0 labels the random holdout (the test split)."""
+    """One turn of the loop. Round 0 labels the random holdout (the test split), and holds what
+    people had labelled before."""
 
     __tablename__ = "round"
     __table_args__ = (
@@ -164,7 +165,8 @@ def round_name(number: int) -> str:
 class Pick(Base):
     """An item chosen in a round, in labelling order.
 
-    ``arm``: coreset, control, sample or test; of the rounds of a promise calibration or rest.
+    ``arm``: coreset, control, sample or test; of the rounds of a promise calibration or rest;
+    before, of round 0, where people had labelled it unasked.
 
     ``draw``: its place in the random sample of the pool, None if it is not of it; ``probability``:
     with which it was drawn. An enlarged sample may hold images that were picked before.

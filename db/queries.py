@@ -144,8 +144,8 @@ def item_ids(session: Session, pool_id: int, rows: Sequence[int]) -> dict[int, i
 def picked_rows(
     session: Session, pool_id: int, *, by_scorer: bool = False, before: int | None = None
 ) -> NDArray[np.int64]:
-    """Array rows picked for labelling in any round, without those passed over (the test split is
-    not among them).
+    """Array rows picked for labelling in any round, or labelled before anybody asked, without those
+    passed over (the test split is not among them).
 
     Args:
         by_scorer: without those that the random sample alone picked.
@@ -158,6 +158,8 @@ def picked_rows(
         .join(Round, Round.id == Pick.round_id)
         .where(Round.pool_id == pool_id, Pick.arm.not_in(others), present())
     )
+    if by_scorer:  # the sample's label of an image is not shown, whoever gave it
+        query = query.where(or_(Pick.arm != "before", Pick.draw.is_(None)))
     if before is not None:
         query = query.where(Round.number < before)
     return np.sort(np.fromiter(session.scalars(query), dtype=np.int64))
@@ -385,7 +387,8 @@ def counts(session: Session, pool_id: int) -> dict[str, Any]:
         "duplicates": count(select(func.count()).select_from(Duplicate)),
         "unreadable": count(select(func.count()).select_from(Unreadable)),
         "sample": count(picks.where(Pick.draw.is_not(None))),
-        "picked": count(picks.where(Pick.arm != "test")),
+        "picked": count(picks.where(Pick.arm.not_in(("test", "before")))),
+        "labelled before": count(picks.where(Pick.arm == "before")),
         "annotations": count(select(func.count()).select_from(Annotation)),
     }
 

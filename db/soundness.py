@@ -101,7 +101,9 @@ def _round(session: Session, round_: Round) -> Iterator[str]:
     by_people = round_.number > 0 or count(sent) > 0  # a labelled test folder is never sent
     unsent = count(  # a pick whose image is passed over need not be sent
         of_round.outerjoin(Sent, Sent.pick_id == Pick.id).where(
-            Sent.id.is_(None), Pick.item_id.not_in(select(Absence.item_id))
+            Sent.id.is_(None),
+            Pick.arm != "before",
+            Pick.item_id.not_in(select(Absence.item_id)),
         )
     )
     if state >= ROUND_STATES.index("pushed") and by_people and unsent and not replaced:

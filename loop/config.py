@@ -101,9 +101,10 @@ class ProjectSection(Section):
 class PoolSection(Section):
     """[pool] Where the images are."""
 
-    source: Literal["folder", "parquet", "bucket", "list", "shards"] = "folder"
+    source: Literal["folder", "parquet", "bucket", "list", "shards", "label-studio"] = "folder"
     path: str
-    """A folder or file; of a bucket an address such as ``s3://bucket/photos``."""
+    """A folder or file; of a bucket an address such as ``s3://bucket/photos``; of a Label Studio
+    project ``label-studio://17``."""
     column: str = ""
     """Of a list: where the paths or addresses stand; empty: in that called path, image, url, ..."""
     label_column: str = ""
@@ -192,6 +193,9 @@ class LabelerSection(Section):
     """What counts where they differ; dawid-skene weighs people by how reliable they are."""
     error_rate: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of wrong answers of the oracle."""
+    people: list[str] = []
+    """Where a Label Studio project is the pool: who gets which picks, each by a tab of their own;
+    none: everybody gets all."""
     predictions: bool = True
     """Show the current model's prediction pre-selected (Label Studio): from round 2 on, with an
     ``open_clip:`` encoder from round 1 on, never in a round with images of the random sample."""
@@ -263,6 +267,30 @@ class Config(Section):
         if asked and self.project.names != "off" and self.names_unused:
             raise ValueError(
                 f"names, prompts or synonyms are set under [project], but {self.names_unused}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _labelled_where_it_is(self) -> Config:
+        if self.pool.source != "label-studio":
+            if self.labeler.people:
+                raise ValueError(
+                    "people under [labeler] is for a pool that is a Label Studio project "
+                    "(label-studio://17); elsewhere give each a project of their own"
+                )
+            return self
+        number = self.pool.path.rpartition("/")[2]
+        if self.labeler.kind != "label-studio" or str(self.labeler.project or number) != number:
+            raise ValueError(
+                f"the pool is the Label Studio project {self.pool.path}, so people label there: "
+                f"kind = 'label-studio' under [labeler], and project = {number} or 0"
+            )
+        if len(set(self.labeler.people)) != len(self.labeler.people):
+            raise ValueError("people under [labeler] names somebody twice")
+        if 0 < len(self.labeler.people) < self.labeler.overlap:
+            raise ValueError(
+                f"overlap = {self.labeler.overlap} under [labeler], but people names only "
+                f"{len(self.labeler.people)}"
             )
         return self
 

@@ -153,6 +153,37 @@ class PredictionsAnswer(ServerAnswer):
     created: NonNegativeInt
 
 
+class ModelVersionCount(ServerAnswer):
+    """A line of GET .../model-versions/?extended=true"""
+
+    model_version: str | None = None
+
+
+class ModelVersions(ServerAnswer):
+    """GET .../model-versions/?extended=true; those of live backends are others'."""
+
+    static: list[ModelVersionCount]
+
+
+class View(ServerAnswer):
+    """A tab in GET or POST /api/dm/views/."""
+
+    id: PositiveInt
+    data: dict[str, Any] | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Of one of ours, what the marks of its tasks hold; else empty."""
+        filters = (self.data or {}).get("filters")
+        items = filters.get("items") if isinstance(filters, dict) else None
+        values = [item.get("value") for item in items or () if isinstance(item, dict)]
+        return tuple(
+            value[0]
+            for value in values
+            if isinstance(value, list) and value and isinstance(value[0], str)
+        )
+
+
 class UploadAnswer(ServerAnswer):
     """POST .../import of files"""
 

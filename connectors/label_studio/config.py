@@ -128,12 +128,8 @@ def read(xml: str, classes: Sequence[str], control: str = "") -> Controls:
         root = ElementTree.fromstring(xml)
     except ElementTree.ParseError as error:
         raise Mismatch(f"the project's label config is no XML: {error}") from None
-    images = {tag.get("name"): tag for tag in root.iter("Image") if tag.get("name")}
-    controls = [
-        _controls(tag, images[tag.get("toName")], classes)
-        for tag in root.iter("Choices")
-        if tag.get("name") and tag.get("toName") in images and tag.get("perRegion") != "true"
-    ]
+    images = _images(root)
+    controls = [_controls(tag, images[str(tag.get("toName"))], classes) for tag in _choices(root)]
     if not controls:
         raise Mismatch(
             "the project's label config has no <Choices> on an <Image>; adopt another one"
@@ -145,6 +141,25 @@ def read(xml: str, classes: Sequence[str], control: str = "") -> Controls:
             'read and send only one field of a task as it is, such as value="$image"'
         )
     return ours
+
+
+def names(xml: str) -> list[str]:
+    """Names of all Choices on an Image, of a config that could be read."""
+    return [str(tag.get("name")) for tag in _choices(ElementTree.fromstring(xml))]
+
+
+def _images(root: ElementTree.Element) -> dict[str, ElementTree.Element]:
+    return {str(tag.get("name")): tag for tag in root.iter("Image") if tag.get("name")}
+
+
+def _choices(root: ElementTree.Element) -> list[ElementTree.Element]:
+    """Choices that are made once for an image; those of its regions are others'."""
+    images = _images(root)
+    return [
+        tag
+        for tag in root.iter("Choices")
+        if tag.get("name") and tag.get("toName") in images and tag.get("perRegion") != "true"
+    ]
 
 
 def _ours(controls: Sequence[Controls], classes: Sequence[str], control: str) -> Controls:

@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
-from connectors.base import SourceError, Unreachable
+from connectors.base import SourceError
 from connectors.files import MAX_BYTES
 from connectors.label_studio.client import READ_TIMEOUT, Client
 from connectors.label_studio.http import BoundedClient, Oversized
@@ -82,7 +82,7 @@ class Pictures:
             except Oversized as error:
                 raise SourceError(f"too large ({error})") from None
             except httpx.HTTPError as error:
-                raise Unreachable(f"{shown} does not answer ({type(error).__name__})") from None
+                raise SourceError(f"{shown} does not answer ({type(error).__name__})") from None
             if not answer.is_redirect:
                 return _checked(answer, f"at {shown}")
             address = str(httpx.URL(address).join(answer.headers["location"]))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from connectors.base import RemoteAnnotation, Seen
 from connectors.label_studio.annotation import identity, read_annotation
-from connectors.label_studio.answers import STAMP, AnsweredTask, ProjectAnswer, moment
+from connectors.label_studio.answers import (
+    STAMP,
+    AnsweredTask,
+    ListedTask,
+    ProjectAnswer,
+    moment,
+)
 from connectors.label_studio.config import Controls
 from connectors.label_studio.project import RemoteProject
 from connectors.label_studio.tasks import Filter, key_of, list_answered_tasks
@@ -19,6 +25,10 @@ OVERLAP = timedelta(seconds=60)
 class AnnotationReader:
     """Reads annotations of our projects, and notes what it saw on the way.
 
+    Args:
+        key_of: item key of a task; None where it is no image of ours.
+        is_copy: whether a task is a further one of its image from before it was sent.
+
     Attributes:
         cursor: up to when the last reading has seen all changes, by the server's clock; None where
             it saw fewer annotations than the server counts.
@@ -26,8 +36,14 @@ class AnnotationReader:
         counts: tasks without our key, annotations without a label, labels that are no class.
     """
 
-    def __init__(self, project: RemoteProject) -> None:
+    def __init__(
+        self,
+        project: RemoteProject,
+        key_of: Callable[[ListedTask], str | None] = lambda task: key_of(task.data),
+        is_copy: Callable[[ListedTask], bool] = lambda task: False,
+    ) -> None:
         self.project = project
+        self._key_of, self._is_copy = key_of, is_copy
         self.cursor: str | None = None
         self.seen: dict[str, Seen] = {}
         self.counts = {"foreign": 0, "empty": 0, "strange": 0}
@@ -56,7 +72,7 @@ class AnnotationReader:
     def _annotations(
         self, task: AnsweredTask, home: int, controls: Controls
     ) -> Iterator[RemoteAnnotation]:
-        key = key_of(task.data)
+        key = self._key_of(task)
         if key is None:
             self.counts["foreign"] += 1
             return
@@ -76,7 +92,7 @@ class AnnotationReader:
         made = moment(task.created_at) if task.created_at else None
         self.seen[key] = Seen(
             annotations=seen.annotations | {identity(entry, key) for entry in task.annotations},
-            tasks=seen.tasks | {str(task.id)},
+            tasks=seen.tasks if self._is_copy(task) else seen.tasks | {str(task.id)},
             identities=seen.identities | {task.identity},
             since=min(filter(None, (seen.since, made)), default=None),
         )

@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     from loop.steps.scan import Scanned
 
 CLASSES_SHOWN = 12
-STATED = {"parquet": "the table's", "list": "the list's", "shards": "the shards'"}
+STATED = {
+    "parquet": "the table's",
+    "list": "the list's",
+    "shards": "the shards'",
+    "label-studio": "those of its label config",
+}
 """How images are kept -> whose class names they are."""
 
 
@@ -47,7 +52,7 @@ STATED = {"parquet": "the table's", "list": "the list's", "shards": "the shards'
     "--images",
     required=True,
     type=click.Path(),
-    help="Folder, .parquet, s3://bucket/photos, or a list: .csv, .tsv, .jsonl, .txt.",
+    help="Folder, .parquet, s3://bucket/photos, label-studio://17, or a list (.csv, .jsonl, ...).",
 )
 @click.option("--column", default="", help="Of a list: its column of paths or addresses.")
 @click.option("--label-column", default="", help="Of a list: its column of labels.")
@@ -136,6 +141,8 @@ def init(
     measure = {"by": "sample", "images": sample_size}
     if test_size is not None:
         measure = {"by": "holdout", "images": test_size}
+    if images.startswith("label-studio:") and _is_default("labeler"):
+        labeler = "label-studio"
     sections = {
         "pool": {
             "labelled": labelled,
@@ -162,6 +169,12 @@ def init(
         say(line)
     _say_classes(project, named=bool(named))
     say(f"next: cd {shlex.quote(str(folder))} && coreloop run")
+
+
+def _is_default(option: str) -> bool:
+    """Whether nobody gave this option."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is not None and source.name == "DEFAULT"
 
 
 def _made(
@@ -198,8 +211,7 @@ def _advised(project: Project, *, yes: bool) -> str | None:
     advised = advised_encoder(project)
     if not advised:
         return None
-    source = click.get_current_context().get_parameter_source("encoder")
-    chosen = source is not None and source.name != "DEFAULT"
+    chosen = not _is_default("encoder")
     why = (
         "the images look like photographs, and 'pixels' is for digits and the like: with 1,000 "
         "labels of flowers it was right on 49 %, a pretrained encoder on 73 %"
@@ -234,6 +246,8 @@ def _say_classes(project: Project, *, named: bool) -> None:
 def _counted(scanned: Scanned, measure: MeasureSection) -> str:
     """``1797 images; a random sample of 100 will be labelled first``."""
     images = counted(scanned.images, "image")
+    if scanned.labelled_before:
+        images += f" ({scanned.labelled_before} labelled before)"
     if scanned.test:
         most = scanned.test == scanned.images // 5 < measure.images
         fifth = " (a fifth, the most there may be)" if most else ""
@@ -265,7 +279,7 @@ def status(folder: Path, as_json: bool) -> None:
         say(f"  {name}: {value}")
     rows = [
         (
-            "test" if line.number == 0 else line.number,
+            _name(line.number, standing.counts),
             line.state,
             line.scorer,
             f"{line.labelled}/{line.picked}",
@@ -294,6 +308,13 @@ def status(folder: Path, as_json: bool) -> None:
     if standing.url:
         say(f"label here: {standing.url}")
     say(f"next: {standing.next}")
+
+
+def _name(number: int, counts: dict[str, int]) -> str | int:
+    """Round 0 is that of the test images, or of what people had labelled before."""
+    if number:
+        return number
+    return "test" if counts["test"] else "before"
 
 
 def _finishing(done: Completion | None) -> list[str]:

@@ -11,7 +11,7 @@ from loop.errors import ConfigError
 from loop.files import expanded
 from loop.secrets import check_bucket
 
-Layout = Literal["folder", "parquet", "bucket", "list", "shards"]
+Layout = Literal["folder", "parquet", "bucket", "list", "shards", "label-studio"]
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt")
 SUFFIXES: dict[str, Layout] = {
     ".parquet": "parquet",
@@ -48,7 +48,7 @@ def layout_of(images: str | Path) -> Layout:
     """How images are kept: as image files, parquet files, tar shards, named by a list, or at an
     address."""
     if isinstance(images, str):
-        return "bucket"
+        return "label-studio" if is_label_studio(images) else "bucket"
     suffix = images.suffix.lower()
     if suffix in SUFFIXES:
         return SUFFIXES[suffix]
@@ -65,6 +65,11 @@ def layout_of(images: str | Path) -> Layout:
     return "shards" if shards_at(images) else "folder"
 
 
+def is_label_studio(images: str | Path) -> bool:
+    """Whether an address names a Label Studio project: ``label-studio://17``."""
+    return str(images).startswith("label-studio:")
+
+
 def pool_section(images: str | Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What [pool] says of images: how they are kept, and where.
 
@@ -76,7 +81,11 @@ def pool_section(images: str | Path, settings: Mapping[str, Any] | None = None) 
     """
     layout = layout_of(images)
     splits = False
-    if isinstance(images, str):
+    if layout == "label-studio":
+        from connectors.label_studio.task_images import project_of
+
+        project_of(str(images))
+    elif isinstance(images, str):
         from connectors.bucket import Bucket
 
         splits = Bucket(images).laid_out_in_splits()

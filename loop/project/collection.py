@@ -3,35 +3,24 @@ the labeler counts is compared with what is held here."""
 
 from __future__ import annotations
 
-from collections.abc import Container
-from dataclasses import dataclass
 from itertools import islice
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from connectors.base import Labeler, Progress, RemoteAnnotation, Seen
+from connectors.base import Labeler, Progress, RemoteAnnotation, Seen, SharesPool
 from db import models, queries
-from db.answers import held_annotations, newest_annotations
+from db.answers import BEFORE, held_annotations, newest_annotations
 from db.models import Cursor, Item, Pick, Round, Sent
 from db.state import Records, log
 from loop.config import Config
+from loop.project.annotation_versions import deletion, store_versions
+from loop.project.before import keep_before, unasked
 from loop.project.labels import Outstanding, outstanding
 from loop.project.remote import store_location
 from loop.wording import counted
 
 CHUNK = 1000
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a version of an annotation says."""
-
-    label: str | None
-    cancelled: bool
-    deleted: bool
-    seconds: float | None
-    problem: str | None
 
 
 class Collection:
@@ -55,6 +44,9 @@ class Collection:
         self.progress = Progress(0, 0)
         self.agrees = True
         self.has_copies = False
+        self.connectors = (labeler.name,)
+        if isinstance(labeler, SharesPool):
+            self.connectors = (labeler.name, BEFORE)
 
     def read(self, since: str | None) -> None:
         """Stores what changed since a cursor; None: what is new of all."""
@@ -67,6 +59,8 @@ class Collection:
         self.progress = self.labeler.progress()
         with self.records.write("pull-cursor") as session:
             deleted = self._store_deletions(session)
+            if BEFORE in self.connectors:
+                keep_before(session, self.config)
             self._store_cursor(session, before, whole=since is None)
             store_location(session, self.round.pool_id, self.labeler)
             text = f"{self.new} new, {deleted} deleted, {self.foreign} foreign"
@@ -81,23 +75,20 @@ class Collection:
 
     def _store(self, session: Session, chunk: list[RemoteAnnotation]) -> None:
         """Stores each annotation that says something new."""
-        item_ids = _item_ids(session, [note.key for note in chunk])
-        stored = _stored(session, self.labeler.name, [note.id for note in chunk])
+        keys = [note.key for note in chunk]
+        targets = {key: (item_id, self.labeler.name) for key, item_id in _item_ids(session, keys)}
+        if BEFORE in self.connectors:
+            targets |= unasked(session, keys)
+        stored = store_versions(session, targets, chunk)
         classes = self.config.project.classes
-        for note in chunk:
-            if note.key not in item_ids:
-                self.foreign += 1
-                continue
-            self.unknown_class += note.label is not None and note.label not in classes
-            content = Content(note.label, note.cancelled, note.deleted, note.seconds, note.problem)
-            versions = stored.setdefault(note.id, {})
-            if versions and list(versions.values())[-1] == content:
-                continue
-            version = _unused(note.version, versions)
-            versions[version] = content
-            session.add(_row(note, version, item_ids[note.key], self.labeler.name))
-            self.new += 1
-            self.odd += note.problem is not None
+        self.foreign += sum(note.key not in targets for note in chunk)
+        self.unknown_class += sum(
+            note.label is not None and note.label not in classes
+            for note in chunk
+            if note.key in targets
+        )
+        self.new += len(stored)
+        self.odd += sum(note.problem is not None for note in stored)
 
     def _store_deletions(self, session: Session) -> int:
         """Adds a last version, ``deleted``, to annotations that have gone; returns how many."""
@@ -105,9 +96,9 @@ class Collection:
         count = 0
         for start in range(0, len(keys), CHUNK):
             part = keys[start : start + CHUNK]
-            for note, key in newest_annotations(session, self.labeler.name, part):
+            for note, key in newest_annotations(session, self.connectors, part):
                 if not note.deleted and _has_gone(note, self.labeler.seen[key]):
-                    session.add(_deletion(note))
+                    session.add(deletion(note))
                     count += 1
         return count
 
@@ -123,7 +114,7 @@ class Collection:
         if before.answers is None or self.progress.answers is None:
             return
         session.flush()
-        held = held_annotations(session, self.labeler.name)
+        held = held_annotations(session, self.connectors)
         lower, upper = sorted((before.answers - held, self.progress.answers - held))
         if whole:
             cursor.surplus = min(max(cursor.surplus, lower), upper)
@@ -166,76 +157,13 @@ def _has_gone(note: models.Annotation, seen: Seen) -> bool:
     return seen.since is None or note.at is None or note.at >= seen.since
 
 
-def _deletion(note: models.Annotation) -> models.Annotation:
-    return models.Annotation(
-        item_id=note.item_id,
-        connector=note.connector,
-        external_id=note.external_id,
-        version=f"deleted after {note.version}",
-        annotator=note.annotator,
-        label=None,
-        deleted=True,
-        task=note.task,
-        url=note.url,
-    )
-
-
-def _item_ids(session: Session, keys: list[str]) -> dict[str, int]:
-    """Only items that were sent can have answers; anything else is somebody else's task."""
+def _item_ids(session: Session, keys: list[str]) -> list[tuple[str, int]]:
+    """(key, item id): only items that were sent can have answers; anything else is somebody else's
+    task."""
     rows = session.execute(
         select(Item.key, Item.id)
         .join(Pick, Pick.item_id == Item.id)
         .join(Sent, Sent.pick_id == Pick.id)
         .where(Item.key.in_(set(keys)))
     )
-    return {str(key): int(item_id) for key, item_id in rows}
-
-
-def _stored(session: Session, connector: str, ids: list[str]) -> dict[str, dict[str, Content]]:
-    """Annotation id -> version -> what it says, the newest last."""
-    note = models.Annotation
-    rows = session.execute(
-        select(
-            note.external_id,
-            note.version,
-            note.label,
-            note.cancelled,
-            note.deleted,
-            note.seconds,
-            note.problem,
-        )
-        .where(note.connector == connector, note.external_id.in_(set(ids)))
-        .order_by(note.id)
-    )
-    stored: dict[str, dict[str, Content]] = {}
-    for row in rows:
-        content = Content(row.label, row.cancelled, row.deleted, row.seconds, row.problem)
-        stored.setdefault(row.external_id, {})[row.version] = content
-    return stored
-
-
-def _unused(version: str, stored: Container[str]) -> str:
-    """The version, or with a number if it was stored earlier: an old file may come back."""
-    name, number = version, 0
-    while name in stored:
-        number += 1
-        name = f"{version} again {number}"
-    return name
-
-
-def _row(note: RemoteAnnotation, version: str, item_id: int, connector: str) -> models.Annotation:
-    return models.Annotation(
-        item_id=item_id,
-        connector=connector,
-        external_id=note.id,
-        version=version,
-        annotator=note.annotator,
-        label=note.label,
-        seconds=note.seconds,
-        cancelled=note.cancelled,
-        deleted=note.deleted,
-        task=note.task,
-        url=note.url,
-        problem=note.problem,
-        at=note.at,
-    )
+    return [(str(key), int(item_id)) for key, item_id in rows]

@@ -24,6 +24,7 @@ from connectors.base import (
     Unauthorized,
 )
 from db import models, queries
+from db.answers import BEFORE
 from db.models import Cursor, Pick, Round, Sent, now
 from db.state import Records, log
 from loop.config import Config
@@ -168,13 +169,18 @@ class Delivery:
         with self.records.write("push-sent") as session:
             _set_batch_state(session, batch.uuid, "SENT")
             items = queries.batch_items(session, batch.uuid)
+            places = self._places(session)
         if not items:  # all of them are passed over
             with self.records.write("push-nothing") as session:
                 _set_batch_state(session, batch.uuid, "CONFIRMED")
             return 0
         try:
             remote_ids = self.labeler.push(
-                batch, [ItemToLabel(key, uri, self.predictions.get(key)) for _, key, uri in items]
+                batch,
+                [
+                    ItemToLabel(key, uri, self.predictions.get(key), places[pick_id])
+                    for pick_id, key, uri in items
+                ],
             )
             if not batch.fresh:
                 remote_ids = self.labeler.find(batch)
@@ -188,6 +194,12 @@ class Delivery:
             _set_batch_state(session, batch.uuid, "CONFIRMED")
             _store_remote_ids(session, items, remote_ids)
         return len(items)
+
+    def _places(self, session: Session) -> dict[int, int]:
+        """Pick id -> its place in labelling order among all picks of the round."""
+        picks = select(Pick.id).where(Pick.round_id == self.round_id, Pick.arm != BEFORE)
+        ordered = session.scalars(picks.order_by(Pick.rank, Pick.arm))
+        return {pick_id: place for place, pick_id in enumerate(ordered)}
 
     def refresh_predictions(self) -> None:
         """Replaces the predictions shown in a round that people label already by today's."""
@@ -207,11 +219,12 @@ class Delivery:
         progress = self.labeler.progress()
         connector = self.labeler.name
         with self.records.read() as session:
-            surplus = progress.tasks > sent_count(session, connector)
+            tasks = progress.tasks
+            surplus = tasks is not None and tasks > sent_count(session, connector)
         if surplus:
-            tasks = self._inventory()
+            known = self._inventory()
             with self.records.write("push-copies") as session:
-                notice(session, connector, tasks)
+                notice(session, connector, known)
                 session.execute(delete(Cursor).where(Cursor.connector == connector))
         return progress
 
@@ -229,7 +242,8 @@ def unsent(session: Session, round_id: int) -> list[int]:
             select(Pick.id)
             .join(models.Item, models.Item.id == Pick.item_id)
             .outerjoin(Sent, Sent.pick_id == Pick.id)
-            .where(Pick.round_id == round_id, Sent.id.is_(None), queries.present())
+            .where(Pick.round_id == round_id, Pick.arm != BEFORE)
+            .where(Sent.id.is_(None), queries.present())
             .order_by(Pick.rank, Pick.arm)
         )
     )

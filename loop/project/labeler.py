@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 from sqlalchemy.orm import Session
 
@@ -11,15 +10,12 @@ from connectors.base import Labeler
 from db import queries
 from db.models import Pool
 from loop.errors import ConfigError, nearest
+from loop.project.before import uri_keys
 from loop.project.project import Project
 from loop.project.remote import LOCATION
+from loop.project.servers import label_studio_url
 from loop.secrets import shown_address
 
-PAGE = (
-    r"(https?://[^/?#]+[^?#]*?)/(projects(/\d+[^?#]*)?|user/(login|account|signup)[^?#]*|organization)"
-    r"/?([?#].*)?$"
-)
-"""A page of Label Studio, behind the server's own address."""
 PROJECTS = "projects"
 """Key in a location: see connectors.label_studio.labeler."""
 
@@ -41,6 +37,8 @@ def connect_labeler(session: Session, project: Project, *, reopen: bool = False)
 
         classes = project.config.project.classes
         return CsvSheet(project.root / "sheets", classes, project.source.shown)
+    if project.config.pool.source == "label-studio":
+        return _of_pool(session, project)
     pool, batches = queries.the_pool(session), queries.sent_batches(session)
     return _label_studio(project, pool, batches, reopen=reopen)
 
@@ -64,6 +62,30 @@ def _oracle(session: Session, project: Project) -> Labeler:
         )
     error_rate, seed = config.labeler.error_rate, config.project.seed
     return Oracle(project.root, labels, classes, error_rate=error_rate, seed=seed)
+
+
+def _of_pool(session: Session, project: Project) -> Labeler:
+    """Of the Label Studio project that is the pool."""
+    from connectors.label_studio.pool_labeler import PoolLabeler
+    from connectors.label_studio.task_images import TaskImages
+
+    source, pool = project.source, queries.the_pool(session)
+    assert isinstance(source, TaskImages)
+    newest = queries.newest_round(session, pool.id)
+
+    def keys() -> dict[str, str]:
+        with project.records.read() as reading:
+            return uri_keys(reading)
+
+    return PoolLabeler(
+        source,
+        marker=str(pool.source["marker"]),
+        keys=keys,
+        round_number=newest.number if newest else 0,
+        overlap=project.config.labeler.overlap,
+        assigned=project.config.labeler.people,
+        location=pool.source.get(LOCATION),
+    )
 
 
 def _label_studio(project: Project, pool: Pool, batches: list[str], *, reopen: bool) -> Labeler:
@@ -100,50 +122,25 @@ def labelling_url(session: Session, project: Project, pool: Pool) -> str | None:
     config = project.config.labeler
     if config.kind == "csv":
         return str(project.root / "sheets") if queries.sent_batches(session) else None
+    if project.config.pool.source == "label-studio":
+        return _tab_url(session, project, pool)
     homes = [config.project] if config.project else pool.source.get(LOCATION, {}).get(PROJECTS)
     if config.kind != "label-studio" or not homes:
         return None
-    url = os.environ.get("LABEL_STUDIO_URL") or config.url
-    return f"{shown_address(url).rstrip('/')}/projects/{homes[0]}/data"
+    return f"{_shown_url(project)}/projects/{homes[0]}/data"
 
 
-def label_studio_url(configured: str) -> str:
-    """The server's address: environment before file, as ``status`` prints.
-
-    Raises:
-        ConfigError: neither is set, it is no address, or it holds a password.
-    """
-    import httpx
-
-    from loop.secrets import check_address
-
-    url = os.environ.get("LABEL_STUDIO_URL") or configured
-    check_address(url, "the address in LABEL_STUDIO_URL")
-    if not url:
-        raise ConfigError(
-            "no Label Studio address; set url under [labeler] or LABEL_STUDIO_URL in the "
-            "environment, e.g. http://127.0.0.1:8080"
-        )
-    try:
-        parts = httpx.URL(url)
-    except httpx.InvalidURL:
-        parts = httpx.URL()
-    if parts.scheme not in ("http", "https") or not parts.host:
-        raise ConfigError(
-            f"{url!r} is no Label Studio address; set url under [labeler] or LABEL_STUDIO_URL in "
-            "the environment to one like http://127.0.0.1:8080"
-        )
-    if server := server_of_page(url):
-        raise ConfigError(
-            f"{url} is the address of a page; set url under [labeler] (or LABEL_STUDIO_URL) to "
-            f"the server's own: {server}"
-        )
-    return url
+def _tab_url(session: Session, project: Project, pool: Pool) -> str | None:
+    """The tab of the newest round, where it was made."""
+    newest = queries.newest_round(session, pool.id)
+    location = pool.source.get(LOCATION, {})
+    tab = location.get("tabs", {}).get(f"round {newest.number}") if newest else None
+    if tab is None:
+        return None
+    number = location[PROJECTS][0]
+    return f"{_shown_url(project)}/projects/{number}/data?tab={tab}&labeling=1"
 
 
-def server_of_page(url: str) -> str:
-    """The server's address where ``url`` is that of one of its pages; else empty."""
-    page = re.match(PAGE, url)
-    if page:
-        return page[1]
-    return re.split(r"[?#]", url)[0].rstrip("/") if re.search(r"[?#]", url) else ""
+def _shown_url(project: Project) -> str:
+    url = os.environ.get("LABEL_STUDIO_URL") or project.config.labeler.url
+    return shown_address(url).rstrip("/")

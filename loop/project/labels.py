@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from db import queries
-from db.answers import Answer, answer_tallies, current_answers
+from db.answers import BEFORE, Answer, answer_tallies, current_answers
 from db.models import Pool, Round
 from db.queries import Picked
 from loop.annotators import Vote, consensus
@@ -185,7 +185,10 @@ def pick_states(
     for answer in answers:
         by_item[answer.item_id].append(answer)
     classes, people = set(config.project.classes), people_by_round(rounds, config)
-    return [_state(by_item[pick.item_id], classes, people[pick.round]) for pick in picks]
+    return [
+        _state(by_item[pick.item_id], classes, 1 if pick.arm == BEFORE else people[pick.round])
+        for pick in picks
+    ]
 
 
 def _state(answers: list[Answer], classes: set[str], people: int) -> str:

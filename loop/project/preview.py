@@ -36,6 +36,7 @@ RANDOM = {
     "control": "drawn at random, to compare the picks with",
     "calibration": "drawn at random among what nobody labelled: it calibrates the promise",
     "rest": "the model is not sure enough: it is among the last that people label",
+    "before": "people had labelled it before",
 }
 """Arm -> why a pick is one that no scorer chose."""
 

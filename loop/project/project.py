@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
     from connectors.base import Source
+    from connectors.label_studio.task_images import TaskImages
     from db.state import Records
 
 
@@ -81,7 +82,24 @@ class Project:
         Raises:
             SourceError: its path cannot be read.
         """
+        if self.config.pool.source == "label-studio":
+            return self._tasks()
         return source_of(self.config.pool, self.root)
+
+    def _tasks(self) -> TaskImages:
+        """The images of a Label Studio project. Raises ConfigError: no address, or no token."""
+        from connectors.label_studio.task_images import TaskImages, project_of
+        from loop.project.servers import label_studio_url
+        from loop.secrets import label_studio_token
+
+        labeler = self.config.labeler
+        return TaskImages(
+            label_studio_url(labeler.url).rstrip("/"),
+            label_studio_token(self.root),
+            project_of(self.config.pool.path),
+            classes=tuple(self.config.project.classes),
+            control=labeler.control,
+        )
 
     def close(self) -> None:
         """Gives the database's connections back; the project may be used again."""
@@ -118,7 +136,8 @@ class Project:
     def images_at(self) -> str:
         """Where the images are, in full: a path or an address."""
         pool = self.config.pool
-        return pool.path if pool.source == "bucket" else str(self.path(pool.path))
+        by_address = pool.source in ("bucket", "label-studio")
+        return pool.path if by_address else str(self.path(pool.path))
 
     @property
     def uris_start(self) -> Path:

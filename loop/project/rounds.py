@@ -123,7 +123,7 @@ def begin_round(
                 return None
             budget = planned[0] if planned else 0
             remedy = "lower its number in 'budgets' under [selection]"
-        first = queries.newest_round(session, pool.id) is None
+        first = _is_first(session, pool.id)
         round_ = new_round(session, pool, project.config, budget, selected=not budget)
         number = round_.number
         if first or len(queries.sample_rows(session, pool.id)):
@@ -147,6 +147,14 @@ def begin_round(
         sample = f", and a random sample of {drawn}" if drawn else ""
         log(session, "plan", f"{counted(budget, 'image')} to label{sample}", round=number)
         return number
+
+
+def _is_first(session: Session, pool_id: int) -> bool:
+    """Whether the next round draws the random sample: it is the first, and no test images are."""
+    newest = queries.newest_round(session, pool_id)
+    if newest is None:
+        return True
+    return newest.number == 0 and not queries.item_count(session, pool_id, "test")
 
 
 def new_round(

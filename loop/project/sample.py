@@ -50,10 +50,28 @@ def begin_sample(
     """
     rows = queries.split_rows(session, pool.id, "pool")
     size = size_of(config, len(rows))
-    drawn = rng.permutation(rows)[:size]
-    draws, probability = np.arange(size), size / len(rows)
-    add_picks(session, round_, drawn, "sample", draws=draws, probability=probability)
+    _draw(session, pool, round_, rng.permutation(rows)[:size], size / len(rows))
     return size
+
+
+def _draw(session: Session, pool: Pool, round_: Round, drawn: Rows, probability: float) -> int:
+    """Adds these (k,) array rows to the sample, each drawn with the same probability; how many have
+    to be labelled: those that were picked before, or labelled before anybody asked, cost nothing.
+    """
+    draws = queries.next_draw(session) + np.arange(len(drawn))
+    picks = queries.pick_ids(session, pool.id, drawn.tolist())
+    picked = np.isin(drawn, list(picks))
+    if picks:
+        session.execute(
+            update(Pick),
+            [
+                {"id": picks[row], "draw": draw, "probability": probability}
+                for row, draw in zip(drawn[picked].tolist(), draws[picked].tolist())
+            ],
+        )
+    added, places = drawn[~picked], draws[~picked]
+    add_picks(session, round_, added, "sample", draws=places, probability=probability)
+    return len(added)
 
 
 def random_sample(session: Session, pool_id: int, rows: Rows) -> RandomSample:
@@ -83,21 +101,8 @@ def enlarge_sample(session: Session, pool: Pool, round_: Round, count: int) -> i
     rest = np.setdiff1d(rows, sample)
     _check_left(count, len(rest))
     drawn = generator(round_.seed, "sample").permutation(rest)[:count]
-    picked = np.isin(drawn, queries.picked_rows(session, pool.id))
     probability = (len(sample) + count) / len(rows)
-    draws = queries.next_draw(session) + np.arange(count)
-    picks = queries.pick_ids(session, pool.id, drawn[picked].tolist())
-    if picks:
-        session.execute(
-            update(Pick),
-            [
-                {"id": picks[row], "draw": draw, "probability": probability}
-                for row, draw in zip(drawn[picked].tolist(), draws[picked].tolist())
-            ],
-        )
-    added, places = drawn[~picked], draws[~picked]
-    add_picks(session, round_, added, "sample", draws=places, probability=probability)
-    return int((~picked).sum())
+    return _draw(session, pool, round_, drawn, probability)
 
 
 def enlarge_by_doubt(

@@ -14,6 +14,7 @@ KINDS = {
     "calibration": "to calibrate",
     "rest": "the rest",
     "test": "test",
+    "before": "labelled before",
 }
 """Arm of a pick that no method chose -> what stands under its picture."""
 UNSCORED = "-"

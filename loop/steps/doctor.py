@@ -22,11 +22,12 @@ from loop.device import resolve
 from loop.errors import LoopError
 from loop.project import Project, find
 from loop.project.damage import Damage, verify
-from loop.project.labeler import connect_labeler, label_studio_url
+from loop.project.labeler import connect_labeler
 from loop.project.model import MODEL
 from loop.project.promise import PREDICTED
 from loop.project.remarks import passed_over
 from loop.project.remote import check_config, named_odd
+from loop.project.servers import label_studio_url
 from loop.steps.autolabel import freeze_again
 from loop.steps.embed import embed
 from loop.steps.init import check_names

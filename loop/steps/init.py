@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from connectors.base import SourceError
+from connectors.base import ConnectorError, SourceError
 from connectors.folder import first_level
 from db import queries
 from db.errors import Full
@@ -17,7 +17,13 @@ from loop.errors import ConfigError, DataError, nearest
 from loop.files import draft_of, expanded
 from loop.project import Project, create, standing, withdraw
 from loop.project.class_folders import clear_classes
-from loop.project.classes import exists, place_of, pool_section, stated_classes
+from loop.project.classes import (
+    exists,
+    is_label_studio,
+    place_of,
+    pool_section,
+    stated_classes,
+)
 from loop.project.source import manifest_of
 from loop.steps.scan import Scanned, scan
 
@@ -62,7 +68,7 @@ def init(
     try:
         project = create(root, config)
         return project, scan(project, on_progress)
-    except (SourceError, DataError, ConfigError, Full, OSError):
+    except (ConnectorError, DataError, ConfigError, Full, OSError):
         if project is not None:
             project.close()
         if project is not None or not (root / settings.FILE).exists():  # else another made it
@@ -74,7 +80,9 @@ def among_images(project: Project) -> str:
     """What to know where a project lies inside the folder of its images; empty where it does not.
     Its own files are never scanned."""
     images = project.images_at
-    if project.config.pool.source == "bucket" or not project.root.is_relative_to(images):
+    if project.config.pool.source in ("bucket", "label-studio") or not project.root.is_relative_to(
+        images
+    ):
         return ""
     return (
         f"the project lies inside {images}, the folder of its images; what coreloop writes there "
@@ -124,12 +132,30 @@ def _config(root: Path, images: str | Path, sections: dict[str, Any]) -> Config:
     for key in ("test_path", "image_root"):
         if given.get(key):
             given[key] = str(expanded(given[key]).resolve())
+    if not project.get("classes") and is_label_studio(images):
+        project["classes"] = _offered(root, str(images), values.get("labeler", {}))
     if not project.get("classes"):
         stated = stated_classes if given.get("labelled") else clear_classes
         project["classes"] = stated(images, given)
     pool = pool_section(images, given)
     values |= {"project": project, "pool": pool}
     return settings.check(values, "init")
+
+
+def _offered(root: Path, images: str, labeler: dict[str, Any]) -> list[str]:
+    """Classes that a Label Studio project offers.
+
+    Raises:
+        ConfigError: no address, or no token.
+        ConnectorError: see ``connectors.label_studio.task_images.offered_classes``.
+    """
+    from connectors.label_studio.task_images import offered_classes, project_of
+    from loop.project.servers import label_studio_url
+    from loop.secrets import label_studio_token
+
+    url = label_studio_url(str(labeler.get("url", "")))
+    token, control = label_studio_token(root), str(labeler.get("control", ""))
+    return offered_classes(url, token, project_of(images), control)
 
 
 def _check_labelled(path: str | Path, config: Config) -> None:

@@ -96,6 +96,7 @@ def push(
                 advance(session, round_.id, before="selected", after="pushed")
                 store_config(session, labeler, round_.id)
             store_people(session, round_.id, project.config)
+            store_location(session, pool.id, labeler)
             text = f"{delivery.sent} sent, {delivery.recovered} found"
             log(session, "push", text, round=round_.number)
             for note in progress.notes:

@@ -55,6 +55,7 @@ SPENT = {
     "control": "of the control",
     "calibration": "to calibrate",
     "rest": "of the last round",
+    "before": "labelled before",
 }
 """Arm of a pick -> what its label was bought for."""
 BLOCK = 4096

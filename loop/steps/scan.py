@@ -21,6 +21,7 @@ from db.state import Records, log
 from loop.errors import DataError
 from loop.project import Project
 from loop.project.absence import NamedItem, gone_among, items_present, named, pass_over, take_back
+from loop.project.before import read_before
 from loop.project.holdout import fix_test_split
 from loop.project.remarks import keep_passed_over, passed_over, two_labels
 from loop.wording import agreeing, counted
@@ -35,7 +36,7 @@ class Scanned:
     """Counts after a scan, without absent images; ``unreadable`` are (uri, reason), ``passed_over``
     what is no image of the pool, ``two_labels`` (file, class, file with the same bytes, its class);
     ``gone`` the images whose files have gone since the last scan, ``back`` those that are there
-    again."""
+    again; ``labelled_before`` those that people had labelled unasked."""
 
     images: int
     added: int
@@ -46,6 +47,7 @@ class Scanned:
     two_labels: tuple[tuple[str, str, str, str], ...] = ()
     gone: tuple[str, ...] = ()
     back: tuple[str, ...] = ()
+    labelled_before: int = 0
 
 
 def scan(
@@ -109,6 +111,7 @@ def scan(
                 log(session, "scan", f"{counted(len(back), 'image')} there again: {named(back)}")
         return replace(
             counts,
+            labelled_before=read_before(records, source, project.config),
             gone=tuple(item.uri for item in gone),
             back=tuple(item.uri for item in back),
         )
@@ -238,10 +241,13 @@ def _renamed(records: Records, source: Source) -> list[int]:
             .join(Item, Item.id == Duplicate.item_id)
             .order_by(Duplicate.id)
         ).all()
+    gone = set(source.missing({name for _, *uris, _ in copies for name in uris}) if copies else ())
     return [
         copy_id
         for copy_id, copy_uri, uri, key in copies
-        if _content(source, uri) != key and _content(source, copy_uri) == key
+        if (uri in gone or _content(source, uri) != key)
+        and copy_uri not in gone
+        and _content(source, copy_uri) == key
     ]
 
 

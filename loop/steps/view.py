@@ -24,10 +24,10 @@ from loop.project import Project, find
 from loop.project.evidence import Evidence, gather
 from loop.project.gallery import Gallery
 from loop.project.gallery import gallery as fill_gallery
-from loop.project.labeler import label_studio_url
 from loop.project.pictures import embedding_map
 from loop.project.problem import read_scanned
 from loop.project.remote import LOCATION
+from loop.project.servers import label_studio_url
 from loop.project.sheet_tasks import OpenSheets, fill_in, open_sheets
 from loop.reports.facts import MapPoint
 from loop.steps.labels import Divided, label_issues, labels

@@ -14,6 +14,7 @@ ARMS = {
     "test": "test image",
     "calibration": "calibration",
     "rest": "last round",
+    "before": "labelled before",
 }
 """Why an image was picked -> in words."""
 

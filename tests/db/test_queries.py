@@ -169,7 +169,7 @@ def test_an_odd_annotation_is_held_and_is_no_answer(tmp_path):
     with records.read() as session:
         ((note, _),) = odd_annotations(session, 1)
         assert note.problem.startswith("value.choices")
-        assert held_annotations(session, note.connector) == 1
+        assert held_annotations(session, [note.connector]) == 1
         assert note.external_id not in {a.external_id for a in standing_answers(session, 1)}
     records.close()
 
@@ -180,11 +180,11 @@ def test_an_odd_annotation_is_held_and_is_no_answer(tmp_path):
     [
         lambda session: standing_answers(session, 1),
         lambda session: answer_tallies(session, 1, ["cat"], 1),
-        lambda session: newest_annotations(session, "c", ["0" * 32]),
+        lambda session: newest_annotations(session, ["c"], ["0" * 32]),
         lambda session: queries.picked_rows(session, 1),
         lambda session: queries.row_names(session, 1, [1, 2]),
         lambda session: odd_annotations(session, 1),
-        lambda session: held_annotations(session, "c"),
+        lambda session: held_annotations(session, ["c"]),
     ],
 )
 def test_no_query_of_answers_walks_all_items(records, ask):

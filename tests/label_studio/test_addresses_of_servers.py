@@ -10,7 +10,7 @@ from connectors.label_studio.client import Client
 from connectors.label_studio.errors import moved, no_answer
 from connectors.label_studio.images import OnDisk, Uploaded
 from loop.errors import ConfigError
-from loop.project.labeler import label_studio_url
+from loop.project.servers import label_studio_url
 from tests.label_studio.test_addresses import asked, encrypted, plain  # noqa: F401
 
 
