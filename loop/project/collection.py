@@ -44,7 +44,7 @@ class Collection:
         self.progress = Progress(0, 0)
         self.agrees = True
         self.has_copies = False
-        self.connectors = (labeler.name,)
+        self.connectors: tuple[str, ...] = (labeler.name,)
         if isinstance(labeler, SharesPool):
             self.connectors = (labeler.name, BEFORE)
 

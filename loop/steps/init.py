@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from connectors.base import ConnectorError, SourceError
+from connectors.base import Mismatch, SourceError
 from connectors.folder import first_level
 from db import queries
 from db.errors import Full
@@ -68,7 +68,7 @@ def init(
     try:
         project = create(root, config)
         return project, scan(project, on_progress)
-    except (ConnectorError, DataError, ConfigError, Full, OSError):
+    except (SourceError, Mismatch, DataError, ConfigError, Full, OSError):
         if project is not None:
             project.close()
         if project is not None or not (root / settings.FILE).exists():  # else another made it

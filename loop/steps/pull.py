@@ -141,8 +141,8 @@ def _compare_tasks(records: Records, collection: Collection, *, always: bool) ->
     labeler = collection.labeler
     with records.read() as session:
         remote_ids = queries.remote_ids(session, labeler.name)
-        tasks = collection.progress.tasks
-        short = tasks is not None and tasks < sent_count(session, labeler.name)
+        there = collection.progress.tasks
+        short = there is not None and there < sent_count(session, labeler.name)
     if not (always or short or collection.has_copies):
         return Noticed()
     tasks = labeler.inventory(remote_ids)
