@@ -338,9 +338,17 @@ class NamesPeople(Protocol):
 class AsksAgain(Protocol):
     """A labeler that can ask one more person about an image."""
 
-    def ask_again(self, tasks: Mapping[str, str]) -> int:
-        """Opens these tasks (item key -> remote id) once more; returns how many."""
+    def ask_again(self, tasks: Mapping[str, str]) -> AskedAgain:
+        """Opens these tasks (item key -> remote id) once more."""
         ...
+
+
+@dataclass(frozen=True)
+class AskedAgain:
+    """How many tasks are open once more, and where people get these alone, if anywhere."""
+
+    count: int
+    url: str | None
 
 
 @runtime_checkable
@@ -356,6 +364,10 @@ class HoldsLabels(Protocol):
 class SharesPool(Protocol):
     """A labeler whose tasks are the images of the pool: answers may be of any of them, and what it
     was sent are marks."""
+
+    def tasks_of(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """Item key -> remote id of its task, of those of these images that are there."""
+        ...
 
     def clean(self, rounds: Sequence[int]) -> Cleaned:
         """Takes away what these rounds left on tasks, and their tabs; answers stay."""

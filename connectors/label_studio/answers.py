@@ -127,6 +127,7 @@ class TaskDetail(ServerAnswer):
     annotators: list[Any] | None = None
     updated_by: list[Any] | None = None
     comment_count: Count = None
+    is_labeled: bool | None = None
 
     @property
     def is_untouched(self) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.base import (
+    AskedAgain,
     BatchToLabel,
     ItemToLabel,
     Prediction,
@@ -166,8 +167,8 @@ class LabelStudio:
         """Shows guesses (by item key) on tasks that are there, in place of earlier ones."""
         predictions.predict(self.project, tasks, guesses, self.order)
 
-    def ask_again(self, tasks: Mapping[str, str]) -> int:
-        """Opens these tasks to one more person each; returns how many."""
+    def ask_again(self, tasks: Mapping[str, str]) -> AskedAgain:
+        """Opens these tasks to one more person each, and makes a tab of them."""
         return push.ask_again(self.project, tasks)
 
     def people(self) -> Mapping[str, str]:

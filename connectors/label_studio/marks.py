@@ -15,8 +15,6 @@ from connectors.label_studio.tasks import Filter, list_tasks
 
 COLUMN = "predictions_model_versions"
 """The Data Manager's column of marks, among other models' versions."""
-LOOK_AGAIN = "look again"
-"""Stands for a round where people are sent back to labels."""
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,20 @@ from functools import cached_property
 from typing import Any
 
 from connectors.base import (
+    AskedAgain,
     BatchToLabel,
     Cleaned,
     ItemToLabel,
-    Mismatch,
     Prediction,
     Progress,
     RemoteAnnotation,
     RemoteChange,
     Seen,
-    Unreachable,
 )
 from connectors.label_studio import people
 from connectors.label_studio.answers import ListedTask
-from connectors.label_studio.client import Client
-from connectors.label_studio.marks import LOOK_AGAIN, Marking, for_person
+from connectors.label_studio.look_again import look_again
+from connectors.label_studio.marks import Marking, for_person
 from connectors.label_studio.project import RemoteProject
 from connectors.label_studio.pull import AnnotationReader
 from connectors.label_studio.tabs import Tabs
@@ -165,15 +164,18 @@ class PoolLabeler:
         """Item key -> its task, of the known ones that are there as they were scanned."""
         uris = {uri: key for uri, key in self._keys.items() if key in known}
         tasks = self.images.tasks_of(list(uris))
-        found = {uris[uri]: [str(task)] for uri, task in tasks.items()}
-        return {key: [id_] for key, id_ in known.items() if key in found} | {
-            key: ids for key, ids in found.items() if key not in known
-        }
+        there = {(uris[uri], str(task)) for uri, task in tasks.items()}
+        return {key: [id_] for key, id_ in known.items() if (key, id_) in there}
 
-    def ask_again(self, tasks: Mapping[str, str]) -> int:
-        """Opens these tasks to one more person each, marks them, and makes a tab of them; how
-        many."""
-        return send_back(self.client, self._marking, self._tabs, self._ours(tasks))
+    def ask_again(self, tasks: Mapping[str, str]) -> AskedAgain:
+        """Opens these tasks to one more person each, and makes a tab of them."""
+        return look_again(self._marking, self._ours(tasks))
+
+    def tasks_of(self, keys: Sequence[str]) -> Mapping[str, str]:
+        """Item key -> task, of those of these images that are there."""
+        wanted = set(keys)
+        uris = {uri: key for uri, key in self._keys.items() if key in wanted}
+        return {uris[uri]: str(task) for uri, task in self.images.tasks_of(list(uris)).items()}
 
     def people(self) -> Mapping[str, str]:
         """Annotator -> name, of everybody on the server that may label."""
@@ -302,29 +304,3 @@ class PoolLabeler:
 
     def _is_copy(self, task: ListedTask) -> bool:
         return uri_of(task.id, task.data.get(self._field)) not in self._first_uris
-
-
-def send_back(client: Client, marking: Marking, tabs: Tabs, tasks: Sequence[int]) -> int:
-    """Opens tasks to one more person than have labelled them, marks them, and makes the tab "Look
-    again"; how many. People who have labelled one are not asked twice by the link.
-
-    Raises:
-        Unreachable: a task that was there has gone meanwhile.
-    """
-    marked = marking.tasks(marking.start_of(LOOK_AGAIN))
-    marking.remove(marking.names([LOOK_AGAIN]) if marked else [])
-    for id_ in tasks:
-        task = get_task(client, id_)
-        if task is None:
-            raise Unreachable(f"task {id_} has gone meanwhile; repeat the command")
-        wanted = {"overlap": (task.total_annotations or 0) + 1, "is_labeled": False}
-        try:
-            client.write("PATCH", f"/api/tasks/{id_}/", wanted)
-        except Mismatch:
-            raise Unreachable(f"task {id_} has gone meanwhile; repeat the command") from None
-    open_before = [id_ for id_ in marked if id_ not in tasks]
-    every = [*open_before, *tasks]
-    marking.put((id_, marking.name(LOOK_AGAIN, place, "")) for place, id_ in enumerate(every))
-    if every:
-        tabs.ensure("Look again", [marking.start_of(LOOK_AGAIN)])
-    return len(tasks)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from connectors.base import BatchToLabel, ItemToLabel, Unknown, Unreachable
+from connectors.base import AskedAgain, BatchToLabel, ItemToLabel, Unknown, Unreachable
 from connectors.label_studio.answers import ImportAnswer
 from connectors.label_studio.config import CAPTION, Controls, caption
 from connectors.label_studio.copies import without_copies
 from connectors.label_studio.images import Serving
+from connectors.label_studio.look_again import look_again
+from connectors.label_studio.marks import Marking
 from connectors.label_studio.predictions import predict, prediction, show_newest
 from connectors.label_studio.project import RemoteProject
 from connectors.label_studio.search import of_batch
@@ -77,17 +79,15 @@ def inventory(project: RemoteProject, known: Mapping[str, str]) -> Mapping[str, 
     return task_ids
 
 
-def ask_again(project: RemoteProject, tasks: Mapping[str, str]) -> int:
-    """Opens these tasks (item key -> id) to one more person than have labelled them; people
-    who have are not asked twice. Returns how many were opened."""
-    opened = 0
+def ask_again(project: RemoteProject, tasks: Mapping[str, str]) -> AskedAgain:
+    """Opens these tasks (item key -> id) to one more person than have labelled them, and makes a
+    tab of them; people who have are not asked twice."""
+    ours = []
     for key, id_ in tasks.items():
         task = get_task(project.client, id_)
-        if task is not None and key_of(task.data) == key:
-            wanted = {"overlap": (task.total_annotations or 0) + 1, "is_labeled": False}
-            project.client.write("PATCH", f"/api/tasks/{id_}/", wanted)
-            opened += 1
-    return opened
+        if task is not None and task.project == project.id and key_of(task.data) == key:
+            ours.append(task.id)
+    return look_again(Marking(project.client, project.id, project.marker), ours)
 
 
 def _import(

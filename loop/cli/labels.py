@@ -75,7 +75,8 @@ def labels(
     keys = list(dict.fromkeys(listed))
     if as_json:
         if send_back:
-            facts |= {"doubtful": len(keys), "sent_back": step.send_back(project, keys[:limit])}
+            asked = step.send_back(project, keys[:limit])
+            facts |= {"doubtful": len(keys), "sent_back": asked.count, "url": asked.url}
         print_json(facts)
         return
     if label_issues:
@@ -87,8 +88,11 @@ def labels(
     if not (label_issues or disagreements or times):
         _overview(opinions)
     if send_back and _may_send(len(keys), min(limit, len(keys)), yes=yes):
-        count = step.send_back(project, keys[:limit])
-        say(f"{counted(count, 'image')} {agreeing(count, 'is')} open again; later: coreloop pull")
+        asked = step.send_back(project, keys[:limit])
+        images = f"{counted(asked.count, 'image')} {agreeing(asked.count, 'is')}"
+        say(f"{images} open again; later: coreloop pull")
+        if asked.url:
+            say(f"these alone, in a tab: {asked.url}")
 
 
 def _may_send(doubtful: int, count: int, *, yes: bool) -> bool:

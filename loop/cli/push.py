@@ -22,6 +22,7 @@ from loop.wording import counted
 
 if TYPE_CHECKING:
     from connectors.base import RemoteChange
+    from loop.project import Project
     from loop.steps.push import Pushed, PushPlan
 
 MEANING = {
@@ -43,7 +44,10 @@ LONG = 60
 @click.option(
     "--reopen", is_flag=True, help="Open finished tasks again where 'overlap' was raised."
 )
-def push(folder: Path, as_json: bool, dry_run: bool, reopen: bool) -> None:
+@click.option(
+    "--clean", is_flag=True, help="Take marks and tabs of finished rounds out of a shared project."
+)
+def push(folder: Path, as_json: bool, dry_run: bool, reopen: bool, clean: bool) -> None:
     """Send the picks to the labeler; repeating it never sends an image twice.
 
     With --dry-run --json each image stands with what would become of it.
@@ -55,6 +59,9 @@ def push(folder: Path, as_json: bool, dry_run: bool, reopen: bool) -> None:
     from loop.steps.push import push as step
 
     project = project_at(folder)
+    if clean:
+        _clean(project, as_json)
+        return
     if dry_run:
         _print_plan(plan_push(project), as_json)
         return
@@ -71,6 +78,14 @@ def push(folder: Path, as_json: bool, dry_run: bool, reopen: bool) -> None:
     text += "".join(f"\nnote: {note}" for note in done.notes)
     text += f"\nlabel here: {done.url}" if done.url else ""
     answer(as_json, asdict(done), text + "\nnext: coreloop pull, when people have labelled")
+
+
+def _clean(project: Project, as_json: bool) -> None:
+    from loop.steps.push import clean
+
+    cleaned = clean(project)
+    marks, tabs = counted(cleaned.marks, "mark"), counted(cleaned.tabs, "tab")
+    answer(as_json, asdict(cleaned), f"{marks} and {tabs} of finished rounds taken away")
 
 
 def _print_plan(plan: PushPlan, as_json: bool) -> None:

@@ -7,14 +7,16 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from connectors.base import Source, SourceError
 from db import arrays, queries
 from db.errors import DbError
-from db.models import Absence, Array, Item
+from db.models import Absence, Array, Item, Pick, Round, Sent
+from db.state import Records, log
 from loop.project.project import Project
+from loop.wording import agreeing, counted
 
 
 class NamedItem(NamedTuple):
@@ -50,6 +52,30 @@ def gone_among(source: Source, items: Sequence[NamedItem]) -> list[NamedItem]:
             "there? Nothing was changed; 'path' under [pool] in coreloop.toml says where they are"
         )
     return [item for item in items if item.uri in missing]
+
+
+def pass_over_deleted(records: Records, source: Source, round_: Round) -> list[str]:
+    """Passes over the picks of a round whose tasks were deleted where the images themselves are
+    tasks; their uris."""
+    with records.read() as session:
+        picked = select(Pick.item_id).where(Pick.round_id == round_.id)
+        items = session.execute(
+            select(Item.id, Item.row, Item.key, Item.uri)
+            .where(Item.id.in_(picked), queries.present())
+            .order_by(Item.row)
+        )
+        picks = [NamedItem(id_, row, key, uri) for id_, row, key, uri in items]
+    gone = gone_among(source, picks)
+    if gone:
+        with records.write("deleted-tasks") as session:
+            ids = [item.id for item in gone]
+            pass_over(session, ids, "gone")
+            sent = select(Pick.id).where(Pick.item_id.in_(ids))
+            session.execute(update(Sent).where(Sent.pick_id.in_(sent)).values(remote_id=None))
+            tasks = f"{counted(len(gone), 'task')} {agreeing(len(gone), 'was')} deleted"
+            text = f"{tasks}, passed over from now on: {named(gone)}"
+            log(session, "pull", text, round=round_.number, level="warning")
+    return [item.uri for item in gone]
 
 
 def pass_over(session: Session, item_ids: Iterable[int], why: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from connectors.base import AsksAgain
+from connectors.base import AskedAgain, AsksAgain, SharesPool
 from db import queries
 from db.answers import Answer, by_people
 from db.state import log
@@ -160,8 +160,9 @@ def label_issues(project: Project) -> list[LabelIssue]:
     return issues_among(images, classes, predict_left_out(embedded, by_row, len(classes)))
 
 
-def send_back(project: Project, keys: list[str]) -> int:
-    """Asks one more person about each of these images; returns how many tasks are open again.
+def send_back(project: Project, keys: list[str]) -> AskedAgain:
+    """Asks one more person about each of these images; how many tasks are open again, and where
+    people get them.
 
     Raises:
         ConfigError: this labeler cannot ask again.
@@ -171,14 +172,17 @@ def send_back(project: Project, keys: list[str]) -> int:
         with records.read() as session:
             labeler = connect_labeler(session, project)
             tasks = queries.remote_ids(session, labeler.name)
+        if isinstance(labeler, SharesPool):  # labels that nobody asked for may be doubtful too
+            tasks = dict(labeler.tasks_of(keys))
         if not isinstance(labeler, AsksAgain):
             raise ConfigError(
                 f"the labeler {project.config.labeler.kind!r} cannot ask again; "
                 "Label Studio can (kind = 'label-studio' under [labeler])"
             )
         sent = {key: tasks[key] for key in keys if key in tasks}
-        count = labeler.ask_again(sent)
+        asked = labeler.ask_again(sent)
         with records.write("labels-sent-back") as session:
             note_asked_again(session, queries.the_pool(session).id, list(sent))
-            log(session, "labels", f"{counted(count, 'image')} sent back for one more opinion")
-        return count
+            text = f"{counted(asked.count, 'image')} sent back for one more opinion"
+            log(session, "labels", text)
+        return asked

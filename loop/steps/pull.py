@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
-from connectors.base import ConnectorError, Labeler, NamesPeople, Unreachable
+from connectors.base import ConnectorError, Labeler, NamesPeople, SharesPool, Unreachable
 from db import queries
-from db.answers import PEOPLE, annotators
+from db.answers import BEFORE, PEOPLE, annotators
 from db.models import Cursor, Round
 from db.state import Records, advance, log
 from loop.errors import ConfigError, NotReady
 from loop.project import Project, ProjectBusy
+from loop.project.absence import pass_over_deleted
 from loop.project.collection import Collection
 from loop.project.corrections import outdated_rounds
 from loop.project.labeler import connect_labeler
@@ -85,6 +86,8 @@ def pull(project: Project, *, close: bool = False, full: bool = False) -> Pulled
             since = None if full or cursor is None else cursor.value
         collection = Collection(records, labeler, round_, project.config)
         with failures_noted(records, "pull", round_.number):
+            if isinstance(labeler, SharesPool):
+                pass_over_deleted(records, project.source, round_)
             with records.read() as session:
                 check_config(session, labeler, pool.id)
             collection.read(since)
@@ -156,7 +159,9 @@ def _name_people(records: Records, labeler: Labeler) -> None:
         return
     with records.read() as session:
         known = queries.the_pool(session).source.get(PEOPLE, {})
-        new = annotators(session, labeler.name) - set(known)
+        asked = annotators(session, labeler.name)
+        unasked = annotators(session, BEFORE) if isinstance(labeler, SharesPool) else set()
+        new = (asked | unasked) - set(known)
     if not new:
         return
     try:

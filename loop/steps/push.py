@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from connectors.base import Source
+from connectors.base import Cleaned, SharesPool, Source
 from db import queries
 from db.models import Item, Pick
 from db.state import advance, log
+from loop.errors import ConfigError
 from loop.project import Project
+from loop.project.absence import pass_over_deleted
 from loop.project.delivery import Delivery, unsent
 from loop.project.labeler import connect_labeler
 from loop.project.predictions import predictions
@@ -27,8 +29,9 @@ from loop.project.remote import (
     store_people,
 )
 from loop.project.replacement import NOTHING, Replacement, replace_gone
+from loop.wording import counted
 
-__all__ = ["PushPlan", "Pushed", "plan_push", "push"]
+__all__ = ["PushPlan", "Pushed", "clean", "plan_push", "push"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ def push(
             round_ = round_to_push(session, pool)
             check_kind(session, round_, project.config.labeler.kind)
             labeler = connect_labeler(session, project, reopen=reopen)
+        if isinstance(labeler, SharesPool) and round_.state == "pushed":
+            pass_over_deleted(records, project.source, round_)
         replaced = replace_gone(project, records, round_)
         with records.read() as session:
             missing = _items(session, unsent(session, round_.id))
@@ -110,6 +115,36 @@ def push(
             notes=progress.notes,
             replaced=replaced,
         )
+
+
+def clean(project: Project) -> Cleaned:
+    """Takes away what rounds that are over left in the Label Studio project that is the pool: the
+    marks on their tasks, and their tabs. Answers stay.
+
+    Raises:
+        ConfigError: the pool is none.
+        Unknown, Unreachable, Unauthorized, Mismatch: see connectors.base; the same command goes on.
+    """
+    with project.writing() as records:
+        with records.read() as session:
+            pool = queries.the_pool(session)
+            labeler = connect_labeler(session, project)
+            over = [
+                round_.number
+                for round_ in queries.rounds(session, pool.id)
+                if round_.state in ("labeled", "trained", "compared")
+            ]
+        if not isinstance(labeler, SharesPool):
+            raise ConfigError(
+                "only where the pool is a Label Studio project (label-studio://17) do rounds leave "
+                "marks and tabs to take away"
+            )
+        cleaned = labeler.clean(over)
+        with records.write("push-clean") as session:
+            store_location(session, pool.id, labeler)
+            text = f"{counted(cleaned.marks, 'mark')} and {counted(cleaned.tabs, 'tab')} taken away"
+            log(session, "push", text)
+        return cleaned
 
 
 def _items(session: Session, picks: list[int]) -> list[tuple[str, str]]:

@@ -390,7 +390,8 @@ def test_one_more_person_is_asked(server, new_labeler, items):
     other, project = second_person(server), labeler.project.id
     assert other.get(f"/api/projects/{project}/next").status_code == 404
     chosen = items[3].key
-    assert labeler.ask_again({chosen: task_ids[chosen], items[0].key: task_ids[items[1].key]}) == 1
+    asked = labeler.ask_again({chosen: task_ids[chosen], items[0].key: task_ids[items[1].key]})
+    assert asked.count == 1
     task = other.get(f"/api/projects/{project}/next").json()
     assert task["data"]["coreloop_key"] == chosen
     result = [

@@ -30,5 +30,5 @@ def test_what_was_sent_back_is_outstanding_and_has_its_link(world):
     world.answer(world.picks[:2])
     pull(world.project)
     assert status(world.project).second_opinions == 0
-    assert send_back(world.project, [world.picks[0]]) == 1
+    assert send_back(world.project, [world.picks[0]]).count == 1
     assert status(world.project).second_opinions == 1
