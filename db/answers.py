@@ -187,6 +187,16 @@ def answers_of_other_classes(
     return [(str(label), uri, url) for label, uri, url in others]
 
 
+def labelled_before(classes: Sequence[str]) -> Any:
+    """Ids of the items with a label that people gave before they were asked, as a subquery."""
+    newest = _newest_versions()
+    return (
+        select(Annotation.item_id)
+        .join(newest, newest.c.id == Annotation.id)
+        .where(Annotation.connector == BEFORE, Annotation.label.in_(classes), _stands())
+    )
+
+
 def odd_annotations(session: Session, pool_id: int) -> list[tuple[Annotation, str]]:
     """(newest version, uri) of every annotation that could not be read as an answer."""
     newest = _newest_versions()

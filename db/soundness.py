@@ -99,10 +99,11 @@ def _round(session: Session, round_: Round) -> Iterator[str]:
         .where(Batch.round_id == round_.id, Batch.state == "CONFIRMED")
     )
     by_people = round_.number > 0 or count(sent) > 0  # a labelled test folder is never sent
+    before = select(Annotation.item_id).where(Annotation.connector == "before")
     unsent = count(  # a pick whose image is passed over need not be sent
         of_round.outerjoin(Sent, Sent.pick_id == Pick.id).where(
             Sent.id.is_(None),
-            Pick.arm != "before",
+            Pick.item_id.not_in(before),
             Pick.item_id.not_in(select(Absence.item_id)),
         )
     )

@@ -21,7 +21,7 @@ from connectors.base import (
     SourceError,
     UnreadableFile,
 )
-from connectors.folder import Encoded, examine
+from connectors.folder import Encoded, content_key, examine
 from connectors.image_cache import ImageCache, default_folder
 from connectors.label_studio import config
 from connectors.label_studio.annotation import read_annotation
@@ -29,7 +29,7 @@ from connectors.label_studio.answers import ListedTask, ProjectAnswer
 from connectors.label_studio.client import Client
 from connectors.label_studio.config import Controls
 from connectors.label_studio.pictures import Pictures
-from connectors.label_studio.tasks import Filter, list_answered_tasks, list_tasks
+from connectors.label_studio.tasks import Filter, key_of, list_answered_tasks, list_tasks
 from connectors.workers import in_order
 
 SCHEME = "label-studio://"
@@ -233,6 +233,33 @@ class TaskImages:
             return Encoded(uri, b"", None, "pool", str(error))
         self.cache.write(self._cached_as(uri), data)
         return Encoded(uri, data, None, "pool")
+
+
+@dataclass(frozen=True)
+class ForeignLabels:
+    """Labels that people gave to tasks of their own, in a project that was adopted, of images that
+    the pool has too: known by their content."""
+
+    tasks: TaskImages
+
+    def labels(self, keys: Mapping[str, str]) -> Iterator[RemoteAnnotation]:
+        """Every annotation of these images; ours, which ``pull`` reads, left out. Raises as
+        ``TaskImages.scan`` does."""
+        tasks, wanted = self.tasks, set(keys.values())
+        labelled = [Filter("total_annotations", "greater", "Number", "0")]
+        for task in list_answered_tasks(tasks.client, tasks.project, labelled):
+            uri = uri_of(task.id, task.data.get(tasks.controls.data))
+            if uri is None or key_of(task.data):
+                continue
+            try:
+                key = content_key(tasks.read(uri))
+            except SourceError:  # nobody can say which image that is
+                continue
+            if key in wanted:
+                for entry in task.annotations:
+                    yield read_annotation(
+                        entry, key, task.identity, tasks.controls, tasks.shown(uri)
+                    )
 
 
 def offered_classes(url: str, token: str, project: int, control: str = "") -> list[str]:

@@ -149,6 +149,7 @@ def _environment(folder: Path, password: str, token: str, root: Path) -> dict[st
         "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(root),
+        "LABEL_STUDIO_SSRF_PROTECTION_ENABLED": "false",  # webhooks and buckets on this machine
         "NO_PROXY": "127.0.0.1,localhost",
     }
 

@@ -6,17 +6,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from connectors.base import HoldsLabels, Source
+from connectors.base import HoldsLabels
 from db import queries
-from db.answers import BEFORE, newest_annotations, standing_answers
-from db.models import Duplicate, Item, Pick, Pool, Round
+from db.answers import BEFORE, labelled_before, newest_annotations, standing_answers
+from db.models import Duplicate, Item, Pick, Pool, Round, Sent
 from db.picks import add_picks
 from db.state import Records, log
 from loop.config import Config
 from loop.project.annotation_versions import deletion, store_versions
+from loop.project.project import Project
 from loop.project.versions import versions
 from loop.wording import counted
 
@@ -24,10 +25,14 @@ CHUNK = 1000
 """Annotations, or keys, of one query."""
 
 
-def read_before(records: Records, source: Source, config: Config) -> int:
-    """Stores what people have labelled where the images are, as far as nobody asked them for it;
-    how many images have such a label."""
-    if not isinstance(source, HoldsLabels):
+def read_before(records: Records, source: HoldsLabels | None, config: Config) -> int:
+    """Stores what people have labelled where the images are, or in the Label Studio project that
+    was adopted, as far as nobody asked them for it; how many images have such a label.
+
+    Raises:
+        Unreachable, Unauthorized, Mismatch, Rejected: see connectors.base.
+    """
+    if source is None:
         return 0
     with records.read() as session:
         keys = uri_keys(session)
@@ -45,8 +50,30 @@ def read_before(records: Records, source: Source, config: Config) -> int:
                     session.add(deletion(note))
         keep_before(session, config)
         session.flush()
-        pool_id = queries.the_pool(session).id
-        return int(queries.counts(session, pool_id)["labelled before"])
+        labelled = select(func.count()).where(Item.id.in_(labelled_before(config.project.classes)))
+        return int(session.scalar(labelled) or 0)
+
+
+def labels_before(project: Project) -> HoldsLabels | None:
+    """Where labels may be that nobody asked for; None where nowhere."""
+    from connectors.label_studio.task_images import ForeignLabels, TaskImages
+    from loop.project.servers import label_studio_url
+    from loop.secrets import label_studio_token
+
+    config = project.config
+    if config.pool.source == "label-studio":
+        return project.source if isinstance(project.source, HoldsLabels) else None
+    if config.labeler.kind != "label-studio" or not config.labeler.project:
+        return None
+    return ForeignLabels(
+        TaskImages(
+            label_studio_url(config.labeler.url).rstrip("/"),
+            label_studio_token(project.root),
+            config.labeler.project,
+            classes=tuple(config.project.classes),
+            control=config.labeler.control,
+        )
+    )
 
 
 def uri_keys(session: Session) -> dict[str, str]:
@@ -57,15 +84,15 @@ def uri_keys(session: Session) -> dict[str, str]:
 
 
 def unasked(session: Session, keys: Sequence[str]) -> dict[str, tuple[int, str]]:
-    """Item key -> (item id, connector) of those that no round has picked."""
+    """Item key -> (item id, connector) of those that were never sent to anybody."""
     targets = {}
     wanted = sorted(set(keys))
     for start in range(0, len(wanted), CHUNK):
         rows = session.execute(
             select(Item.key, Item.id)
             .outerjoin(Pick, Pick.item_id == Item.id)
-            .where(Item.key.in_(wanted[start : start + CHUNK]))
-            .where((Pick.id.is_(None)) | (Pick.arm == BEFORE))
+            .outerjoin(Sent, Sent.pick_id == Pick.id)
+            .where(Item.key.in_(wanted[start : start + CHUNK]), Sent.id.is_(None))
         )
         targets.update({key: (item_id, BEFORE) for key, item_id in rows})
     return targets

@@ -24,7 +24,7 @@ from connectors.base import (
     Unauthorized,
 )
 from db import models, queries
-from db.answers import BEFORE
+from db.answers import BEFORE, labelled_before
 from db.models import Cursor, Pick, Round, Sent, now
 from db.state import Records, log
 from loop.config import Config
@@ -116,7 +116,8 @@ class Delivery:
                 .values(connector=connector)
             )
             session.flush()
-            picks = self._in_labelling_order(session, unsent(session, self.round_id))
+            classes = self.config.project.classes
+            picks = self._in_labelling_order(session, unsent(session, self.round_id, classes))
             for start in range(0, len(picks), BATCH):
                 self._add_batch(session, picks[start : start + BATCH])
             if picks:
@@ -235,15 +236,16 @@ class Delivery:
         return self.labeler.inventory(known)
 
 
-def unsent(session: Session, round_id: int) -> list[int]:
-    """Pick ids of a round that are in no batch, in labelling order, without images passed over."""
+def unsent(session: Session, round_id: int, classes: Sequence[str]) -> list[int]:
+    """Pick ids of a round that are in no batch, in labelling order, without images passed over and
+    those that people had labelled before they were picked."""
     return list(
         session.scalars(
             select(Pick.id)
             .join(models.Item, models.Item.id == Pick.item_id)
             .outerjoin(Sent, Sent.pick_id == Pick.id)
-            .where(Pick.round_id == round_id, Pick.arm != BEFORE)
-            .where(Sent.id.is_(None), queries.present())
+            .where(Pick.round_id == round_id, Pick.item_id.not_in(labelled_before(classes)))
+            .where(Pick.arm != BEFORE, Sent.id.is_(None), queries.present())
             .order_by(Pick.rank, Pick.arm)
         )
     )

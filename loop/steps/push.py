@@ -81,7 +81,7 @@ def push(
             pass_over_deleted(records, project.source, round_)
         replaced = replace_gone(project, records, round_)
         with records.read() as session:
-            missing = _items(session, unsent(session, round_.id))
+            missing = _items(session, unsent(session, round_.id, project.config.project.classes))
             total = len(queries.picks(session, pool.id, round_.number))
         _check_images(project.source, missing)
         delivery = Delivery(records, labeler, round_, project.config)

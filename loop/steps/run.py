@@ -15,6 +15,7 @@ from loop.encoders.spec import short
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, NotReady
 from loop.project import Project
+from loop.project.before import labels_before, read_before
 from loop.project.completion import completion
 from loop.project.corrections import outdated_rounds
 from loop.project.delivery import unsent
@@ -161,6 +162,7 @@ def _prepare(project: Project, watcher: Watcher, where: Engine) -> None:
     if not scanned:
         watcher.begin("scanning images")
         scan(project, watcher.progress)
+    _adopt_labels(project, watcher)
     encoder = short(project.config.encoder)
     embed(
         project,
@@ -169,6 +171,21 @@ def _prepare(project: Project, watcher: Watcher, where: Engine) -> None:
         where,
         watcher.begin,
     )
+
+
+def _adopt_labels(project: Project, watcher: Watcher) -> None:
+    """Before anything is picked or sent, reads what people have labelled in a Label Studio project
+    that was adopted."""
+    source = labels_before(project)
+    round_ = _newest_round(project)
+    begun = round_ is not None and (round_.number > 0 or round_.state == "pushed")
+    if source is None or begun:
+        return
+    with project.writing() as records:
+        count = read_before(records, source, project.config)
+    if count:
+        images = f"{counted(count, 'image')} {agreeing(count, 'is')}"
+        watcher.begin(f"{images} labelled there already, and nobody is asked again")
 
 
 def _step(
@@ -221,7 +238,7 @@ def _push(project: Project, watcher: Watcher, reopen: bool) -> None:
 def _unsent(project: Project, round_: Round) -> bool:
     """Whether picks of a round that people label already were added, and not sent."""
     with project.records.read() as session:
-        return bool(unsent(session, round_.id))
+        return bool(unsent(session, round_.id, project.config.project.classes))
 
 
 def _times(config: Config) -> str:

@@ -12,16 +12,16 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from connectors.base import Image, PassedOver, Source, SourceError, UnreadableFile
+from connectors.base import ConnectorError, Image, PassedOver, Source, SourceError, UnreadableFile
 from connectors.folder import content_key
 from db import models, queries
 from db.models import Absence, Duplicate, Item, Pool
 from db.soundness import pool_digest
 from db.state import Records, log
-from loop.errors import DataError
+from loop.errors import ConfigError, DataError
 from loop.project import Project
 from loop.project.absence import NamedItem, gone_among, items_present, named, pass_over, take_back
-from loop.project.before import read_before
+from loop.project.before import labels_before, read_before
 from loop.project.holdout import fix_test_split
 from loop.project.remarks import keep_passed_over, passed_over, two_labels
 from loop.wording import agreeing, counted
@@ -111,10 +111,20 @@ def scan(
                 log(session, "scan", f"{counted(len(back), 'image')} there again: {named(back)}")
         return replace(
             counts,
-            labelled_before=read_before(records, source, project.config),
+            labelled_before=_read_before(records, project),
             gone=tuple(item.uri for item in gone),
             back=tuple(item.uri for item in back),
         )
+
+
+def _read_before(records: Records, project: Project) -> int:
+    """See ``read_before``; a Label Studio project beside the images need not be there yet."""
+    try:
+        return read_before(records, labels_before(project), project.config)
+    except (ConnectorError, ConfigError):
+        if project.config.pool.source == "label-studio":
+            raise
+        return 0
 
 
 def _gone_before(session: Session, pool_id: int) -> dict[str, NamedItem]:

@@ -205,7 +205,7 @@ def _following(
     if newest is None:
         return "coreloop run"
     if newest.state != "compared" or remaining_rounds(session, config, pool_id):
-        added = newest.state == "pushed" and unsent(session, newest.id)
+        added = newest.state == "pushed" and unsent(session, newest.id, config.project.classes)
         return "coreloop push" if added else next_command(newest)
     if outdated and outdated[-1] == queries.runs(session, pool_id, "all")[-1][0]:
         return "coreloop run"

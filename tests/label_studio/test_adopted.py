@@ -8,9 +8,9 @@ from connectors.base import Mismatch
 from loop.steps.doctor import doctor
 from loop.steps.pull import pull
 from loop.steps.push import push
-from loop.steps.run import run
+from loop.steps.run import Watcher, run
 from loop.steps.status import status
-from tests.conftest import rows
+from tests.conftest import rows, write_images
 from tests.label_studio.adopting import SINGLE, People, adopted
 from tests.label_studio.conftest import second_person
 
@@ -139,3 +139,30 @@ def test_people_who_left_keep_their_votes_and_drafts_are_none(people, server, tm
     votes = rows(project, "SELECT annotator, label FROM annotation ORDER BY label")
     assert [label for _, label in votes] == ["digit-0", "digit-0", "digit-1"]
     assert len({who for who, _ in votes}) == 3
+
+
+def test_labels_of_the_same_images_are_said_and_used(people, server, tmp_path):
+    number = people.make()
+    write_images(tmp_path / "images", count=24)
+    files = sorted((tmp_path / "images").rglob("*.png"))
+    people.upload(number, {path.name: path.read_bytes() for path in files[:10]})
+    names = {path.name: path.parent.name for path in files}
+    for task in people.tasks(number):
+        people.choose(task["id"], [names[task["data"]["image"].rpartition("-")[2]]])
+    project = adopted(tmp_path, server, number)
+    known = sum(names[path.name] in project.config.project.classes for path in files[:10])
+    assert known
+    begun = []
+    run(project, Watcher(begin=begun.append))
+    assert any(f"{known} images are labelled there already" in text for text in begun)
+    held = dict(rows(project, "SELECT uri, label FROM item JOIN annotation ON item.id = item_id"))
+    assert len(held) == 10
+    assert all(label == names[uri.rpartition("/")[2]] for uri, label in held.items())
+    sent = rows(project, "SELECT uri FROM item JOIN pick ON item.id = item_id JOIN sent")
+    test = rows(project, "SELECT count(*) FROM pick WHERE arm = 'test'")
+    assert test == [(4,)]
+    assert not {uri for (uri,) in sent} & {uri for uri in held if known_class(project, held[uri])}
+
+
+def known_class(project, label):
+    return label in project.config.project.classes

@@ -15,9 +15,15 @@ from db.answers import current_answers
 from loop.project import find
 from loop.project.labeler import connect_labeler
 from loop.project.problem import problem
+from loop.steps.embed import embed
 from loop.steps.init import init
+from loop.steps.labels import label_issues, send_back
+from loop.steps.pull import pull
+from loop.steps.push import clean, plan_push, push
 from loop.steps.run import run
+from loop.steps.scan import scan
 from loop.steps.status import status
+from tests.conftest import rows
 from tests.label_studio.adopting import SINGLE, People
 
 pytestmark = pytest.mark.server
@@ -114,3 +120,180 @@ def test_from_tasks_to_a_model(people, server, tmp_path):
     assert [task["data"] for task in after] == [task["data"] for task in before]
     now = people.ask("GET", f"/api/projects/{number}/")
     assert (now["model_version"] or "", now["label_config"]) == ("", SINGLE)
+
+
+@pytest.fixture(scope="module")
+def begun(server, tmp_path_factory):
+    """A pool whose first round is with people, made once; tests that change it copy it."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("begun")
+        patch.setenv("LABEL_STUDIO_API_KEY", server.token)
+        patch.delenv("LABEL_STUDIO_URL", raising=False)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        people = People.of(server)
+        number = filled(people)
+        project, _ = pooled(folder, server, number)
+        run(project)
+        project.close()
+        return project.root
+
+
+def tabs_of(people, number):
+    views = people.ask("GET", "/api/dm/views/", params={"project": number})
+    return {view["data"]["title"]: view for view in views}
+
+
+def number_of(project):
+    return int(project.config.pool.path.rpartition("/")[2])
+
+
+def test_a_dry_run_says_what_changes_and_changes_nothing(people, server, tmp_path):
+    number = filled(people)
+    project, _ = pooled(tmp_path, server, number)
+    assert run(project, review=True).why == "review"
+    told = people.tasks(number), tabs_of(people, number)
+    plan = plan_push(project)
+    changes = {change.what: (change.before, change.after) for change in plan.changes}
+    assert (people.tasks(number), tabs_of(people, number)) == told
+    picks = len(plan.images)
+    assert changes["tasks"] == (TASKS, TASKS)
+    assert changes["marks of round 1"] == (0, picks)
+    assert changes["tab Round 1"] == (None, "Round 1")
+    assert changes["tab Default"] == (None, "all tasks")
+    assert "label_config" not in changes
+    pushed = push(project)
+    assert pushed.sent == len(marked(project, "round 1")) == picks
+    assert set(tabs_of(people, number)) == {"Default", "Round 1"}
+    assert push(project).sent == 0
+    assert len(marked(project, "round 1")) == picks
+
+
+def test_the_tab_has_the_picks_in_order_and_an_operator_that_the_page_knows(people, begun):
+    with find(begun) as project:
+        view = tabs_of(people, number_of(project))["Round 1"]
+        params = {"view": view["id"], "project": number_of(project), "page_size": 100}
+        shown = people.ask("GET", "/api/tasks/", params={**params, "fields": "task_only"})
+        with project.records.read() as session:
+            uris = [pick.uri for pick in queries.picks(session, 1, 1)]
+        assert [f"task {task['id']}: {task['data']['image']}" for task in shown["tasks"]] == uris
+        (condition,) = view["data"]["filters"]["items"]
+        assert (condition["operator"], type(condition["value"])) == ("contains", list)
+
+
+def test_a_lost_answer_to_the_marks_marks_nothing_twice(people, server, proxy, tmp_path):
+    number = filled(people)
+    project, _ = pooled(tmp_path, server, number)
+    run(project, review=True)
+    text = (project.root / "coreloop.toml").read_text()
+    (project.root / "coreloop.toml").write_text(text.replace(server.url, proxy.url))
+    project = find(project.root)
+    from connectors.base import Unknown
+
+    proxy.breaks("drop", "import/predictions")
+    with pytest.raises(Unknown):
+        push(project)
+    pushed = push(project)
+    picks = len(marked(project, "round 1"))
+    assert (pushed.sent, pushed.recovered) == (0, picks)
+    for task in people.tasks(number, include="id,predictions"):
+        assert len(task["predictions"]) <= 1
+
+
+def test_tasks_that_come_and_go_and_labels_outside_the_tab(people, server, tmp_path):
+    number = filled(people)
+    project, _ = pooled(tmp_path, server, number)
+    run(project)
+    asked = marked(project, "round 1")
+    gone, *others = asked
+    people.ask("DELETE", f"/api/tasks/{gone.id}/")
+    people.upload(number, {"900.png": picture(900), "000.png": picture(0), "901.png": b"no image"})
+    free = [t for t in people.tasks(number) if t["id"] not in {task.id for task in asked}]
+    outside = next(task for task in free if not task["annotations"])
+    people.choose(outside["id"], [label_of(outside["data"])])
+    pulled = pull(project)
+    assert (pulled.picked, pulled.answered) == (len(others), 0)
+    counts = status(project).counts
+    assert (counts["gone"], counts["labelled before"]) == (1, BEFORE + 1)
+    again = scan(project)
+    assert (again.added, again.duplicates, len(again.unreadable)) == (1, 1, 1)
+    assert "901" in again.unreadable[0][0]
+    answer_round(people, project, "round 1")
+    assert pull(project).complete
+
+
+def test_a_label_that_is_taken_back_counts_no_more(people, server, tmp_path):
+    number = filled(people, before=3)
+    project, scanned = pooled(tmp_path, server, number)
+    assert scanned.labelled_before == 3
+    first = people.tasks(number)[0]
+    people.ask("DELETE", f"/api/annotations/{first['annotations'][0]['id']}/")
+    assert scan(project).labelled_before == 2
+    assert rows(project, "SELECT count(*) FROM pick WHERE arm = 'before'") == [(2,)]
+
+
+def test_finished_rounds_leave_nothing_after_a_clean(people, server, tmp_path):
+    number = filled(people)
+    theirs = people.tasks(number)[0]["id"]
+    body = [{"task": theirs, "result": [], "score": 0.5, "model_version": "their model"}]
+    people.ask("POST", f"/api/projects/{number}/import/predictions", json=body)
+    before = people.ask("GET", f"/api/projects/{number}/")["model_version"]
+    project, _ = pooled(tmp_path, server, number)
+    run(project)
+    assert clean(project).marks == 0, "round 1 is with people"
+    answer_round(people, project, "round 1")
+    run(project)
+    picks = len(marked(project, "round 1"))
+    cleaned = clean(project)
+    assert (cleaned.marks, cleaned.tabs) == (picks, 1)
+    assert set(tabs_of(people, number)) == {"Default", "Round 2"}
+    assert len(marked(project, "round 2")) == 4
+    assert people.ask("GET", f"/api/projects/{number}/")["model_version"] == before
+    versions = people.ask("GET", f"/api/projects/{number}/model-versions/")
+    assert "their model" in str(versions)
+    assert pull(project).answered == 0
+    assert clean(project).marks == 0
+
+
+def test_each_person_gets_a_tab_with_their_share(people, server, tmp_path):
+    number = filled(people)
+    names = ["ann@example.org", "bob@example.org", "cyd@example.org"]
+    project, _ = pooled(tmp_path, server, number, people=names, overlap=2)
+    ended = run(project)
+    assert ended.why == "waiting"
+    views = tabs_of(people, number)
+    shares = {}
+    for name in names:
+        view = views[f"Round 1, {name}"]
+        params = {"view": view["id"], "project": number, "page_size": 100, "fields": "task_only"}
+        shares[name] = [t["id"] for t in people.ask("GET", "/api/tasks/", params=params)["tasks"]]
+    picks = [task.id for task in marked(project, "round 1")]
+    sizes = sorted(len(share) for share in shares.values())
+    assert sum(sizes) == 2 * len(picks)
+    assert sizes[-1] - sizes[0] <= 1
+    assert {sum(task in share for share in shares.values()) for task in picks} == {2}
+    pulled = pull(project)
+    assert [note.split()[0] for note in pulled.notes] == names
+    assert all("the link is the assignment" in note for note in pulled.notes)
+    overlaps = {t["id"]: t["overlap"] for t in people.tasks(number, include="id,overlap")}
+    assert {overlaps[task] for task in picks} == {2}
+    assert {overlap for task, overlap in overlaps.items() if task not in picks} == {1}
+
+
+def test_doubtful_labels_are_sent_back_in_a_tab(people, server, tmp_path):
+    number = filled(people, before=12)
+    wrong = people.tasks(number)[2]
+    entry = wrong["annotations"][0]
+    other = "digit-1" if label_of(wrong["data"]) == "digit-0" else "digit-0"
+    entry["result"][0]["value"]["choices"] = [other]
+    people.ask("PATCH", f"/api/annotations/{entry['id']}/", json={"result": entry["result"]})
+    project, _ = pooled(tmp_path, server, number)
+    embed(project)
+    issues = label_issues(project)
+    assert [f"task {wrong['id']}:" in issue.uri for issue in issues] == [True]
+    asked = send_back(project, [issues[0].key])
+    assert asked.count == 1
+    view = tabs_of(people, number)["Look again"]
+    assert f"tab={view['id']}" in asked.url
+    assert [task.id for task in marked(project, "look again")] == [wrong["id"]]
+    assert send_back(project, [issues[0].key]).count == 1
+    assert len(marked(project, "look again")) == 1
