@@ -9,6 +9,12 @@
 ``push``           one import per batch, and what is there of it
 ``images``         how the browser gets a picture: upload, the server's disk, a URL
 ``predictions``    guesses on tasks
+``task_images``    a project as the pool: its tasks' images, and labels from before
+``pool_labeler``   the Labeler of such a project: picks are marks, people get them by a tab
+``marks``          empty predictions whose model version names round and place
+``tabs``           tabs of the Data Manager
+``look_again``     tasks open to one more person, in a tab
+``pictures``       the bytes behind an address in a task
 ``copies``         several tasks of one image; untouched ones are removed
 ``pull``           annotations changed since a cursor
 ``annotation``     one annotation: an answer, or odd

@@ -166,7 +166,7 @@ class ModelVersions(ServerAnswer):
     static: list[ModelVersionCount]
 
 
-class View(ServerAnswer):
+class StoredTab(ServerAnswer):
     """A tab in GET or POST /api/dm/views/."""
 
     id: PositiveInt

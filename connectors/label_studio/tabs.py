@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from connectors.label_studio.answers import View
+from connectors.label_studio.answers import StoredTab
 from connectors.label_studio.client import Client
 from connectors.label_studio.marks import COLUMN
 
@@ -25,11 +25,11 @@ class Tabs:
     def __init__(self, client: Client, project: int) -> None:
         self.client, self.project = client, project
 
-    def list(self) -> list[View]:
+    def list(self) -> list[StoredTab]:
         """All there are."""
-        return self.client.get(PATH, {"project": self.project}, answer=list[View])
+        return self.client.get(PATH, {"project": self.project}, answer=list[StoredTab])
 
-    def find(self, texts: Sequence[str]) -> View | None:
+    def find(self, texts: Sequence[str]) -> StoredTab | None:
         """The one that shows the tasks whose marks hold each of these texts."""
         return next((tab for tab in self.list() if tab.texts == tuple(texts)), None)
 
@@ -50,7 +50,7 @@ class Tabs:
             }
         )
 
-    def remove(self, tab: View) -> None:
+    def remove(self, tab: StoredTab) -> None:
         """Takes a tab away; the tasks stay."""
         self.client.write("DELETE", f"{PATH}{tab.id}/", params={"project": self.project})
 
@@ -61,7 +61,7 @@ class Tabs:
     def _make(self, data: dict[str, Any]) -> int:
         body = {"project": self.project, "data": data}
         params = {"project": self.project}
-        return self.client.write("POST", PATH, body, params=params, answer=View).id
+        return self.client.write("POST", PATH, body, params=params, answer=StoredTab).id
 
 
 def _condition(text: str) -> dict[str, Any]:

@@ -158,7 +158,10 @@ def test_labels_of_the_same_images_are_said_and_used(people, server, tmp_path):
     held = dict(rows(project, "SELECT uri, label FROM item JOIN annotation ON item.id = item_id"))
     assert len(held) == 10
     assert all(label == names[uri.rpartition("/")[2]] for uri, label in held.items())
-    sent = rows(project, "SELECT uri FROM item JOIN pick ON item.id = item_id JOIN sent")
+    sent = rows(
+        project,
+        "SELECT uri FROM item JOIN pick ON item.id = item_id JOIN sent ON pick_id = pick.id",
+    )
     test = rows(project, "SELECT count(*) FROM pick WHERE arm = 'test'")
     assert test == [(4,)]
     assert not {uri for (uri,) in sent} & {uri for uri in held if known_class(project, held[uri])}
