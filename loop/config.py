@@ -184,7 +184,9 @@ class LabelerSection(Section):
     local_root: str = ""
     """LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT of the server, for images = "local"."""
     url_base: str = ""
-    """Where the browser finds the pool's folder, for images = "url": https://host/photos."""
+    """Where the browser finds the pool's folder, for images = "url": https://host/photos, or
+    s3://bucket/photos where the server has a storage of that bucket. Of a pool in a bucket its own
+    address."""
     order: Literal["picked", "uncertain"] = "picked"
     """What people see first: the picks in their order, or what the guesses are least sure of."""
     overlap: int = Field(1, ge=1, le=20)

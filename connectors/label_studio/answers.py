@@ -199,9 +199,11 @@ class Upload(ServerAnswer):
 
 
 class Storage(ServerAnswer):
-    """A storage in GET /api/storages/localfiles"""
+    """A storage in GET /api/storages/localfiles, s3, gcs or azure"""
 
     path: str | None = None
+    bucket: str | None = None
+    container: str | None = None
 
 
 class Account(ServerAnswer):

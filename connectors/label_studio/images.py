@@ -1,4 +1,5 @@
-"""Three ways for the browser to get a picture: uploaded, from the server's disk, or by URL."""
+"""Ways for the browser to get a picture: uploaded, from the server's disk, out of a bucket that the
+server opens, or by URL."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
-from connectors.base import ItemToLabel, Rejected, SourceError, Unreachable
+from connectors.base import ItemToLabel, Rejected, SourceError, Unknown, Unreachable
 from connectors.label_studio.answers import Storage, Upload, UploadAnswer
 from connectors.label_studio.client import Client
 from connectors.label_studio.pictures import Pictures, path_of
@@ -20,6 +21,14 @@ UPLOAD_BYTES = 100 * 2**20
 """Bytes per request, more only for a single file; the server breaks off beyond 250 MiB."""
 SHOWN = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
 """What every browser shows."""
+CLOUDS = {
+    "s3": ("s3", "s3", "bucket"),
+    "gs": ("gs", "gcs", "bucket"),
+    "gcs": ("gs", "gcs", "bucket"),
+    "az": ("azure-blob", "azure", "container"),
+    "azure-blob": ("azure-blob", "azure", "container"),
+}
+"""Scheme -> that of addresses in tasks, the server's kind of storage, its field for the bucket."""
 File = tuple[str, bytes]
 """Name and bytes."""
 
@@ -133,8 +142,61 @@ class OnDisk:
             )
 
 
+class InBucket:
+    """Addresses in a bucket, which the server makes presigned ones of, by a storage of the project.
+    The storage has the server's own credentials: ours are never sent. It is never synchronised,
+    since that would make tasks of its own.
+
+    Args:
+        base: ``s3://bucket/photos``, ``gs://`` or ``az://``.
+    """
+
+    def __init__(self, base: str) -> None:
+        scheme, _, place = base.partition("://")
+        self.scheme, self.kind, self.field = CLOUDS[scheme]
+        self.bucket, _, prefix = place.strip("/").partition("/")
+        self.prefix = f"{prefix}/" if prefix else ""
+        self._tried = False
+
+    def addresses(self, client: Client, project: int, items: Sequence[ItemToLabel]) -> list[str]:
+        _check_formats(items)
+        if items and not self._tried:
+            self._allow(client, project)
+            self._tried = True
+        return [f"{self.scheme}://{self.bucket}/{self.prefix}{item.uri}" for item in items]
+
+    def _allow(self, client: Client, project: int) -> None:
+        """Raises Rejected where the project has no storage of the bucket and none can be made."""
+        if self._is_allowed(client, project):
+            return
+        storage = {
+            "project": project,
+            self.field: self.bucket,
+            "title": "coreloop images",
+            "use_blob_urls": True,
+            "presign": True,
+        }
+        try:
+            client.write("POST", f"/api/storages/{self.kind}", storage)
+        except (Rejected, Unknown):  # 500 where the server has no credentials of its own
+            if self._is_allowed(client, project):
+                return
+            raise Rejected(
+                f"nobody would see the images: the project has no storage of {self.bucket!r}, and "
+                "the server cannot open it with credentials of its own. Add a source storage at "
+                f"{client.url}/projects/{project}/settings/storage (no sync is needed), or set "
+                "images = 'upload' under [labeler]"
+            ) from None
+
+    def _is_allowed(self, client: Client, project: int) -> bool:
+        storages = client.get(
+            f"/api/storages/{self.kind}", {"project": project}, answer=list[Storage]
+        )
+        return any(self.bucket in (storage.bucket, storage.container) for storage in storages)
+
+
 class ByUrl:
-    """Addresses (http, s3, gs, ...) as they are, or below ``base``. Without CORS headers from an
+    """Addresses (http, ...) as they are, or below ``base``. Without CORS headers from an
     image server the browser shows nothing, and people could still press a choice: so the first
     address is tried as the browser would."""
 

@@ -19,7 +19,7 @@ from connectors.base import (
 )
 from connectors.label_studio import copies, people, predictions, push
 from connectors.label_studio.client import Client
-from connectors.label_studio.images import ByUrl, OnDisk, Serving, Uploaded
+from connectors.label_studio.images import CLOUDS, ByUrl, InBucket, OnDisk, Serving, Uploaded
 from connectors.label_studio.project import RemoteProject
 from connectors.label_studio.pull import AnnotationReader
 from connectors.label_studio.tasks import key_of, list_tasks
@@ -97,7 +97,8 @@ class LabelStudio:
                 raise Rejected("images = 'local' needs local_root under [labeler]")
             self._serving = OnDisk(Path(local_root), image_root)
         elif images == "url":
-            self._serving = ByUrl(url_base)
+            bucket = url_base.partition("://")[0] in CLOUDS
+            self._serving = InBucket(url_base) if bucket else ByUrl(url_base)
 
     @property
     def version(self) -> str:

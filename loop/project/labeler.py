@@ -105,7 +105,7 @@ def _label_studio(project: Project, pool: Pool, batches: list[str], *, reopen: b
         images=settings.images,
         local_root=settings.local_root or None,
         image_root=project.uris_start,
-        url_base=settings.url_base,
+        url_base=settings.url_base or _bucket(project),
         order=settings.order,
         overlap=settings.overlap,
         reopen=reopen,
@@ -114,6 +114,12 @@ def _label_studio(project: Project, pool: Pool, batches: list[str], *, reopen: b
         location=pool.source.get(LOCATION),
         batches=batches,
     )
+
+
+def _bucket(project: Project) -> str:
+    """Address at which the images lie; empty where they are files."""
+    pool = project.config.pool
+    return pool.path if pool.source == "bucket" else ""
 
 
 def labelling_url(session: Session, project: Project, pool: Pool) -> str | None:
