@@ -3,8 +3,10 @@ else; and addresses, which hold none."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,11 @@ from loop.errors import ConfigError
 
 VARIABLE = "LABEL_STUDIO_API_KEY"
 FILE = ".label-studio-token"
-SECRETS = (VARIABLE, "PGPASSWORD")
+SERVICE_VARIABLE = "CORELOOP_SERVE_SECRET"
+SERVICE_FILE = ".coreloop-serve-secret"
+SHORTEST = 16
+"""Characters of a secret that people choose for the service."""
+SECRETS = (VARIABLE, SERVICE_VARIABLE, "PGPASSWORD")
 """Variables that only this process needs."""
 
 
@@ -44,6 +50,45 @@ def label_studio_token(root: Path) -> str:
     if stat.S_IMODE(file.stat().st_mode) & 0o077:
         raise ConfigError(f"{file} can be read by others; type: chmod 600 {quote(str(file))}")
     return _plain(file.read_text(encoding="utf-8", errors="replace").strip(), str(file))
+
+
+def service_secret(root: Path) -> str:
+    """The password that Label Studio gives ``coreloop serve``: from the environment, else from a
+    file that only its owner can read, made at first use.
+
+    Raises:
+        ConfigError: it is too short or none, or its file is open to others.
+    """
+    chosen = os.environ.get(SERVICE_VARIABLE, "").strip()
+    file = root / SERVICE_FILE
+    if not chosen:
+        _make_secret(file)
+        if stat.S_IMODE(file.stat().st_mode) & 0o077:
+            raise ConfigError(f"{file} can be read by others; type: chmod 600 {quote(str(file))}")
+        chosen = file.read_text(encoding="utf-8", errors="replace").strip()
+    where = SERVICE_VARIABLE if os.environ.get(SERVICE_VARIABLE, "").strip() else str(file)
+    if len(chosen) < SHORTEST or not all("!" <= letter <= "~" for letter in chosen):
+        raise ConfigError(
+            f"what {where} holds is no secret: at least {SHORTEST} ASCII characters without "
+            "spaces; remove it to have one made"
+        )
+    return chosen
+
+
+def webhook_secret(secret: str) -> str:
+    """What webhooks say, made of the service's secret: members of an organization can read the
+    headers of webhooks, and must not learn the password by it."""
+    return hashlib.blake2b(b"webhook", key=secret.encode()[:64], digest_size=24).hexdigest()
+
+
+def _make_secret(file: Path) -> None:
+    """Writes a new one, unless there is a file."""
+    try:
+        number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(number, "w") as made:
+        made.write(f"{secrets.token_urlsafe(32)}\n")
 
 
 def check_address(url: str, setting: str) -> None:

@@ -24,12 +24,18 @@ UNKNOWN_HOST = (
 """In what operating systems say of a host that nobody knows."""
 LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Status codes after which the same request may succeed, and may have been carried out."""
+PRIVATE = b"reserved network address"
+"""In what Label Studio says of an address that it may not call."""
 MOST_SHOWN = 400
 """Characters of a server's own words that a message holds."""
 TOKEN_HELP = (
     "make a new personal access token in Label Studio (Account & Settings) and set it in "
     "LABEL_STUDIO_API_KEY; legacy tokens work only where the organization allows them"
 )
+
+
+class PrivateNetwork(Rejected):
+    """The server may not call us."""
 
 
 def printable(text: str) -> str:
@@ -130,6 +136,12 @@ def refusal(url: str, request: str, code: int, location: str | None, body: bytes
         return Rejected(
             f"the server at {url} speaks https, not http; set url under [labeler] (or "
             f"LABEL_STUDIO_URL) to https{url.removeprefix('http')}"
+        )
+    if code == 403 and PRIVATE in body:
+        return PrivateNetwork(
+            f"Label Studio at {url} calls no address in private networks, so that it cannot reach "
+            "coreloop; start it with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false to "
+            "allow that"
         )
     if code in (401, 403):
         return Unauthorized(f"{url} answered {code} to {request}; {TOKEN_HELP}")

@@ -53,6 +53,10 @@ class Pictures:
             return self._elsewhere(address)
         raise SourceError("is no address of an image that can be read")
 
+    def is_own(self, address: str) -> bool:
+        """Whether the server itself has it: an upload or a local file."""
+        return self._own(address) is not None
+
     def _own(self, address: str) -> str | None:
         """The path below the server's address, where it is the server's own."""
         for start in (self.client.url, self.prefix, ""):

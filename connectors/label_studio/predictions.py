@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,11 @@ from connectors.label_studio.answers import PredictionsAnswer
 from connectors.label_studio.config import Controls
 from connectors.label_studio.project import RemoteProject
 from connectors.label_studio.tasks import list_tasks
+
+LIVE = "coreloop"
+"""Title of our ML backend; as a project's model version it means that the backend is asked."""
+OURS = re.compile(r"round-\d+|zero-shot|coreloop")
+"""Model versions that we name."""
 
 
 def predict(
@@ -45,8 +51,13 @@ def predict(
 
 
 def show_newest(project: RemoteProject, versions: set[str], order: str) -> None:
-    """The server keeps showing the first version it ever got; this names the newest."""
-    values = {"model_version": max(versions), "show_collab_predictions": True}
+    """The server keeps showing the first version it ever got; this names the newest, unless our
+    backend is asked live, which an order by score knows nothing of."""
+    live = project.description.model_version == LIVE and order != "uncertain"
+    values = {
+        "model_version": LIVE if live else max(versions),
+        "show_collab_predictions": True,
+    }
     if order == "uncertain":
         values["sampling"] = "Uncertainty sampling"
     project.change(values)

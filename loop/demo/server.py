@@ -55,6 +55,7 @@ def start(
     template: Path | None = None,
     port: int | None = None,
     document_root: Path | None = None,
+    calls_loopback: bool = True,
 ) -> Server:
     """Starts a server whose data lie in ``folder``; waits until it answers.
 
@@ -63,6 +64,7 @@ def start(
         template: a data folder that ``start`` made once; made now if it is missing.
         port: default: a free one.
         document_root: what local-file serving may hand out; default ``folder``/files.
+        calls_loopback: whether it may call ML backends and webhooks of this machine.
 
     Raises:
         NotReady: it does not start; the message ends with its log.
@@ -90,7 +92,13 @@ def start(
             "--log-level",
             "WARNING",
         ],
-        env=_environment(folder, password, token, document_root or folder / "files"),
+        env=_environment(
+            folder,
+            password,
+            token,
+            document_root or folder / "files",
+            calls_loopback=calls_loopback,
+        ),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -123,7 +131,9 @@ def _credentials(folder: Path) -> tuple[str, str]:
     return password, token
 
 
-def _environment(folder: Path, password: str, token: str, root: Path) -> dict[str, str]:
+def _environment(
+    folder: Path, password: str, token: str, root: Path, *, calls_loopback: bool
+) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "LC_ALL", "TMPDIR")}
     silent = dict.fromkeys(
         (
@@ -147,6 +157,8 @@ def _environment(folder: Path, password: str, token: str, root: Path) -> dict[st
         "LABEL_STUDIO_PASSWORD": password,
         "LABEL_STUDIO_USER_TOKEN": token,
         "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "LABEL_STUDIO_ML_BLOCK_LOCAL_IP": str(not calls_loopback).lower(),
+        "LABEL_STUDIO_SSRF_PROTECTION_ENABLED": str(not calls_loopback).lower(),
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(root),
         "LABEL_STUDIO_SSRF_PROTECTION_ENABLED": "false",  # webhooks and buckets on this machine

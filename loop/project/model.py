@@ -89,12 +89,7 @@ def newest_model(session: Session, project: Project) -> Kept:
     """
     from loop.train.kept import read_model
 
-    pool = queries.the_pool(session)
-    of_rounds = select(Array).where(
-        Array.pool_id == pool.id, Array.kind == MODEL, Array.of.startswith("round-")
-    )
-    rows = session.scalars(of_rounds)
-    newest = max(rows, key=lambda row: int(row.of.removeprefix("round-")), default=None)
+    newest = newest_row(session)
     if newest is None:
         raise NotReady(
             "no model is kept yet: 'coreloop run' trains one in each round; of rounds trained by "
@@ -128,6 +123,16 @@ def model_of_names(session: Session, project: Project) -> Kept | None:
     model = KeptModel(trained.model, _about(project, 1.0, 0, 0))
     digest = hashlib.blake2b(model.to_bytes(), digest_size=16).hexdigest()
     return Kept(model, digest, datetime.now(UTC))
+
+
+def newest_row(session: Session) -> Array | None:
+    """Where the model trained last stands; None where none is kept."""
+    pool = queries.the_pool(session)
+    of_rounds = select(Array).where(
+        Array.pool_id == pool.id, Array.kind == MODEL, Array.of.startswith("round-")
+    )
+    rows = session.scalars(of_rounds)
+    return max(rows, key=lambda row: int(row.of.removeprefix("round-")), default=None)
 
 
 def model_of(session: Session, project: Project, digest: str) -> Kept:

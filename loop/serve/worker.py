@@ -45,6 +45,7 @@ class Worker:
         working: what a turn tells the terminal meanwhile.
         where: the engine that embeds and scores.
         reopen: see ``run``.
+        settle: called after each turn that went well.
         for_ever: goes on looking for corrected answers when all rounds are over, and takes a first
             failure for one of those that pass.
     """
@@ -57,6 +58,7 @@ class Worker:
     working: Callable[[], AbstractContextManager[Watcher]] = lambda: nullcontext(Watcher())
     where: Engine = LOCAL
     reopen: bool = False
+    settle: Callable[[Project], None] = lambda project: None
     for_ever: bool = False
     _woken: Event = field(default_factory=Event)
     _told: str = ""
@@ -75,11 +77,15 @@ class Worker:
             LoopError, ConnectorError, DbError: the first turn failed for what only people can mend.
         """
         with find(self.root) as project, keep_watch(project, self.by) as watch:
-            while True:
-                ended = self._turn(watch)
-                if ended is not None and ended.why == "done" and not self.for_ever:
-                    return ended
-                self._pause(watch, ended)
+            return self.turns(watch)
+
+    def turns(self, watch: Watch) -> Ended:
+        """``work`` where the watch is kept already."""
+        while True:
+            ended = self._turn(watch)
+            if ended is not None and ended.why == "done" and not self.for_ever:
+                return ended
+            self._pause(watch, ended)
 
     def _turn(self, watch: Watch) -> Ended | None:
         """What can be done without people; None where it failed, or another command works."""
@@ -87,6 +93,7 @@ class Worker:
         try:
             with find(self.root) as project:
                 ended = self._advance(project, watch)
+                self.settle(project)
                 if failed:
                     note_success(project, failed)
         except ProjectBusy:
