@@ -185,7 +185,7 @@ class Connection:
     ) -> None:
         self._at = ServiceAddress(address.rstrip("/"), USER if secret else "", secret, header)
         self._on_told = on_told
-        self._settled_for = 0
+        self._settled_for, self._told = 0, ""
 
     def settle(self, project: Project) -> None:
         """Registers the service, once for each project there; what passes is tried again at the
@@ -196,21 +196,27 @@ class Connection:
             labeler: Any = connect_labeler(session, project)
         config = project.config.labeler
         live = config.predictions and config.order != "uncertain"
+        number = 0
         try:
             number = labeler.project.id
             if number == self._settled_for:
                 return
             registered = register(labeler, self._at, live=live)
-        except (Unreachable, Unknown):
+        except (Unreachable, Unknown) as error:
+            self._tell(project, f"not connected with Label Studio yet: {error}")
             return
         except ConnectorError as error:
-            self._tell(project, f"not connected with Label Studio: {error}")
             self._settled_for = number
+            self._tell(project, f"not connected with Label Studio: {error}")
             return
         self._settled_for = number
         self._tell(project, in_words(registered, self._at.url))
 
     def _tell(self, project: Project, text: str) -> None:
+        """Once where it is the same again."""
+        if text == self._told:
+            return
+        self._told = text
         self._on_told(text)
         with project.records.write("serve-connect") as session:
             log(session, "serve", text[:500])
