@@ -66,7 +66,7 @@ class Guess:
     reason: str = ""
 
 
-class Predictor:
+class TaskPredictor:
     """Answers by the model that was trained last. Any number of threads may ask; each question is a
     short session.
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from loop.printable import one_line
 from loop.serve.guard import WEBHOOK, ServiceGuard
-from loop.serve.metrics import KIND, Metrics
+from loop.serve.metrics import KIND, ServiceMetrics
 from loop.steps.serve import Service
 
 MOST_BYTES = 64 * 2**20
@@ -46,7 +46,7 @@ class Backend:
         self, service: Service, wake: Callable[[], None], complain: Callable[[str], None]
     ) -> None:
         self.service, self.wake, self.complain = service, wake, complain
-        self.metrics = Metrics()
+        self.metrics = ServiceMetrics()
 
     def app(self, password: str, address: str, *, everywhere: bool) -> ServiceGuard:
         """The application, guarded; see ``ServiceGuard``."""
@@ -114,7 +114,7 @@ class Backend:
         return await self._answer(lambda: {"versions": self.service.versions()})
 
     async def show_metrics(self, request: Request) -> Response:
-        """See ``Metrics``."""
+        """See ``ServiceMetrics``."""
 
         def shown() -> bytes:
             return self.metrics.shown(self.service.watch_state(), self.service.version())

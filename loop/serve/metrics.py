@@ -12,7 +12,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0)
 """Upper ends of the histogram's bins."""
 
 
-class Metrics:
+class ServiceMetrics:
     """Counters of one service."""
 
     def __init__(self) -> None:

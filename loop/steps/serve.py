@@ -32,7 +32,7 @@ from loop import config as settings
 from loop.errors import ConfigError, DataError
 from loop.project import Project, find
 from loop.project.labeler import connect_labeler, label_studio_url
-from loop.project.predictor import Guess, Predictor, TaskImage
+from loop.project.predictor import Guess, TaskImage, TaskPredictor
 from loop.project.watch import WatchState, watch_state
 from loop.secrets import label_studio_token, service_secret, webhook_secret
 
@@ -154,10 +154,10 @@ class Service:
     def _open(self) -> None:
         self.project = find(self.root)
         self._file = _version(self.root)
-        self._predictor = Predictor(self.project)
+        self._predictor = TaskPredictor(self.project)
         self._pictures = None
 
-    def _fresh(self) -> Predictor:
+    def _fresh(self) -> TaskPredictor:
         """Goes by an edited ``coreloop.toml`` once it can be read again."""
         with self._lock:
             now = _version(self.root)
