@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -315,3 +316,18 @@ def test_what_contradicts_it_is_refused(sheets, other):
     _, complaint = refused.communicate(timeout=60)
     assert refused.returncode == 2
     assert other[0] in complaint
+
+
+def test_one_watch_for_all_machines_on_a_database_server(tmp_path, images, server):
+    values = small_values(images)
+    values["project"]["database"] = server.new_database()
+    first = create(tmp_path / "first", config.check(values, "test"))
+    shutil.copytree(first.root, tmp_path / "second")  # the folder on another machine
+    second = find(tmp_path / "second")
+    with keep_watch(first, "coreloop serve"):
+        with pytest.raises(AlreadyWatched):
+            keep_watch(second, "coreloop serve").__enter__()
+        with second.writing():  # those who write have a lock of their own
+            pass
+    with keep_watch(second, "coreloop serve"):
+        pass
