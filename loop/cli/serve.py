@@ -47,7 +47,7 @@ def serve(
     \b
     Example: coreloop serve --connect
     """
-    from loop.cli.watch import complain, tell, working
+    from loop.cli.watch import complain, teller, working
     from loop.serve.service import ServiceOptions
     from loop.serve.service import serve as answer
     from loop.web.hosts import LOOPBACK
@@ -72,4 +72,4 @@ def serve(
         say("Ctrl-C ends it")
 
     options = ServiceOptions(host, port, address, connect, not no_auth, every)
-    answer(root, options, ready, say, complain, tell=tell, working=working, reopen=reopen)
+    answer(root, options, ready, say, complain, tell=teller(), working=working, reopen=reopen)

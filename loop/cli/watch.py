@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -27,7 +27,7 @@ def watch(root: Path, seconds: float, where: Engine, *, reopen: bool, as_json: b
         root,
         "coreloop run --watch",
         seconds,
-        tell=_told_as_json if as_json else tell,
+        tell=_told_as_json if as_json else teller(),
         complain=complain,
         working=working,
         where=where,
@@ -36,17 +36,24 @@ def watch(root: Path, seconds: float, where: Engine, *, reopen: bool, as_json: b
     worker.work()
 
 
-def tell(ended: Ended) -> None:
-    """What a turn ended with."""
+def teller() -> Callable[[Ended], None]:
+    """Prints what a turn ended with; where people label only when that is new."""
     from loop.cli.measure import result_sentence
 
-    if ended.result is not None:
-        paragraph(result_sentence(ended.result))
-    say(f"{datetime.now():%H:%M:%S} {ended.message}")
-    if ended.url:
-        say(f"label here: {ended.url}")
-    if ended.why == "done":
-        say(f"next: {ended.next}")
+    told = ""
+
+    def tell(ended: Ended) -> None:
+        nonlocal told
+        if ended.result is not None:
+            paragraph(result_sentence(ended.result))
+        say(f"{datetime.now():%H:%M:%S} {ended.message}")
+        if ended.url and ended.url != told:
+            told = ended.url
+            say(f"label here: {told}")
+        if ended.why == "done":
+            say(f"next: {ended.next}")
+
+    return tell
 
 
 def complain(text: str) -> None:

@@ -127,8 +127,11 @@ def test_nothing_is_held_while_people_label(sheets):
     worker = Worker(sheets.root, "coreloop run --watch", 0.5)
     with working(worker):
         until(lambda: states(sheets) == ["pushed"])
+        events = len(rows(sheets, "SELECT * FROM event WHERE step = 'pull'"))
         for _ in range(3):
             scan(find(sheets.root))  # takes the lock of those who write
+            time.sleep(0.5)
+        assert len(rows(sheets, "SELECT * FROM event WHERE step = 'pull'")) == events, "no news"
         answer(sheets)
         until(lambda: states(sheets)[1:] == ["pushed"])
         answer(sheets)
