@@ -161,7 +161,6 @@ def _environment(
         "LABEL_STUDIO_SSRF_PROTECTION_ENABLED": str(not calls_loopback).lower(),
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(root),
-        "LABEL_STUDIO_SSRF_PROTECTION_ENABLED": "false",  # webhooks and buckets on this machine
         "NO_PROXY": "127.0.0.1,localhost",
     }
 
