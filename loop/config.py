@@ -160,6 +160,11 @@ class SelectionSection(Section):
     """Share of the highest scores that rule = "window" passes over."""
     control: float = Field(0.0, ge=0.0, le=0.9)
     """Share of each budget picked at random, to measure the selection against it."""
+    near_duplicates: Literal["any", "one"] = "any"
+    """Of a group of near-duplicates any number is picked, or at most one, whose label is then
+    offered to the others (``predict``, ``autolabel``)."""
+    near_duplicate_cosine: float = Field(0.0, ge=0.0, le=1.0)
+    """From which on two images are near-duplicates; 0: measured on slightly changed copies."""
     budgets: list[int] = Field([50, 50, 100], min_length=1)
     """Labels to buy per round."""
 

@@ -130,6 +130,14 @@ def _strips(image: Image.Image) -> Iterator[Box]:
         yield 0, top, image.width, min(top + rows, image.height)
 
 
+def size_of(data: bytes, name: str = "image") -> tuple[int, int]:
+    """Width and height as stored, from the file's head. Raises DataError: not an image."""
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS).size
+    except Exception:  # decoders raise many types on damaged bytes
+        raise DataError(f"{name}: not an image that can be read") from None
+
+
 def browsable(data: bytes, name: str = "image") -> bytes:
     """Bytes that a browser shows: the bytes themselves, or a PNG of a TIFF.
 

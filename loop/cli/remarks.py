@@ -6,10 +6,12 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from loop.quality import WORDS
 from loop.wording import agreeing, counted
 
 if TYPE_CHECKING:
     from connectors.base import PassedOver
+    from loop.quality import Quality
     from loop.steps.scan import Scanned
 
 MOST = 10
@@ -39,6 +41,30 @@ def passed_over_lines(passed: Sequence[PassedOver]) -> Iterator[str]:
         if count:
             yield f"{counted(count, noun)} {agreeing(count, 'is')} passed over:"
             yield from _first([_reason(each) for each in alike])
+
+
+def quality_remarks(looked_at: Quality) -> Iterator[str]:
+    """Odd pictures by issue, groups of near-duplicates, and what to do about them."""
+    if not looked_at.oddities:
+        yield f"none of {counted(looked_at.images, 'picture')} is dark, blank, blurred or odd"
+    for odd in looked_at.oddities:
+        count = len(odd.files)
+        yield f"{counted(count, 'picture')} {agreeing(count, 'is')} {WORDS[odd.issue]}:"
+        yield from _first(odd.files)
+    if looked_at.unreadable:
+        yield f"{counted(len(looked_at.unreadable), 'picture')} cannot be looked at:"
+        yield from _first([why for _, why in looked_at.unreadable])
+    alike = f"cosine {looked_at.cosine:.3f} or more"
+    if not looked_at.groups:
+        yield f"no two images are nearly the same ({alike})"
+        return
+    yield (
+        f"{counted(looked_at.doubled, 'image')} in {counted(len(looked_at.groups), 'group')} of "
+        f"near-duplicates ({alike}):"
+    )
+    yield from _first([", ".join(group) for group in looked_at.groups])
+    yield 'one label for each group: near_duplicates = "one" under [selection]'
+    yield "take images out for good: coreloop exclude FILES; look at them: coreloop view"
 
 
 def _reason(passed: PassedOver) -> str:

@@ -22,7 +22,7 @@ from loop.cli.output import (
     say,
     tinted,
 )
-from loop.cli.remarks import remarks
+from loop.cli.remarks import quality_remarks, remarks
 from loop.wording import agreeing, counted
 
 if TYPE_CHECKING:
@@ -38,17 +38,24 @@ if TYPE_CHECKING:
     type=click.IntRange(min=0),
     help="Processes that decode and hash; default: one per core.",
 )
-def scan(folder: Path, as_json: bool, workers: int | None) -> None:
+@click.option(
+    "--quality",
+    is_flag=True,
+    help="Also list near-duplicates and dark, blank, blurred and odd-shaped pictures.",
+)
+def scan(folder: Path, as_json: bool, workers: int | None, quality: bool) -> None:
     """Look for new images; the test split stays as it is. Goes on where it was killed.
 
     \b
-    Example: coreloop scan
+    Example: coreloop scan --quality
     """
+    from loop.steps.scan import look_closer
     from loop.steps.scan import scan as step
 
     with bar() as (begin, progress):
         begin("scanning images")
         scanned = step(project_at(folder), progress, workers)
+        closer = look_closer(project_at(folder), begin, progress) if quality else None
     text = (
         f"{counted(scanned.images, 'image')} ({scanned.added} new), {scanned.test} of them held "
         "out for testing"
@@ -58,9 +65,12 @@ def scan(folder: Path, as_json: bool, workers: int | None) -> None:
         text += "".join(f"\n  {uri}" for uri in scanned.gone[:10])
     if scanned.back:
         text += f"\nthere again: {', '.join(scanned.back[:10])}"
-    answer(as_json, asdict(scanned), text)
+    facts = asdict(scanned) | ({"quality": asdict(closer)} if closer else {})
+    answer(as_json, facts, text)
     if not as_json:
         for line in remarks(scanned):
+            say(line)
+        for line in quality_remarks(closer) if closer else ():
             say(line)
 
 

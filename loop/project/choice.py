@@ -13,6 +13,8 @@ from db.errors import Missing
 from db.models import Round
 from loop.config import SelectionSection
 from loop.errors import DataError
+from loop.near_duplicates import one_of_each
+from loop.project.near_duplicates import kept_duplicates
 from loop.project.placed import known
 from loop.project.project import Project
 from loop.project.rounds import settings_of
@@ -31,6 +33,8 @@ class Candidates:
         rows: (N,) array rows, ascending.
         scores: (N,) float64 of the round.
         available: (N,) bool, picked by no round.
+        undoubled: (N,) bool, of these one of each group of near-duplicates, none of those with a
+            pick; all where the settings let any be picked.
     """
 
     round_: Round
@@ -38,6 +42,7 @@ class Candidates:
     rows: Rows
     scores: NDArray[np.float64]
     available: NDArray[np.bool_]
+    undoubled: NDArray[np.bool_]
 
     @property
     def control_share(self) -> int:
@@ -51,10 +56,14 @@ class Candidates:
         return rng.choice(np.flatnonzero(self.available), size=count, replace=False)
 
     def best(self, count: int, without: Rows) -> Rows:
-        """(count,) of the rows by the round's own rule, in labelling order."""
+        """(count,) of the rows by the round's own rule, in labelling order; near-duplicates only
+        where nothing else is left."""
         self._check(count + len(without))
-        open_ = self.available.copy()
+        open_ = self.undoubled.copy()
         open_[without] = False
+        if count > open_.sum():
+            open_ = self.available.copy()
+            open_[without] = False
         rule, skip = self.settings.rule, self.settings.skip
         return picks(rule, self.scores, open_, count, self.round_.seed, skip=skip)
 
@@ -80,10 +89,32 @@ def choice_of(session: Session, project: Project, round_: Round) -> Candidates:
     if array is None:
         raise Missing(f"the scores of round {round_.number} are not recorded")
     rows, scores = known(session, round_.pool_id, arrays.load(array, project.arrays))
+    settings = settings_of(round_, project.config).selection
+    available = ~np.isin(rows, queries.picked_rows(session, round_.pool_id))
+    covered = np.isin(rows, queries.picked_rows(session, round_.pool_id, by_scorer=True))
     return Candidates(
         round_=round_,
-        settings=settings_of(round_, project.config).selection,
+        settings=settings,
         rows=rows,
         scores=scores.astype(np.float64),
-        available=~np.isin(rows, queries.picked_rows(session, round_.pool_id)),
+        available=available,
+        undoubled=undoubled(session, project, settings, rows, available, covered),
     )
+
+
+def undoubled(
+    session: Session,
+    project: Project,
+    settings: SelectionSection,
+    rows: Rows,
+    available: NDArray[np.bool_],
+    covered: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """(N,) those available that no pick doubles, see ``loop.near_duplicates.one_of_each``; all of
+    them where the settings let any be picked.
+
+    Args:
+        rows: (N,) array rows, of which ``available`` and ``covered``, (N,), speak.
+    """
+    kept = kept_duplicates(session, project) if settings.near_duplicates == "one" else None
+    return available if kept is None else one_of_each(kept.of(rows), available, covered)

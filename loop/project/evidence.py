@@ -30,6 +30,8 @@ from loop.project.left_out import (
     predict_left_out,
 )
 from loop.project.project import Project
+from loop.project.quality import quality
+from loop.quality import Quality
 from loop.reports.facts import Completion
 
 
@@ -45,6 +47,7 @@ class Evidence:
         pool_rows: (N,) array rows of the pool.
         embedded: (all items, D) float32 in array rows; None where the images are not embedded.
         completion: how far the collection is.
+        quality: what ``coreloop scan --quality`` found; None where nobody asked.
         outdated: numbers of the rounds trained on other labels than people give now.
     """
 
@@ -60,6 +63,7 @@ class Evidence:
     pool_rows: NDArray[np.int64]
     embedded: NDArray[np.float32] | None
     completion: Completion
+    quality: Quality | None
     outdated: tuple[int, ...]
 
     @property
@@ -128,6 +132,7 @@ def gather(project: Project) -> Evidence:
             pool_rows=queries.split_rows(session, pool.id, "pool"),
             embedded=_embedded(session, project),
             completion=completion(session, project, labels),
+            quality=quality(session, project),
             outdated=outdated_rounds(session, project, labels),
         )
 

@@ -18,6 +18,9 @@ from db import arrays, queries
 from db.models import Array
 from loop.encoders.spec import short
 from loop.errors import DataError, NotReady
+from loop.near_duplicates import offered
+from loop.project.labels import collect
+from loop.project.near_duplicates import kept_duplicates
 from loop.project.problem import DecodedImages, make_task
 from loop.project.project import Project
 
@@ -32,6 +35,9 @@ LISTENING = ("auto", "propagate")
 """Trainers that listen to class names."""
 EXAMPLES = 16
 """Images that an exported model is compared on."""
+SHARED = 0.99
+"""Probability that an image has the label of its near-duplicates; a promise is not based on it: a
+random sample tells how many are wrong."""
 
 
 def keep_model(
@@ -153,11 +159,20 @@ def model_of(session: Session, project: Project, digest: str) -> Kept:
 
 
 def pool_predictions(
-    session: Session, project: Project, kept: Kept, rows: NDArray[np.int64], size: int
+    session: Session,
+    project: Project,
+    kept: Kept,
+    rows: NDArray[np.int64],
+    size: int,
+    before: int | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
     """Blocks of at most ``size`` of these array rows with their (M, C) calibrated probabilities.
 
-    The embeddings that are there are used; a network decodes the images.
+    The embeddings that are there are used; a network decodes the images. An image whose labelled
+    near-duplicates agree is said to be of their class, where the settings pick one of each group.
+
+    Args:
+        before: near-duplicates have the labels that were picked before the round of this number.
 
     Raises:
         NotReady: the pool is not embedded with the model's encoder.
@@ -168,13 +183,46 @@ def pool_predictions(
     if model.classifier.wants == "embeddings":
         everything = _embeddings(session, project, model)
     device = project.config.training.device
+    offered_classes = _offered(session, project, rows, before)
     for start in range(0, len(rows), size):
         block = rows[start : start + size]
         if everything is not None:
             taken: NDArray[Any] = np.asarray(everything[block])
         else:
             taken = _images(session, project, model, block)
-        yield block, model.probabilities(taken, device)
+        probabilities = model.probabilities(taken, device)
+        if offered_classes is not None:
+            _offer(probabilities, offered_classes[start : start + size])
+        yield block, probabilities
+
+
+def _offered(
+    session: Session, project: Project, rows: NDArray[np.int64], before: int | None
+) -> NDArray[np.int64] | None:
+    """(R,) class that these array rows have from their near-duplicates, -1 where from none; None
+    where the settings do not say that near-duplicates share their label."""
+    if project.config.selection.near_duplicates == "any":
+        return None
+    kept = kept_duplicates(session, project)
+    if kept is None:
+        return None
+    pool = queries.the_pool(session)
+    labels = collect(session, pool, project.config).of(np.arange(len(kept.numbers)))
+    if before is not None:
+        picked = queries.picked_rows(session, pool.id, before=before)
+        labels[~np.isin(np.arange(len(labels)), picked)] = -1
+    classes = offered(kept.numbers, labels)
+    taken = np.full(len(rows), -1, np.int64)
+    known = rows < len(classes)
+    taken[known] = classes[rows[known]]
+    return taken
+
+
+def _offer(probabilities: NDArray[np.float64], classes: NDArray[np.int64]) -> None:
+    """Moves ``SHARED`` of the probability to the class that each image is offered, in place."""
+    rows = np.flatnonzero(classes >= 0)
+    probabilities[rows] *= 1 - SHARED
+    probabilities[rows, classes[rows]] += SHARED
 
 
 def _embeddings(session: Session, project: Project, model: KeptModel) -> NDArray[Any]:

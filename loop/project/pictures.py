@@ -14,11 +14,14 @@ from db.queries import Picked
 from loop.errors import DataError
 from loop.label_issues import LabelIssue
 from loop.project.problem import read_scanned
+from loop.quality import Quality
 from loop.reports.facts import MapPoint, PickShown
 from loop.select import strata_budgets
 
 THUMBNAILS = 200
 MAP_POINTS = 2000
+GROUPS, OF_GROUP = 12, 6
+"""Groups of near-duplicates that are shown, and images of each."""
 
 
 def contact_sheet(
@@ -63,6 +66,20 @@ def issue_pictures(source: Source, issues: Sequence[LabelIssue]) -> dict[str, by
     """Item key -> JPEG of the images of label issues that are there."""
     pictures = {issue.key: _picture(source, issue.uri, issue.key) for issue in issues}
     return {key: picture for key, picture in pictures.items() if picture is not None}
+
+
+def group_pictures(source: Source, looked_at: Quality | None) -> list[list[bytes]]:
+    """JPEGs of the first images of the largest groups of near-duplicates."""
+    from loop.images import thumbnail
+
+    groups = []
+    for group in looked_at.groups[:GROUPS] if looked_at else ():
+        pictures = []
+        for uri in group[:OF_GROUP]:
+            with suppress(SourceError, DataError):
+                pictures.append(thumbnail(source.read(uri), name=uri))
+        groups.append(pictures)
+    return groups
 
 
 def _picture(source: Source, uri: str, key: str) -> bytes | None:

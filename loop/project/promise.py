@@ -62,7 +62,7 @@ def freeze(
     rows = queries.split_rows(session, pool.id, "pool", absent=before is not None)
     rows = np.setdiff1d(rows[rows < count], queries.picked_rows(session, pool.id, before=before))
     labels, confidence = np.full(count, -1, np.int32), np.zeros(count, np.float32)
-    for block, probabilities in pool_predictions(session, project, kept, rows, BLOCK):
+    for block, probabilities in pool_predictions(session, project, kept, rows, BLOCK, before):
         labels[block] = probabilities.argmax(axis=1)
         confidence[block] = probabilities.max(axis=1)
     return Frozen(labels, confidence)

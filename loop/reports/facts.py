@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from loop.label_issues import LabelIssue
+from loop.quality import WORDS, Quality
+from loop.wording import agreeing, counted
 
 KINDS = {
     "sample": "random",
@@ -19,6 +21,8 @@ KINDS = {
 """Arm of a pick that no method chose -> what stands under its picture."""
 UNSCORED = "-"
 """Stands for the scorer of a round that is not scored yet."""
+ODD_FILES = 10
+"""Files named of each issue; report.json has all."""
 
 
 def jpeg_uri(jpeg: bytes) -> str:
@@ -313,6 +317,8 @@ class Facts:
         agreement: Krippendorff's alpha; None: no image with two votes.
         hours, money: of labelling so far; None: not known.
         label_issues: the largest label margins first; ``issue_pictures``: item key -> JPEG.
+        quality: what ``coreloop scan --quality`` found; None where nobody asked.
+        group_pictures: JPEGs of the first groups of near-duplicates.
         provenance: ids, digests, versions and the config behind the numbers.
         notes: what to know before trusting them.
     """
@@ -344,19 +350,37 @@ class Facts:
     provenance: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     issue_pictures: dict[str, bytes] = field(default_factory=dict)
+    quality: Quality | None = None
+    group_pictures: list[list[bytes]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, thumbnails left out."""
         values = asdict(self)
         for pick in values["picks"]:
             del pick["thumbnail"]
-        del values["issue_pictures"]
+        del values["issue_pictures"], values["group_pictures"]
         return values
 
     def picture(self, issue: LabelIssue) -> str:
         """Of a label issue, for an ``img`` tag; empty where the image has gone."""
         picture = self.issue_pictures.get(issue.key)
         return jpeg_uri(picture) if picture else ""
+
+    @property
+    def groups_shown(self) -> list[list[str]]:
+        """``group_pictures`` for ``img`` tags."""
+        return [[jpeg_uri(picture) for picture in group] for group in self.group_pictures]
+
+    @property
+    def odd_pictures(self) -> list[str]:
+        """``3 pictures are blurred: a.jpg, b.jpg, c.jpg``; a line for each issue."""
+        lines = []
+        for odd in self.quality.oddities if self.quality else ():
+            count = len(odd.files)
+            files = ", ".join(odd.files[:ODD_FILES]) + (", ..." if count > ODD_FILES else "")
+            words = f"{agreeing(count, 'is')} {WORDS[odd.issue]}"
+            lines.append(f"{counted(count, 'picture')} {words}: {files}")
+        return lines
 
     @property
     def measured_on(self) -> str:

@@ -25,7 +25,7 @@ from loop.project.corrections import in_words
 from loop.project.evidence import Evidence, gather
 from loop.project.labels import Outstanding
 from loop.project.model import model_of_names, pool_predictions
-from loop.project.pictures import contact_sheet, embedding_map, issue_pictures
+from loop.project.pictures import contact_sheet, embedding_map, group_pictures, issue_pictures
 from loop.project.runs import newest_control
 from loop.project.versions import versions
 from loop.reports import write
@@ -129,6 +129,8 @@ def _facts(evidence: Evidence, comparison: Compared, of_names: list[str]) -> Fac
         ),
         label_issues=evidence.label_issues[:LABEL_ISSUES],
         issue_pictures=issue_pictures(evidence.source, evidence.label_issues[:LABEL_ISSUES]),
+        quality=evidence.quality,
+        group_pictures=group_pictures(evidence.source, evidence.quality),
         provenance=_provenance(evidence, rounds, comparison),
         notes=[
             *_outdated(evidence.outdated),

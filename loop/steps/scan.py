@@ -23,7 +23,11 @@ from loop.project import Project
 from loop.project.absence import NamedItem, gone_among, items_present, named, pass_over, take_back
 from loop.project.before import labels_before, read_before
 from loop.project.holdout import fix_test_split
+from loop.project.near_duplicates import find_duplicates
+from loop.project.quality import measure_pictures, quality
 from loop.project.remarks import keep_passed_over, passed_over, two_labels
+from loop.quality import Quality
+from loop.steps.embed import embed
 from loop.wording import agreeing, counted
 
 CHUNK, PATIENCE = 250_000, 3.0
@@ -125,6 +129,30 @@ def _read_before(records: Records, project: Project) -> int:
         if project.config.pool.source == "label-studio":
             raise
         return 0
+
+
+def look_closer(
+    project: Project,
+    on_begin: Callable[[str], None] = lambda text: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Quality:
+    """What is odd about the pictures, and which are nearly the same, before money is spent on them.
+    Embeds the pool if that was not done. Goes on where it was killed.
+
+    Raises:
+        NotReady, DataError, ConfigError: see ``embed``.
+    """
+    embed(project, on_progress, lambda: on_begin("embedding images"))
+    with project.writing() as records:
+        wanted = project.config.selection.near_duplicate_cosine
+        find_duplicates(project, records, wanted, lambda: on_begin("comparing images"))
+        unreadable = measure_pictures(
+            project, records, lambda: on_begin("looking at pictures"), on_progress
+        )
+        with records.read() as session:
+            looked_at = quality(session, project, unreadable)
+    assert looked_at is not None
+    return looked_at
 
 
 def _gone_before(session: Session, pool_id: int) -> dict[str, NamedItem]:

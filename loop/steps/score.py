@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from db import arrays, queries
 from db.models import Round
-from db.state import advance, log
+from db.state import Records, advance, log
 from loop import scorers, train
+from loop.config import SelectionSection
 from loop.engine import LOCAL, Engine
 from loop.errors import DataError, NotReady
 from loop.project import Project
+from loop.project.choice import undoubled
 from loop.project.embeddings import embeddings
+from loop.project.near_duplicates import find_duplicates
 from loop.project.placed import placed
 from loop.project.problem import Problem, problem
 from loop.project.rounds import (
@@ -60,12 +63,13 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
             scorer = scorers.get(selection.scorer, **selection.params)
             fits_network = trainer.wants == "images" and "fit" in scorer.wants(True)
             problem_ = problem(session, project, images=fits_network)
-        inputs = _inputs(scorer, problem_, round_, trainer, where)
+        available, doubled = _to_pick_from(project, records, selection, problem_, round_.budget)
+        inputs = _inputs(scorer, problem_, available, round_, trainer, where)
         scores = checked(scorer.score(inputs), selection.scorer, inputs.n)
         again = replace(inputs, rng=generator(round_.seed, "explain"))
         explanation = {"scorer": selection.scorer, **scorer.explain(again)}
-        if edited:
-            explanation[NOTE] = edited
+        if edited or doubled:
+            explanation[NOTE] = edited or doubled
         with records.read() as session:
             by_place = placed(session, pool.id, problem_.rows, scores)
         path = arrays.write_file(by_place, project.arrays)
@@ -106,8 +110,32 @@ def _begin_next(project: Project) -> None:
         raise NotReady(f"all planned rounds are over; {rest}")
 
 
+def _to_pick_from(
+    project: Project,
+    records: Records,
+    selection: SelectionSection,
+    problem_: Problem,
+    budget: int,
+) -> tuple[NDArray[np.bool_], str]:
+    """(N,) the images that may be picked: near-duplicates of picks only where the settings let
+    them, or where nothing else is left, which is said."""
+    if selection.near_duplicates == "one":
+        find_duplicates(project, records, selection.near_duplicate_cosine)
+    available, covered = problem_.available, problem_.covered
+    with records.read() as session:
+        one_each = undoubled(session, project, selection, problem_.rows, available, covered)
+    if budget <= one_each.sum() or one_each.sum() == available.sum():
+        return one_each, ""
+    return available, "so few images are left that near-duplicates are picked too"
+
+
 def _inputs(
-    scorer: Scorer, problem_: Problem, round_: Round, trainer: Trainer, where: Engine
+    scorer: Scorer,
+    problem_: Problem,
+    available: NDArray[np.bool_],
+    round_: Round,
+    trainer: Trainer,
+    where: Engine,
 ) -> Inputs:
     """What the scorer sees; nobody knows more labels than those collected."""
     seed = round_.seed
@@ -121,7 +149,7 @@ def _inputs(
         seed=seed,
         rng=generator(seed, "score"),
         model_rng=generator(seed, "score model"),
-        available=problem_.available,
+        available=available,
         engine=where,
     )
 

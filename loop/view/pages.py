@@ -92,7 +92,9 @@ def duplicates(view: View, request: Request) -> Page:
     """Groups of images that are nearly the same."""
     gallery, wanted = view.gallery(), asked(request)
     threshold = share(request.query_params.get("cosine"))
-    cosine = COSINE if threshold is None else threshold
+    looked_at = view.evidence().quality
+    usual = looked_at.cosine if looked_at else COSINE
+    cosine = usual if threshold is None else threshold
     shown = set(wanted.rows(gallery).tolist())
     alike = [_there(gallery, group) for group in view.near_duplicates(cosine)]
     alike = [each for each in alike if len(each.rows) > 1 and shown & set(each.rows.tolist())]
