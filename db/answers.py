@@ -39,8 +39,12 @@ class Answer:
 
 
 def by_people(answers: Iterable[Answer]) -> list[Answer]:
-    """Without labels that came with the images (of a test folder), or that people gave before they
-    were asked: they took nobody's time."""
+    """Without labels that came with the images (of a test folder)."""
+    return [answer for answer in answers if answer.connector != SOURCE]
+
+
+def asked_for(answers: Iterable[Answer]) -> list[Answer]:
+    """Those that rounds asked people for: only these took time that is counted."""
     return [answer for answer in answers if answer.connector not in (SOURCE, BEFORE)]
 
 

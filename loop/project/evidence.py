@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from connectors.base import Source
 from db import queries
-from db.answers import Answer, by_people
+from db.answers import Answer, asked_for
 from db.models import Pool, Round, TrainingRun
 from db.queries import Picked
 from loop.config import Config
@@ -73,8 +73,8 @@ class Evidence:
 
     @property
     def answers(self) -> list[Answer]:
-        """Those of people, without the labels that came with the images."""
-        return by_people(self.labels.answers)
+        """Those that rounds asked people for."""
+        return asked_for(self.labels.answers)
 
     @property
     def chosen(self) -> list[Picked]:

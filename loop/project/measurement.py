@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from db import queries
-from db.answers import by_people, current_answers
+from db.answers import asked_for, current_answers
 from db.models import TrainingRun
 from loop.config import Config
 from loop.costs import hours, money
@@ -76,7 +76,7 @@ def newest_result(session: Session, pool_id: int, config: Config) -> RoundResult
     picked = {pick.item_id for pick in queries.picks(session, pool_id, number)}
     answers = [
         answer
-        for answer in by_people(current_answers(session, pool_id))
+        for answer in asked_for(current_answers(session, pool_id))
         if answer.item_id in picked
     ]
     spent = hours([answer.seconds for answer in answers])

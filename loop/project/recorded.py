@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 
 from db import queries
-from db.answers import Answer, by_people, standing_answers
+from db.answers import Answer, asked_for, standing_answers
 from loop.costs import upcoming
 from loop.planning.curves import LearningCurve
 from loop.planning.target import Price
@@ -51,7 +51,7 @@ def recorded(project: Project) -> Recorded:
     """What a plan is made of."""
     with project.records.read() as session:
         pool = queries.the_pool(session)
-        answers = by_people(standing_answers(session, pool.id))
+        answers = asked_for(standing_answers(session, pool.id))
         collected = collect(session, pool, project.config)
         labels, outdated = collected.by_row, outdated_rounds(session, project, collected)
         trained = queries.runs(session, pool.id, "all")

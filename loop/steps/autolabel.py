@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from db import arrays, queries
-from db.answers import by_people
+from db.answers import asked_for
 from db.errors import Missing, StaleRound
 from db.models import Pool, Promise, Round
 from db.picks import add_picks
@@ -108,7 +108,7 @@ def outlook(project: Project, goal: Goal, size: int | None = None) -> FinishOutl
     with project.records.read() as session:
         start = _start(session, project, goal)
         measured = newest_measurement(session, queries.the_pool(session).id)
-        price = price_of(project, Wish(), by_people(start.labels.answers))
+        price = price_of(project, Wish(), asked_for(start.labels.answers))
     if size is not None:
         _check_size(start, goal, size)
     accuracy = (0.5, 0.0, 1.0)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from connectors.label_studio.marks import holding
 from connectors.label_studio.tasks import list_tasks
 from db import queries
 from db.answers import current_answers
+from loop.cli import cli
 from loop.project import find
 from loop.project.labeler import connect_labeler
 from loop.project.problem import problem
@@ -124,7 +126,7 @@ def test_from_tasks_to_a_model(people, server, tmp_path):
 
 @pytest.fixture(scope="module")
 def begun(server, tmp_path_factory):
-    """A pool whose first round is with people, made once; tests that change it copy it."""
+    """A pool whose first round is with people, made by the command line."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("begun")
         patch.setenv("LABEL_STUDIO_API_KEY", server.token)
@@ -132,10 +134,22 @@ def begun(server, tmp_path_factory):
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         people = People.of(server)
         number = filled(people)
-        project, _ = pooled(folder, server, number)
-        run(project)
-        project.close()
-        return project.root
+        said = coreloop(
+            *("init", folder / "p", "--images", f"label-studio://{number}", "--url", server.url),
+            *("--encoder", "pixels:8", "--measure", 20, "--budgets", "4,4"),
+        )
+        assert f"{TASKS} images ({BEFORE} labelled before)" in said
+        assert "classes: digit-0, digit-1 (those of its label config" in said
+        said = coreloop("run", "-p", folder / "p")
+        assert f"/projects/{number}/data?tab=" in said
+        return folder / "p"
+
+
+def coreloop(*words):
+    """What the command line says."""
+    done = CliRunner().invoke(cli, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
 
 
 def tabs_of(people, number):
@@ -178,6 +192,19 @@ def test_the_tab_has_the_picks_in_order_and_an_operator_that_the_page_knows(peop
         assert [f"task {task['id']}: {task['data']['image']}" for task in shown["tasks"]] == uris
         (condition,) = view["data"]["filters"]["items"]
         assert (condition["operator"], type(condition["value"])) == ("contains", list)
+
+
+def test_status_counts_labels_of_before_and_shows_the_tab(people, begun):
+    said = coreloop("status", "-p", begun)
+    assert f"{BEFORE} labelled before" in said
+    assert [line.split()[:2] for line in said.splitlines() if " labeled " in line] == [
+        ["before", "labeled"]
+    ]
+    assert "label here: " in said
+    assert "&labeling=1" in said
+    assert "FAIL" not in coreloop("doctor", "-p", begun)
+    assert "0 marks and 0 tabs" in coreloop("push", "--clean", "-p", begun)
+    assert "stays" in coreloop("push", "--dry-run", "-p", begun)
 
 
 def test_a_lost_answer_to_the_marks_marks_nothing_twice(people, server, proxy, tmp_path):
@@ -290,10 +317,11 @@ def test_doubtful_labels_are_sent_back_in_a_tab(people, server, tmp_path):
     embed(project)
     issues = label_issues(project)
     assert [f"task {wrong['id']}:" in issue.uri for issue in issues] == [True]
-    asked = send_back(project, [issues[0].key])
-    assert asked.count == 1
+    options = ("--suspects", "--send-back", "--yes", "--limit", 1)
+    said = coreloop("labels", "-p", project.root, *options)
+    assert "1 image is open again" in said
     view = tabs_of(people, number)["Look again"]
-    assert f"tab={view['id']}" in asked.url
+    assert f"tab={view['id']}&labeling=1" in said
     assert [task.id for task in marked(project, "look again")] == [wrong["id"]]
     assert send_back(project, [issues[0].key]).count == 1
     assert len(marked(project, "look again")) == 1
