@@ -60,13 +60,13 @@ class Marking:
         listed = list_tasks(self.client, self.project, [holding(text)])
         return {task.id: task.data for task in listed}
 
-    def names(self, turns: Sequence[str] = ()) -> list[str]:
-        """Model versions of all marks of these turns; without any, of the pool."""
+    def names(self, turns: Sequence[str]) -> list[str]:
+        """Model versions of all marks of these turns."""
         path = f"/api/projects/{self.project}/model-versions/"
         versions = self.client.get(path, {"extended": "true"}, answer=ModelVersions).static
-        starts = [self.start_of(turn) for turn in turns] or [f"coreloop {self.marker[:6]} "]
+        starts = tuple(self.start_of(turn) for turn in turns)
         named = [version.model_version or "" for version in versions]
-        return [name for name in named if name.startswith(tuple(starts))]
+        return [name for name in named if name.startswith(starts)]
 
     def remove(self, names: Iterable[str]) -> int:
         """Takes marks away, one request each; how many."""

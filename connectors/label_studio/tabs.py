@@ -29,17 +29,13 @@ class Tabs:
         """All there are."""
         return self.client.get(PATH, {"project": self.project}, answer=list[StoredTab])
 
-    def find(self, texts: Sequence[str]) -> StoredTab | None:
-        """The one that shows the tasks whose marks hold each of these texts."""
-        return next((tab for tab in self.list() if tab.texts == tuple(texts)), None)
-
     def ensure(self, title: str, texts: Sequence[str]) -> int:
         """The tab that shows these tasks in the order of their marks, made if it is missing. Where
         nobody has opened the project yet, its own first tab is made before."""
         listed = self.list()
-        found = next((tab for tab in listed if tab.texts == tuple(texts)), None)
-        if found is not None:
-            return found.id
+        for tab in listed:
+            if tab.texts == tuple(texts):
+                return tab.id
         if not listed:
             self._make({"title": "Default"})
         return self._make(

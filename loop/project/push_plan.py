@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from connectors.base import Foretells, Labeler, Prediction, RemoteChange, SourceError
 from db import queries
+from db.answers import labelled_before
 from db.models import Batch, Item, Pick, Pool, Round, Sent
 from loop.errors import DataError
 from loop.project.labeler import connect_labeler
@@ -83,7 +84,7 @@ def plan_push(project: Project) -> PushPlan:
         round_ = round_to_push(session, pool)
         check_kind(session, round_, config.labeler.kind)
         labeler = connect_labeler(session, project)
-        picks = _picks(session, round_)
+        picks = _picks(session, round_, config.project.classes)
         unanswered = set(waiting(session, round_, config))
     guesses = predictions(project, round_.number)
     listed = _listed(labeler, picks) if round_.state == "pushed" else ()
@@ -120,14 +121,17 @@ def round_to_push(session: Session, pool: Pool) -> Round:
     return current_round(session, pool, after="pushed" if reopened else "selected")
 
 
-def _picks(session: Session, round_: Round) -> list[tuple[int, str, str, str | None]]:
-    """(pick id, key, uri, state of its batch) in labelling order."""
+def _picks(
+    session: Session, round_: Round, classes: Sequence[str]
+) -> list[tuple[int, str, str, str | None]]:
+    """(pick id, key, uri, state of its batch) in labelling order, without images that people had
+    labelled before."""
     picks = session.execute(
         select(Pick.id, Item.key, Item.uri, Batch.state)
         .join(Item, Item.id == Pick.item_id)
         .outerjoin(Sent, Sent.pick_id == Pick.id)
         .outerjoin(Batch, Batch.uuid == Sent.batch_uuid)
-        .where(Pick.round_id == round_.id)
+        .where(Pick.round_id == round_.id, Pick.item_id.not_in(labelled_before(classes)))
         .order_by(Pick.rank, Pick.arm)
     )
     return [(pick_id, key, uri, state) for pick_id, key, uri, state in picks]

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from connectors.base import Cleaned, SharesPool, Source
 from db import queries
-from db.models import Item, Pick
-from db.state import advance, log
+from db.answers import BEFORE
+from db.models import Item, Pick, Round
+from db.state import Records, advance, log
 from loop.errors import ConfigError
 from loop.project import Project
 from loop.project.absence import pass_over_deleted
@@ -82,7 +83,8 @@ def push(
         replaced = replace_gone(project, records, round_)
         with records.read() as session:
             missing = _items(session, unsent(session, round_.id, project.config.project.classes))
-            total = len(queries.picks(session, pool.id, round_.number))
+            picks = queries.picks(session, pool.id, round_.number)
+            total = sum(pick.arm != BEFORE for pick in picks)
         _check_images(project.source, missing)
         delivery = Delivery(records, labeler, round_, project.config)
         with failures_noted(records, "push", round_.number):
@@ -96,16 +98,7 @@ def push(
             delivery.send_batches(lambda sent: on_progress(sent, total))
             delivery.refresh_predictions()
             progress = delivery.remove_copies()
-        with records.write("push") as session:
-            if round_.state == "selected":
-                advance(session, round_.id, before="selected", after="pushed")
-                store_config(session, labeler, round_.id)
-            store_people(session, round_.id, project.config)
-            store_location(session, pool.id, labeler)
-            text = f"{delivery.sent} sent, {delivery.recovered} found"
-            log(session, "push", text, round=round_.number)
-            for note in progress.notes:
-                log(session, "push", note, round=round_.number, level="warning")
+        _finish(project, records, delivery, progress.notes)
         return Pushed(
             sent=delivery.sent,
             recovered=delivery.recovered,
@@ -115,6 +108,21 @@ def push(
             notes=progress.notes,
             replaced=replaced,
         )
+
+
+def _finish(project: Project, records: Records, delivery: Delivery, notes: tuple[str, ...]) -> None:
+    """Moves the round on, and notes what it was sent with."""
+    with records.write("push") as session:
+        round_ = session.get_one(Round, delivery.round_id)
+        if round_.state == "selected":
+            advance(session, round_.id, before="selected", after="pushed")
+            store_config(session, delivery.labeler, round_.id)
+        store_people(session, round_.id, project.config)
+        store_location(session, round_.pool_id, delivery.labeler)
+        text = f"{delivery.sent} sent, {delivery.recovered} found"
+        log(session, "push", text, round=round_.number)
+        for note in notes:
+            log(session, "push", note, round=round_.number, level="warning")
 
 
 def clean(project: Project) -> Cleaned:

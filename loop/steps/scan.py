@@ -106,19 +106,23 @@ def scan(
             take_back(session, project, [item.id for item in back])
             keep_passed_over(session, pool_id, source.passed_over)
             counts = _counts(session, pool_id, before)
-            log(session, "scan", f"{counted(counts.added, 'new image')}, {counts.images} in all")
-            if gone:
-                images = f"{counted(len(gone), 'image')} {agreeing(len(gone), 'has')} gone"
-                text = f"{images}, passed over from now on: {named(gone)}"
-                log(session, "scan", text, level="warning")
-            if back:
-                log(session, "scan", f"{counted(len(back), 'image')} there again: {named(back)}")
+            _log(session, counts, gone, back)
         return replace(
             counts,
             labelled_before=_read_before(records, project),
             gone=tuple(item.uri for item in gone),
             back=tuple(item.uri for item in back),
         )
+
+
+def _log(session: Session, counts: Scanned, gone: list[NamedItem], back: list[NamedItem]) -> None:
+    log(session, "scan", f"{counted(counts.added, 'new image')}, {counts.images} in all")
+    if gone:
+        images = f"{counted(len(gone), 'image')} {agreeing(len(gone), 'has')} gone"
+        text = f"{images}, passed over from now on: {named(gone)}"
+        log(session, "scan", text, level="warning")
+    if back:
+        log(session, "scan", f"{counted(len(back), 'image')} there again: {named(back)}")
 
 
 def _read_before(records: Records, project: Project) -> int:

@@ -10,9 +10,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from connectors.label_studio.marks import holding
+from connectors.label_studio.task_images import parts_of
 from connectors.label_studio.tasks import list_tasks
 from db import queries
 from db.answers import current_answers
+from db.soundness import contradictions
 from loop.cli import cli
 from loop.project import find
 from loop.project.labeler import connect_labeler
@@ -25,6 +27,7 @@ from loop.steps.push import clean, plan_push, push
 from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.status import status
+from loop.steps.undo import undo
 from tests.conftest import rows
 from tests.label_studio.adopting import SINGLE, People
 
@@ -325,3 +328,42 @@ def test_doubtful_labels_are_sent_back_in_a_tab(people, server, tmp_path):
     assert [task.id for task in marked(project, "look again")] == [wrong["id"]]
     assert send_back(project, [issues[0].key]).count == 1
     assert len(marked(project, "look again")) == 1
+
+
+def test_test_images_that_were_labelled_before_are_not_asked_again(people, server, tmp_path):
+    number = filled(people, before=30)
+    project, _ = init(
+        tmp_path / "p",
+        f"label-studio://{number}",
+        encoder="pixels:8",
+        measure={"by": "holdout", "images": 8},
+        selection={"budgets": [3]},
+        labeler={"kind": "label-studio", "url": server.url},
+    )
+    assert run(project, review=True).why == "review"
+    plan = plan_push(project)
+    with project.records.read() as session:
+        test = {pick.uri for pick in queries.picks(session, 1, 0) if pick.arm == "test"}
+    labelled = {task["id"] for task in people.tasks(number)[:30]}
+    unlabelled = {uri for uri in test if parts_of(uri)[0] not in labelled}
+    assert {image.uri for image in plan.images} == unlabelled
+    assert len(unlabelled) < len(test) == 8
+    run(project)
+    assert len(marked(project, "round 0")) == len(unlabelled)
+    answer_round(people, project, "round 0")
+    assert run(project).why == "waiting"
+    assert [line.number for line in status(project).rounds] == [0, 1]
+    with project.records.read() as session:
+        assert list(contradictions(session, queries.the_pool(session))) == []
+
+
+def test_a_round_is_taken_back_with_its_marks(people, server, tmp_path):
+    number = filled(people)
+    project, _ = pooled(tmp_path, server, number)
+    run(project)
+    assert marked(project, "round 1")
+    undo(project)
+    assert marked(project, "round 1") == []
+    assert len(people.tasks(number)) == TASKS
+    run(project)
+    assert marked(project, "round 1")
