@@ -24,6 +24,7 @@ def measure_by_holdout(
     seed: int,
     count: int,
     folds: int,
+    shared: Ints | None = None,
 ) -> Measured:
     """``count`` trainings on all labels. With control labels also on as many of the first coreset
     labels, and on the control's, apart; the difference on the test images is noted.
@@ -34,6 +35,7 @@ def measure_by_holdout(
     Args:
         labels: (N,) int64, -1: none.
         coreset, control: pool rows of the labelled picks of each arm, in the order picked.
+        shared: pool rows whose labels both sides of the comparison learn besides.
 
     Raises:
         DataError: no labelled image to learn from or to test on.
@@ -42,8 +44,9 @@ def measure_by_holdout(
     share = min(len(coreset), len(control))
     arms = {"all": labels}
     if share:
-        arms["coreset"] = revealed(labels, coreset[:share])
-        arms["control"] = revealed(labels, control[:share])
+        both = np.empty(0, np.int64) if shared is None else shared
+        arms["coreset"] = revealed(labels, np.concatenate([both, coreset[:share]]))
+        arms["control"] = revealed(labels, np.concatenate([both, control[:share]]))
     trained = {
         arm: [
             trainer.train(task, learned, generator(seed, "train", n), pool_probabilities=True)

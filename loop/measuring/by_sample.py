@@ -35,6 +35,7 @@ def measure_by_sample(
     folds: int,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     answers: Ints | None = None,
+    shared: Ints | None = None,
 ) -> Measured:
     """``count`` trainings on all labels, each judged by ``folds`` models of all labels but a fold's
     of the sample; and the first picks against as many labels of the sample drawn at random.
@@ -46,6 +47,7 @@ def measure_by_sample(
             the picks', and for accuracy and difference one for each fold.
         answers: (N,) int64 labels that the sample is judged by, where the models learn fewer (those
             of an earlier round); None: ``labels``.
+        shared: pool rows whose labels both sides of the comparison learn besides.
 
     Raises:
         DataError: fewer than two images of the sample are labelled.
@@ -75,7 +77,7 @@ def measure_by_sample(
         )
         rng = generator(seed, "difference", n)
         difference = picks_against_sample(
-            trainer, task, labels, picks, sample.at_random, folds, rng, on_model
+            trainer, task, labels, picks, sample.at_random, folds, rng, on_model, shared
         )
         metrics, notes = _accuracy(held_out, sample, labels)
         calibration = calibrate(held_out.probabilities[at_random], held_out.labels[at_random])

@@ -26,7 +26,7 @@ class SampleDifference:
     """Accuracy of the picks' model minus that of the random one, and its 95 % interval.
 
     Attributes:
-        labels: that each of the two models learned.
+        labels: that each of the two models learned, without those that both did.
         answers: (n,) int64 classes of the sample images that both are judged on.
         by_picks, by_sample: (n, C) float64 what each says of these.
         picks_learned, sample_learned: (N,) int64 labels that each learned, -1 elsewhere.
@@ -52,6 +52,7 @@ def picks_against_sample(
     folds: int,
     rng: np.random.Generator,
     on_model: Callable[[], None] = lambda: None,
+    shared: Ints | None = None,
 ) -> SampleDifference | None:
     """The difference at equal labels: of all picks, or of as many as a fold leaves of the sample.
     None where that is fewer than two. The class names are trusted by the rule of picks in both
@@ -62,7 +63,10 @@ def picks_against_sample(
         picks: (k,) int64 pool rows in the order picked, none of the sample's.
         sample: (n,) int64 pool rows in the order drawn.
         on_model: called after each model.
+        shared: pool rows whose labels both models learn besides, none of the sample's: those that
+            people had given before, which picks make up for and random ones do not repeat.
     """
+    shared = np.empty(0, np.int64) if shared is None else shared
     task = replace(task, sample=np.empty(0, np.int64))
     picks, sample = picks[labels[picks] >= 0], sample[labels[sample] >= 0]
     folds = min(folds, len(sample))
@@ -71,13 +75,14 @@ def picks_against_sample(
         return None
     folds = min(folds, count + 1)  # each has an image that is learned, or none would judge it
     picks_rng, sample_rng = rng.spawn(2)
-    picks_learned = revealed(labels, picks[:count])
+    picks_learned = revealed(labels, np.concatenate([shared, picks[:count]]))
     trained = trainer.train(task, picks_learned, picks_rng, pool_probabilities=True)
     assert trained.pool_probabilities is not None
     by_picks = trained.pool_probabilities[sample]
     on_model()
     # each model learns ``count`` of the first images; the others are learned by none
-    sample_learned = revealed(labels, sample[: math.ceil(count * folds / (folds - 1))])
+    drawn = sample[: math.ceil(count * folds / (folds - 1))]
+    sample_learned = revealed(labels, np.concatenate([shared, drawn]))
     fold = np.full(len(labels), -1, np.int64)
     fold[sample] = np.arange(len(sample)) % folds
     left_out = np.where(sample_learned >= 0, fold, -1)

@@ -12,6 +12,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from db import arrays, queries
+from db.answers import BEFORE
 from db.models import Array, Round, TrainingRun
 from db.queries import Picked
 from loop import train as trainers
@@ -70,14 +71,16 @@ class Training:
         given = (self.trainer, self.problem.task, learned, by_arm["coreset"])
         seed, count, folds = round_.seed, config.training.seeds, config.measure.folds
         if not len(self.problem.sample.rows):
-            return measure_by_holdout(*given, by_arm["control"], seed, count, folds)
+            return measure_by_holdout(*given, by_arm["control"], seed, count, folds, by_arm[BEFORE])
         sample, answers = self.problem.sample, self.problem.labels
-        return measure_by_sample(*given, sample, seed, count, folds, on_progress, answers)
+        return measure_by_sample(
+            *given, sample, seed, count, folds, on_progress, answers, by_arm[BEFORE]
+        )
 
     def _by_arm(self, learned: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         """Pool rows of each arm's labelled picks, in the order picked, without the sample's."""
         pool_row = {int(row): i for i, row in enumerate(self.problem.rows)}
-        rows: dict[str, list[int]] = {"coreset": [], "control": []}
+        rows: dict[str, list[int]] = {"coreset": [], "control": [], BEFORE: []}
         for pick in self.picks:
             if pick.arm in rows and pick.draw is None and learned[pool_row[pick.row]] >= 0:
                 rows[pick.arm].append(pool_row[pick.row])

@@ -152,3 +152,22 @@ def test_too_few_labels_make_no_difference(digits, picks, sample):
         np.random.default_rng(0),
     )
     assert difference is None
+
+
+def test_labels_of_before_are_learned_on_both_sides(digits):
+    """Picks make up for what was labelled before, and alone they would look worse than they are."""
+    task, labels = digits
+    given = np.arange(100, 160)
+    shared, picks = given[labels[given] < 5], given[labels[given] >= 5][:20]
+    known = revealed(labels, np.concatenate([np.arange(50), given]))
+    sample = np.arange(50)
+    asked = train.get("linear"), task, known, picks, sample, 5
+    alone = picks_against_sample(*asked, np.random.default_rng(0))
+    both = picks_against_sample(*asked, np.random.default_rng(0), shared=shared)
+    assert alone is not None
+    assert both is not None
+    assert both.labels == alone.labels == len(picks)
+    for learned in (both.picks_learned, both.sample_learned):
+        assert (learned[shared] == labels[shared]).all()
+    assert (alone.sample_learned[shared] < 0).all()
+    assert both.mean > alone.mean + 0.2
