@@ -28,8 +28,11 @@ from loop.project.simulated_annotator import answer_open_tasks
 from loop.steps.run import run
 from loop.steps.status import status
 from tests.conftest import ROOT, rows, small_values
+from tests.label_studio.adopting import SINGLE
 from tests.label_studio.test_browser import CHROMIUM, FLAGS
+from tests.label_studio.test_pool import filled, label_of, marked, people, pooled
 
+__all__ = ["people"]
 pytestmark = pytest.mark.server
 COMMAND = [sys.executable, "-c", "from loop.cli import main; main()"]
 
@@ -274,10 +277,10 @@ def test_a_server_that_may_not_call_us_is_polled(live, server, monkeypatch, tmp_
         with serving(live, "--connect", "--every", "0.5") as running:
             said = until(lambda: "ML_BLOCK_LOCAL_IP=false" in running.said() and running.said())
             assert "SSRF_PROTECTION_ENABLED=false" in said
-            label_all(live, strict)
-            until(lambda: states(live)[1:] == ["pushed"])
             labeler = labeler_of(live)
             assert listed(labeler.client, labeler.project.id) == ([], [])
+            label_all(live, strict)
+            until(lambda: states(live)[1:] == ["pushed"])
             version = labeler.client.get(f"/api/projects/{labeler.project.id}/")["model_version"]
             assert version == "round-1", "imported predictions are shown"
             assert running.end() == 130
@@ -331,3 +334,30 @@ def auth(secret: str) -> dict[str, str]:
         "basic_auth_user": "coreloop",
         "basic_auth_pass": secret,
     }
+
+
+def test_a_project_that_is_the_pool(people, server, tmp_path):
+    number = filled(people)
+    project, _ = pooled(tmp_path, server, number)
+    with serving(project, "--connect", "--every", "600") as running:
+        until(lambda: "as its ML backend and webhook" in running.said())
+        for turn, after in ((1, ["compared", "pushed"]), (2, ["compared", "compared"])):
+            for task in marked(project, f"round {turn}"):
+                people.choose(task.id, [label_of(task.data)])
+            until(lambda after=after: states(project) == after)
+        picked = {task.id for turn in (1, 2) for task in marked(project, f"round {turn}")}
+        others = [task for task in people.tasks(number) if task["id"] not in picked]
+        asked = {"tasks": others, "label_config": SINGLE}
+        given = running.http.post("/predict", json=asked).json()["results"]
+        said = [each[0]["result"][0]["value"]["choices"][0] for each in given]
+        right = [label_of(task["data"]) for task in others]
+        assert len(said) > 10
+        assert sum(a == b for a, b in zip(said, right, strict=True)) > 0.8 * len(said)
+        how = f'coreloop_predictions_total{{how="stored"}} {len(others)}.0'
+        assert how in running.http.get("/metrics").text, "known by task and address, none fetched"
+        ((seen,),) = [people.ask("GET", f"/api/tasks/{others[-1]['id']}/")["predictions"]]
+        assert seen["model_version"] == "round-2"
+        quiet = [task for task in people.tasks(number) if task["id"] in picked]
+        asked = {"tasks": quiet, "label_config": SINGLE}
+        given = running.http.post("/predict", json=asked).json()["results"]
+        assert [] in given, "images that measure"
