@@ -63,7 +63,7 @@ class Collection:
                 keep_before(session, self.config)
             self._store_cursor(session, before, whole=since is None)
             store_location(session, self.round.pool_id, self.labeler)
-            if since is None or self.new or deleted or self.foreign:
+            if self.new or deleted or self.foreign:
                 text = f"{self.new} new, {deleted} deleted, {self.foreign} foreign"
                 log(session, "pull", text, round=self.round.number)
             for warning in self._warnings():
