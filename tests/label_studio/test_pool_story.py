@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from loop.demo.server import personal_token
 from loop.project import find
 from loop.steps.init import init
 from loop.steps.run import run
@@ -128,7 +129,7 @@ def label_in_browser(page, url, labels, most, screenshot):
 
 
 def test_two_rounds_in_a_project_that_was_there(server, s3, page, tmp_path, monkeypatch):
-    monkeypatch.setenv("LABEL_STUDIO_API_KEY", server.token)
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", personal_token(server))
     monkeypatch.delenv("LABEL_STUDIO_URL", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     people = People.of(server)
