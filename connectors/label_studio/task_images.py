@@ -37,8 +37,10 @@ AT_ONCE = 8
 """Images that are fetched at the same time."""
 AHEAD = 64
 """Images that are fetched before they are asked for."""
-NAMED_AT_ONCE = 500
-"""Tasks that one request names."""
+NAMED_AT_ONCE = 200
+"""Tasks that one request names: proxies refuse addresses of more than 8 KB."""
+LISTED = 5000
+"""Tasks from which on all are listed rather than named."""
 URI = re.compile(r"task (\d+): (.*)", re.DOTALL)
 
 
@@ -135,7 +137,7 @@ class TaskImages:
         wanted = list(uris)
         if self._listed:
             there = self._listed.pop()
-        elif len(wanted) > 2 * NAMED_AT_ONCE:
+        elif len(wanted) > LISTED:
             there = set(self._all_uris())
         else:
             there = set(self.tasks_of(wanted))
