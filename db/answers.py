@@ -139,7 +139,13 @@ def answer_tallies(
         order_by=(Annotation.label.is_(None), _given().desc(), Annotation.id.desc()),
     )
     seen = (
-        select(Annotation.item_id, Annotation.label, Annotation.cancelled, rank.label("rank"))
+        select(
+            Annotation.item_id,
+            Annotation.label,
+            Annotation.cancelled,
+            Annotation.connector,
+            rank.label("rank"),
+        )
         .join(newest, newest.c.id == Annotation.id)
         .where(_stands())
         .subquery()
@@ -153,6 +159,7 @@ def answer_tallies(
             seen.c.item_id,
             func.count().label("people"),
             count(seen.c.label.in_(classes)).label("labels"),
+            count(and_(seen.c.label.in_(classes), seen.c.connector == BEFORE)).label("before"),
             count(or_(seen.c.cancelled, seen.c.label.is_(None))).label("skips"),
         )
         .where(seen.c.rank == 1)
@@ -163,7 +170,7 @@ def answer_tallies(
     done = or_(
         labels >= overlap,
         and_(labels > 0, given.c.people >= overlap),
-        and_(labels > 0, Pick.arm == BEFORE),
+        func.coalesce(given.c.before, 0) > 0,  # nobody is asked again
     )
     skipped = and_(~done, labels == 0, skips >= overlap)
     tallies = session.execute(

@@ -185,15 +185,14 @@ def pick_states(
     for answer in answers:
         by_item[answer.item_id].append(answer)
     classes, people = set(config.project.classes), people_by_round(rounds, config)
-    return [
-        _state(by_item[pick.item_id], classes, 1 if pick.arm == BEFORE else people[pick.round])
-        for pick in picks
-    ]
+    return [_state(by_item[pick.item_id], classes, people[pick.round]) for pick in picks]
 
 
 def _state(answers: list[Answer], classes: set[str], people: int) -> str:
     """``people`` different people must have answered an image, or skipped it; each has at most one
-    of these answers."""
+    of these answers. Who labelled it before anybody asked is enough."""
+    if any(answer.connector == BEFORE and answer.label in classes for answer in answers):
+        return "answered"
     labels = sum(answer.label in classes for answer in answers)
     skips = sum(answer.cancelled or answer.label is None for answer in answers)
     if labels >= people or (labels and len(answers) >= people):

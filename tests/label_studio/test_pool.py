@@ -338,7 +338,7 @@ def test_test_images_that_were_labelled_before_are_not_asked_again(people, serve
         encoder="pixels:8",
         measure={"by": "holdout", "images": 8},
         selection={"budgets": [3]},
-        labeler={"kind": "label-studio", "url": server.url},
+        labeler={"kind": "label-studio", "url": server.url, "overlap": 2},
     )
     assert run(project, review=True).why == "review"
     plan = plan_push(project)
@@ -351,6 +351,9 @@ def test_test_images_that_were_labelled_before_are_not_asked_again(people, serve
     run(project)
     assert len(marked(project, "round 0")) == len(unlabelled)
     answer_round(people, project, "round 0")
+    pulled = pull(project)
+    assert (pulled.picked, pulled.answered) == (30 + len(unlabelled), 30)
+    assert pull(project, close=True).complete
     assert run(project).why == "waiting"
     assert [line.number for line in status(project).rounds] == [0, 1]
     with project.records.read() as session:
