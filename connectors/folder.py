@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from connectors import heif
 from connectors.base import Image, PassedOver, SourceError, UnreadableFile
 from connectors.files import LeadsOut, has_gone, read_ordinary, read_part
 from connectors.walk import Passed, Walk
@@ -24,6 +25,11 @@ TESTED = frozenset(["test", "testing"])
 """First folder levels of the layout that ImageNet, Keras and others use."""
 TEST = "test:"
 """Prefix of uris below the test folder."""
+
+
+def formats() -> tuple[str, ...]:
+    """``FORMATS``, and those of installed extras."""
+    return (*FORMATS, heif.FORMAT) if heif.can_be_read() else FORMATS
 
 
 def content_key(data: bytes) -> str:
@@ -45,7 +51,7 @@ def check_image(data: bytes) -> str | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged tags and the like
             warnings.simplefilter("error", Pillow.DecompressionBombWarning)
-            with Pillow.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Pillow.open(io.BytesIO(data), formats=formats()) as image:
                 if image.format == "WEBP" and image.width * image.height > MAX_WEBP_PIXELS:
                     return f"{image.width} x {image.height} pixels (WEBP) is too large"
                 image.load()
@@ -66,12 +72,16 @@ class Folder:
         test: a labelled folder whose images are the test split.
         splits: the first level is train, val and test, and the labels are below; the images of
             test are the test split.
+        follow_links: see ``connectors.walk.Walk``; then files may be links to anywhere, too.
+        class_names: of folders that are not called as their class.
     """
 
     root: Path
     labelled: bool = False
     test: Path | None = None
     splits: bool = False
+    follow_links: bool = False
+    class_names: Mapping[str, str] = field(default_factory=dict)
     _walks: list[Walk] = field(default_factory=list, repr=False, compare=False)
 
     def scan(
@@ -103,9 +113,12 @@ class Folder:
             SourceError: it is gone, or its path leaves the folder.
         """
         root, path = self._locate(uri)
+        inside = None if self.follow_links else root.resolve()
         try:
-            return read_ordinary(path, inside=root.resolve())
-        except LeadsOut:
+            if ".." in path.relative_to(root).parts:
+                raise LeadsOut
+            return read_ordinary(path, inside=inside)
+        except (LeadsOut, ValueError):
             raise SourceError(f"{uri} leads out of {root}; it is not read") from None
         except OSError as error:
             raise SourceError(
@@ -138,7 +151,8 @@ class Folder:
         for root, prefix, labelled, split in folders:
             if not root.is_dir():
                 raise SourceError(f"no folder {root}; check 'path' under [pool] in coreloop.toml")
-            inside, walk = root.resolve(), Walk(root)
+            inside = None if self.follow_links else root.resolve()
+            walk = Walk(root, self.follow_links)
             self._walks.append(walk)
             for path in walk:
                 relative = path.relative_to(root).as_posix()
@@ -148,7 +162,8 @@ class Folder:
                 if self.splits and not prefix and folders_above:
                     tested = folders_above.pop(0).lower() in TESTED
                     split, labelled = ("test", True) if tested else ("pool", self.labelled)
-                label = folders_above[0] if labelled and folders_above else None
+                folder = folders_above[0] if labelled and folders_above else None
+                label = None if folder is None else self.class_names.get(folder, folder)
                 yield ImageFile(path, inside, prefix + relative, label, split)
             for relative, reason in walk.closed:
                 yield UnreadableFile(prefix + relative, reason)
@@ -212,16 +227,16 @@ def holds_images(root: Path) -> bool:
     return next(iter(Walk(root)), None) is not None
 
 
-def first_level(root: Path) -> tuple[list[str], list[str]]:
+def first_level(root: Path, *, follow_links: bool = False) -> tuple[list[str], list[str]]:
     """(folders that hold images at any depth, images beside these folders), sorted."""
-    paths = [path.relative_to(root).parts for path in Walk(root)]
+    paths = [path.relative_to(root).parts for path in Walk(root, follow_links)]
     folders = sorted({parts[0] for parts in paths if len(parts) > 1})
     return folders, sorted(parts[0] for parts in paths if len(parts) == 1)
 
 
-def split_classes(root: Path) -> list[str]:
+def split_classes(root: Path, *, follow_links: bool = False) -> list[str]:
     """Class folders below train, val and test, sorted; none where the folder is not laid out so."""
-    paths = [path.relative_to(root).parts for path in Walk(root)]
+    paths = [path.relative_to(root).parts for path in Walk(root, follow_links)]
     above = {parts[0].lower() for parts in paths}
     classes = sorted({parts[1] for parts in paths if len(parts) > 2})
     laid_out = above <= LEARNED | TESTED and above & LEARNED and all(len(p) > 2 for p in paths)

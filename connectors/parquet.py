@@ -1,11 +1,12 @@
-"""Parquet files of images: one file, or a folder of shards as Hugging Face keeps them.
+"""Parquet files of images: one, or a folder of shards as Hugging Face keeps them; also the arrow
+files of ``datasets.save_to_disk``.
 
 Images are a column ``image`` of encoded bytes, or of ``datasets``' struct {bytes, path}; labels, if
 there are any, are class names, or numbers that index the names which the schema states: by its
 ``class_names`` (JSON), or the ClassLabel of its ``huggingface`` entry. Without these, number 3 is
-class "3". A column ``split``, or the beginning of a shard's name (``test-00000-of-00002.parquet``),
-says which rows are test images. Rows are streamed in batches; uris are ``row/<number>``, after the
-shard's path where there are several.
+class "3". A column ``split``, the beginning of a shard's name (``test-00000-of-00002.parquet``) or
+its folder says which rows are test images. Rows are streamed in batches; uris are
+``row/<number>``, after the shard's path where there are several.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from connectors import arrow
 from connectors.base import Image, PassedOver, SourceError, UnreadableFile
-from connectors.folder import Encoded, examine
+from connectors.folder import TESTED, Encoded, examine
 from connectors.label import class_name, one_class, plain_label
 from connectors.workers import in_order
 
@@ -35,11 +37,16 @@ TEST_SHARD = re.compile(r"test\b|test_")
 
 
 def shards_of(path: Path) -> list[Path]:
-    """The file itself, or a folder's parquet files at any depth in path order; no hidden ones."""
+    """The file itself, or a folder's parquet or arrow files at any depth in path order; no hidden
+    ones."""
     if not path.is_dir():
         return [path]
-    inside = (file.relative_to(path) for file in path.rglob(f"*{SUFFIX}"))
-    return [path / file for file in sorted(inside) if not any(p[0] == "." for p in file.parts)]
+    for suffix in (SUFFIX, arrow.SUFFIX):
+        inside = sorted(file.relative_to(path) for file in path.rglob(f"*{suffix}"))
+        shards = [path / file for file in inside if not any(p[0] == "." for p in file.parts)]
+        if shards := [file for file in shards if not file.name.startswith(arrow.CACHED)]:
+            return shards
+    return []
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,9 @@ class ParquetShard:
         image, label = self._image, self._label
         columns = [c for c in (image, label, "split") if c in self._file.schema_arrow.names]
         batches = self._file.iter_batches(batch_size=256, columns=columns)
-        by_name = "test" if TEST_SHARD.match(self.path.name) else "pool"
+        folders = {part.lower() for part in self.prefix.split("/")}
+        tested = TEST_SHARD.match(self.path.name) or folders & TESTED
+        by_name = "test" if tested else "pool"
         for number, record in enumerate(chain.from_iterable(b.to_pylist() for b in batches)):
             uri = f"{self.prefix}row/{number}"
             if uri in skip:
@@ -250,23 +259,32 @@ class ParquetShard:
     @cached_property
     def _ends(self) -> list[int]:
         ends, total = [], 0
-        for group in range(self._file.num_row_groups):
-            total += self._file.metadata.row_group(group).num_rows
+        for rows in group_sizes(self._file):
+            total += rows
             ends.append(total)
         return ends or [0]
 
 
+def group_sizes(file: Any) -> list[int]:
+    """Rows of each row group."""
+    if isinstance(file, arrow.ArrowFile):
+        return file.group_sizes
+    return [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+
+
 def open_file(path: Path) -> Any:
-    """pyarrow's ParquetFile of a file with images. Raises SourceError."""
+    """pyarrow's ParquetFile, or an ArrowFile, of a file with images. Raises SourceError."""
     import pyarrow
     import pyarrow.parquet
 
     if path.exists() and not path.is_file():
         raise SourceError(f"cannot read {path} as parquet: no ordinary file")
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        of_arrow = path.suffix.lower() == arrow.SUFFIX
+        file = arrow.ArrowFile(path) if of_arrow else pyarrow.parquet.ParquetFile(path)
     except (OSError, pyarrow.ArrowException) as error:
-        raise SourceError(f"cannot read {path} as parquet: {error}") from None
+        kind = path.suffix.lower().removeprefix(".") or "parquet"
+        raise SourceError(f"cannot read {path} as {kind}: {error}") from None
     image_column(path, file.schema_arrow)
     return file
 

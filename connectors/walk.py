@@ -8,6 +8,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from connectors import heif
 from connectors.base import PassedOver
 
 SUFFIXES = frozenset(
@@ -25,9 +26,11 @@ PROJECT, BACKUP = "coreloop.toml", "backup.json"
 
 HIDDEN = "hidden"
 SYSTEM = "thumbnails, deleted files and the like"
-LINKED = "linked folder (give its own path instead)"
+LINKED = "linked folder (give its own path, or init --follow-links)"
+READ_ALREADY = "linked folder that leads to what is read at its own place"
 OURS = "of a coreloop project or backup"
 SUFFIX = "no suffix of an image that is read"
+NO_HEIF = "pip install 'coreloop[heic]' reads these"
 
 
 @dataclass
@@ -66,17 +69,21 @@ class Walk:
 
     Attributes:
         root: the folder.
+        follow_links: whether linked folders are walked, each place once.
         closed: (path relative to it, why) of folders that could not be listed.
     """
 
     root: Path
+    follow_links: bool = False
     closed: list[tuple[str, str]] = field(default_factory=list)
     _passed: Passed = field(default_factory=Passed)
+    _followed: list[Path] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Path]:
-        for folder, names, files in os.walk(self.root, onerror=self._closed):
+        walked = os.walk(self.root, onerror=self._closed, followlinks=self.follow_links)
+        for folder, names, files in walked:
             here = Path(folder)
-            names[:] = sorted(name for name in names if self._enters(here, name))
+            names[:] = [name for name in sorted(names) if self._enters(here, name)]
             for name in sorted(files):
                 reason, suffix = reason_by_name(name)
                 if reason:
@@ -92,8 +99,7 @@ class Walk:
     def _enters(self, folder: Path, name: str) -> bool:
         """Whether a folder is looked into; what lies in another is counted."""
         path = folder / name
-        if path.is_symlink():
-            self._pass(LINKED, path)
+        if path.is_symlink() and not self._follows(path):
             return False
         reason = folder_reason(name)
         if any(os.path.isfile(path / mark) for mark in (PROJECT, BACKUP)):  # False where closed
@@ -102,6 +108,19 @@ class Walk:
             for file in files:
                 self._pass(reason, Path(below) / file)
         return not reason
+
+    def _follows(self, link: Path) -> bool:
+        """Whether a linked folder is walked: not into, or around, one that is walked anyway."""
+        if not self.follow_links:
+            self._pass(LINKED, link)
+            return False
+        target = link.resolve()
+        walked = [self.root.resolve(), *self._followed]
+        if any(target.is_relative_to(each) or each.is_relative_to(target) for each in walked):
+            self._pass(READ_ALREADY, link)
+            return False
+        self._followed.append(target)
+        return True
 
     def _closed(self, error: OSError) -> None:
         path = Path(str(error.filename)).relative_to(self.root).as_posix()
@@ -138,4 +157,6 @@ def reason_by_name(name: str) -> tuple[str, str]:
     if name.startswith("."):
         return HIDDEN, ""
     suffix = Path(name).suffix.lower()
-    return ("", "") if suffix in SUFFIXES else (SUFFIX, suffix)
+    if suffix in SUFFIXES or (suffix in heif.SUFFIXES and heif.can_be_read()):
+        return "", ""
+    return (NO_HEIF if suffix in heif.SUFFIXES else SUFFIX), suffix

@@ -111,6 +111,8 @@ class PoolSection(Section):
     """Of a list: where the labels stand; empty: it has none."""
     image_root: str = ""
     """Of a list: the folder at which its paths start, which they may not leave; empty: its own."""
+    follow_links: bool = False
+    """Of a folder: linked folders, and files that are links to elsewhere, are read."""
     labelled: bool = False
     """Folder names (or the label column) are the true labels: for ``oracle`` and ``simulate``."""
     splits: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ MAX_DECODED_BYTES = 720_000_000
 scan refuses no fewer."""
 STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 """Bytes per pixel of Pillow's modes that have fewer than 4."""
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""How the bytes of HEIC and HEIF begin, behind ``ftyp``; AVIF, which browsers show, is none."""
 WEBP = 16
 """Bytes per pixel of a WebP, which is never decoded in parts: two canvases, and two copies."""
 STRIP = 4_000_000
@@ -53,7 +56,7 @@ def decode(data: bytes, name: str = "image", enough: int = 0) -> Image.Image:
     """
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())
         if decoded_bytes(image) > MAX_DECODED_BYTES:
             kind = image.format or image.mode
             raise DataError(f"{name}: {image.width} x {image.height} pixels ({kind}) is too large")
@@ -71,6 +74,17 @@ def decode(data: bytes, name: str = "image", enough: int = 0) -> Image.Image:
         raise DataError(f"{name}: too large ({error})") from None
     except Exception as error:  # decoders raise many types on damaged bytes
         raise DataError(f"{name}: cannot be decoded ({error})") from None
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """``FORMATS``, and HEIF where the extra ``heic`` is installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return FORMATS
+    pillow_heif.register_heif_opener()
+    return (*FORMATS, "HEIF")
 
 
 def decoded_bytes(image: Image.Image) -> int:
@@ -139,12 +153,13 @@ def size_of(data: bytes, name: str = "image") -> tuple[int, int]:
 
 
 def browsable(data: bytes, name: str = "image") -> bytes:
-    """Bytes that a browser shows: the bytes themselves, or a PNG of a TIFF.
+    """Bytes that a browser shows: the bytes themselves, or a PNG of a TIFF or a HEIC.
 
     Raises:
         DataError: see ``decode``.
     """
-    if data[:4] not in (b"II*\0", b"MM\0*"):
+    heif = data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS
+    if data[:4] not in (b"II*\0", b"MM\0*") and not heif:
         return data
     png = io.BytesIO()
     decode(data, name).save(png, format="PNG")

@@ -62,7 +62,14 @@ STATED = {
     type=click.Path(),
     help="Folder that a list's paths start at, if not its own.",
 )
+@click.option("--follow-links", is_flag=True, help="Read linked folders, too.")
 @click.option("--classes", default="", help="Class names, separated by commas.")
+@click.option(
+    "--classes-file",
+    default="",
+    type=click.Path(),
+    help="Class names, one per line; or .toml: classes = [...].",
+)
 @click.option("--labelled", is_flag=True, help="Folder names are the true labels (for rehearsal).")
 @click.option(
     "--encoder",
@@ -115,7 +122,9 @@ def init(
     column: str,
     label_column: str,
     image_root: str,
+    follow_links: bool,
     classes: str,
+    classes_file: str,
     labelled: bool,
     encoder: str,
     scorer: str,
@@ -150,13 +159,14 @@ def init(
             "column": column,
             "label_column": label_column,
             "image_root": image_root,
+            "follow_links": follow_links,
         },
         "measure": measure,
         "encoder": encoder,
         "selection": {"scorer": scorer, "budgets": whole_numbers(budgets, "--budgets")},
         "labeler": {"kind": labeler, "url": url},
     }
-    named = names_in(classes)
+    named = _named(classes, classes_file)
     project, scanned = _made(folder, images, {"classes": named, "seed": seed}, sections)
     advised = _advised(project, yes=yes)
     if as_json:
@@ -175,6 +185,16 @@ def _is_default(option: str) -> bool:
     """Whether nobody gave this option."""
     source = click.get_current_context().get_parameter_source(option)
     return source is not None and source.name == "DEFAULT"
+
+
+def _named(classes: str, file: str) -> list[str]:
+    """Class names of the command line. Raises ConfigError: they are given twice."""
+    from loop.class_spelling import classes_in
+    from loop.errors import ConfigError
+
+    if classes and file:
+        raise ConfigError("--classes and --classes-file both name the classes; give one of them")
+    return classes_in(file) if file else names_in(classes)
 
 
 def _made(
@@ -231,6 +251,7 @@ def _advised(project: Project, *, yes: bool) -> str | None:
 
 def _say_classes(project: Project, *, named: bool) -> None:
     """What the classes are, how they were found, and where the project lies among its images."""
+    from loop.class_spelling import remarks_on
     from loop.steps.init import among_images
 
     config = project.config
@@ -239,8 +260,9 @@ def _say_classes(project: Project, *, named: bool) -> None:
         shown += f", ... ({len(config.project.classes)} in all)"
     found = STATED.get(config.pool.source, f"the sub-folders of {config.pool.path}")
     paragraph(f"classes: {shown}" + ("" if named else f" ({found}; --classes names others)"))
-    if note := among_images(project):
-        paragraph(f"note: {note}")
+    for note in [*remarks_on(config.project.classes), among_images(project)]:
+        if note:
+            paragraph(f"note: {note}")
 
 
 def _counted(scanned: Scanned, measure: MeasureSection) -> str:

@@ -50,7 +50,8 @@ def clear_classes(images: str | Path, settings: Mapping[str, Any] | None = None)
     except ConfigError as error:
         raise UnclearClasses(str(error)) from None
     layout = layout_of(images)
-    beside = first_level(Path(images))[1] if layout == "folder" else []
+    follow = bool(settings and settings.get("follow_links"))
+    beside = first_level(Path(images), follow_links=follow)[1] if layout == "folder" else []
     doubt = "" if layout in BY_NAME else doubt_about(names, beside)
     if doubt:
         listed = ",".join(names) if len(names) <= NAMED else f"{names[0]},{names[1]},..."

@@ -15,6 +15,7 @@ Layout = Literal["folder", "parquet", "bucket", "list", "shards", "label-studio"
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt")
 SUFFIXES: dict[str, Layout] = {
     ".parquet": "parquet",
+    ".arrow": "parquet",
     ".tar": "shards",
     **dict.fromkeys(LISTS, "list"),
 }
@@ -92,7 +93,7 @@ def pool_section(images: str | Path, settings: Mapping[str, Any] | None = None) 
     elif layout == "folder" and images.is_dir():
         from connectors.folder import split_classes
 
-        splits = bool(split_classes(images))
+        splits = bool(split_classes(images, follow_links=_follows(settings)))
     return {"source": layout, "path": str(images), "splits": splits, **(settings or {})}
 
 
@@ -116,7 +117,7 @@ def stated_classes(images: str | Path, settings: Mapping[str, Any] | None = None
         return _listed_classes(PoolSection.model_validate(pool_section(images, settings)))
     if layout == "shards":
         return _of_shards(Path(images))
-    names = _class_folders(images)
+    names = _class_folders(images, follow_links=_follows(settings))
     if len(names) < 2:
         raise ConfigError(
             f"say what the classes are, e.g. --classes cat,dog ({images} has no class sub-folders)"
@@ -149,12 +150,22 @@ def _of_shards(images: Path) -> list[str]:
     return names
 
 
-def _class_folders(images: str | Path) -> list[str]:
+def _follows(settings: Mapping[str, Any] | None) -> bool:
+    return bool(settings and settings.get("follow_links"))
+
+
+def _class_folders(images: str | Path, *, follow_links: bool) -> list[str]:
     if isinstance(images, str):
         from connectors.bucket import Bucket
 
         section = pool_section(images)
         return Bucket(images, splits=section["splits"]).classes()
     from connectors.folder import first_level, split_classes
+    from connectors.synsets import synset_names
 
-    return (split_classes(images) or first_level(images)[0]) if images.is_dir() else []
+    if not images.is_dir():
+        return []
+    folders = split_classes(images, follow_links=follow_links)
+    folders = folders or first_level(images, follow_links=follow_links)[0]
+    called = synset_names(images)
+    return sorted(called.get(folder, folder) for folder in folders)

@@ -10,6 +10,7 @@ from loop.files import expanded
 
 if TYPE_CHECKING:
     from connectors.base import Source
+    from connectors.folder import Folder
     from connectors.manifest import Manifest
 
 
@@ -37,10 +38,22 @@ def source_of(pool: PoolSection, start: Path) -> Source:
         from connectors.webdataset import WebDataset
 
         return WebDataset(path, labelled=pool.labelled)
+    return _folder_of(pool, path, start)
+
+
+def _folder_of(pool: PoolSection, path: Path, start: Path) -> Folder:
     from connectors.folder import Folder
+    from connectors.synsets import synset_names
 
     test = path_from(start, pool.test_path) if pool.test_path else None
-    return Folder(path, labelled=pool.labelled, test=test, splits=pool.splits)
+    return Folder(
+        path,
+        labelled=pool.labelled,
+        test=test,
+        splits=pool.splits,
+        follow_links=pool.follow_links,
+        class_names=synset_names(path),
+    )
 
 
 def manifest_of(pool: PoolSection, start: Path) -> Manifest:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from connectors.base import Mismatch, SourceError
 from connectors.folder import first_level
+from connectors.synsets import synset_names
 from db import queries
 from db.errors import Full
 from loop import config as settings
+from loop.class_spelling import check_distinct, hint, spelling
 from loop.config import Config
 from loop.errors import ConfigError, DataError, nearest
 from loop.files import draft_of, expanded
@@ -139,7 +141,9 @@ def _config(root: Path, images: str | Path, sections: dict[str, Any]) -> Config:
         project["classes"] = stated(images, given)
     pool = pool_section(images, given)
     values |= {"project": project, "pool": pool}
-    return settings.check(values, "init")
+    config = settings.check(values, "init")
+    check_distinct(config.project.classes)
+    return config
 
 
 def _offered(root: Path, images: str, labeler: dict[str, Any]) -> list[str]:
@@ -163,11 +167,15 @@ def _check_labelled(path: str | Path, config: Config) -> None:
     if config.pool.source == "list":
         stated = manifest_of(config.pool, Path()).classes()
     elif config.pool.labelled:
-        stated = stated_classes(path)
+        stated = stated_classes(path, config.pool.model_dump())
     else:
         return
-    if unnamed := sorted(set(stated) - set(config.project.classes)):
-        raise ConfigError(f"images are labelled {', '.join(unnamed)} too; add that to --classes")
+    classes = config.project.classes
+    spelled = spelling(classes) if config.pool.labelled else str
+    if unnamed := sorted({spelled(label) for label in stated} - set(classes)):
+        hinted = hint(unnamed[0], classes) if len(unnamed) == 1 else ""
+        named = ", ".join(unnamed)
+        raise ConfigError(f"images are labelled {named} too{hinted}; add that to --classes")
 
 
 def check_names(config: Config, root: Path) -> None:
@@ -187,13 +195,21 @@ def check_names(config: Config, root: Path) -> None:
     for name in config.compare.baselines:
         scorers.load(name)
     if config.pool.test_path and config.pool.source == "folder":
-        _check_tests(root / expanded(config.pool.test_path), config.project.classes)
+        _check_tests(
+            root / expanded(config.pool.test_path),
+            config.project.classes,
+            synset_names(root / expanded(config.pool.path)),
+        )
 
 
-def _check_tests(tests: Path, classes: list[str]) -> None:
-    """A folder without sub-folders is unlabelled, and people label it."""
+def _check_tests(tests: Path, classes: list[str], called: Mapping[str, str]) -> None:
+    """A folder without sub-folders is unlabelled, and people label it.
+
+    Args:
+        called: folder -> class name, where it differs.
+    """
     folders, beside = first_level(tests)
-    strange = [name for name in folders if name not in classes]
+    strange = [name for name in folders if called.get(name, name) not in classes]
     if strange:
         raise ConfigError(
             f"the folder {strange[0]!r} in {tests} is none of the classes"

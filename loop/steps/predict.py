@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy.orm import Session
 
-from connectors.base import Prediction, Predicts, Source, UnreadableFile
+from connectors.base import Prediction, Predicts, Source, SourceError, UnreadableFile
 from connectors.folder import content_key
 from db import queries
 from db.state import log
@@ -35,6 +35,8 @@ from loop.wording import counted
 FORMS = (*TABLES, "folders")
 BLOCK = 4096
 """Images held in memory at once."""
+Named = tuple[list[str], list[str]]
+"""Uris and item keys of images, in one order."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,27 @@ def predict(
     with project.writing():
         named = _scanned(source, images, predicted, on_begin, on_progress)
         on_begin(f"predicting {counted(len(named[0]), 'image')} with {_named(kept)}")
-        with _encoded(project, kept, source, named, where, on_progress) as blocks:
-            _write(blocks, source, about.classes, asked, predicted)
-    return predicted
+        while True:
+            try:
+                with _encoded(project, kept, source, named, where, on_progress) as blocks:
+                    _write(blocks, source, about.classes, asked, predicted)
+                return predicted
+            except SourceError as error:
+                named = _without_gone(source, named, predicted, error)
+
+
+def _without_gone(source: Source, named: Named, predicted: Predicted, error: SourceError) -> Named:
+    """The images whose files are still there; the others are noted. What was computed of them all
+    is computed again. Raises ``error`` if none has gone, DataError if all have."""
+    gone = set(source.missing(named[0]))
+    if not gone:
+        raise error
+    predicted.images = predicted.left_out = 0
+    predicted.unreadable += [(uri, "it has gone since the scan") for uri in named[0] if uri in gone]
+    left = [(uri, key) for uri, key in zip(*named, strict=True) if uri not in gone]
+    if not left:
+        raise DataError("every image has gone since the scan")
+    return [uri for uri, _ in left], [key for _, key in left]
 
 
 def _model(session: Session, project: Project) -> Kept:
@@ -201,7 +221,7 @@ def _scanned(
     predicted: Predicted,
     on_begin: Callable[[str], None],
     on_progress: Callable[[int, int], None],
-) -> tuple[list[str], list[str]]:
+) -> Named:
     """Uris and keys of the usable images; the others are noted. Raises DataError: there is none."""
     on_begin(f"looking at {images}")
     uris, keys = [], []
@@ -223,7 +243,7 @@ def _encoded(
     project: Project,
     kept: Kept,
     source: Source,
-    named: tuple[list[str], list[str]],
+    named: Named,
     where: Engine,
     on_progress: Callable[[int, int], None],
 ) -> Iterator[Iterator[PredictedImages]]:

@@ -18,6 +18,7 @@ from db import models, queries
 from db.models import Absence, Duplicate, Item, Pool
 from db.soundness import pool_digest
 from db.state import Records, log
+from loop.class_spelling import spelling
 from loop.errors import ConfigError, DataError
 from loop.project import Project
 from loop.project.absence import NamedItem, gone_among, items_present, named, pass_over, take_back
@@ -78,6 +79,7 @@ def scan(
             away = _gone_before(session, pool_id)
             keys = set(session.scalars(select(Item.key).where(Item.pool_id == pool_id)))
         source = project.source
+        spelled = spelling(project.config.project.classes)
         scanned = source.scan(workers=_cores() if workers is None else workers, skip=known_uris)
         unreadable: set[str] = set()
         seen: set[str] = set()
@@ -85,7 +87,7 @@ def scan(
         for chunk in _chunks(scanned):
             unreadable |= {file.uri for file in chunk if isinstance(file, UnreadableFile)}
             seen |= away.keys() & {file.key for file in chunk if isinstance(file, Image)}
-            new = [file for file in chunk if not _is_back(file, away)]
+            new = [_spelled(file, spelled) for file in chunk if not _is_back(file, away)]
             with records.write("scan-chunk") as session:
                 _save(session, pool_id, new, keys)
             looked_at += len(chunk)
@@ -172,6 +174,14 @@ def _gone_before(session: Session, pool_id: int) -> dict[str, NamedItem]:
 def _is_back(file: Image | UnreadableFile, away: dict[str, NamedItem]) -> bool:
     """Whether it is an image that had gone, under its own name."""
     return isinstance(file, Image) and file.key in away and away[file.key].uri == file.uri
+
+
+def _spelled(file: Image | UnreadableFile, spelled: Callable[[str], str]) -> Image | UnreadableFile:
+    """With its label as the classes spell it."""
+    if isinstance(file, UnreadableFile) or file.label is None:
+        return file
+    label = spelled(file.label)
+    return file if label == file.label else replace(file, label=label)
 
 
 def _newly_gone(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
 from connectors import workers
 from connectors.base import Image, SourceError, UnreadableFile
-from connectors.folder import Folder
+from connectors.folder import Folder, content_key
+from connectors.synsets import synset_names
 
 
 def save(path, seed=0, size=(8, 8)):
@@ -124,3 +127,62 @@ def test_circular_links_and_pipes_are_listed(tmp_path):
     os.mkfifo(tmp_path / "c.png")
     images = list(Folder(tmp_path).scan())
     assert [type(image) for image in images] == [UnreadableFile] * 3
+
+
+def test_heic_is_read(tmp_path):
+    """A telephone's picture, written by the library that reads it, with a rotation to undo."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    from loop.images import browsable, decode
+
+    values = np.zeros((40, 60, 3), dtype=np.uint8)
+    values[:, :30] = (255, 0, 0)
+    pillow_heif.from_pillow(Pillow.fromarray(values)).save(tmp_path / "a.heic", quality=-1)
+    (tmp_path / "torn.heif").write_bytes((tmp_path / "a.heic").read_bytes()[:200])
+    source = Folder(tmp_path)
+    image, torn = source.scan()
+    assert isinstance(image, Image)
+    assert isinstance(torn, UnreadableFile)
+    encoded = source.read("a.heic")
+    decoded = np.asarray(decode(encoded))
+    assert decoded.shape == (40, 60, 3)
+    assert decoded[20, 10].tolist() == pytest.approx([255, 0, 0], abs=20)
+    assert Pillow.open(io.BytesIO(browsable(encoded))).format == "PNG"
+
+
+def test_links_are_followed_where_asked(tmp_path):
+    save(tmp_path / "disk2" / "cat" / "1.png", 1)
+    save(tmp_path / "disk3" / "one.png", 2)
+    save(tmp_path / "pool" / "dog" / "2.png", 3)
+    (tmp_path / "pool" / "cat").symlink_to(tmp_path / "disk2" / "cat")
+    (tmp_path / "pool" / "dog" / "3.png").symlink_to(tmp_path / "disk3" / "one.png")
+    source = Folder(tmp_path / "pool", labelled=True, follow_links=True)
+    scanned = list(source.scan())
+    assert [(each.uri, each.label) for each in scanned] == [
+        ("cat/1.png", "cat"),
+        ("dog/2.png", "dog"),
+        ("dog/3.png", "dog"),
+    ]
+    assert all(content_key(source.read(each.uri)) == each.key for each in scanned)
+    with pytest.raises(SourceError, match="leads out"):
+        source.read("../disk3/one.png")
+
+
+def test_synsets_get_their_names(tmp_path):
+    words = "n01440764 tench, Tinca tinca\nn02012849 crane\nn03126707 crane, lifting\nbad line\n"
+    (tmp_path / "synset_words.txt").write_text(words)
+    for i, folder in enumerate(("n01440764", "n02012849", "n03126707", "n99999999")):
+        save(tmp_path / "train" / folder / "1.png", i)
+    names = synset_names(tmp_path / "train")
+    assert names == {
+        "n01440764": "tench",
+        "n02012849": "crane",
+        "n03126707": "crane, lifting",
+    }
+    source = Folder(tmp_path / "train", labelled=True, class_names=names)
+    assert [each.label for each in source.scan()] == [
+        "tench",
+        "crane",
+        "crane, lifting",
+        "n99999999",
+    ]
+    assert synset_names(tmp_path / "train" / "n01440764") == {}

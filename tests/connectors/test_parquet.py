@@ -266,3 +266,40 @@ def test_our_own_export_is_read_back(tmp_path):
     images = list(Parquet(tmp_path / "out").scan())
     assert [image.key for image in images] == [row.key for row in rows]
     assert [image.label for image in images] == [row.label for row in rows]
+
+
+def test_what_datasets_saves_to_disk(tmp_path):
+    """``save_to_disk`` of splits: their folders, arrow files, class names of the ClassLabel."""
+    import datasets
+
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
+    )
+    splits = {
+        name: datasets.Dataset.from_dict(
+            {
+                "image": [{"bytes": data, "path": None} for data in PICTURES[start : start + 4]],
+                "label": [0, 1, 1, 0],
+            },
+            features=features,
+        )
+        for name, start in (("train", 0), ("test", 4))
+    }
+    datasets.DatasetDict(splits).save_to_disk(
+        str(tmp_path / "saved"), num_shards={"train": 2, "test": 1}
+    )
+    (tmp_path / "saved" / "train" / "cache-1.arrow").write_bytes(b"not ours")
+    source = Parquet(tmp_path / "saved")
+    images = list(source.scan())
+    assert [each.key for each in images] == [
+        content_key(PICTURES[i]) for i in (4, 5, 6, 7, 0, 1, 2, 3)
+    ]
+    assert [each.label for each in images] == ["cat", "dog", "dog", "cat"] * 2
+    assert [each.split for each in images] == ["test"] * 4 + ["pool"] * 4
+    assert all(content_key(source.read(each.uri)) == each.key for each in images)
+    project, scanned = init(tmp_path / "p", tmp_path / "saved", encoder="pixels:4")
+    assert (scanned.images, scanned.test) == (8, 4)
+    assert project.config.project.classes == ["cat", "dog"]
+    (tmp_path / "torn.arrow").write_bytes(b"torn")
+    with pytest.raises(SourceError, match="as arrow"):
+        list(Parquet(tmp_path / "torn.arrow").scan())

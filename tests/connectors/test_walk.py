@@ -6,7 +6,17 @@ import os
 
 import pytest
 
-from connectors.walk import HIDDEN, LINKED, OURS, SUFFIX, SYSTEM, Walk
+from connectors import heif
+from connectors.walk import (
+    HIDDEN,
+    LINKED,
+    NO_HEIF,
+    OURS,
+    READ_ALREADY,
+    SUFFIX,
+    SYSTEM,
+    Walk,
+)
 
 TAKEN = ["a/1.png", "a/2.JPG", "b/3.jfif", "b/4.jpe", "b/5.avif", "b/c/6.tiff", "7.webp"]
 LEFT = {
@@ -16,7 +26,7 @@ LEFT = {
         *("lost+found/z.png", "b/.@__thumb/3.jpg", "__MACOSX/._1.png"),
     ],
     (OURS, ""): ["project/coreloop.toml", "project/dataset/cat/1.png", "backup/backup.json"],
-    (SUFFIX, ".heic"): ["a/IMG_1.HEIC", "a/IMG_2.heic"],
+    (NO_HEIF, ".heic"): ["a/IMG_1.HEIC", "a/IMG_2.heic"],
     (SUFFIX, ".jpg_original"): ["a/1.jpg_original"],
     (SUFFIX, ".jpg~"): ["a/1.jpg~"],
     (SUFFIX, ".part"): ["a/1.jpg.part"],
@@ -26,7 +36,9 @@ LEFT = {
 
 
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path, monkeypatch):
+    """Read where the extra for HEIC is not installed."""
+    monkeypatch.setattr(heif, "can_be_read", lambda: False)
     for name in [*TAKEN, *(name for names in LEFT.values() for name in names)]:
         (tmp_path / "pool" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "pool" / name).touch()
@@ -83,3 +95,28 @@ def test_a_folder_that_may_not_be_listed_is_named(tree):
         closed.chmod(0o755)
     assert len(taken) == len(TAKEN)
     assert walk.closed == [("closed", "this folder cannot be listed: Permission denied")]
+
+
+def test_linked_folders_are_followed_each_place_once(tree):
+    (tree / "twice").symlink_to(tree.parent / "elsewhere")
+    (tree / "a" / "back").symlink_to(tree / "b")
+    (tree.parent / "elsewhere" / "round").symlink_to(tree)
+    (tree.parent / "elsewhere" / "self").symlink_to(tree.parent / "elsewhere")
+    walk = Walk(tree, follow_links=True)
+    taken = [path.relative_to(tree).as_posix() for path in walk]
+    followed = {name for name in taken if name not in TAKEN}
+    assert followed == {"linked/8.png"}
+    counted = {each.reason: each.count for each in walk.passed_over}
+    assert LINKED not in counted
+    assert counted[READ_ALREADY] == 5
+    assert len(taken) == len(set(taken)) == len(TAKEN) + 1
+
+
+def test_heic_is_taken_where_it_can_be_read(tree, monkeypatch):
+    monkeypatch.setattr(heif, "can_be_read", lambda: True)
+    walk = Walk(tree)
+    assert {path.name for path in walk if path.suffix.lower() == ".heic"} == {
+        "IMG_1.HEIC",
+        "IMG_2.heic",
+    }
+    assert (NO_HEIF, ".heic") not in {(each.reason, each.suffix) for each in walk.passed_over}

@@ -118,6 +118,27 @@ def test_odd_lines_of_a_list_are_unusable_files(project, tmp_path):
     assert predicted.images == 1
 
 
+@pytest.mark.parametrize("form", ["csv", "folders"])
+def test_a_file_that_goes_meanwhile_is_listed(project, tmp_path, form):
+    run(project)
+    write_images(tmp_path / "new", 9)
+    goes, *others = sorted((tmp_path / "new").rglob("*.png"))
+
+    def removed(text):
+        if text.startswith("predicting"):
+            goes.unlink(missing_ok=True)
+
+    asked = Asked(form)
+    predicted = predict(project, tmp_path / "new", tmp_path / "out", asked, on_begin=removed)
+    assert predicted.unreadable == [(f"digit-0/{goes.name}", "it has gone since the scan")]
+    assert predicted.images == len(others) == 8
+    for each in others:
+        each.unlink()
+    with pytest.raises(DataError, match="no usable image"):
+        predict(project, tmp_path / "new", tmp_path / "again", asked)
+    assert not list((project.arrays / "drafts").glob("*predicted*.npy"))
+
+
 @pytest.mark.parametrize("name", ["pipe", "pipe.parquet", "socket"])
 def test_what_is_no_list_is_not_waited_for(project, tmp_path, name):
     run(project)
