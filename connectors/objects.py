@@ -6,7 +6,7 @@ taken or stored here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -26,6 +26,7 @@ EXTRAS = {
     **{"http": "http", "https": "http"},
 }
 """Scheme -> what to install with coreloop."""
+WEB = ("http://", "https://")
 SCHEMES = (*EXTRAS, "hf")
 """Of the addresses that a list may name; others could lead to files of this machine."""
 TEMPORARY = (408, 425, 429)
@@ -79,6 +80,7 @@ class Objects:
         from tenacity import wait_exponential_jitter as wait
 
         fetched: dict[str, Fetched] = {}
+        failed: dict[str, Exception] = {}
         trying = Retrying(
             retry=retry_if_exception_type(Unreachable),
             stop=stop_after_attempt(TRIES),
@@ -88,41 +90,47 @@ class Objects:
         try:
             for attempt in trying:
                 with attempt:
-                    self._fetch_once([each for each in addresses if each not in fetched], fetched)
-        except Unreachable as error:
+                    missing = [each for each in addresses if each not in fetched]
+                    failed = self._fetch_once(missing, fetched)
+                    for address, error in failed.items():
+                        with mapped(address):
+                            raise error
+        except Unreachable:
             missing = [each for each in addresses if each not in fetched]
-            if not all(each.startswith(("http://", "https://")) for each in missing):
+            if any(each not in failed or not each.startswith(WEB) for each in missing):
                 raise
-            fetched |= {each: Fetched(b"", f"cannot be reached: {error}") for each in missing}
+            for address in missing:
+                reason = f"cannot be reached: {_first_line(failed[address])}"
+                fetched[address] = Fetched(b"", reason)
         return {address: fetched[address] for address in addresses}
 
-    def _fetch_once(self, addresses: list[str], fetched: dict[str, Fetched]) -> None:
-        """Adds what could be had. Raises Unreachable where something could not."""
-        failed: list[tuple[str, Exception]] = []
+    def _fetch_once(
+        self, addresses: list[str], fetched: dict[str, Fetched]
+    ) -> dict[str, Exception]:
+        """Adds what could be had; address -> why another could not be had now."""
+        failed: dict[str, Exception] = {}
         for _, group in groupby(addresses, key=_store):
             alike = list(group)
             with mapped(alike[0]):
                 system = system_of(alike[0])[0]
-                paths = {address: system._strip_protocol(address) for address in alike}
-                answers = system.cat(list(paths.values()), on_error="return", recursive=False)
-            for address, path in paths.items():
-                answer = _answer(answers, path)
+                paths = [system._strip_protocol(address) for address in alike]
+                whole = [None] * len(paths)  # ``cat`` would take [1] in a name for a pattern
+                answers = system.cat_ranges(paths, whole, whole, on_error="return")
+            for address, answer in zip(alike, answers, strict=True):
                 if isinstance(answer, FileNotFoundError):
                     fetched[address] = Fetched(b"", "it has gone")
                 elif isinstance(answer, Exception):
                     if reason := _refusal(answer):
                         fetched[address] = Fetched(b"", reason)
                     else:
-                        failed.append((address, answer))
+                        failed[address] = answer
                 elif len(answer) > MAX_BYTES:
                     large = f"larger than {MAX_BYTES // 1_000_000} MB"
                     fetched[address] = Fetched(b"", large)
                 else:
                     fetched[address] = Fetched(answer)
                     self.cache.write(address, answer)
-        for address, error in failed:
-            with mapped(address):
-                raise error
+        return failed
 
 
 def system_of(address: str) -> tuple[Any, str]:
@@ -146,13 +154,6 @@ def _store(address: str) -> str:
     """Of addresses that one request of fsspec may fetch together: scheme and host or bucket."""
     scheme, _, rest = address.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}"
-
-
-def _answer(answers: Mapping[str, Any] | bytes, path: str) -> Any:
-    """Of ``cat``, which gives a single object's bytes without its name."""
-    if isinstance(answers, Mapping):
-        return answers.get(path, FileNotFoundError(path))
-    return answers
 
 
 def _refusal(error: Exception) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from connectors.base import BatchToLabel, ItemToLabel, Progress, Rejected, RemoteAnnotation, Seen
+from connectors.base import BatchToLabel, ItemToLabel, Progress, RemoteAnnotation, Seen
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 MEDIAN_SECONDS = 3.0
@@ -29,7 +29,8 @@ class Oracle:
 
     Attributes:
         folder: where ``oracle.jsonl`` is kept.
-        labels: item key -> true class name.
+        labels: item key -> true class name; images without one are skipped, as people skip what
+            they cannot judge.
         classes: all class names; a wrong answer is one of the others.
         error_rate: share of wrong answers.
         seed: which answers are wrong and how long each takes.
@@ -51,14 +52,7 @@ class Oracle:
         """Nothing to prepare."""
 
     def push(self, batch: BatchToLabel, items: Sequence[ItemToLabel]) -> Mapping[str, str]:
-        """Records the items; those of this batch that are there already are not added again.
-
-        Raises:
-            Rejected: an item's label is not known; nothing was written.
-        """
-        unknown = [item.key for item in items if item.key not in self.labels]
-        if unknown:
-            raise Rejected(f"the oracle knows no label of {unknown[0]} ({len(unknown)} such items)")
+        """Records the items; those of this batch that are there already are not added again."""
         pushed = {task["key"] for task in self._tasks() if task["batch"] == batch.uuid}
         lines = [
             json.dumps({"batch": batch.uuid, "key": item.key})
@@ -92,9 +86,10 @@ class Oracle:
         self.cursor = str(len(tasks))
 
     def progress(self) -> Progress:
-        """Everything pushed is answered."""
-        count = len(self._tasks())
-        return Progress(tasks=count, annotated=count)
+        """Everything pushed is answered, or skipped where no label is known."""
+        tasks = self._tasks()
+        skipped = sum(task["key"] not in self.labels for task in tasks)
+        return Progress(tasks=len(tasks), annotated=len(tasks) - skipped, skipped=skipped)
 
     def reveal(self, keys: Sequence[str]) -> dict[str, str]:
         """The answers that pushing these keys would bring, mistakes included."""
@@ -113,9 +108,9 @@ class Oracle:
         return true
 
     def answer(self, key: str, number: int = 0) -> RemoteAnnotation:
-        """The label of one item, and the seconds it took."""
+        """The label of one item, or a skip where none is known, and the seconds it took."""
         rng = self._rng(key)
-        label = self._label(key, rng)
+        label = self._label(key, rng) if key in self.labels else None
         # log-normal, as human reaction times are: a tenth of the answers takes 2.3 times as long
         seconds = float(MEDIAN_SECONDS * np.exp(0.65 * rng.standard_normal()))
         at = EPOCH + timedelta(seconds=5.0 * number)
@@ -125,6 +120,7 @@ class Oracle:
             key=key,
             annotator=self.name,
             label=label,
+            cancelled=label is None,
             seconds=round(seconds, 2),
             at=at,
         )

@@ -166,17 +166,21 @@ def init(
         "selection": {"scorer": scorer, "budgets": whole_numbers(budgets, "--budgets")},
         "labeler": {"kind": labeler, "url": url},
     }
+    from loop.steps.init import understood
+
     named = _named(classes, classes_file)
     project, scanned = _made(folder, images, {"classes": named, "seed": seed}, sections)
     advised = _advised(project, yes=yes)
     if as_json:
         facts = {"classes": project.config.project.classes, "advised_encoder": advised}
-        print_json({"root": str(project.root), **asdict(scanned), **facts})
+        shown = asdict(understood(project))
+        print_json({"root": str(project.root), **asdict(scanned), **shown, **facts})
         return
     for line in textwrap.wrap(_counted(scanned, project.config.measure), 80):
         say(line)
     for line in remarks(scanned):
         say(line)
+    _say_understood(project)
     _say_classes(project, named=bool(named))
     say(f"next: cd {shlex.quote(str(folder))} && coreloop run")
 
@@ -247,6 +251,23 @@ def _advised(project: Project, *, yes: bool) -> str | None:
     else:
         warn(f"attention: {why}; write encoder = {advised!r} into coreloop.toml")
     return advised
+
+
+def _say_understood(project: Project) -> None:
+    """The first names, and the known labels by class."""
+    from loop.steps.init import understood
+
+    facts = understood(project)
+    paragraph(f"first names: {', '.join(facts.first)}")
+    if not facts.labels:
+        return
+    named = [f"{name} {count}" for name, count in facts.labels.items()][:CLASSES_SHOWN]
+    more = ", ..." if len(facts.labels) > CLASSES_SHOWN else ""
+    paragraph(f"known labels: {', '.join(named)}{more}")
+    if facts.unlabelled:
+        images = f"{counted(facts.unlabelled, 'image')} {agreeing(facts.unlabelled, 'has')}"
+        skips = ", and the oracle skips them" if project.config.labeler.kind == "oracle" else ""
+        paragraph(f"{images} no known label{skips}")
 
 
 def _say_classes(project: Project, *, named: bool) -> None:

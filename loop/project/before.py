@@ -3,13 +3,14 @@ that training learns them, scorers know them as covered, and nobody is asked aga
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from connectors.base import HoldsLabels
+from connectors.base import HoldsLabels, RemoteAnnotation
 from db import queries
 from db.answers import BEFORE, labelled_before, newest_annotations, standing_answers
 from db.models import Duplicate, Item, Pick, Pool, Round, Sent
@@ -63,9 +64,11 @@ def labels_before(project: Project) -> HoldsLabels | None:
     config = project.config
     if config.pool.source == "label-studio":
         return project.source if isinstance(project.source, HoldsLabels) else None
+    listed = project.source if config.pool.source == "list" else None
+    holders = [listed] if isinstance(listed, HoldsLabels) else []
     if config.labeler.kind != "label-studio" or not config.labeler.project:
-        return None
-    return ForeignLabels(
+        return LabelsTogether(holders) if holders else None
+    adopted = ForeignLabels(
         TaskImages(
             label_studio_url(config.labeler.url).rstrip("/"),
             label_studio_token(project.root),
@@ -74,6 +77,19 @@ def labels_before(project: Project) -> HoldsLabels | None:
             control=config.labeler.control,
         )
     )
+    return LabelsTogether([*holders, adopted])
+
+
+@dataclass(frozen=True)
+class LabelsTogether:
+    """Labels of several places."""
+
+    holders: Sequence[HoldsLabels]
+
+    def labels(self, keys: Mapping[str, str]) -> Iterator[RemoteAnnotation]:
+        """See ``HoldsLabels``."""
+        for holder in self.holders:
+            yield from holder.labels(keys)
 
 
 def uri_keys(session: Session) -> dict[str, str]:

@@ -24,7 +24,6 @@ from db.models import Comparison, Pool, Round
 from db.state import Records, advance, log
 from loop import train
 from loop.config import Config
-from loop.errors import ConfigError
 from loop.project import Project
 from loop.project.cells import (
     CellGrid,
@@ -123,7 +122,10 @@ def _ground(session: Session, project: Project) -> _Ground:
     if isinstance(labeler, Oracle):
         chosen_from = _answered(session, pool, labeler, collected, config.project.classes)
         if by_sample:
-            chosen_from = tested_on(chosen_from, a_fifth(len(collected.rows), config.project.seed))
+            fifth = a_fifth(len(chosen_from.rows), config.project.seed)
+            chosen_from = tested_on(chosen_from, fifth)
+        if len(chosen_from.rows) < len(collected.rows):
+            budgets = [budget for budget in budgets if budget <= len(chosen_from.rows)]
         told: dict[str, Any] = {"mode": SIMULATED}
     else:
         chosen_from = _labelled(
@@ -157,19 +159,15 @@ def _methods(config: Config, begun_with: Config) -> list[Method]:
 def _answered(
     session: Session, pool: Pool, oracle: Oracle, collected: Problem, classes: list[str]
 ) -> Problem:
-    """The whole pool, with the labels that the oracle gives or would have given.
-
-    Raises:
-        ConfigError: it does not know them all.
-    """
+    """The whole pool, with the labels that the oracle gives or would have given, without images
+    whose labels it does not know."""
     index = {name: i for i, name in enumerate(classes)}
     keys = queries.row_keys(session, pool.id)
     pool_keys = [keys[int(row)] for row in collected.rows]
     answers = oracle.reveal(pool_keys)
-    if len(answers) < len(pool_keys):
-        raise ConfigError("the oracle does not know the label of every image in the pool")
-    labels = np.array([index[answers[key]] for key in pool_keys], dtype=np.int64)
-    return replace(collected, labels=labels)
+    known = [index[answers[key]] if key in answers else -1 for key in pool_keys]
+    answered = replace(collected, labels=np.array(known, dtype=np.int64))
+    return answered if len(answers) == len(pool_keys) else _labelled(answered)
 
 
 def _labelled(collected: Problem) -> Problem:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ from loop.steps.scan import Scanned, scan
 
 ADVISED = "timm:vit_small_patch14_dinov2.lvd142m"
 """Encoder for photographs: small enough for a laptop, 84 MB to fetch."""
+NAMED = 3
+"""Images whose names are shown."""
 LOOKED_AT = 24
 """Images that are looked at for an encoder's sake."""
 
@@ -76,6 +80,36 @@ def init(
         if project is not None or not (root / settings.FILE).exists():  # else another made it
             withdraw(root, before)
         raise
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What ``init`` made of the images.
+
+    Attributes:
+        first: names of the first images.
+        labels: class -> images with that known label, of a rehearsal or of test images.
+        unlabelled: images of a rehearsal whose label is not known.
+    """
+
+    first: list[str]
+    labels: dict[str, int]
+    unlabelled: int
+
+
+def understood(project: Project) -> Understood:
+    """Of a scanned project."""
+    with project.records.read() as session:
+        pool = queries.the_pool(session)
+        names = sorted(queries.row_names(session, pool.id, range(NAMED)))
+        counts = Counter(queries.known_labels(session, pool.id).values())
+        images = queries.item_count(session, pool.id)
+    classes = project.config.project.classes
+    return Understood(
+        first=[uri for _, _, uri in names],
+        labels={name: counts[name] for name in classes if counts[name]},
+        unlabelled=images - counts.total() if project.config.pool.labelled else 0,
+    )
 
 
 def among_images(project: Project) -> str:

@@ -14,6 +14,7 @@ from connectors.base import Image, SourceError, Unauthorized, Unreachable, Unrea
 from connectors.bucket import Bucket
 from connectors.folder import content_key
 from connectors.image_cache import ImageCache
+from connectors.manifest import Manifest
 from connectors.walk import HIDDEN, OURS, SUFFIX, SYSTEM
 from tests.connectors.buckets import s3_server
 
@@ -164,3 +165,16 @@ def test_train_val_and_test_in_a_bucket(s3, tmp_path):
         *((None, "pool"), (None, "pool")),
     ]
     assert bucket.classes() == ["a", "b"]
+
+
+def test_objects_that_a_list_names(s3, tmp_path):
+    s3.put("set/cat/IMG [1]*.png", png(50))
+    names = ["s3://photos/set/cat/IMG 01.png", "s3://photos/set/cat/none.png"]
+    names += ["s3://photos/set/cat/IMG [1]*.png"]
+    (tmp_path / "l.txt").write_text("\n".join(names))
+    source = Manifest(tmp_path / "l.txt", cache=ImageCache(tmp_path / "cache"))
+    image, gone, odd = source.scan()
+    assert odd.key == content_key(png(50)), "no name is a pattern"
+    assert image == Image(content_key(png(1)), names[0])
+    assert gone == UnreadableFile(names[1], "it has gone")
+    assert source.read(names[0]) == png(1)

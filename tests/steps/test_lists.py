@@ -15,7 +15,7 @@ from loop.project.class_folders import UnclearClasses
 from loop.steps.init import init
 from loop.steps.predict import predict
 from loop.steps.run import run
-from tests.conftest import write_images
+from tests.conftest import rows, write_images
 from tests.connectors.test_webdataset import shard
 
 
@@ -40,6 +40,8 @@ def test_a_list_becomes_a_project(listed, tmp_path):
     facts = json.loads(told.stdout)
     assert (facts["images"], facts["test"]) == (60, 12)
     assert facts["classes"] == ["digit-0", "digit-1", "digit-2"]
+    assert facts["first"] == ["flat/000.png", "flat/001.png", "flat/002.png"]
+    assert sum(facts["labels"].values()) == 60
     project = find(tmp_path / "p")
     assert run(project).why == "done"
     (tmp_path / "more.jsonl").write_text('{"photo": "flat/000.png"}\n{"photo": "flat/no.png"}\n')
@@ -83,3 +85,59 @@ def test_what_a_list_does_not_say_is_asked(listed, tmp_path):
     project, scanned = init(tmp_path / "p", listed, project={"classes": ["a", "b"]})
     assert scanned.images == 60
     assert not project.config.pool.labelled
+
+
+def test_labels_that_were_there_count(listed, tmp_path):
+    """Partly labelled: they are learned, shown, never asked for again; a rehearsal keeps them."""
+    lines = list(csv.reader(listed.open()))
+    truth = dict(lines[1:])
+    with listed.open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [path, kind if i % 3 == 1 else ""] for i, (path, kind) in enumerate(lines) if i
+        )
+    text = "path,kind\n" + listed.read_text()
+    listed.write_text(text)
+    arguments = ["init", tmp_path / "p", "--images", listed, "--label-column", "kind"]
+    arguments += ["--budgets", "6", "--encoder", "pixels:8", "--measure", "20"]
+    told = CliRunner().invoke(cli, list(map(str, arguments)))
+    assert told.exit_code == 0, told.output
+    assert "60 images (20 labelled before)" in told.output
+    project = find(tmp_path / "p")
+    assert run(project).why == "waiting"
+    (sheet,) = (project.root / "sheets").glob("*.csv")
+    asked = list(csv.DictReader(sheet.open(newline="")))
+    before = {path for path, label in list(csv.reader(listed.open()))[1:] if label}
+    assert len(asked) > 6
+    assert not {f"flat/{row['image'].rpartition('/')[2]}" for row in asked} & before
+    with sheet.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(asked[0]))
+        writer.writeheader()
+        for row in asked:
+            row["label"] = truth[f"flat/{row['image'].rpartition('/')[2]}"]
+            writer.writerow(row)
+    assert run(project).why == "done"
+    predicted = predict(project, out=tmp_path / "rest.csv")
+    assert predicted.labels == 20 + len(asked)
+    assert predicted.images == 60 - predicted.labels
+
+
+def test_an_oracle_skips_what_nobody_knows(listed, tmp_path):
+    lines = list(csv.reader(listed.open()))
+    with listed.open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [path, kind if i % 3 else ""] if i else (path, kind)
+            for i, (path, kind) in enumerate(lines)
+        )
+    project, _ = init(
+        tmp_path / "p",
+        listed,
+        pool={"label_column": "kind", "labelled": True},
+        labeler={"kind": "oracle"},
+        measure={"images": 20},
+        selection={"budgets": [9]},
+        encoder="pixels:8",
+    )
+    ended = run(project)
+    assert ended.why == "done"
+    skips = rows(project, "SELECT count(*) FROM annotation WHERE cancelled AND label IS NULL")
+    assert 0 < skips[0][0] < 29
