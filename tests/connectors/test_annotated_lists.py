@@ -162,3 +162,35 @@ def test_an_export_travels_to_worker_processes(photos, monkeypatch):
     path = written(photos / "list.json", [{"path": f"{i}.png"} for i in range(7)])
     scanned = list(Manifest(path, root=photos).scan(workers=1))
     assert [type(each) for each in scanned] == [Image] * 6 + [UnreadableFile]
+
+
+CONFIG = """<View><Image name="image" value="$image"/><Choices name="kind" toName="image">
+<Choice value="cat"/><Choice value="dog"/></Choices></View>"""
+
+
+def test_what_label_studios_own_converter_writes(photos):
+    """JSON-MIN and CSV, made of a full export by the library that the server exports with."""
+    from label_studio_sdk.converter import Converter
+
+    times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
+    told = [("0.png", [("cat",)]), ("1.png", [("dog",), ("cat", "dog")]), ("2.png", [()])]
+    tasks = [
+        {
+            "id": number,
+            "data": {"image": f"/data/local-files/?d={name}"},
+            "annotations": [
+                annotation(*ticked, id=10 * number + i, was_cancelled=not ticked, **times)
+                for i, ticked in enumerate(answers)
+            ],
+        }
+        for number, (name, answers) in enumerate(told)
+    ]
+    full = written(photos / "full.json", tasks)
+    converter = Converter(CONFIG, project_dir=None, upload_dir=str(photos))
+    converter.convert_to_csv(str(full), str(photos / "csv"), is_dir=False, sep=",", header=True)
+    converter.convert_to_json_min(str(full), str(photos / "min"), is_dir=False)
+    expected = {"0.png": "cat", "1.png": "dog"}
+    assert listed(full)[0] == expected | {"2.png": None}
+    for made in ("csv/result.csv", "min/result.json"):
+        export = (photos / made).rename(photos / made.replace("/", "-"))
+        assert listed(export) == (expected, {}, {("label", SEVERAL_CHOICES): 1})
