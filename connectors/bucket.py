@@ -15,7 +15,7 @@ from typing import Any
 from connectors.base import Image, PassedOver, SourceError, UnreadableFile
 from connectors.folder import LEARNED, TESTED, Encoded, examine
 from connectors.image_cache import ImageCache, default_folder
-from connectors.objects import AT_ONCE, BYTES_AT_ONCE, Objects, mapped, system_of
+from connectors.objects import BYTES_TOGETHER, TOGETHER, Objects, mapped, system_of
 from connectors.walk import Passed, reason_to_pass
 from connectors.workers import in_order, one_ahead
 
@@ -153,7 +153,7 @@ def _batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
     number, count, together = 0, 0, 0
     numbered = []
     for uri, size in sizes.items():
-        if count == AT_ONCE or (count and together + size > BYTES_AT_ONCE):
+        if count == TOGETHER or (count and together + size > BYTES_TOGETHER):
             number, count, together = number + 1, 0, 0
         numbered.append((number, uri))
         count, together = count + 1, together + size

@@ -19,7 +19,7 @@ from connectors.folder import Encoded, ImageFile, examine
 from connectors.image_cache import ImageCache, default_folder
 from connectors.label import in_order_of_values
 from connectors.label_studio_export import add_tasks, is_export
-from connectors.objects import AT_ONCE, SCHEMES, Objects, is_address
+from connectors.objects import SCHEMES, TOGETHER, Objects, is_address
 from connectors.table import JSON_LINES, TABLES, add_entries, columns_of, read_lines, read_records
 from connectors.workers import in_order, one_ahead
 
@@ -73,7 +73,7 @@ class Manifest:
             Unauthorized, Unreachable: see ``connectors.objects.Objects.fetch``.
         """
         new = [image for image in self._images if image.uri not in skip]
-        batches = (new[start : start + AT_ONCE] for start in range(0, len(new), AT_ONCE))
+        batches = (new[start : start + TOGETHER] for start in range(0, len(new), TOGETHER))
         fetched = (each for batch in one_ahead(self._located, batches) for each in batch)
         yield from in_order(examine, fetched, workers)
 

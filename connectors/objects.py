@@ -18,8 +18,10 @@ from connectors.image_cache import ImageCache, default_folder
 
 AT_ONCE = 32
 """Objects that are fetched at the same time."""
-BYTES_AT_ONCE = 64_000_000
-"""Of these together, unless one alone is larger."""
+TOGETHER = 256
+"""Objects that fsspec is asked for in one call; it has ``AT_ONCE`` of them under way."""
+BYTES_TOGETHER = 64_000_000
+"""Of these, unless one alone is larger."""
 TRIES = 4
 EXTRAS = {
     **{"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"},
@@ -115,7 +117,8 @@ class Objects:
                 system = system_of(alike[0])[0]
                 paths = [system._strip_protocol(address) for address in alike]
                 whole = [None] * len(paths)  # ``cat`` would take [1] in a name for a pattern
-                answers = system.cat_ranges(paths, whole, whole, on_error="return")
+                several = {"batch_size": AT_ONCE} if system.async_impl else {}
+                answers = system.cat_ranges(paths, whole, whole, on_error="return", **several)
             for address, answer in zip(alike, answers, strict=True):
                 if isinstance(answer, FileNotFoundError):
                     fetched[address] = Fetched(b"", "it has gone")

@@ -111,7 +111,7 @@ def test_a_fault_that_passes_is_waited_for(bucket, s3, fault):
 def test_a_fault_that_stays_is_no_unreadable_image(bucket, s3, monkeypatch):
     """The scan ends with "try again later"; what was read before is kept."""
     monkeypatch.setattr("connectors.objects.TRIES", 2)
-    monkeypatch.setattr("connectors.bucket.AT_ONCE", 8)
+    monkeypatch.setattr("connectors.bucket.TOGETHER", 8)
     s3.fault = lambda path: "503" if "dog" in path else None
     scanned = []
     with pytest.raises(Unreachable, match="type the same command again"):
