@@ -220,6 +220,14 @@ class TrainingSection(Section):
     device: str = "auto"
 
 
+class GoalSection(Section):
+    """[goal]"""
+
+    metric: Literal["auto", "accuracy", "balanced accuracy", "macro-F1"] = "auto"
+    """What the model is to be good at; report and plan go by it, and the trainer. ``auto``: report
+    and plan go by accuracy, and the trainer makes up for rare classes where labels show them."""
+
+
 class CompareSection(Section):
     """[compare]"""
 
@@ -245,6 +253,7 @@ class Config(Section):
     selection: SelectionSection = SelectionSection()
     labeler: LabelerSection = LabelerSection()
     training: TrainingSection = TrainingSection()
+    goal: GoalSection = GoalSection()
     compare: CompareSection = CompareSection()
     costs: CostsSection = CostsSection()
 

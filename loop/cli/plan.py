@@ -188,7 +188,10 @@ def _cheapest(outlook: FinishPlan, currency: str) -> str:
 
 def _print(outlook: Outlook, currency: str, stop_below: float) -> None:
     labels, accuracy = outlook.points[-1]
-    paragraph(f"curve: {outlook.basis}; {percent(accuracy)} % with {counted(labels, 'label')}")
+    metric = "" if outlook.metric == "accuracy" else f"{outlook.metric} "
+    paragraph(
+        f"curve: {outlook.basis}; {metric}{percent(accuracy)} % with {counted(labels, 'label')}"
+    )
     if outlook.plan is not None:
         _target(outlook.plan, currency, outlook.price, outlook.left)
     if outlook.rounds is not None:

@@ -126,26 +126,41 @@ def score(folder: Path, as_json: bool, engine: str) -> None:
 @project_option
 @json_option
 @click.option("--preview", is_flag=True, help="Write a page of the picks: what, why, where.")
-def select(folder: Path, as_json: bool, preview: bool) -> None:
+@click.option(
+    "--like",
+    multiple=True,
+    metavar="CLASS",
+    help="A class of which more images are wanted; may be given several times.",
+)
+@click.option("--share", type=float, help="Of the picks that are spent on --like; default: 0.25.")
+def select(
+    folder: Path, as_json: bool, preview: bool, like: tuple[str, ...], share: float | None
+) -> None:
     """Fix the picks of this round.
 
-    With --preview also look at them before they are sent; repeating it writes the page again.
+    With --preview also look at them before they are sent; repeating it writes the page again. With
+    --like a share of the picks are images near a class that has few labels.
 
     \b
     Example: coreloop select --preview
+             coreloop select --like cat --share 0.5
     """
-    from loop.steps.select import is_selected
+    from loop.errors import ConfigError
+    from loop.steps.select import LIKE_SHARE, is_selected
     from loop.steps.select import select as step
 
+    if share is not None and not like:
+        raise ConfigError("--share goes with --like CLASS")
     project = project_at(folder)
-    if preview and is_selected(project):
+    if preview and not like and is_selected(project):
         _preview(project, as_json)
         return
-    chosen = step(project)
+    chosen = step(project, like, LIKE_SHARE if share is None else share)
     if preview:
         _preview(project, as_json)
         return
-    text = (
+    text = "".join(f"like {name}: {how}\n" for name, how in chosen.like.items())
+    text += (
         f"{counted(chosen.coreset, 'pick')}, {chosen.control} random controls; next: coreloop push"
     )
     answer(as_json, asdict(chosen), text)

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from loop.measuring.accuracy import estimate
+from loop.measuring.accuracy import INFLATION, estimate
 from loop.measuring.active import RandomSample, sample_weights
 from loop.measuring.calibration import calibrate
 from loop.measuring.difference import SampleDifference, picks_against_sample
@@ -113,9 +113,19 @@ def _accuracy(
         metrics,
         accuracy=estimated.accuracy,
         n=estimated.n,
-        intervals={**metrics.intervals, "accuracy": interval},
+        intervals={**_widened(metrics), "accuracy": interval},
     )
     return metrics, {**asdict(estimated), "right": float(held_out.right.mean())}
+
+
+def _widened(metrics: Metrics) -> dict[str, list[float]]:
+    """The intervals of metrics that resampling gave, as much wider as that of the accuracy."""
+    widened = {}
+    for name, ends in metrics.intervals.items():
+        now = float(getattr(metrics, name))
+        lower, upper = (now + INFLATION * (end - now) for end in ends)
+        widened[name] = [max(0.0, lower), min(1.0, upper)]
+    return widened
 
 
 def _arms(difference: SampleDifference, n: int) -> list[MeasuredRun]:

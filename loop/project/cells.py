@@ -132,6 +132,7 @@ def deciding(
         "encoder": project.config.encoder,
         "embeddings": encoders.get(project.config.encoder).digest,
         **({"names": problem.task.prior.head.digest} if problem.task.prior else {}),
+        **_goal(problem),
         "trainer": trainer,
         "params": params,
         "start": start_digest(params),
@@ -153,6 +154,12 @@ def open_simulation(records: Records, config: dict[str, Any]) -> int:
         session.add(simulation)
         session.flush()
         return simulation.id
+
+
+def _goal(problem: Problem) -> dict[str, Any]:
+    """What the goal changes; nothing where none is set."""
+    weigh = problem.task.weigh_classes
+    return {} if weigh == "uneven" else {"weigh classes": weigh}
 
 
 def fill(

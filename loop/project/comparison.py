@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from db import queries
 from db.models import Comparison, Round, Simulation
 from loop.frames import to_frame
+from loop.goals import key_of
 from loop.project.cells import CellGrid, Method, StoredCell, stored_cells
 from loop.project.project import Project
 from loop.statistics import MethodRow, paired
@@ -56,7 +57,9 @@ class Compared:
 
 
 def compared(project: Project) -> Compared:
-    """What has been compared last, by method and budget; empty before the first comparison."""
+    """What has been compared last, by method and budget, in the metric of the goal; empty before
+    the first comparison."""
+    metric = key_of(project.config.goal.metric)
     with project.records.read() as session:
         newest = _newest(session, queries.the_pool(session).id)
         if newest is None:
@@ -64,7 +67,7 @@ def compared(project: Project) -> Compared:
         comparison, config = newest
         methods = [Method(**method) for method in comparison.methods]
         grid = CellGrid(methods, comparison.budgets, comparison.seeds)
-        cells = stored_cells(session, comparison.simulation_id, grid)
+        cells = stored_cells(session, comparison.simulation_id, grid, metric)
     unpaired = Compared([], cells, str(config["mode"]), config.get("among"))
     kinds = {method.name: method.kind for method in methods}
     rows = paired(unpaired.accuracies, kinds, one_pool=True)

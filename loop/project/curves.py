@@ -17,6 +17,7 @@ from db.models import Simulation, SimulationCell
 from loop.encoders.spec import short
 from loop.errors import NotReady
 from loop.finish.simulated import Goals
+from loop.goals import key_of
 from loop.planning.backtest import SimulatedRun
 from loop.planning.curves import LearningCurve
 from loop.planning.finish_backtest import FinishedRun
@@ -28,8 +29,11 @@ TOLD = ("encoder", "trainer", "params", "labels", "share", "sample", "finish", "
 """What tells simulations of one project apart, in words."""
 
 
-def stored(folders: Sequence[Path]) -> list[SimulatedRun]:
+def stored(folders: Sequence[Path], metric: str = "accuracy") -> list[SimulatedRun]:
     """Every (simulation, method, seed) of these project folders, as a run.
+
+    Args:
+        metric: see ``loop.goals``.
 
     Raises:
         ConfigError: a folder is no project.
@@ -38,14 +42,14 @@ def stored(folders: Sequence[Path]) -> list[SimulatedRun]:
     runs: list[SimulatedRun] = []
     for folder in folders:
         with find(folder) as project:
-            runs += _runs(project)
+            runs += _runs(project, metric)
     return runs
 
 
-def own(project: Project) -> list[SimulatedRun]:
+def own(project: Project, metric: str = "accuracy") -> list[SimulatedRun]:
     """The runs of a project's own simulation; none if there is none."""
     try:
-        return _runs(project)
+        return _runs(project, metric)
     except NotReady:
         return []
 
@@ -80,10 +84,10 @@ def _finished(session: Session, project: Project) -> list[FinishedRun]:
     return runs
 
 
-def _runs(project: Project) -> list[SimulatedRun]:
+def _runs(project: Project, metric: str) -> list[SimulatedRun]:
     """One for each simulation, method and seed. Raises NotReady: there is none."""
     with project.records.read() as session:
-        runs = [simulated.run for simulated in _simulated(session, project)]
+        runs = [simulated.run for simulated in _simulated(session, project, metric)]
     if not runs:
         raise NotReady(
             f"{project.root} has no simulated cell; make some, e.g. "
@@ -101,7 +105,7 @@ class _Simulated:
     simulation: Simulation
 
 
-def _simulated(session: Session, project: Project) -> list[_Simulated]:
+def _simulated(session: Session, project: Project, metric: str = "accuracy") -> list[_Simulated]:
     """By name, method and seed."""
     pool = queries.the_pool(session)
     test_images = queries.item_count(session, pool.id, "test")
@@ -113,7 +117,7 @@ def _simulated(session: Session, project: Project) -> list[_Simulated]:
     names = _names(project.config.project.name, simulations)
     runs = []
     for simulation, name in zip(simulations, names, strict=True):
-        for (method, seed), by_budget in _points(session, simulation.id).items():
+        for (method, seed), by_budget in _points(session, simulation.id, metric).items():
             budgets = sorted(by_budget)
             run = SimulatedRun(
                 name,
@@ -135,7 +139,7 @@ class _CellAccuracy(NamedTuple):
 
 
 def _points(
-    session: Session, simulation_id: int
+    session: Session, simulation_id: int, metric: str
 ) -> dict[tuple[str, int], dict[int, _CellAccuracy]]:
     """(method, seed) -> budget -> its cell, of the rounds that were measured most."""
     stored = session.execute(
@@ -145,7 +149,7 @@ def _points(
             SimulationCell.schedule,
             SimulationCell.seed,
             SimulationCell.budget,
-            SimulationCell.outcome["accuracy"].as_float(),
+            SimulationCell.outcome[key_of(metric)].as_float(),
         ).where(SimulationCell.simulation_id == simulation_id)
     )
     by_method: dict[str, list[tuple[Schedule, int, int, _CellAccuracy]]] = defaultdict(list)

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from loop.train import Task
 
 
+WEIGH_CLASSES = {"auto": "uneven", "accuracy": "never"}
+"""``metric`` under ``[goal]`` -> see ``Task``."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """A Task with the labels collected so far.
@@ -128,6 +132,7 @@ def make_task(
         device=project.config.training.device,
         unfinished=unfinished(project, pool.digest),
         prior=prior,
+        weigh_classes=WEIGH_CLASSES.get(project.config.goal.metric, "always"),
     )
 
 

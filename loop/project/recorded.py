@@ -10,6 +10,7 @@ import numpy as np
 from db import queries
 from db.answers import Answer, asked_for, standing_answers
 from loop.costs import upcoming
+from loop.goals import value
 from loop.planning.curves import LearningCurve
 from loop.planning.target import Price
 from loop.project.corrections import outdated_rounds
@@ -34,8 +35,9 @@ class Wish:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the records hold: points of the live curve, answers, labels, images left; and the
-    rounds whose points are of other labels than people give now, which are no part of the curve."""
+    """What the records hold: points of the live curve in one metric, answers, labels, images left;
+    and the rounds whose points are of other labels than people give now, which are no part of the
+    curve."""
 
     by_labels: dict[int, list[float]]
     test_images: int
@@ -47,8 +49,12 @@ class Recorded:
     outdated: tuple[int, ...] = ()
 
 
-def recorded(project: Project) -> Recorded:
-    """What a plan is made of."""
+def recorded(project: Project, metric: str = "accuracy") -> Recorded:
+    """What a plan is made of.
+
+    Args:
+        metric: of the curve, see ``loop.goals``.
+    """
     with project.records.read() as session:
         pool = queries.the_pool(session)
         answers = asked_for(standing_answers(session, pool.id))
@@ -61,7 +67,7 @@ def recorded(project: Project) -> Recorded:
         left = queries.image_count(session, pool.id, "pool") - len(picked)
     by_labels: dict[int, list[float]] = {}
     for run in runs:
-        by_labels.setdefault(run.labels, []).append(float(run.metrics["accuracy"]))
+        by_labels.setdefault(run.labels, []).append(value(run.metrics, metric))
     classes = [labels[int(row)] for row in picked if int(row) in labels]
     return Recorded(
         by_labels=by_labels,

@@ -63,7 +63,7 @@ def _figures(facts: Facts) -> dict[str, Any]:
 
     drawn = {}
     if any(curve.points for curve in facts.curves):
-        drawn["curve"] = figures.learning_curve(facts.curves)
+        drawn["curve"] = figures.learning_curve(facts.curves, facts.metric)
     if facts.metrics:
         drawn["confusion"] = figures.confusion(facts)
         drawn["calibration"] = figures.calibration(facts)

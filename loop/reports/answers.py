@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
+from loop.measuring.accuracy import score_interval
 from loop.reports.facts import (
     UNSCORED,
     Completion,
@@ -22,6 +24,13 @@ def how_good(facts: Facts) -> str:
         return "No model has been trained yet."
     interval = f"95 % interval {100 * best.low:.1f} to {100 * best.high:.1f} %"
     accuracy, n = f"{100 * best.accuracy:.1f} %", facts.metrics["n"]
+    if facts.metric != "accuracy":
+        images = f"{counted(n, facts.measured_on.replace('images', 'image', 1))}"
+        return (
+            f"{facts.metric[0].upper()}{facts.metric[1:]} is about {accuracy} after "
+            f"{counted(best.labels, 'label')} ({interval}, {images}); plain accuracy "
+            f"{100 * facts.metrics['accuracy']:.1f} %. Trained by {facts.trained}."
+        )
     if facts.counts.get("sample"):
         return (
             f"About {accuracy} of the images are classified correctly after "
@@ -288,3 +297,42 @@ def names_in_words(noted: dict[str, Any]) -> list[str]:
 def sentence(text: str) -> str:
     """With a large first letter and a full stop."""
     return f"{text[0].upper()}{text[1:]}."
+
+
+FEW_LABELS = 5
+"""Labels of a class under which a report warns."""
+
+
+def weighed_in_words(noted: dict[str, Any], metric: str) -> str:
+    """What the trainer did about rare classes.
+
+    Args:
+        noted: by the training, under ``rare classes``; metric: as ``[goal]`` has it.
+    """
+    done = "The linear part weighs every class the same, however rare"
+    if metric == "auto":
+        return (
+            f"Classes are unevenly shared ({noted['why']}). {done}; that gains on rare classes and "
+            "costs up to 2 points of plain accuracy. metric = 'accuracy' under [goal] turns it off."
+        )
+    return f"{done}, since the goal is {metric}." + (
+        f" Classes are unevenly shared ({noted['why']})." if noted["noticed"] else ""
+    )
+
+
+def few_labels(name: str, have: int, of_sample: int, sample: int) -> str:
+    """A warning of a class with few labels, and what finding more costs.
+
+    Args:
+        have: its labels; of_sample: those in a random sample with ``sample`` labels.
+    """
+    wanted = FEW_LABELS - have
+    told = f"Class {name!r} has {counted(have, 'label')}, fewer than {FEW_LABELS}"
+    if sample:
+        lower, upper = score_interval(of_sample / sample, sample)
+        least = wanted / upper
+        cost = f"at least {least:.0f}"
+        if of_sample:
+            cost = f"about {wanted * sample / of_sample:.0f} ({least:.0f} to {wanted / lower:.0f})"
+        told += f"; {wanted} more take {cost} labels at random"
+    return f"{told}. 'coreloop select --like {shlex.quote(name)}' picks images near it."

@@ -321,6 +321,7 @@ class Facts:
         group_pictures: JPEGs of the first groups of near-duplicates.
         provenance: ids, digests, versions and the config behind the numbers.
         notes: what to know before trusting them.
+        metric: that the project is after, in the project's own curve.
     """
 
     project: str
@@ -349,6 +350,7 @@ class Facts:
     label_issues: list[LabelIssue]
     provenance: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    metric: str = "accuracy"
     issue_pictures: dict[str, bytes] = field(default_factory=dict)
     quality: Quality | None = None
     group_pictures: list[list[bytes]] = field(default_factory=list)

@@ -23,8 +23,8 @@ COLOURS = {
 STYLES = ("-", "--", "-.", ":")
 
 
-def learning_curve(curves: Sequence[MethodCurve]) -> str:
-    """Accuracy against labels, one line per method with a band of its 95 % interval."""
+def learning_curve(curves: Sequence[MethodCurve], metric: str = "accuracy") -> str:
+    """The metric against labels, one line per method with a band of its 95 % interval."""
     measured = [curve for curve in curves if curve.points]
     columns = 1 if any(len(_name(curve)) > 32 for curve in measured) else 2
     legend_rows = -(-len(measured) // columns)
@@ -36,7 +36,7 @@ def learning_curve(curves: Sequence[MethodCurve]) -> str:
         _draw(axes, curve, COLOURS.get(colour, "#444"), STYLES[drawn[colour] % len(STYLES)])
         drawn[colour] += 1
     axes.set_xlabel("labels")
-    axes.set_ylabel("accuracy, %")
+    axes.set_ylabel(f"{metric}, %")
     ticks = _apart(sorted({point.labels for curve in measured for point in curve.points}))
     if len(ticks) <= 8:
         axes.set_xticks(ticks)

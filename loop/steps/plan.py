@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from loop.errors import NotReady
+from loop.goals import metric_name
 from loop.planning import target as targets
-from loop.planning.backtest import BacktestSummary, Outcome, backtest, summary
+from loop.planning.backtest import BacktestSummary, Outcome, SimulatedRun, backtest, summary
 from loop.planning.curves import Floats, Forecast, LearningCurve, forecast
 from loop.planning.rounds import Rounds, cheapest
 from loop.planning.target import Estimate, ExpectedAccuracy, Plan, Price, Spread
@@ -40,6 +41,7 @@ class Outlook:
     """Everything a plan says. Accuracies in [0, 1].
 
     Attributes:
+        metric: that stands as the accuracy, by ``[goal]``.
         basis: where the curve comes from, in words.
         points: (labels, accuracy) of the curve.
         plan, rounds: for the target; ``rounds`` None where nothing is to be planned.
@@ -52,6 +54,7 @@ class Outlook:
         notes: what to know before trusting the numbers.
     """
 
+    metric: str
     basis: str
     points: list[tuple[int, float]]
     plan: Plan | None
@@ -77,9 +80,10 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
     """
     if wish.target is not None:
         targets.check_target(wish.target)
-    seen = recorded(project)
+    metric = project.config.goal.metric
+    seen = recorded(project, metric)
     price = price_of(project, wish, seen.answers)
-    simulated = curves.curves(curves.stored(folders) if folders else curves.own(project))
+    simulated = curves.curves(_simulated(project, folders, metric))
     rng = generator(project.config.project.seed, "plan")
     basis = _basis(project, seen, simulated)
     curve = basis.curve
@@ -108,6 +112,7 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
     step = min(100, seen.left)
     per_100 = targets.gain(curve, continued, step) if basis.own and step else None
     return Outlook(
+        metric=metric_name(metric),
         basis=basis.words,
         points=list(zip(map(int, curve.labels), curve.accuracy.mean(axis=0).tolist())),
         plan=plan_,
@@ -121,6 +126,11 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
         left=seen.left,
         notes=_notes(seen, basis, plan_, price, affordable),
     )
+
+
+def _simulated(project: Project, folders: Sequence[Path], metric: str) -> list[SimulatedRun]:
+    """Runs of these folders, else of the project's own simulation."""
+    return curves.stored(folders, metric) if folders else curves.own(project, metric)
 
 
 def _more(

@@ -17,6 +17,7 @@ from db.models import Round, TrainingRun
 from loop.config import CostsSection
 from loop.costs import hours, money
 from loop.encoders.spec import short
+from loop.goals import interval, metric_name, value
 from loop.measuring.by_sample import EACH
 from loop.measuring.runs import CALIBRATION
 from loop.project import Project
@@ -29,7 +30,14 @@ from loop.project.pictures import contact_sheet, embedding_map, group_pictures, 
 from loop.project.runs import newest_control
 from loop.project.versions import versions
 from loop.reports import write
-from loop.reports.answers import before_any_label, names_in_words, sentence
+from loop.reports.answers import (
+    FEW_LABELS,
+    before_any_label,
+    few_labels,
+    names_in_words,
+    sentence,
+    weighed_in_words,
+)
 from loop.reports.facts import (
     UNSCORED,
     Annotator,
@@ -95,9 +103,11 @@ def _facts(evidence: Evidence, comparison: Compared, of_names: list[str]) -> Fac
         labeler=config.labeler.kind,
         written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         rounds=[round_ for round_ in rounds if round_.number],
-        curves=_live_curves(evidence.runs, evidence.outdated) + _compared_curves(comparison),
+        curves=_live_curves(evidence.runs, evidence.outdated, config.goal.metric)
+        + _compared_curves(comparison),
         differences=_differences(comparison, config.project.seed),
         control=newest_control([run for _, run in evidence.runs]),
+        metric=metric_name(config.goal.metric),
         metrics=newest.metrics if newest else None,
         trained=_trained(newest.method, newest.notes) if newest else "",
         calibration=newest.notes.get(CALIBRATION) if newest else None,
@@ -135,9 +145,29 @@ def _facts(evidence: Evidence, comparison: Compared, of_names: list[str]) -> Fac
         notes=[
             *_outdated(evidence.outdated),
             *of_names,
+            *_rare_classes(evidence, newest),
             *_notes(config.costs, comparison.rows, seconds),
         ],
     )
+
+
+def _rare_classes(evidence: Evidence, newest: TrainingRun | None) -> list[str]:
+    """What the trainer did about rare classes, which have few labels, and what more would cost."""
+    labels = evidence.labels.by_row
+    if newest is None:
+        return []
+    noted = newest.notes.get("rare classes")
+    told = [weighed_in_words(noted, evidence.config.goal.metric)] if noted else []
+    have = Counter(labels[pick.row] for pick in evidence.chosen if pick.row in labels)
+    sampled = [pick.row for pick in evidence.chosen if pick.arm == "sample" and pick.draw is None]
+    of_sample = Counter(labels[row] for row in sampled if row in labels)
+    drawn = sum(of_sample.values())
+    few = [
+        few_labels(name, have[number], of_sample[number], drawn)
+        for number, name in enumerate(evidence.classes)
+        if have[number] < FEW_LABELS
+    ]
+    return told + few
 
 
 def _of_names(project: Project, evidence: Evidence) -> list[str]:
@@ -242,7 +272,7 @@ def _round(round_: Round, open_: dict[int, Outstanding]) -> RoundShown:
 
 
 def _live_curves(
-    runs: list[tuple[int, TrainingRun]], outdated: Collection[int]
+    runs: list[tuple[int, TrainingRun]], outdated: Collection[int], metric: str
 ) -> list[MethodCurve]:
     """This project's own curve first, then those of its control; points of the outdated rounds are
     marked, so that one curve never passes for being of one state of the labels when it is not."""
@@ -254,7 +284,7 @@ def _live_curves(
                 by_labels[int(run.notes.get(EACH, run.labels))].append((number, run))
         points = [
             replace(
-                _point(labels, [run for _, run in seeds]),
+                _point(labels, [run for _, run in seeds], metric),
                 outdated=any(number in outdated for number, _ in seeds),
             )
             for labels, seeds in sorted(by_labels.items())
@@ -264,11 +294,11 @@ def _live_curves(
     return curves
 
 
-def _point(labels: int, seeds: list[TrainingRun]) -> Point:
+def _point(labels: int, seeds: list[TrainingRun], metric: str) -> Point:
     """Mean over the training seeds of one number of labels."""
-    intervals = [run.metrics["intervals"]["accuracy"] for run in seeds]
+    intervals = [interval(run.metrics, metric) for run in seeds]
     lower, upper = np.mean(intervals, axis=0)
-    accuracy = float(np.mean([run.metrics["accuracy"] for run in seeds]))
+    accuracy = float(np.mean([value(run.metrics, metric) for run in seeds]))
     ids = [run.id for run in seeds]
     return Point(labels, accuracy, float(lower), float(upper), len(seeds), ids)
 

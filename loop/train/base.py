@@ -36,6 +36,8 @@ class Task:
         unfinished: folder where long trainings keep their state, to go on after a kill; or None.
         prior: what the class names say of pool and test; None where they say nothing.
         sample: pool rows of the random sample, each as likely as any other, which judge the names.
+        weigh_classes: whether every class is to weigh the same, however rare: ``never``,
+            ``always``, or ``uneven``: where the labels show rare classes.
     """
 
     n_classes: int
@@ -48,6 +50,7 @@ class Task:
     unfinished: Path | None = None
     prior: Prior | None = None
     sample: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    weigh_classes: str = "never"
     _made: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, key: Hashable, make: Callable[[], Cached]) -> Cached:

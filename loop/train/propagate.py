@@ -31,11 +31,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.train.balance import divided, label_shares, uneven
 from loop.train.base import Task, Trained, Trainer
 from loop.train.linear import L2_CANDIDATES, Linear, RowSpace, descend, labelled_rows
 from loop.train.metrics import wilson
 from loop.train.named import NamedProbe
-from loop.train.opinions import NAMES_ALONE, Trust, advantages, geometric, trust
+from loop.train.opinions import NAMES_ALONE, Trust, advantages, geometric, normalised, trust
 from loop.train.probe import Head, Matrix, Probe, blend
 
 if TYPE_CHECKING:
@@ -93,13 +94,16 @@ class Propagate(Trainer):
         rows = labelled_rows(labels)
         x, y = task.standardised(task.pool[rows]), labels[rows]
         linear = Linear().fit(x, y, task.n_classes, rng)
+        shares, weighed = _shares_to_divide(task, rows, y)
+        if shares is not None:
+            linear = divided(linear, shares)
         spread, notes = self._spread(task, rows, y, linear.held_out)
         heads = [(1.0, linear)] if spread is None else spread.blended(linear, task.n_classes)
         probe = Probe.of(task, heads)
-        notes = {**linear.notes, **notes}
+        notes = {**linear.notes, **notes, **weighed}
         if task.prior is None:
             return _trained(task, probe, pool_probabilities, notes)
-        fit = Fit(rows, x, y, float(linear.notes.get("l2", L2_CANDIDATES[2])), spread)
+        fit = Fit(rows, x, y, float(linear.notes.get("l2", L2_CANDIDATES[2])), spread, shares)
         held_out = self._held_out(task, fit, linear.held_out, rng)
         trust = held_out.trust()
         notes["names"] = {**held_out.in_words(trust), "remarks": list(task.prior.remarks)}
@@ -118,8 +122,11 @@ class Propagate(Trainer):
         rows = labelled_rows(labels)
         x, y = task.standardised(task.pool[rows]), labels[rows]
         l2, by_linear = Linear().choose_l2(x, y, task.n_classes, rng)
+        shares, _ = _shares_to_divide(task, rows, y)
+        if shares is not None and by_linear is not None:
+            by_linear = normalised(by_linear / shares)
         spread, _ = self._spread(task, rows, y, by_linear)
-        fit = Fit(rows, x, y, l2, spread)
+        fit = Fit(rows, x, y, l2, spread, shares)
         probes = fit.probes_without(task, fold[rows])
         if task.prior is None:
             for probe in probes:
@@ -221,6 +228,7 @@ class Fit:
         x: (k, D) standardised embeddings; y: (k,) int64 classes.
         l2: penalty of ``linear``.
         spread: None where ``linear`` is used alone.
+        shares: (C,) of the labels, which the linear part is divided by; None: it is not.
     """
 
     rows: NDArray[np.int64]
@@ -228,11 +236,14 @@ class Fit:
     y: NDArray[np.int64]
     l2: float
     spread: SpreadLabels | None
+    shares: Matrix | None = None
 
     def probes_without(self, task: Task, fold: NDArray[np.int64]) -> Iterator[Probe]:
         """A model without the labels of each (k,) fold in turn."""
         fitted = Linear(self.l2).fit_folds(self.x, self.y, task.n_classes, fold)
         for number, linear in enumerate(fitted):
+            if self.shares is not None:
+                linear = divided(linear, self.shares)
             heads = [(1.0, linear)]
             if self.spread is not None:
                 heads = self.spread.without(fold == number).blended(linear, task.n_classes)
@@ -449,6 +460,23 @@ class NeighbourGraph:
         w, b = descend(self.space, target, weights[None], np.array([L2 * scale]), 100, 1e-5)
         mean = self.axes @ self.space.mean
         return Head(self.axes @ self.space.back(w[0]), mean, b[0], {})
+
+
+def _shares_to_divide(
+    task: Task, rows: NDArray[np.int64], y: NDArray[np.int64]
+) -> tuple[Matrix | None, dict[str, Any]]:
+    """(C,) label shares that the linear part is divided by, None where it is not; and a note.
+
+    Args:
+        rows: (k,) labelled pool rows; y: (k,) their classes.
+    """
+    if task.weigh_classes == "never":
+        return None, {}
+    rare, why = uneven(y, np.isin(rows, task.sample), task.n_classes)
+    if task.weigh_classes == "uneven" and not rare:
+        return None, {}
+    note = {"rare classes": {"noticed": rare, "why": why}}
+    return label_shares(y, task.n_classes), note
 
 
 def _trained(

@@ -1,0 +1,188 @@
+"""What a project is after: the metric, rare classes, and more images of a class."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from db import queries
+from loop import config
+from loop.errors import ConfigError, NotReady
+from loop.goals import interval, value
+from loop.project import create
+from loop.project.recorded import Wish
+from loop.reports.answers import few_labels
+from loop.steps.embed import embed
+from loop.steps.plan import plan
+from loop.steps.report import facts
+from loop.steps.run import run
+from loop.steps.scan import scan
+from loop.steps.score import score
+from loop.steps.select import select
+from loop.train import Task
+from loop.train.balance import evenness, uneven
+from loop.train.metrics import measure
+from loop.train.propagate import Propagate
+from tests.conftest import small_values
+
+
+def geometric_digits(seed):
+    """A pool whose classes have 1, 1/2, 1/4, ... as many images, a balanced test, 60 labels."""
+    x, y = load_digits(return_X_y=True, n_class=6)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(y))
+    x, y = x[order].astype(np.float32), y[order].astype(np.int64)
+    rows = [np.flatnonzero(y == c) for c in range(6)]
+    test = np.concatenate([some[:40] for some in rows])
+    pool = np.concatenate([some[40 : 40 + 128 // 2**c] for c, some in enumerate(rows)])
+    known = np.full(len(pool), -1)
+    drawn = rng.permutation(len(pool))[:60]
+    known[drawn] = y[pool][drawn]
+    return Task(6, x[pool], x[test], y[test]), known
+
+
+def test_rare_classes_are_answered_more_often_where_that_is_the_goal():
+    gains, plain = [], []
+    for seed in range(8):
+        task, known = geometric_digits(seed)
+        each = [
+            Propagate().train(replace(task, weigh_classes=how), known, np.random.default_rng(0))
+            for how in ("never", "always", "uneven")
+        ]
+        never, always, noticed = each
+        assert np.array_equal(always.test_probabilities, noticed.test_probabilities)
+        assert noticed.notes["rare classes"]["noticed"]
+        assert "rare classes" not in never.notes
+        gains.append(always.metrics.macro_f1 - never.metrics.macro_f1)
+        plain.append(always.metrics.balanced_accuracy - never.metrics.balanced_accuracy)
+    assert np.mean(gains) > 0.01
+    assert np.mean(plain) > 0.01
+
+
+def test_even_labels_are_left_alone():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 6, 60)
+    nothing, everything = np.zeros(60, bool), np.ones(60, bool)
+    assert not uneven(y, nothing, 6)[0]
+    assert not uneven(y, everything, 6)[0]
+    geometric = np.repeat(np.arange(6), [32, 16, 8, 4, 2, 1])
+    assert uneven(geometric, np.zeros(63, bool), 6)[0]
+    assert uneven(geometric, np.ones(63, bool), 6)[0]
+    assert not uneven(geometric[::8], np.zeros(8, bool), 6)[0]  # too few to tell
+    assert evenness(np.repeat(np.arange(6), 1000), 6) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_folds_are_weighed_as_the_model_is():
+    task, known = geometric_digits(0)
+    fold = np.full(len(known), -1)
+    fold[known >= 0] = np.arange(60) % 3
+    always = replace(task, weigh_classes="always")
+    by_fold = [
+        np.mean(
+            [
+                p[:, 5].mean()
+                for p in Propagate().cross_fit(t, known, fold, np.random.default_rng(0))
+            ]
+        )
+        for t in (task, always)
+    ]
+    assert by_fold[1] > by_fold[0]  # the rarest class
+
+
+def test_an_interval_without_width_is_that_of_the_accuracy():
+    y = np.repeat(np.arange(3), 5)
+    metrics = measure(np.eye(3)[y], y).to_json()
+    assert value(metrics, "macro-F1") == 1
+    lower, upper = interval(metrics, "macro-F1")
+    assert (lower, upper) == pytest.approx(tuple(metrics["intervals"]["accuracy"]))
+    assert lower < 0.9
+
+
+def with_goal(project, metric):
+    values = project.config.model_dump()
+    values["goal"] = {"metric": metric}
+    return type(project)(project.root, config.check(values, "test"))
+
+
+def test_report_and_plan_go_by_the_goal(tmp_path, images):
+    project = create(tmp_path / "p", config.check(small_values(images), "test"))
+    run(project)
+    asked = with_goal(project, "balanced accuracy")
+    with project.records.read() as session:
+        metrics = queries.runs(session, 1, "all")[-1][1].metrics
+    shown = facts(asked)
+    assert shown.best.accuracy == pytest.approx(metrics["balanced_accuracy"])
+    assert facts(project).best.accuracy == pytest.approx(metrics["accuracy"])
+    outlook = plan(asked, Wish(target=0.99))
+    assert outlook.metric == "balanced accuracy"
+    assert outlook.points[-1][1] == pytest.approx(metrics["balanced_accuracy"])
+    assert plan(project, Wish(target=0.99)).points[-1][1] == pytest.approx(metrics["accuracy"])
+    with pytest.raises(ConfigError, match="metric"):
+        with_goal(project, "f1")
+
+
+def test_a_class_with_few_labels_is_named_with_its_price():
+    assert few_labels("ox", 2, 2, 100) == (
+        "Class 'ox' has 2 labels, fewer than 5; 3 more take about 150 (43 to 545) labels at "
+        "random. 'coreloop select --like ox' picks images near it."
+    )
+    assert "at least" in few_labels("ox", 0, 0, 100)
+    assert few_labels("red ox", 1, 0, 0).endswith("--like 'red ox'' picks images near it.")
+
+
+def by_sample(images, **changes):
+    values = small_values(images, selection={"budgets": [6, 12]}, **changes)
+    del values["pool"]["test"]
+    values["measure"] = {"images": 20, "folds": 2}
+    return values
+
+
+def test_more_of_a_class(tmp_path, images):
+    values = by_sample(images)
+    project = create(tmp_path / "p", config.check(values, "test"))
+    scan(project)
+    embed(project)
+    score(project)
+    with pytest.raises(NotReady, match="'digit-1' has no label yet"):
+        select(project, ["digit-1"])
+    with pytest.raises(ConfigError, match="no class 'digit-7' .did you mean"):
+        select(project, ["digit-7"])
+    with pytest.raises(ConfigError, match="--share"):
+        select(project, ["digit-1"], 0)
+    assert select(project).like == {}
+
+
+def test_picks_near_a_class_are_mostly_of_it(tmp_path, images):
+    values = by_sample(images, labeler={"error_rate": 0.0})
+    project = create(tmp_path / "p", config.check(values, "test"))
+    scan(project)
+    run_one_round(project)
+    score(project)
+    chosen = select(project, ["digit-1"], 0.5)
+    assert chosen.coreset == 12
+    assert chosen.like["digit-1"].startswith("6 picks, by")
+    with project.records.read() as session:
+        picks = [pick for pick in queries.picks(session, 1, 2) if pick.arm == "coreset"][:6]
+        explanation = queries.newest_round(session, 1).explanation
+    assert sum(pick.uri.startswith("digit-1") for pick in picks) >= 5
+    assert json.loads(json.dumps(explanation))["like"] == chosen.like
+
+
+def run_one_round(project):
+    """Everything up to the end of round 1."""
+    from loop.steps.compare import compare
+    from loop.steps.pull import pull
+    from loop.steps.push import push
+    from loop.steps.train import train
+
+    embed(project)
+    score(project)
+    select(project)
+    push(project)
+    pull(project)
+    train(project)
+    compare(project)
