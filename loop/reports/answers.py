@@ -320,6 +320,13 @@ def weighed_in_words(noted: dict[str, Any], metric: str) -> str:
     )
 
 
+def missing_classes(missing: list[str], classes: int) -> str:
+    """Which classes nobody has labelled an image of."""
+    return (
+        f"{classes - len(missing)} of {classes} classes have labels; missing: {', '.join(missing)}."
+    )
+
+
 def few_labels(name: str, have: int, of_sample: int, sample: int) -> str:
     """A warning of a class with few labels, and what finding more costs.
 

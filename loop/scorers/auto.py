@@ -7,6 +7,8 @@ and what share of the pool that is.
   keeps the classes' proportions.
 * Up to ``many`` labels per class: k-medoids. Each label must stand for a whole neighbourhood, so
   dense regions come first and outliers never.
+  Where class names are known they see, up to ``named`` labels per class, what the names say too
+  (docs/names.md).
 * Beyond: random. Coverage was not better than random there.
 
 Where a network learns from the images themselves, medoids stop at ``network`` labels per class and
@@ -36,6 +38,8 @@ from loop.scorers.base import Inputs, Scorer
 UNKNOWN_CLASSES = 10
 """Number of classes assumed where the project names none."""
 COVERAGE = {"geometry": "centred", "radius": 0.7}
+NAMES = round(2**0.5, 4)
+"""Weight of what the class names say, beside rows of length 1."""
 UNCERTAINTY_COVERAGE = {**COVERAGE, "exchange": True}
 
 
@@ -57,12 +61,14 @@ class Auto(Scorer):
         most: share of the pool from which random is used.
         trust: labels per class, collected, from which the model is asked.
         network: in place of ``many`` where the classifier learns from images.
+        named: labels per class up to which k-medoids also see what the class names say.
     """
 
     many: float = 50.0
     most: float = 0.5
     trust: float = 5.0
     network: float = 20.0
+    named: float = 2.0
     uses: ClassVar[frozenset[str]] = frozenset({"collected", "probabilities"})
     nested: ClassVar[bool] = False
     cost: ClassVar[str] = "that of the chosen method"
@@ -101,4 +107,7 @@ class Auto(Scorer):
             why = "a network gains most from variety" if trains_network else "order gains little"
             return Choice("random", {}, f"{per_class:.1f} labels per class: {why}")
         reason = f"{per_class:.1f} labels per class: each must stand for a dense neighbourhood"
+        if inputs.names is not None and per_class <= self.named:
+            reason += ", and class names tell neighbourhoods apart"
+            return Choice("kmedoids", {**COVERAGE, "names": NAMES}, reason)
         return Choice("kmedoids", COVERAGE, reason)

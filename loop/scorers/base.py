@@ -52,6 +52,8 @@ class Inputs:
         probabilities: (N, C) of the current model, rows sum to 1, if ``needs`` asks for it.
         fit: labels (N,) -> Dynamics of a training run on the rows with a label >= 0, if
             ``needs`` asks for it: of a linear probe, or of the project's network.
+        names: (N, C) probabilities that the class names alone say, no label being used; None where
+            they say nothing.
         device: torch device for methods that can use one; ``auto`` is resolved where they run.
         engine: where methods compute what falls into independent pieces.
     """
@@ -66,6 +68,7 @@ class Inputs:
     classifier: str = "embeddings"
     probabilities: NDArray[np.float64] | None = None
     fit: Callable[[Ints], Dynamics] | None = None
+    names: NDArray[np.float64] | None = None
     device: str = "cpu"
     engine: Engine = LOCAL
 

@@ -74,6 +74,23 @@ def shown(
     )
 
 
+def told_by_names(task: Task) -> Probabilities | None:
+    """(N, C) what the class names say of the pool, no label being used; None: nothing."""
+    if task.prior is None:
+        return None
+    from loop.train.propagate import Propagate
+
+    def told() -> Probabilities:
+        nothing = np.full(len(task.pool), -1, np.int64)
+        trained = Propagate().train(
+            task, nothing, np.random.default_rng(0), pool_probabilities=True
+        )
+        assert trained.pool_probabilities is not None
+        return trained.pool_probabilities
+
+    return task.once("told by names", told)
+
+
 def inputs_for(
     scorer: Scorer,
     task: Task,
@@ -130,6 +147,7 @@ def inputs_for(
         covered=covered,
         n_classes=task.n_classes,
         classifier=trainer.wants,
+        names=told_by_names(task),
         device=task.device,
         engine=engine,
     )

@@ -25,6 +25,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.geometry import unit
 from loop.scorers.base import Inputs, rank_scores
 from loop.scorers.coverage import exchanged
 from loop.scorers.maxherding import MaxHerding
@@ -34,11 +35,14 @@ from loop.scorers.maxherding import MaxHerding
 class KMedoids(MaxHerding):
     """Coverage of dense regions, better by exchanges.
 
-    Attributes as MaxHerding's.
+    Attributes as MaxHerding's, and:
+        names: weight of what the class names say beside the centred rows, where they are known: a
+            group of images that the names tell apart gets a pick of its own; 0: none.
     """
 
     radius: float = 0.7
     geometry: str = "centred"
+    names: float = 0.0
     nested: ClassVar[bool] = False
     cost: ClassVar[str] = "as maxherding, then n r per pass of exchanges"
     source: ClassVar[str] = "Schubert, Rousseeuw 2021, arXiv 2008.05171; Bae et al. 2024"
@@ -46,3 +50,10 @@ class KMedoids(MaxHerding):
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
         order = exchanged(self.coverage(inputs), inputs.budget, inputs.available, inputs.rng)
         return rank_scores(order, inputs.n)
+
+    def rows(self, inputs: Inputs) -> NDArray[np.float32]:
+        x = super().rows(inputs)
+        if not self.names or inputs.names is None:
+            return x
+        told = inputs.names - inputs.names.mean(axis=0)
+        return unit(np.concatenate([x, self.names * told.astype(np.float32)], axis=1))

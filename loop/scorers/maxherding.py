@@ -59,16 +59,18 @@ class MaxHerding(Scorer):
 
     def coverage(self, inputs: Inputs) -> Coverage:
         """Coverage of the pool by the rows picked in earlier rounds."""
-        x = transform(inputs.embeddings, self.geometry)
+        x = self.rows(inputs)
         refs = references(inputs.n, self.references, inputs.rng)
         state = Coverage(x, similarity(self.kernel, self._radius(x, inputs)), refs=refs)
         state.add(np.flatnonzero(inputs.covered))
         return state
 
     def explain(self, inputs: Inputs) -> dict[str, Any]:
-        return {
-            "radius": round(self._radius(transform(inputs.embeddings, self.geometry), inputs), 4)
-        }
+        return {"radius": round(self._radius(self.rows(inputs), inputs), 4)}
+
+    def rows(self, inputs: Inputs) -> NDArray[np.float32]:
+        """(N, D) rows of length 1 whose distances count."""
+        return transform(inputs.embeddings, self.geometry)
 
     def _radius(self, x: NDArray[np.float32], inputs: Inputs) -> float:
         return self.radius * (median_distance(x, inputs.rng) or 1.0)

@@ -34,6 +34,7 @@ from loop.reports.answers import (
     FEW_LABELS,
     before_any_label,
     few_labels,
+    missing_classes,
     names_in_words,
     sentence,
     weighed_in_words,
@@ -167,6 +168,9 @@ def _rare_classes(evidence: Evidence, newest: TrainingRun | None) -> list[str]:
         for number, name in enumerate(evidence.classes)
         if have[number] < FEW_LABELS
     ]
+    missing = [name for number, name in enumerate(evidence.classes) if not have[number]]
+    if missing:
+        told.append(missing_classes(missing, len(evidence.classes)))
     return told + few
 
 

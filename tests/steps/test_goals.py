@@ -149,7 +149,7 @@ def test_more_of_a_class(tmp_path, images):
     score(project)
     with pytest.raises(NotReady, match="'digit-1' has no label yet"):
         select(project, ["digit-1"])
-    with pytest.raises(ConfigError, match="no class 'digit-7' .did you mean"):
+    with pytest.raises(ConfigError, match=r"no class 'digit-7' .did you mean"):
         select(project, ["digit-7"])
     with pytest.raises(ConfigError, match="--share"):
         select(project, ["digit-1"], 0)
