@@ -25,6 +25,8 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 """How the bytes of HEIC and HEIF begin, behind ``ftyp``; AVIF, which browsers show, is none."""
 WEBP = 16
 """Bytes per pixel of a WebP, which is never decoded in parts: two canvases, and two copies."""
+DEEP = ("I;16", "I;16B", "I;16L", "I", "F")
+"""Pillow's modes of grey values with more than 8 bits."""
 STRIP = 4_000_000
 """Pixels that are converted at once where a conversion needs many bytes per pixel."""
 Box = tuple[int, int, int, int]
@@ -42,7 +44,13 @@ class Replaced(DataError):
         )
 
 
-def decode(data: bytes, name: str = "image", enough: int = 0) -> Image.Image:
+DEPTHS = (1023.0, 4095.0, 65535.0)
+"""White of grey values of 10, 12 and 16 bits."""
+
+
+def decode(
+    data: bytes, name: str = "image", enough: int = 0, *, for_people: bool = False
+) -> Image.Image:
     """The first frame as upright 8-bit RGB; transparency over white, 16-bit scaled to 8.
 
     A damaged EXIF block is ignored: the image keeps its stored orientation.
@@ -50,6 +58,8 @@ def decode(data: bytes, name: str = "image", enough: int = 0) -> Image.Image:
     Args:
         enough: pixels of the longer side that will do; JPEGs are decoded by a whole factor smaller
             then, which takes a fraction of the time. 0: all of them.
+        for_people: pictures whose 16 bits hold 10 or 12 are as light as these say. Encoders see
+            them by their 16 bits, so that dark pictures of a pool stay darker than others.
 
     Raises:
         DataError: not an image, truncated, or too large; the message names ``name``.
@@ -64,7 +74,7 @@ def decode(data: bytes, name: str = "image", enough: int = 0) -> Image.Image:
             image.draft("RGB", (enough, enough))
         image.load()
         _turn_upright(image)
-        return _rgb(image)
+        return _rgb(image, for_people)
     except UnidentifiedImageError:
         kind = "empty file" if not data else "not an image that can be read"
         raise DataError(f"{name}: {kind}") from None
@@ -98,9 +108,9 @@ def _turn_upright(image: Image.Image) -> None:
         ImageOps.exif_transpose(image, in_place=True)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        image = _eight_bit(image)
+def _rgb(image: Image.Image, for_people: bool) -> Image.Image:
+    if image.mode in DEEP:
+        image = _eight_bit(image, for_people)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         return _over_white(image)
     return image if image.mode == "RGB" else image.convert("RGB")
@@ -116,13 +126,14 @@ def _over_white(image: Image.Image) -> Image.Image:
     return opaque
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def _eight_bit(image: Image.Image, for_people: bool) -> Image.Image:
     """Grey values of 16 or 32 bits or floats, scaled to 8 bits by the range they seem to use."""
     largest = max(float(_values(image, box).max(initial=0)) for box in _strips(image))
     if image.mode == "F" and largest <= 1:
         white = 1.0
     elif image.mode.startswith("I;16") or largest > 255:
-        white = 65535.0
+        white = next(each for each in DEPTHS if largest <= each or each == DEPTHS[-1])
+        white = white if for_people else DEPTHS[-1]
     else:
         white = 255.0
     grey = np.empty((image.height, image.width), dtype=np.uint8)
@@ -153,16 +164,19 @@ def size_of(data: bytes, name: str = "image") -> tuple[int, int]:
 
 
 def browsable(data: bytes, name: str = "image") -> bytes:
-    """Bytes that a browser shows: the bytes themselves, or a PNG of a TIFF or a HEIC.
+    """Bytes that a browser shows: the bytes themselves, or a PNG of a TIFF, of a HEIC and of 16
+    bits, of which browsers show the upper 8.
 
     Raises:
         DataError: see ``decode``.
     """
+    tiff = data[:4] in (b"II*\0", b"MM\0*")
     heif = data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS
-    if data[:4] not in (b"II*\0", b"MM\0*") and not heif:
+    deep = data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:26] == b"\x10\x00"  # 16 bits, grey
+    if not (tiff or heif or deep):
         return data
     png = io.BytesIO()
-    decode(data, name).save(png, format="PNG")
+    decode(data, name, for_people=True).save(png, format="PNG")
     return png.getvalue()
 
 
@@ -187,7 +201,7 @@ def thumbnail(data: bytes, side: int = 96, name: str = "image") -> bytes:
     Raises:
         DataError: see ``decode``.
     """
-    image = decode(data, name, enough=2 * side)
+    image = decode(data, name, enough=2 * side, for_people=True)
     if max(image.size) < side:
         factor = max(1, side // max(image.size))
         size = image.width * factor, image.height * factor

@@ -16,7 +16,7 @@ from PIL import Image
 from connectors.folder import check_image
 from loop import images
 from loop.errors import DataError
-from loop.images import decode, decoded_bytes, squares, thumbnail
+from loop.images import browsable, decode, decoded_bytes, squares, thumbnail
 from tests.conftest import ROOT
 
 BASE = np.arange(16 * 12 * 3, dtype=np.uint8).reshape(12, 16, 3)
@@ -96,6 +96,19 @@ def test_thumbnail_is_small_and_opens():
 def test_dark_sixteen_bit_pictures_stay_dark():
     dark = np.full((4, 4), 200, dtype=np.uint16)
     assert np.asarray(decode(encoded(Image.fromarray(dark)))).max() <= 1
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+@pytest.mark.parametrize("white", [1023, 4095, 65535])
+def test_people_see_pictures_of_ten_and_twelve_bits(white, form):
+    """As detectors and microscopes store them: encoders keep the 16 bits, people see something."""
+    ramp = np.linspace(0, white, 64, dtype=np.uint16).reshape(8, 8)
+    data = encoded(Image.fromarray(ramp), form)
+    shown = Image.open(io.BytesIO(browsable(data)))
+    assert (shown.format, shown.mode) == ("PNG", "RGB")
+    assert np.asarray(shown).max() == 255
+    assert np.asarray(Image.open(io.BytesIO(thumbnail(data)))).max() > 240
+    assert np.asarray(decode(data)).max() == round(white / 65535 * 255)
 
 
 def test_float_pictures_are_scaled():
