@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from loop.cli.completion import scorer_names
-from loop.cli.output import json_option, paragraph, print_json, say, table
+from loop.cli.output import (
+    bar,
+    json_option,
+    paragraph,
+    percent,
+    print_json,
+    project_at,
+    project_option,
+    say,
+    table,
+)
+from loop.wording import counted
+
+if TYPE_CHECKING:
+    from loop.project import Project
 
 
 @click.command()
@@ -76,14 +91,29 @@ def _by_time(listed: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 @click.command()
 @json_option
-def encoders(as_json: bool) -> None:
+@project_option
+@click.option("--recommend", is_flag=True, help="What to take for photographs, and its rate here.")
+@click.option("--compare", is_flag=True, help="Those at hand, by the labels of this project.")
+def encoders(as_json: bool, folder: Path, recommend: bool, compare: bool) -> None:
     """List the encoders; several are joined by +.
+
+    With --recommend: which to take for photographs, with size, licence and rate on this machine;
+    nothing is fetched for that. With --compare: which of the encoders that the project's images are
+    embedded with, or of the parts of a joined one, predicts held-out labels best.
 
     \b
     Example: coreloop encoders
+             coreloop encoders --recommend
+             coreloop encoders --compare
     """
     from loop.encoders import EXAMPLES, FORMS, OPTIONS
 
+    if compare:
+        _compare(project_at(folder), as_json)
+        return
+    if recommend:
+        _recommend(as_json)
+        return
     if as_json:
         print_json([{"name": name, "form": form} for name, form in FORMS.items()])
         return
@@ -93,3 +123,62 @@ def encoders(as_json: bool) -> None:
         say(f"{heading}:")
         for name, text in texts.items():
             paragraph(f"  {name}: {text}")
+    say("which to take for photographs: coreloop encoders --recommend")
+
+
+def _compare(project: Project, as_json: bool) -> None:
+    """The best first."""
+    from loop.project.encoder_choice import compare_encoders
+
+    scores = compare_encoders(project)
+    if as_json:
+        print_json([dataclasses.asdict(score) for score in scores])
+        return
+    heads = ("encoder", "dims", "log-loss", "behind", "right, %")
+    lines = [
+        (
+            f"{'>' if score.in_use else ' '} {score.encoder}",
+            score.dim,
+            f"{score.loss:.3f}",
+            f"{score.behind[0]:.3f} +- {score.behind[1]:.3f}",
+            percent(score.accuracy),
+        )
+        for score in scores
+    ]
+    table(heads, lines)
+    paragraph(
+        f"{counted(scores[0].labels, 'label')}, each predicted by models without it; > is in use; "
+        "+- is one standard error of the difference"
+    )
+    best = scores[0]
+    current = next((score for score in scores if score.in_use), None)
+    if current is not None and not best.in_use and current.behind[0] > 2 * current.behind[1]:
+        say(f"better by more than chance: encoder = {best.encoder!r} in coreloop.toml, then run")
+    else:
+        say("none is better than the one in use by more than chance")
+
+
+def _recommend(as_json: bool) -> None:
+    from loop.device import resolve
+    from loop.encoders.recommended import RECOMMENDED, measure
+
+    device = resolve("auto")
+    measured = []
+    with bar() as (begin, _):
+        for each in RECOMMENDED:
+            begin(f"timing {each.encoder} on {device}, with random weights")
+            measured.append(measure(each, device))
+    if as_json:
+        print_json([dataclasses.asdict(facts) for facts in measured])
+        return
+    for facts in measured:
+        say(facts.encoder)
+        paragraph(
+            f"  {facts.suits}; {facts.dim} dimensions, {facts.megabytes:.0f} MB of weights, "
+            f"licence {facts.licence}, {facts.images_per_second:.3g} images a second here "
+            f"({facts.side} x {facts.side} pixels, {device})"
+        )
+    paragraph(
+        "several joined by + are one encoder, e.g. a CLIP, which knows class names, beside DINOv2; "
+        "read a licence where its weights come from before you sell what they made"
+    )
