@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from inspect import signature
 from itertools import groupby
 from typing import Any
 
@@ -117,8 +118,8 @@ class Objects:
                 system = system_of(alike[0])[0]
                 paths = [system._strip_protocol(address) for address in alike]
                 whole = [None] * len(paths)  # ``cat`` would take [1] in a name for a pattern
-                several = {"batch_size": AT_ONCE} if system.async_impl else {}
-                answers = system.cat_ranges(paths, whole, whole, on_error="return", **several)
+                options = _options(system)
+                answers = system.cat_ranges(paths, whole, whole, on_error="return", **options)
             for address, answer in zip(alike, answers, strict=True):
                 if isinstance(answer, FileNotFoundError):
                     fetched[address] = Fetched(b"", "it has gone")
@@ -151,6 +152,15 @@ def system_of(address: str) -> tuple[Any, str]:
         raise SourceError(f"cannot read {address}: {error}") from None
     system.invalidate_cache()
     return system, root
+
+
+def _options(system: Any) -> dict[str, int]:
+    """Of ``cat_ranges``: what is under way at a time; and each object in one piece, as s3fs would
+    ask for its size first."""
+    if not system.async_impl:
+        return {}
+    in_pieces = "max_concurrency" in signature(system._cat_file).parameters
+    return {"batch_size": AT_ONCE, **({"max_concurrency": 1} if in_pieces else {})}
 
 
 def _store(address: str) -> str:

@@ -19,12 +19,14 @@ class S3:
     Attributes:
         fault: asked for each GET of an object: None, or "503", "cut" or "slow".
         gets: objects that were asked for.
+        heads: objects whose size was asked for.
     """
 
     url: str
     client: Any
     fault: Callable[[str], str | None] = lambda path: None
     gets: list[str] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
 
     def put(self, key: str, data: bytes) -> None:
         self.client.put_object(Bucket=NAME, Key=key, Body=data)
@@ -42,6 +44,8 @@ def s3_server(monkeypatch: Any) -> Iterator[S3]:
 
     def application(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
         path, s3 = environ["PATH_INFO"], holder.get("s3")
+        if s3 is not None and environ["REQUEST_METHOD"] == "HEAD":
+            s3.heads.append(path)
         whole = environ["REQUEST_METHOD"] == "GET" and path.count("/") > 1
         if s3 is not None and whole and len(path.split("/", 2)[2]):
             s3.gets.append(path)

@@ -64,6 +64,7 @@ def test_every_object_is_an_image_unreadable_or_counted(bucket):
 def test_an_object_is_fetched_once(bucket, s3):
     images = [each for each in bucket.scan() if isinstance(each, Image)]
     asked = len(s3.gets)
+    assert not s3.heads, "a request for the size would be as dear as the image"
     assert all(content_key(bucket.read(each.uri)) == each.key for each in images)
     assert len(s3.gets) == asked
     known = {each.uri for each in images}
