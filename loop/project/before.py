@@ -65,7 +65,7 @@ def labels_before(project: Project) -> HoldsLabels | None:
     if config.pool.source == "label-studio":
         return project.source if isinstance(project.source, HoldsLabels) else None
     listed = project.source if config.pool.source == "list" else None
-    holders = [listed] if isinstance(listed, HoldsLabels) else []
+    holders: list[HoldsLabels] = [listed] if isinstance(listed, HoldsLabels) else []
     if config.labeler.kind != "label-studio" or not config.labeler.project:
         return LabelsTogether(holders) if holders else None
     adopted = ForeignLabels(
