@@ -142,6 +142,7 @@ def test_two_rounds_in_a_project_that_was_there(server, s3, page, tmp_path, monk
         encoder="pixels:8",
         measure={"by": "sample", "images": 20},
         selection={"budgets": [4, 3]},
+        compare={"baselines": ["random"], "seeds": 2},
         labeler={"kind": "label-studio", "url": server.url},
     )
     assert (scanned.images, scanned.labelled_before, scanned.unreadable) == (TASKS, BEFORE, [])
