@@ -197,9 +197,11 @@ class Delivery:
         return len(items)
 
     def _places(self, session: Session) -> dict[int, int]:
-        """Pick id -> its place in labelling order among all picks of the round."""
-        picks = select(Pick.id).where(Pick.round_id == self.round_id, Pick.arm != BEFORE)
-        ordered = session.scalars(picks.order_by(Pick.rank, Pick.arm))
+        """Pick id -> its place in labelling order among all that the round sends."""
+        sent = select(Sent.pick_id).join(models.Batch, models.Batch.uuid == Sent.batch_uuid)
+        ordered = session.scalars(
+            sent.where(models.Batch.round_id == self.round_id).order_by(Sent.id)
+        )
         return {pick_id: place for place, pick_id in enumerate(ordered)}
 
     def refresh_predictions(self) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from connectors.base import Foretells, Labeler, Prediction, RemoteChange, SourceError
+from connectors.base import (
+    Foretells,
+    Labeler,
+    Prediction,
+    RemoteChange,
+    SharesPool,
+    SourceError,
+)
 from db import queries
 from db.answers import labelled_before
 from db.models import Batch, Item, Pick, Pool, Round, Sent
@@ -99,6 +106,8 @@ def plan_push(project: Project) -> PushPlan:
         images.append(PlannedImage(key, uri, action, guesses.get(key), problem))
     if config.labeler.order == "uncertain":
         images.sort(key=lambda image: image.prediction.score if image.prediction else 2.0)
+    if isinstance(labeler, SharesPool):  # which shows no guesses
+        images = [replace(image, prediction=None) for image in images]
     changes = _changes(labeler, config.project.classes, images)
     if not _is_made(changes):
         with project.records.read() as session:
