@@ -121,7 +121,7 @@ class PoolLabeler:
         listed = self._tabs.list()
         if not listed:
             changes.append(RemoteChange("tab Default", None, "all tasks"))
-        for title, texts in self._tabs_of(self._turn).items():
+        for _, title, texts in self._tabs_of(self._turn):
             there = any(tab.texts == texts for tab in listed)
             shown = f"tab {title}"
             changes.append(RemoteChange(shown, title if there else None, title))
@@ -134,22 +134,24 @@ class PoolLabeler:
         return {keys[uri] for uri in there}
 
     def push(self, batch: BatchToLabel, items: Sequence[ItemToLabel]) -> Mapping[str, str]:
-        """Marks the tasks of these items and makes the round's tab; what is marked already is not
-        marked again. An item whose task has gone is left out."""
+        """Makes the round's tab and marks the tasks of these items; what is marked already is not
+        marked again. An item whose task has gone is left out. Marks come last: where they are,
+        everything else was done."""
         turn = f"round {batch.round}"
         marked = {} if batch.fresh else dict(self.find(batch))
         missing = [item for item in items if item.key not in marked]
         tasks = self.images.tasks_of([item.uri for item in missing])
         wanted = [(item, tasks[item.uri]) for item in missing if item.uri in tasks]
+        for name, title, texts in self._tabs_of(turn):
+            self._known_tabs[name] = self._tabs.ensure(title, texts)
+        if self._overlap > self._people_there:
+            for _, task in wanted:
+                self.client.write("PATCH", f"/api/tasks/{task}/", {"overlap": self._overlap})
         self._marking.put(
             (task, self._marking.name(turn, item.place, batch.uuid, person))
             for item, task in wanted
             for person in self._dealt_to(item.place)
         )
-        if self._overlap > self._people_there:
-            for _, task in wanted:
-                self.client.write("PATCH", f"/api/tasks/{task}/", {"overlap": self._overlap})
-        self._make_tabs(turn)
         return marked | {item.key: str(task) for item, task in wanted}
 
     def find(self, batch: BatchToLabel) -> Mapping[str, str]:
@@ -218,6 +220,7 @@ class PoolLabeler:
     def progress(self) -> Progress:
         """The project's own counters, and what people should know."""
         counted = self.project.progress(dict(self._reader.counts))
+        self._recall_tabs()
         return Progress(
             tasks=None,
             annotated=counted.annotated,
@@ -246,19 +249,22 @@ class PoolLabeler:
             if tab is not None
         )
 
-    def _make_tabs(self, turn: str) -> None:
-        for title, texts in self._tabs_of(turn).items():
-            who = texts[1:]
-            name = f"{turn} {who[0]}" if who else turn
-            self._known_tabs[name] = self._tabs.ensure(title, texts)
+    def _recall_tabs(self) -> None:
+        """Looks for tabs of the round whose making was recorded nowhere."""
+        wanted = {texts: name for name, _, texts in self._tabs_of(self._turn)}
+        if self._known_tabs.keys() >= set(wanted.values()):
+            return
+        for tab in self._tabs.list():
+            if tab.texts in wanted:
+                self._known_tabs.setdefault(wanted[tab.texts], tab.id)
 
-    def _tabs_of(self, turn: str) -> dict[str, tuple[str, ...]]:
-        """Title -> what the marks of its tasks hold: of everything, and of each person's share."""
-        start = self._marking.start_of(turn)
-        tabs: dict[str, tuple[str, ...]] = {turn.capitalize(): (start,)}
-        for who in self._assigned:
-            tabs[f"{turn.capitalize()}, {who}"] = (start, for_person(who))
-        return tabs
+    def _tabs_of(self, turn: str) -> list[tuple[str, str, tuple[str, ...]]]:
+        """(name, title, what the marks of its tasks hold): of all picks, and of each person's."""
+        start, title = self._marking.start_of(turn), turn.capitalize()
+        return [(turn, title, (start,))] + [
+            (f"{turn} {for_person(who)}", f"{title}, {who}", (start, for_person(who)))
+            for who in self._assigned
+        ]
 
     def _dealt_to(self, place: int) -> list[str]:
         """People who label the pick at a place: as many as asked for, in turn, so that each gets

@@ -237,6 +237,7 @@ def test_a_lost_answer_to_the_marks_marks_nothing_twice(people, server, proxy, t
     pushed = push(project)
     picks = len(marked(project, "round 1"))
     assert (pushed.sent, pushed.recovered) == (0, picks)
+    assert f"tab={tabs_of(people, number)['Round 1']['id']}&labeling=1" in pushed.url
     for task in people.tasks(number, include="id,predictions"):
         assert len(task["predictions"]) <= 1
 
