@@ -128,9 +128,10 @@ def _passed_over(project: Project) -> str:
     """``; 73 other files are passed over (30 .heic, 6 hidden)``."""
     try:
         with project.records.read() as session:
-            passed = passed_over(queries.the_pool(session))
+            remarked = passed_over(queries.the_pool(session))
     except Missing:  # not scanned yet
         return ""
+    passed = [each for each in remarked if each.what != "label"]
     if not passed:
         return ""
     kinds = ", ".join(f"{each.count} {each.suffix or each.reason}" for each in passed)
