@@ -130,7 +130,7 @@ def test_circular_links_and_pipes_are_listed(tmp_path):
 
 
 def test_heic_is_read(tmp_path):
-    """A telephone's picture, written by the library that reads it, with a rotation to undo."""
+    """A telephone's picture, written by the library that reads it."""
     pillow_heif = pytest.importorskip("pillow_heif")
     from loop.images import browsable, decode
 
