@@ -121,7 +121,7 @@ class Manifest:
             if image.label is not None and image.uri in keys and not self._with_image(image):
                 yield RemoteAnnotation(
                     id=image.uri,
-                    version=image.label,
+                    version=f"{self._saved_at}: {image.label}",
                     key=keys[image.uri],
                     annotator=self.path.name,
                     label=image.label,
@@ -139,6 +139,11 @@ class Manifest:
     @property
     def _objects(self) -> Objects:
         return Objects(self.cache)
+
+    @cached_property
+    def _saved_at(self) -> int:
+        """When the list was saved, in nanoseconds: a label that is changed back is a new version."""
+        return self.path.stat().st_mtime_ns
 
     @cached_property
     def _start(self) -> Path:

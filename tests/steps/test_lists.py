@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 
 import pytest
 from click.testing import CliRunner
 
+from db import queries
 from loop.cli import cli
 from loop.errors import ConfigError
 from loop.project import find
 from loop.project.class_folders import UnclearClasses
+from loop.project.labels import collect
 from loop.steps.init import init
 from loop.steps.predict import predict
 from loop.steps.run import run
+from loop.steps.scan import scan
 from tests.conftest import rows, write_images
 from tests.connectors.test_webdataset import shard
 
@@ -141,3 +145,28 @@ def test_an_oracle_skips_what_nobody_knows(listed, tmp_path):
     assert ended.why == "done"
     skips = rows(project, "SELECT count(*) FROM annotation WHERE cancelled AND label IS NULL")
     assert 0 < skips[0][0] < 29
+
+
+def test_a_label_that_is_changed_back_counts(listed, tmp_path):
+    """Of the versions of a label the newest counts, be it one that was there before."""
+    text = "path,kind\nflat/000.png,digit-{}\nflat/001.png,digit-1\nflat/002.png,\n"
+    labels = []
+    for moment, kind in enumerate("101"):
+        listed.write_text(text.format(kind))
+        os.utime(listed, (1000 + moment, 1000 + moment))
+        if not moment:
+            classes = {"classes": ["digit-0", "digit-1"]}
+            measure = {"by": "sample", "images": 20}
+            init(
+                tmp_path / "p",
+                listed,
+                project=classes,
+                pool={"label_column": "kind"},
+                measure=measure,
+            )
+        project = find(tmp_path / "p")
+        assert scan(project).labelled_before == 2
+        with project.records.read() as session:
+            pool = queries.the_pool(session)
+            labels.append(collect(session, pool, project.config).by_row[0])
+    assert labels == [1, 0, 1]
