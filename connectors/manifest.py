@@ -142,7 +142,7 @@ class Manifest:
 
     @cached_property
     def _saved_at(self) -> int:
-        """When the list was saved, in nanoseconds: a label that is changed back is a new version."""
+        """When the list was saved, in nanoseconds: a label changed back is a new version."""
         return self.path.stat().st_mtime_ns
 
     @cached_property
