@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
 import tomllib
 from base64 import b64encode
@@ -11,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tomli_w
+from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from connectors.base import SourceError
 from connectors.label_studio import config as label_config
 from loop import config, secrets
+from loop.cli.serve import serve
 from loop.errors import ConfigError
 from loop.project import create, find
 from loop.serve.backend import MOST_BYTES, Backend
@@ -24,6 +27,7 @@ from loop.steps.exclude import exclude
 from loop.steps.predict import predict
 from loop.steps.run import run
 from loop.steps.serve import WEBHOOK_HEADER, Service
+from loop.steps.status import status
 from tests.conftest import rows, small_values, write_images
 
 CLASSES = ["digit-0", "digit-1", "digit-2"]
@@ -361,3 +365,27 @@ def test_metrics_and_health_say_how_the_loop_stands(trained, asker):
     assert counts[("coreloop_watch_alive",)] == 1
     assert counts[("coreloop_model_round",)] == 2
     assert json.dumps(counts[("coreloop_predict_seconds_count",)])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--address", "10.0.0.5:9090"], "is no address"),
+        (["--address", "http://me:pw@host:9090"], "is no address"),
+        (["--host", "0.0.0.0", "--no-auth"], "for this machine alone"),
+        (["--every", "0"], "--every"),
+    ],
+)
+def test_options_that_cannot_be(trained, words, said):
+    done = CliRunner().invoke(serve, [*words, "-p", str(trained.root)])
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def test_a_port_that_is_taken_is_named(trained):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = CliRunner().invoke(serve, ["--port", port, "-p", str(trained.root)])
+    assert isinstance(done.exception, ConfigError)
+    assert f"port {port}" in str(done.exception)
+    assert status(trained).watch is None, "the watch is given back"
