@@ -130,10 +130,17 @@ def labelling_url(session: Session, project: Project, pool: Pool) -> str | None:
         return str(project.root / "sheets") if queries.sent_batches(session) else None
     if project.config.pool.source == "label-studio":
         return _tab_url(session, project, pool)
-    homes = [config.project] if config.project else pool.source.get(LOCATION, {}).get(PROJECTS)
+    homes = labelling_projects(project, pool)
     if config.kind != "label-studio" or not homes:
         return None
     return f"{_shown_url(project)}/projects/{homes[0]}/data"
+
+
+def labelling_projects(project: Project, pool: Pool) -> list[int]:
+    """Numbers of the Label Studio projects that people label in, as the records have them, the
+    newest pushes' first; empty before the first push."""
+    adopted = project.config.labeler.project
+    return [adopted] if adopted else list(pool.source.get(LOCATION, {}).get(PROJECTS, []))
 
 
 def _tab_url(session: Session, project: Project, pool: Pool) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,9 +81,15 @@ def serve(
         backend = Backend(service, worker.wake, complain)
         app = backend.app(password, address, everywhere=options.host not in LOOPBACK)
 
+        def turn() -> None:
+            try:
+                worker.turns(watch)
+            finally:  # the service does not outlive the loop
+                os.kill(os.getpid(), signal.SIGTERM)
+
         def ready() -> None:
             on_ready(address)
-            Thread(target=worker.turns, args=[watch], daemon=True).start()
+            Thread(target=turn, daemon=True).start()
 
         answer(app, listening, ready)
     raise KeyboardInterrupt

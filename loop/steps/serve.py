@@ -31,7 +31,7 @@ from db.state import log
 from loop import config as settings
 from loop.errors import ConfigError, DataError
 from loop.project import Project, find
-from loop.project.labeler import connect_labeler, label_studio_url
+from loop.project.labeler import connect_labeler, label_studio_url, labelling_projects
 from loop.project.predictor import Guess, TaskImage, TaskPredictor
 from loop.project.watch import WatchState, watch_state
 from loop.secrets import label_studio_token, service_secret, webhook_secret
@@ -191,16 +191,14 @@ class Connection:
         """Registers the service, once for each project there; what passes is tried again at the
         next call, and no reason to stop the loop."""
         with project.records.read() as session:
-            if not queries.sent_batches(session) and not project.config.labeler.project:
+            homes = labelling_projects(project, queries.the_pool(session))
+            if not homes or homes[0] == self._settled_for:
                 return
             labeler: Any = connect_labeler(session, project)
         config = project.config.labeler
         live = config.predictions and config.order != "uncertain"
-        number = 0
+        number = homes[0]
         try:
-            number = labeler.project.id
-            if number == self._settled_for:
-                return
             registered = register(labeler, self._at, live=live)
         except (Unreachable, Unknown) as error:
             self._tell(project, f"not connected with Label Studio yet: {error}")

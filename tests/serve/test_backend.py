@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import stat
+import subprocess
+import sys
 import tomllib
 from base64 import b64encode
 from pathlib import Path
@@ -389,3 +391,14 @@ def test_a_port_that_is_taken_is_named(trained):
     assert isinstance(done.exception, ConfigError)
     assert f"port {port}" in str(done.exception)
     assert status(trained).watch is None, "the watch is given back"
+
+
+def test_the_service_does_not_outlive_its_loop(trained):
+    code = (
+        "import sys; from loop.serve.worker import Worker; from loop.cli import main\n"
+        "Worker.turns = lambda self, watch: 1 / 0\n"
+        f"sys.argv = ['coreloop', 'serve', '--port', '0', '-p', {str(trained.root)!r}]; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130
+    assert "ZeroDivisionError" in done.stderr
