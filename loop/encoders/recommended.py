@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -84,7 +85,11 @@ def _of_timm(name: str) -> tuple[Any, int, str, int]:
 def _of_clip(name: str) -> tuple[Any, int, str, int]:
     import open_clip
 
-    towers = open_clip.create_model(name, pretrained=None)
+    logging.disable(logging.WARNING)  # that the weights are random
+    try:
+        towers = open_clip.create_model(name, pretrained=None)
+    finally:
+        logging.disable(logging.NOTSET)
     size = open_clip.get_model_preprocess_cfg(towers)["size"]
     side = size if isinstance(size, int) else size[-1]
     return towers.visual, int(side), "not stated", _weights(towers)

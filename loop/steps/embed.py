@@ -24,6 +24,7 @@ from loop.engine import LOCAL, Engine
 from loop.project import Project
 from loop.project.absence import NamedItem, gone_among, items_present, named, pass_over
 from loop.project.digests import numbers_digest
+from loop.project.names import name_head_of
 from loop.wording import agreeing, counted
 
 
@@ -44,7 +45,7 @@ def embed(
     Raises:
         DataError: an image that could be read at the scan cannot be read now, or is another one.
         NotReady: the disk has no room for the embeddings.
-        ConfigError: unknown encoder or missing weights.
+        ConfigError: unknown encoder or missing weights; given probabilities that lack a class.
     """
     encoder = encoders.get(project.config.encoder)
     with project.writing() as records:
@@ -59,6 +60,7 @@ def embed(
             shards.forget(draft)
             return rows, dims
         on_begin()
+        name_head_of(project.config)  # names that cannot be used are said before hours of work
         earlier = _earlier(project, records, encoder, pool.id)
         items, count = _unembedded(project, records, encoder, pool.id, earlier, on_gone)
         whole = len(items) == count

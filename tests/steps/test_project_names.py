@@ -86,6 +86,16 @@ def test_labels_judge_the_names_and_the_model_keeps_them(named, tmp_path):
     assert again.images > written.images
 
 
+def test_a_class_without_a_column_is_said_before_anything_is_embedded(tmp_path, images):
+    values = small_values(images, encoder=prior_of(images, tmp_path))
+    values["project"]["classes"] = [*CLASSES, "yak"]
+    project = create(tmp_path / "p", config.check(values, "test"))
+    scan(project)
+    with pytest.raises(ConfigError, match="no column for the class 'yak'"):
+        embed(project)
+    assert not list(project.arrays.glob("*.npy"))
+
+
 def test_without_words_there_is_no_first_answer(project):
     scan(project)
     embed(project)
