@@ -16,8 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from loop.class_names import PLACE, why_unused
 from loop.encoders import spec as specs
+from loop.encoders.class_names import PLACE, why_unused
 from loop.errors import ConfigError, nearest
 from loop.secrets import check_address, check_bucket
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.class_names import PLACE
+from loop.encoders.class_names import PLACE
 from loop.encoders.network import TorchEncoder, triple
 from loop.errors import ConfigError, nearest
 from loop.files import expanded

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.class_names import in_words
 from loop.encoders.base import Encoder
+from loop.encoders.class_names import in_words
 from loop.encoders.joined import Joined
 from loop.encoders.open_clip import TEMPLATES, ClipEncoder
 from loop.encoders.prior import GivenPrior

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from loop.class_names import phrases
 from loop.config import Config
+from loop.encoders.class_names import phrases
 
 if TYPE_CHECKING:
     from loop.name_head import NameHead

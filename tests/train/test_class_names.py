@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
-from loop.class_names import is_code, phrases
+from loop.encoders.class_names import is_code, phrases
 from loop.measuring.active import RandomSample
 from loop.measuring.by_sample import measure_by_sample
 from loop.name_head import NameHead, Prior
