@@ -11,8 +11,9 @@ from loop import train
 from loop.errors import ConfigError
 from loop.train import Task
 from loop.train.linear import Linear
+from loop.train.neighbour_graph import NeighbourGraph, shares
 from loop.train.probe import blend
-from loop.train.propagate import NeighbourGraph, Propagate, _left_out, _shares, choose_share
+from loop.train.propagate import Propagate, _left_out, choose_share
 
 
 def digits() -> tuple[Task, NDArray[np.int64]]:
@@ -59,7 +60,7 @@ def test_the_left_out_prediction_is_what_the_other_labels_give() -> None:
         spread = graph.spread(seeds[:, others], 0.8)[rows[i]]
         labels = known[rows[others]]
         mass = np.array([spread[labels == c].mean() for c in range(10)])
-        np.testing.assert_allclose(fast[i], _shares(mass[None])[0], rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(fast[i], shares(mass[None])[0], rtol=1e-4, atol=1e-7)
 
 
 def test_spread_is_the_closed_form() -> None:
