@@ -162,6 +162,6 @@ def _cosine(project: Project, records: Records, encoder: Encoder, rows: NDArray[
             out,
             device=project.config.training.device,
         )
-        encoded = np.load(out)
+        encoded = np.load(out, allow_pickle=False)
     originals = np.asarray(embedded[[row for row, _, _ in kept]])
     return measured_cosine(originals, encoded, np.asarray(embedded[rows]))
