@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import io
 import os
-import signal
 import sys
 from importlib import import_module
-from types import FrameType
 from typing import Any, NoReturn
 
 import click
+
+from loop.cli.interrupt import listen
 
 COMMANDS = {
     "demo": ("loop.cli.demo:demo", "A whole labelling project on handwritten digits, in a minute."),
@@ -145,7 +145,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point: runs a command and turns known errors into one message and an exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    listen()
     try:
         os.getcwd()
     except FileNotFoundError:
@@ -200,10 +200,6 @@ def _show(error: click.ClickException) -> None:
     error.show(text)
     for line in printable(text.getvalue()).rstrip("\n").split("\n"):
         click.echo(tinted(line), err=True)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _leave(code: int) -> None:

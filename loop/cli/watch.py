@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loop.cli.interrupt import told_to_end
 from loop.cli.output import bar, paragraph, print_json_line, say, tinted
 from loop.printable import one_line
 
@@ -32,6 +33,7 @@ def watch(root: Path, seconds: float, where: Engine, *, reopen: bool, as_json: b
         working=working,
         where=where,
         reopen=reopen,
+        told_to_end=told_to_end.is_set,
     )
     worker.work()
 

@@ -338,8 +338,9 @@ def few_labels(name: str, have: int, of_sample: int, sample: int) -> str:
     if sample:
         lower, upper = score_interval(of_sample / sample, sample)
         least = wanted / upper
-        cost = f"at least {least:.0f}"
+        cost = f"at least {counted(round(least), 'label')}"
         if of_sample:
-            cost = f"about {wanted * sample / of_sample:.0f} ({least:.0f} to {wanted / lower:.0f})"
-        told += f"; {wanted} more take {cost} labels at random"
+            labels = counted(round(wanted * sample / of_sample), "label")
+            cost = f"about {labels} ({least:.0f} to {wanted / lower:.0f})"
+        told += f"; {wanted} more at random take {cost}"
     return f"{told}. 'coreloop select --like {shlex.quote(name)}' picks images near it."

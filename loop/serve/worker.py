@@ -46,6 +46,8 @@ class Worker:
         where: the engine that embeds and scores.
         reopen: see ``run``.
         settle: called after each turn that went well.
+        told_to_end: whether it was interrupted, asked between turns: the exception may have been
+            dropped.
         for_ever: goes on looking for corrected answers when all rounds are over, and takes a first
             failure for one of those that pass.
     """
@@ -59,6 +61,7 @@ class Worker:
     where: Engine = LOCAL
     reopen: bool = False
     settle: Callable[[Project], None] = lambda project: None
+    told_to_end: Callable[[], bool] = lambda: False
     for_ever: bool = False
     _woken: Event = field(default_factory=Event)
     _told: str = ""
@@ -85,6 +88,8 @@ class Worker:
             ended = self._turn(watch)
             if ended is not None and ended.why == "done" and not self.for_ever:
                 return ended
+            if self.told_to_end():
+                raise KeyboardInterrupt
             self._pause(watch, ended)
 
     def _turn(self, watch: Watch) -> Ended | None:

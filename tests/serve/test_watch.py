@@ -18,6 +18,7 @@ import pytest
 
 from connectors.base import Unreachable
 from loop import config
+from loop.cli import interrupt
 from loop.errors import ConfigError
 from loop.project import Project, create, find
 from loop.project.watch import FILE, AlreadyWatched, keep_watch, watch_state
@@ -311,6 +312,27 @@ def test_the_command_is_one_leaves_promptly_and_goes_on(sheets):
     until(lambda: states(sheets)[1:] == ["pushed"])
     assert "26 images labelled" not in leaves_at(last, signal.SIGINT)
     assert len(rows(sheets, "SELECT * FROM annotation")) == 26
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_drops_ends_the_watch(sheets):
+    """An exception that is raised while a callback of C runs goes nowhere."""
+
+    class Callback:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    interrupt.listen()
+    try:
+        Callback()
+        assert interrupt.told_to_end.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            Worker(sheets.root, "a test", 0.05, told_to_end=interrupt.told_to_end.is_set).work()
+    finally:
+        interrupt.told_to_end.clear()
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 @pytest.mark.parametrize("other", [["--review"], ["--budget", "5"]])

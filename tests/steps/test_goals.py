@@ -127,8 +127,8 @@ def test_report_and_plan_go_by_the_goal(tmp_path, images):
 
 def test_a_class_with_few_labels_is_named_with_its_price():
     assert few_labels("ox", 2, 2, 100) == (
-        "Class 'ox' has 2 labels, fewer than 5; 3 more take about 150 (43 to 545) labels at "
-        "random. 'coreloop select --like ox' picks images near it."
+        "Class 'ox' has 2 labels, fewer than 5; 3 more at random take about 150 labels (43 to "
+        "545). 'coreloop select --like ox' picks images near it."
     )
     assert "at least" in few_labels("ox", 0, 0, 100)
     assert few_labels("red ox", 1, 0, 0).endswith("--like 'red ox'' picks images near it.")
