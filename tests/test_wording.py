@@ -88,3 +88,13 @@ def test_a_count_is_followed_by_its_noun():
     for path in (ROOT / "loop").rglob("*.py"):
         pieces |= counts_beside_a_plural(path)
     assert pieces - SEVERAL == set()
+
+
+def test_a_number_stays_with_its_percent_sign():
+    from loop.cli.output import lines_of
+    from loop.reports.pages import unbroken
+
+    lines = lines_of("95 % " * 60)
+    assert len(lines) > 1
+    assert all(line.endswith("%") and not line.startswith("%") for line in lines)
+    assert unbroken("5 % of 100 %") == "5\u00a0% of 100\u00a0%"

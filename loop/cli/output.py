@@ -90,8 +90,10 @@ def paragraph(text: str) -> None:
 
 
 def lines_of(text: str, indent: str = "") -> list[str]:
-    """The text in lines of a terminal; a command to type stays in one line."""
+    """The text in lines of a terminal; a command to type stays in one line, and a number with its
+    percent sign."""
     whole = COMMAND.sub(lambda command: command[0].replace(" ", UNBROKEN), text)
+    whole = re.sub(r"(?<=\d) %", f"{UNBROKEN}%", whole)
     lines = textwrap.wrap(
         whole,
         WIDTH,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,14 @@ def template(name: str) -> Template:
     a page is escaped."""
     from jinja2 import Environment, PackageLoader
 
-    loader = PackageLoader("loop.reports")
-    return Environment(loader=loader, autoescape=is_html(name)).get_template(name)
+    environment = Environment(loader=PackageLoader("loop.reports"), autoescape=is_html(name))
+    environment.filters["unbroken"] = unbroken
+    return environment.get_template(name)
+
+
+def unbroken(text: str) -> str:
+    """A sentence whose numbers stay on one line with their percent signs."""
+    return re.sub(r"(?<=\d) %", "\u00a0%", text)
 
 
 def is_html(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import uuid
 from functools import partial
@@ -11,21 +10,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from connectors.base import BatchToLabel, ItemToLabel, Rejected
+from tests.label_studio.browsing import SHOWN, signed_in
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
-SHOWN = (
-    "() => { const i=[...document.querySelectorAll('.lsf-image img[alt=\"image\"]')].pop();"
-    " return i && i.complete && i.naturalWidth ? [i.naturalWidth, i.naturalHeight] : null }"
-)
 
 
 @pytest.fixture
@@ -51,37 +38,8 @@ def image_server(pictures):
 
 @pytest.fixture
 def page(server, image_server, tmp_path):
-    if CHROMIUM is None:
-        pytest.skip("no chromium on the PATH")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path / "profile"),
-            executable_path=CHROMIUM,
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1280, "height": 900},
-        )
-        outside = []
-
-        def guard(route):
-            if route.request.url.startswith((server.url, image_server.url, "data:", "blob:")):
-                route.continue_()
-            else:
-                outside.append(route.request.url)
-                route.abort()
-
-        context.route("**/*", guard)
-        page = context.pages[0]
-        page.goto(server.url + "/user/login/", wait_until="domcontentloaded")
-        page.fill("input[name=email]", server.username)
-        page.fill("input[name=password]", server.password)
-        with page.expect_navigation(wait_until="domcontentloaded"):
-            page.click("button[type=submit]")
+    with signed_in(server, tmp_path / "profile", image_server.url) as page:
         yield page
-        context.close()
-        assert outside == []
 
 
 @pytest.mark.parametrize("images", ["upload", "local", "url"])

@@ -18,7 +18,7 @@ from loop.project.labeler import connect_labeler
 from loop.steps.pull import pull
 from loop.steps.run import run
 from tests.connectors.buckets import s3_server
-from tests.label_studio.test_browser import SHOWN, image_server, page  # noqa: F401
+from tests.label_studio.browsing import SHOWN, signed_in
 from tests.label_studio.world import tasks_of
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -54,6 +54,12 @@ def project(s3, server, monkeypatch, tmp_path):
         yield made
 
 
+@pytest.fixture
+def page(server, s3, tmp_path):
+    with signed_in(server, tmp_path / "profile", s3.url) as page:
+        yield page
+
+
 def labeler_of(project):
     with project.records.read() as session:
         return connect_labeler(session, project)
@@ -78,7 +84,7 @@ def add_storage(labeler, s3):
     )
 
 
-def test_people_see_the_images_where_they_lie(project, s3, page):  # noqa: F811
+def test_people_see_the_images_where_they_lie(project, s3, page):
     with pytest.raises(Rejected, match=r"no storage of 'photos'.*settings/storage"):
         run(project)
     labeler = labeler_of(project)

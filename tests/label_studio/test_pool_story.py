@@ -15,7 +15,7 @@ from loop.steps.run import run
 from loop.steps.status import status
 from tests.connectors.buckets import NAME, s3_server
 from tests.label_studio.adopting import SINGLE, People
-from tests.label_studio.test_browser import CHROMIUM, FLAGS, SHOWN
+from tests.label_studio.browsing import SHOWN, signed_in
 from tests.label_studio.test_pool import label_of, marked, picture
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
@@ -70,37 +70,8 @@ def fill(people, server, s3):
 
 @pytest.fixture
 def page(server, s3, tmp_path):
-    if CHROMIUM is None:
-        pytest.skip("no chromium on the PATH")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path / "profile"),
-            executable_path=CHROMIUM,
-            headless=True,
-            args=FLAGS,
-            viewport={"width": 1280, "height": 900},
-        )
-        outside = []
-
-        def guard(route):
-            if route.request.url.startswith((server.url, s3.url, "data:", "blob:")):
-                route.continue_()
-            else:
-                outside.append(route.request.url)
-                route.abort()
-
-        context.route("**/*", guard)
-        page = context.pages[0]
-        page.goto(server.url + "/user/login/", wait_until="domcontentloaded")
-        page.fill("input[name=email]", server.username)
-        page.fill("input[name=password]", server.password)
-        with page.expect_navigation(wait_until="domcontentloaded"):
-            page.click("button[type=submit]")
+    with signed_in(server, tmp_path / "profile", s3.url) as page:
         yield page
-        context.close()
-        assert outside == []
 
 
 def label_in_browser(page, url, labels, most, screenshot):

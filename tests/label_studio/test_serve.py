@@ -29,7 +29,7 @@ from loop.steps.run import run
 from loop.steps.status import status
 from tests.conftest import ROOT, rows, small_values
 from tests.label_studio.adopting import SINGLE
-from tests.label_studio.test_browser import CHROMIUM, FLAGS
+from tests.label_studio.browsing import CHROMIUM, FLAGS
 from tests.label_studio.test_pool import filled, label_of, marked, people, pooled
 
 __all__ = ["people"]
