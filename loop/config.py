@@ -250,6 +250,10 @@ class Config(Section):
     pool: PoolSection
     measure: MeasureSection = MeasureSection()
     encoder: str = "pixels"
+    encoder_candidates: list[str] = []
+    """Encoders beside it; the images are embedded with these too, and once labels say by more than
+    chance that another of them, or two joined, predicts them better, that is used. Empty:
+    ``encoder`` stays."""
     selection: SelectionSection = SelectionSection()
     labeler: LabelerSection = LabelerSection()
     training: TrainingSection = TrainingSection()
@@ -266,6 +270,18 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _told_apart(self) -> Config:
+        among = [self.encoder, *self.encoder_candidates]
+        twice = [spec for number, spec in enumerate(among) if spec in among[:number]]
+        if twice:
+            raise ValueError(
+                f"encoder_candidates: {twice[0]!r} is named twice; name encoders beside 'encoder'"
+            )
+        for candidate in self.encoder_candidates:
+            self.model_copy(update={"encoder": candidate})._check_names()
+        return self
+
     @property
     def names_unused(self) -> str:
         """Why training does not listen to the class names; empty where it does."""
@@ -275,6 +291,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _names_that_speak(self) -> Config:
+        self._check_names()
+        return self
+
+    def _check_names(self) -> None:
         parts = [part.partition(":")[0] for part in specs.parts(self.encoder)]
         if "prior" in parts and (self.project.names == "off" or len(parts) == 1):
             raise ValueError(
@@ -286,7 +306,6 @@ class Config(Section):
             raise ValueError(
                 f"names, prompts or synonyms are set under [project], but {self.names_unused}"
             )
-        return self
 
     @model_validator(mode="after")
     def _labelled_where_it_is(self) -> Config:

@@ -152,7 +152,9 @@ def _compare(project: Project, as_json: bool) -> None:
     )
     best = scores[0]
     current = next((score for score in scores if score.in_use), None)
-    if current is not None and not best.in_use and current.behind[0] > 2 * current.behind[1]:
+    if project.written.encoder_candidates:
+        say("the next training decides among encoder and encoder_candidates by this rule")
+    elif current is not None and not best.in_use and current.behind[0] > 2 * current.behind[1]:
         say(f"better by more than chance: encoder = {best.encoder!r} in coreloop.toml, then run")
     else:
         say("none is better than the one in use by more than chance")

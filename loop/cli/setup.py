@@ -73,10 +73,12 @@ STATED = {
 @click.option("--labelled", is_flag=True, help="Folder names are the true labels (for rehearsal).")
 @click.option(
     "--encoder",
-    default="pixels",
+    "encoder_specs",
+    multiple=True,
+    default=("pixels",),
     show_default=True,
     shell_complete=encoder_names,
-    help="See 'coreloop encoders'.",
+    help="See 'coreloop encoders'; of several the first, until labels choose.",
 )
 @click.option(
     "--scorer",
@@ -126,7 +128,7 @@ def init(
     classes: str,
     classes_file: str,
     labelled: bool,
-    encoder: str,
+    encoder_specs: tuple[str, ...],
     scorer: str,
     labeler: str,
     url: str,
@@ -162,7 +164,8 @@ def init(
             "follow_links": follow_links,
         },
         "measure": measure,
-        "encoder": encoder,
+        "encoder": encoder_specs[0],
+        "encoder_candidates": list(encoder_specs[1:]),
         "selection": {"scorer": scorer, "budgets": whole_numbers(budgets, "--budgets")},
         "labeler": {"kind": labeler, "url": url},
     }
@@ -235,7 +238,7 @@ def _advised(project: Project, *, yes: bool) -> str | None:
     advised = advised_encoder(project)
     if not advised:
         return None
-    chosen = not _is_default("encoder")
+    chosen = not _is_default("encoder_specs")
     why = (
         "the images look like photographs, and 'pixels' is for digits and the like: with 1,000 "
         "labels of flowers it was right on 49 %, a pretrained encoder on 73 %"
@@ -335,6 +338,8 @@ def status(folder: Path, as_json: bool) -> None:
     heads = ("round", "state", "scorer", "labelled", "skipped", "unanswered", "accuracy %")
     if rows:
         table(heads, rows)
+    if standing.encoder_choice:
+        paragraph(standing.encoder_choice)
     for line in sentences(standing.measured) if standing.measured else []:
         say(line)
     for sentence in _finishing(standing.completion):

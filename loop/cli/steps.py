@@ -86,21 +86,26 @@ def embed(folder: Path, as_json: bool, engine: str) -> None:
     """
     from loop.encoders.spec import short
     from loop.engine import get
-    from loop.steps.embed import embed as step
+    from loop.steps.embed import embed_all
 
     project = project_at(folder)
     with bar() as (begin, progress):
-        begin(f"embedding with {short(project.config.encoder)}")
         gone: list[str] = []
-        rows, dims = step(project, progress, where=get(engine), on_gone=gone.append)
+        made = embed_all(
+            project,
+            progress,
+            lambda encoder: begin(f"embedding with {short(encoder)}"),
+            get(engine),
+            gone.append,
+        )
     for text in gone:
         click.echo(tinted(f"attention: {text}"), err=True)
-    facts = {"encoder": project.config.encoder, "rows": rows, "dims": dims}
-    answer(
-        as_json,
-        facts,
-        f"{counted(rows, 'image')}, {counted(dims, 'dimension')} each; next: coreloop run",
-    )
+    rows, dims = made.pop(project.config.encoder)
+    others = {short(encoder): dims for encoder, (_, dims) in made.items()}
+    facts = {"encoder": project.config.encoder, "rows": rows, "dims": dims, "candidates": others}
+    text = f"{counted(rows, 'image')}, {counted(dims, 'dimension')} each"
+    text += "".join(f", {dims} with {encoder}" for encoder, dims in others.items())
+    answer(as_json, facts, f"{text}; next: coreloop run")
 
 
 @click.command()

@@ -44,23 +44,26 @@ EXAMPLES: dict[str, str] = {
     "pixels:16": "digits, icons, drawings; no weights",
     "timm:vit_small_patch14_dinov2.lvd142m": "photographs: weights are fetched once",
     "timm:resnet50:/models/own.pth?size=128&classes=10": "your own checkpoint",
-    "pixels:8+file:clip.npy": "two encoders, joined",
+    "pixels:8+file:clip.npy": "two encoders, joined: their columns as they come",
+    "1*file:dino.npy+0.5*file:clip.npy": "joined by weight: each has this length",
     "file:clip.npy+prior:zero_shot.npz": "embeddings and class probabilities of your own CLIP",
 }
 
 
 def check(spec: str) -> None:
-    """Looks at the names in ``spec`` without loading a model.
+    """Looks at the names in ``spec``, and its weights, without loading a model.
 
     Raises:
-        ConfigError: no encoder has this name.
+        ConfigError: no encoder has this name, or a weight is no positive number.
     """
+    specs.weights(spec)
     for part in specs.parts(spec):
         REGISTRY.check(part.partition(":")[0])
 
 
 def get(spec: str) -> Encoder:
-    """The encoder of a spec such as ``pixels:16``; several joined by ``+`` are concatenated.
+    """The encoder of a spec such as ``pixels:16``; several joined by ``+`` are concatenated, and
+    weighed where numbers stand before ``*``.
 
     Raises:
         ConfigError: unknown name, wrong option, or weights that are not there.
@@ -74,4 +77,4 @@ def get(spec: str) -> Encoder:
         return parts[0]
     from loop.encoders.joined import Joined
 
-    return Joined(tuple(parts))
+    return Joined(tuple(parts), specs.weights(spec))

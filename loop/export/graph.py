@@ -184,23 +184,42 @@ class NetworkLayers(nn.Module):
 
 
 class ModelLayers(nn.Module):
-    """Encoders side by side, classifier and temperature: inputs -> (B, C) probabilities."""
+    """Encoders side by side, classifier and temperature: inputs -> (B, C) probabilities.
+
+    Args:
+        lengths: of each encoder's columns, see ``Joined.lengths``; none: as they come.
+    """
 
     def __init__(
-        self, encoders: Sequence[nn.Module], classifier: nn.Module, temperature: float
+        self,
+        encoders: Sequence[nn.Module],
+        classifier: nn.Module,
+        temperature: float,
+        lengths: Sequence[float | None] = (),
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleList(encoders)
+        self.lengths = tuple(lengths) or (None,) * len(encoders)
         self.classifier = classifier
         self.temperature = temperature
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         features = inputs[0]
         if len(self.encoders):
-            parts = [encoder(x) for encoder, x in zip(self.encoders, inputs, strict=True)]
+            parts = [
+                _of_length(encoder(x), length)
+                for encoder, x, length in zip(self.encoders, inputs, self.lengths, strict=True)
+            ]
             features = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         log_probabilities = self.classifier(features).clamp(min=math.log(kept.LEAST))
         return torch.softmax(log_probabilities / self.temperature, dim=-1)
+
+
+def _of_length(embeddings: torch.Tensor, length: float | None) -> torch.Tensor:
+    """(B, D) rows of this length; as they come where it is None."""
+    if length is None:
+        return embeddings
+    return length * embeddings / embeddings.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
 
 def whole_graph(model: KeptModel, encoder: Encoder | None) -> Graph:
@@ -227,9 +246,9 @@ def whole_graph(model: KeptModel, encoder: Encoder | None) -> Graph:
                 + ("" if part.looks else ": it looks embeddings up by the names of images")
             )
         images.append(preprocessing)
-    layers = ModelLayers(
-        [_encoder_layers(part) for part in parts], _classifier_layers(model.classifier), temperature
-    )
+    lengths = encoder.lengths if isinstance(encoder, Joined) else ()
+    by_part = [_encoder_layers(part) for part in parts]
+    layers = ModelLayers(by_part, _classifier_layers(model.classifier), temperature, lengths)
     return Graph(layers, tuple(images), encoder.dim)
 
 

@@ -1,28 +1,36 @@
-"""Which encoder suits a project, by its labels: embeddings at hand compared by held-out loss."""
+"""Which encoder suits a project, by its labels: embeddings at hand compared by held-out loss, and
+the better one used from then on where candidates are named."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import arrays, queries
-from db.models import Array
+from db.models import Round
+from db.state import Records, log
+from loop import encoders
+from loop import train as trainers
 from loop.encoders import spec as specs
 from loop.errors import NotReady
+from loop.project.embeddings import columns_of, encoders_of, join_stored, stored_embeddings
 from loop.project.labels import collect
-from loop.project.project import Project
+from loop.project.problem import problem
+from loop.project.project import ENCODER, Project
 from loop.seeds import generator
+from loop.train.base import Task, Trainer
 from loop.wording import counted
 
 FOLDS = 10
 LEAST_LABELS = 10
 LEAST = 1e-6
 """Probability below which an answer counts as this."""
+EVIDENCE = 2.0
+"""Standard errors by which another encoder has to be better."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class EncoderScore:
     Attributes:
         encoder: its spec, or its digest where another project's setting made it.
         in_use: it is the project's own.
+        labels: judged, of classes with two labels or more.
         loss: mean log-loss of the held-out labels; accuracy: share predicted right.
         behind: loss more than that of the best, and the standard error of this difference.
     """
@@ -45,6 +54,216 @@ class EncoderScore:
     behind: tuple[float, float] = (0.0, 0.0)
 
 
+@dataclass(frozen=True)
+class EncoderChoice:
+    """What labels said of the candidates, as a round's explanation keeps it.
+
+    Attributes:
+        encoder: spec of the one used from then on; before: of the one used until then.
+        why: in words, for people.
+        scores: the best first.
+    """
+
+    encoder: str
+    before: str
+    why: str
+    scores: tuple[EncoderScore, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        return self.encoder != self.before
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Held-out labels by one encoder: (k,) losses, and whether each was predicted."""
+
+    spec: str
+    dim: int
+    losses: NDArray[np.float64]
+    right: NDArray[np.bool_]
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
+
+    def behind(self, best: _Judged) -> tuple[float, float]:
+        """Loss more than that of another, and its standard error, paired by label."""
+        more = self.losses - best.losses
+        return float(more.mean()), float(more.std(ddof=1) / np.sqrt(len(more)))
+
+
+def choose_encoder(project: Project, records: Records, number: int) -> EncoderChoice | None:
+    """Compares the encoder in use with the candidates, and with the two best of them joined, by the
+    labels of the rounds up to this one; the best is in use from now on if it is better by more than
+    ``EVIDENCE`` standard errors. No other label is looked at. The round keeps what was found.
+
+    Returns:
+        None where the config names no candidates, or a network learns from the images themselves.
+
+    Raises:
+        NotReady: the images are not embedded with a candidate, or the disk has no room to join two.
+    """
+    settings = project.config.training
+    trainer = trainers.get(settings.trainer, **settings.params)
+    if not project.written.encoder_candidates or trainer.wants == "images":
+        return None
+    _check_embedded(project, records)
+    before = project.config.encoder
+    labels = _labels_until(project, records, number)
+    if too_few := _too_few(labels):
+        choice = EncoderChoice(before, before, f"{specs.short(before)} stays: {too_few}")
+    else:
+        choice = _chosen(project, records, labels, trainer)
+    with records.write("encoder") as session:
+        pool = queries.the_pool(session)
+        among = [project.written.encoder, *project.written.encoder_candidates]
+        in_use = {"among": among, "encoder": choice.encoder, "round": number, "why": choice.why}
+        pool.source = {**pool.source, ENCODER: in_use}
+        round_ = session.get_one(Round, _round_id(session, number))
+        round_.explanation = {**round_.explanation, "encoder": asdict(choice)}
+        log(session, "encoder", choice.why, round=number)
+    project.read_config_again()
+    return choice
+
+
+def _chosen(
+    project: Project, records: Records, labels: NDArray[np.int64], trainer: Trainer
+) -> EncoderChoice:
+    before = project.config.encoder
+    judged = {
+        spec: _judged(project, records, spec, labels, trainer) for spec in encoders_of(project)
+    }
+    singles = [project.written.encoder, *project.written.encoder_candidates]
+    two = sorted(sorted(singles, key=lambda spec: judged[spec].loss)[:2], key=singles.index)
+    joined = specs.joined(*two)
+    if joined not in judged and _join(project, records, joined):
+        judged[joined] = _judged(project, records, joined, labels, trainer)
+    ranked = sorted(judged.values(), key=lambda each: each.loss)
+    best, current = ranked[0], judged[before]
+    gap, error = current.behind(best)
+    chosen = best.spec if gap > EVIDENCE * error else before
+    return EncoderChoice(
+        encoder=chosen,
+        before=before,
+        why=_why(current, best, changed=chosen != before),
+        scores=tuple(_score(each, best, in_use=each.spec == before) for each in ranked),
+    )
+
+
+def _why(current: _Judged, best: _Judged, *, changed: bool) -> str:
+    gap, error = current.behind(best)
+    labels = f"{counted(len(current.losses), 'label')}, each predicted by models without it"
+    if best is current:
+        return f"{specs.short(current.spec)} stays: it predicts best ({labels})"
+    loss = f"log-loss {best.loss:.3f} against {current.loss:.3f}, {gap:.3f} +- {error:.3f} less"
+    if changed:
+        return (
+            f"{specs.short(best.spec)} from now on in place of {specs.short(current.spec)}: "
+            f"{loss} ({labels})"
+        )
+    return (
+        f"{specs.short(current.spec)} stays: {specs.short(best.spec)} is not better by more than "
+        f"chance, {loss} ({labels})"
+    )
+
+
+def _check_embedded(project: Project, records: Records) -> None:
+    """Raises NotReady: the pool as it is lacks embeddings of a candidate."""
+    with records.read() as session:
+        rows = queries.split_rows(session, queries.the_pool(session).id, "pool")
+        for spec in encoders_of(project):
+            array = stored_embeddings(session, encoders.get(spec))
+            if array is None or np.isnan(arrays.load(array, project.arrays)[rows, 0]).any():
+                raise NotReady(
+                    f"not every image is embedded with {spec!r}, which encoder_candidates are to "
+                    "be compared with; run 'coreloop embed'"
+                )
+
+
+def _labels_until(project: Project, records: Records, number: int) -> NDArray[np.int64]:
+    """(N,) of the pool's rows, picked up to this round; -1 elsewhere."""
+    with records.read() as session:
+        pool = queries.the_pool(session)
+        problem_ = problem(session, project)
+        later = [pick.row for pick in queries.picks(session, pool.id) if pick.round > number]
+    return np.where(np.isin(problem_.rows, later), -1, problem_.labels)
+
+
+def _round_id(session: Session, number: int) -> int:
+    rounds = queries.rounds(session, queries.the_pool(session).id)
+    return next(round_.id for round_ in rounds if round_.number == number)
+
+
+def _join(project: Project, records: Records, spec: str) -> bool:
+    """Whether the pool has embeddings of this joined encoder, now or before."""
+    from loop.encoders.joined import Joined
+
+    encoder = encoders.get(spec)
+    with records.read() as session:
+        if stored_embeddings(session, encoder) is not None:
+            return True
+    return isinstance(encoder, Joined) and join_stored(project, records, encoder)
+
+
+def _judged(
+    project: Project, records: Records, spec: str, labels: NDArray[np.int64], trainer: Trainer
+) -> _Judged:
+    """By models as the project would train them on this encoder, class names included."""
+    config = project.written.model_copy(update={"encoder": spec, "encoder_candidates": []})
+    with records.read() as session:
+        task = problem(session, Project(project.root, config)).task
+    return _held_out(spec, task, labels, trainer, config.project.seed)
+
+
+def _judging(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows whose label another one of its class is left to predict."""
+    known = np.flatnonzero(labels >= 0)
+    counts = np.bincount(labels[known], minlength=1)
+    return known[counts[labels[known]] > 1]
+
+
+def _too_few(labels: NDArray[np.int64]) -> str:
+    """Why these labels cannot tell encoders apart; empty where they can."""
+    judging = _judging(labels)
+    if len(judging) >= LEAST_LABELS and len(np.unique(labels[judging])) > 1:
+        return ""
+    have = counted(len(judging), "label")
+    return (
+        f"{have} cannot tell encoders apart; {LEAST_LABELS} of two classes are needed, each with "
+        "another one of its class"
+    )
+
+
+def _held_out(
+    spec: str, task: Task, labels: NDArray[np.int64], trainer: Trainer, seed: int
+) -> _Judged:
+    """The log-loss of each label by a model without it, the folds the same for every encoder."""
+    known, judging = np.flatnonzero(labels >= 0), _judging(labels)
+    rng = generator(seed, "encoders")
+    fold = np.full(len(labels), -1, np.int64)
+    fold[rng.permutation(known)] = np.arange(len(known)) % FOLDS
+    p = np.empty((len(labels), task.n_classes))
+    for number, predicted in enumerate(trainer.cross_fit(task, labels, fold, rng)):
+        p[fold == number] = predicted[fold == number]
+    of_label = p[judging, labels[judging]]
+    losses = -np.log(np.maximum(of_label, LEAST))
+    right = p[judging].argmax(axis=1) == labels[judging]
+    return _Judged(spec, task.pool.shape[1], losses, right)
+
+
+def _score(judged: _Judged, best: _Judged, *, in_use: bool) -> EncoderScore:
+    return EncoderScore(
+        encoder=specs.short(judged.spec),
+        in_use=in_use,
+        dim=judged.dim,
+        labels=len(judged.losses),
+        loss=judged.loss,
+        accuracy=float(judged.right.mean()),
+        behind=judged.behind(best),
+    )
+
+
 def compare_encoders(project: Project) -> list[EncoderScore]:
     """The best first: every encoder that the pool is embedded with, and each part of the project's
     own where it joins several. Only labels of people are looked at, each by models without it.
@@ -52,72 +271,42 @@ def compare_encoders(project: Project) -> list[EncoderScore]:
     Raises:
         NotReady: too few labels, labels of one class, or nothing is embedded.
     """
+    from loop.train.propagate import Propagate
+
     with project.records.read() as session:
         pool = queries.the_pool(session)
         rows = queries.split_rows(session, pool.id, "pool")
         labels = collect(session, pool, project.config).of(rows)
-        known = int((labels >= 0).sum())
-        if known < LEAST_LABELS or len(np.unique(labels[labels >= 0])) < 2:
-            raise NotReady(
-                f"{counted(known, 'label')} cannot tell encoders apart; {LEAST_LABELS} of two "
-                "classes are needed: coreloop run"
-            )
-        found = list(_embedded(session, project, rows))
-    if not found:
+        if too_few := _too_few(labels):
+            raise NotReady(f"{too_few}: coreloop run")
+        judged = []
+        for name, x in _embedded(session, project, rows):
+            task = Task(len(project.config.project.classes), x, x[:0], np.empty(0, np.int64))
+            seed = project.config.project.seed
+            judged.append(_held_out(name, task, labels, Propagate(), seed))
+    if not judged:
         raise NotReady("the images are not embedded; run 'coreloop embed'")
-    held_out = [_held_out(x, labels, project) for _, _, x in found]
-    best = min(held_out, key=lambda each: float(each[0].mean()))[0]
-    scores = []
-    for (name, in_use, x), (losses, right) in zip(found, held_out, strict=True):
-        behind = losses - best
-        error = float(behind.std() / np.sqrt(len(behind)))
-        gap = (float(behind.mean()), error)
-        mean = float(losses.mean()), float(right.mean())
-        scores.append(EncoderScore(name, in_use, x.shape[1], known, *mean, gap))
-    return sorted(scores, key=lambda score: score.loss)
+    ranked = sorted(judged, key=lambda each: each.loss)
+    in_use = project.config.encoder
+    return [_score(each, ranked[0], in_use=each.spec == in_use) for each in ranked]
 
 
 def _embedded(
     session: Session, project: Project, rows: NDArray[np.int64]
-) -> Iterator[tuple[str, bool, NDArray[np.float32]]]:
-    """(name, whether it is the project's own, (N, D)) one by one."""
-    from loop import encoders
-    from loop.encoders.joined import Joined
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """(spec, or digest where the config does not name it; (N, D)) one by one."""
     from loop.encoders.prior import GivenPrior
 
-    own, pool = encoders.get(project.config.encoder), queries.the_pool(session)
-    stored = select(Array).where(
-        Array.pool_id == pool.id, Array.kind == "embeddings", Array.of == pool.digest
-    )
-    for row in session.scalars(stored.order_by(Array.id)):
-        x = np.asarray(arrays.load(row, project.arrays)[rows], dtype=np.float32)
-        if row.name != own.digest:
-            yield row.name, False, x
+    spec_of: dict[str, str] = {}
+    given = set()
+    for spec in encoders_of(project):
+        encoder = encoders.get(spec)
+        spec_of[encoder.digest] = spec
+        for part, text in zip(getattr(encoder, "parts", ()), specs.parts(spec), strict=False):
+            spec_of.setdefault(part.digest, text)
+            given |= {part.digest} if isinstance(part, GivenPrior) else set()
+    for digest, stored in columns_of(session, project).items():
+        if digest in given:
             continue
-        yield specs.short(project.config.encoder), True, x
-        if isinstance(own, Joined):
-            start = 0
-            for part, text in zip(own.parts, specs.parts(project.config.encoder), strict=True):
-                columns, start = slice(start, start + part.dim), start + part.dim
-                if not isinstance(part, GivenPrior):
-                    yield specs.short(text), False, x[:, columns]
-
-
-def _held_out(
-    x: NDArray[np.float32], labels: NDArray[np.int64], project: Project
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(k,) log-loss of each label by a model without it, and whether it was predicted."""
-    from loop.train import Task
-    from loop.train.propagate import Propagate
-
-    nothing = np.empty(0, np.int64)
-    task = Task(len(project.config.project.classes), x, x[:0], nothing)
-    known = np.flatnonzero(labels >= 0)
-    rng = generator(project.config.project.seed, "encoders")
-    fold = np.full(len(labels), -1, np.int64)
-    fold[rng.permutation(known)] = np.arange(len(known)) % FOLDS
-    p = np.empty((len(labels), task.n_classes))
-    for number, predicted in enumerate(Propagate().cross_fit(task, labels, fold, rng)):
-        p[fold == number] = predicted[fold == number]
-    of_label = p[known, labels[known]]
-    return -np.log(np.maximum(of_label, LEAST)), p[known].argmax(axis=1) == labels[known]
+        x = arrays.load(stored.array, project.arrays)[rows, stored.columns]
+        yield spec_of.get(digest, digest), np.asarray(x, dtype=np.float32)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 LOCK = ".coreloop.lock"
 WATERMARK = ".coreloop.mark"
 """File that says how far the records had come; see db.watermark."""
+ENCODER = "encoder_choice"
+"""Of ``Pool.source``: the encoder that labels chose, and ``among`` which."""
 BACKUP_LIST = "backup.json"
 """File that makes a folder a backup."""
 OWN = (
@@ -52,17 +54,43 @@ class Project:
 
     Attributes:
         root: the project's folder.
-        config: its ``coreloop.toml``, checked.
+        written: its ``coreloop.toml``, checked.
     """
 
     root: Path
-    config: Config
+    written: Config
 
     def __enter__(self) -> Project:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @cached_property
+    def config(self) -> Config:
+        """What is in force: ``written``, with the encoder that labels have chosen among these
+        candidates."""
+        if not self.written.encoder_candidates:
+            return self.written
+        encoder = self._chosen_encoder() or self.written.encoder
+        return self.written.model_copy(update={"encoder": encoder})
+
+    def _chosen_encoder(self) -> str:
+        """Empty where labels have chosen none, or among others than are written now."""
+        from db import queries
+        from db.errors import DbError
+
+        try:
+            with self.records.read() as session:
+                choice = queries.the_pool(session).source.get(ENCODER, {})
+        except DbError:  # whatever needs the records says what is wrong with them
+            return ""
+        among = [self.written.encoder, *self.written.encoder_candidates]
+        return str(choice["encoder"]) if choice.get("among") == among else ""
+
+    def read_config_again(self) -> None:
+        """Has the next look at ``config`` ask the records again."""
+        self.__dict__.pop("config", None)
 
     @cached_property
     def records(self) -> Records:
@@ -103,6 +131,7 @@ class Project:
 
     def close(self) -> None:
         """Gives the database's connections back; the project may be used again."""
+        self.read_config_again()
         if "records" in self.__dict__:
             self.__dict__.pop("records").close()
 
@@ -112,7 +141,7 @@ class Project:
         from sqlalchemy.engine import URL
 
         file = str(self.root / "coreloop.db")
-        return self.config.project.database or URL.create("sqlite", database=file)
+        return self.written.project.database or URL.create("sqlite", database=file)
 
     @property
     def _may_begin(self) -> bool:
@@ -201,7 +230,11 @@ def create(root: Path, config: Config) -> Project:
     from db.state import open_records
     from loop.encoders.spec import located
 
-    config = config.model_copy(update={"encoder": located(config.encoder)})
+    in_full = {
+        "encoder": located(config.encoder),
+        "encoder_candidates": [located(spec) for spec in config.encoder_candidates],
+    }
+    config = config.model_copy(update=in_full)
     file = root / settings.FILE
     if file.exists():
         raise ConfigError(f"{file} exists already; edit it, or choose another folder")

@@ -274,7 +274,7 @@ class MapPoint:
 @dataclass(frozen=True)
 class RoundShown:
     """A round at a glance; of its ``budget`` images some are labelled, some skipped, and the others
-    ``unanswered``."""
+    ``unanswered``. ``encoder``: what its labels said of the encoders to choose among."""
 
     id: int
     number: int
@@ -287,6 +287,7 @@ class RoundShown:
     skipped: int
     seed: int
     unanswered: int = 0
+    encoder: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def _check_database(file: Path) -> None:
 
 def _own_database(root: Path) -> None:
     """The records are in this folder, wherever they were before; an address may hold secrets."""
-    config = find(root).config
+    config = find(root).written
     if config.project.database:
         section = config.project.model_copy(update={"database": ""})
         _write_config(root, config.model_copy(update={"project": section}))
@@ -177,7 +177,7 @@ def _find_images(draft: Path, target: Path, origin: str) -> str:
             sample = session.execute(
                 select(Item.uri, Item.key).where(Item.row.in_({0, (last or 0) // 2, last}))
             ).all()
-        config = project.config
+        config = project.written
     if not sample or _leads(Project(target, config), sample):
         return ""
     if origin:

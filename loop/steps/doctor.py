@@ -22,6 +22,7 @@ from loop.device import resolve
 from loop.errors import LoopError
 from loop.project import Project, find
 from loop.project.damage import Damage, verify
+from loop.project.embeddings import encoders_of
 from loop.project.labeler import connect_labeler
 from loop.project.model import MODEL
 from loop.project.promise import PREDICTED
@@ -29,7 +30,7 @@ from loop.project.remarks import passed_over
 from loop.project.remote import check_config, named_odd
 from loop.project.servers import label_studio_url
 from loop.steps.autolabel import freeze_again
-from loop.steps.embed import embed
+from loop.steps.embed import embed_all
 from loop.steps.init import check_names
 from loop.steps.score import score
 from loop.steps.train import recompute
@@ -265,9 +266,9 @@ def repair(project: Project, damaged: list[Damage]) -> list[str]:
             session.execute(update(Round).where(Round.id == newest.id).values(state="planned"))
         for action in done + [f"removed {damage}" for damage in damaged]:
             log(session, "doctor", action, level="warning")
-    encoder = encoders.get(project.config.encoder).digest
-    if any(damage.kind == "embeddings" and damage.name == encoder for damage in damaged):
-        embed(project)
+    used = {encoders.get(spec).digest for spec in encoders_of(project)}
+    if any(damage.kind == "embeddings" and damage.name in used for damage in damaged):
+        embed_all(project)
     if rescore:
         score(project)
     done += [f"{damage}: {_again(project, damage)}" for damage in damaged]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,17 @@ from db.state import Records, log
 from loop import encoders
 from loop.encoders import shards
 from loop.encoders.base import Encoder
+from loop.encoders.joined import Joined
 from loop.engine import LOCAL, Engine
 from loop.project import Project
 from loop.project.absence import NamedItem, gone_among, items_present, named, pass_over
 from loop.project.digests import numbers_digest
+from loop.project.embeddings import (
+    encoders_of,
+    join_stored,
+    keep_embeddings,
+    stored_embeddings,
+)
 from loop.project.names import name_head_of
 from loop.wording import agreeing, counted
 
@@ -34,33 +42,39 @@ def embed(
     on_begin: Callable[[], None] = lambda: None,
     where: Engine = LOCAL,
     on_gone: Callable[[str], None] = lambda text: None,
+    spec: str = "",
 ) -> tuple[int, int]:
     """Embeds all images, test split included; (rows, dims). A killed run resumes at the shard.
 
     Rows of an earlier array are taken over. Those of images that are passed over and were never
-    embedded are NaN; files that have gone meanwhile are passed over.
+    embedded are NaN; files that have gone meanwhile are passed over. A joined encoder whose parts
+    have embedded the images reads none.
 
     ``on_begin`` is called if there is anything to do, ``on_gone`` with which files have gone.
+
+    Args:
+        spec: of the encoder; default: the one in use.
 
     Raises:
         DataError: an image that could be read at the scan cannot be read now, or is another one.
         NotReady: the disk has no room for the embeddings.
         ConfigError: unknown encoder or missing weights; given probabilities that lack a class.
     """
-    encoder = encoders.get(project.config.encoder)
+    config = project.config.model_copy(update={"encoder": spec or project.config.encoder})
+    encoder = encoders.get(config.encoder)
     with project.writing() as records:
+        if isinstance(encoder, Joined) and not _is_stored(records, encoder):
+            join_stored(project, records, encoder)
         with records.read() as session:
             pool = queries.the_pool(session)
-            row = arrays.find(
-                session, pool_id=pool.id, kind="embeddings", name=encoder.digest, of=pool.digest
-            )
+            row = stored_embeddings(session, encoder)
         draft = project.arrays / "drafts" / f"{pool.digest}-{encoder.digest}.npy"
         if row is not None:
             rows, dims = arrays.load(row, project.arrays).shape
             shards.forget(draft)
             return rows, dims
         on_begin()
-        name_head_of(project.config)  # names that cannot be used are said before hours of work
+        name_head_of(config)  # names that cannot be used are said before hours of work
         earlier = _earlier(project, records, encoder, pool.id)
         items, count = _unembedded(project, records, encoder, pool.id, earlier, on_gone)
         whole = len(items) == count
@@ -71,20 +85,37 @@ def embed(
         joined = draft if whole else draft.with_stem(f"{draft.stem}-joined")
         if not whole:
             _join(earlier, [item.row for item in items], draft, (count, encoder.dim), joined)
-        path = arrays.adopt_file(joined, project.arrays)
-        with records.write("embed") as session:
-            arrays.record(
-                session,
-                path,
-                pool_id=pool.id,
-                kind="embeddings",
-                name=encoder.digest,
-                of=pool.digest,
-            )
-            log(session, "embed", f"{counted(len(items), 'image')} with {project.config.encoder}")
+        text = f"{counted(len(items), 'image')} with {config.encoder}"
+        keep_embeddings(project, records, encoder, pool, joined, text)
         shards.forget(draft)
         draft.unlink(missing_ok=True)
         return count, encoder.dim
+
+
+def embed_all(
+    project: Project,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_begin: Callable[[str], None] = lambda encoder: None,
+    where: Engine = LOCAL,
+    on_gone: Callable[[str], None] = lambda text: None,
+) -> dict[str, tuple[int, int]]:
+    """``embed`` with the encoder in use and each candidate; spec -> (rows, dims).
+
+    ``on_begin`` is called with each encoder that has anything to do.
+
+    Raises:
+        DataError, NotReady, ConfigError: see ``embed``; embeddings made until then stay.
+    """
+    made = {}
+    for spec in encoders_of(project):
+        begin = partial(on_begin, spec)
+        made[spec] = embed(project, on_progress, begin, where, on_gone, spec)
+    return made
+
+
+def _is_stored(records: Records, encoder: Encoder) -> bool:
+    with records.read() as session:
+        return stored_embeddings(session, encoder) is not None
 
 
 def _earlier(

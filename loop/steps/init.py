@@ -153,7 +153,7 @@ def change_encoder(project: Project, encoder: str) -> Project:
     from loop import encoders
 
     encoders.check(encoder)
-    config = project.config.model_copy(update={"encoder": encoder})
+    config = project.written.model_copy(update={"encoder": encoder})
     with draft_of(project.root / settings.FILE) as draft:
         draft.write_text(settings.dump(config), encoding="utf-8")
     project.close()
@@ -225,7 +225,8 @@ def check_names(config: Config, root: Path) -> None:
 
     scorers.get(config.selection.scorer, **config.selection.params)
     train.get(config.training.trainer, **config.training.params)
-    encoders.check(config.encoder)
+    for spec in (config.encoder, *config.encoder_candidates):
+        encoders.check(spec)
     for name in config.compare.baselines:
         scorers.load(name)
     if config.pool.test_path and config.pool.source == "folder":

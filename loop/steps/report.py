@@ -147,6 +147,7 @@ def _facts(evidence: Evidence, comparison: Compared, of_names: list[str]) -> Fac
             *_outdated(evidence.outdated),
             *of_names,
             *_rare_classes(evidence, newest),
+            *_encoders(evidence.rounds),
             *_notes(config.costs, comparison.rows, seconds),
         ],
     )
@@ -172,6 +173,20 @@ def _rare_classes(evidence: Evidence, newest: TrainingRun | None) -> list[str]:
     if missing:
         told.append(missing_classes(missing, len(evidence.classes)))
     return told + few
+
+
+def _encoders(rounds: Sequence[Round]) -> list[str]:
+    """What labels said of the encoders to choose among: the changes, and the newest word."""
+    told = [(round_, round_.explanation["encoder"]) for round_ in rounds if _chose(round_)]
+    return [
+        sentence(f"{round_.name} compared the encoders: {choice['why']}")
+        for round_, choice in told
+        if choice["encoder"] != choice["before"] or round_ is told[-1][0]
+    ]
+
+
+def _chose(round_: Round) -> bool:
+    return "encoder" in round_.explanation
 
 
 def _of_names(project: Project, evidence: Evidence) -> list[str]:
@@ -272,6 +287,7 @@ def _round(round_: Round, open_: dict[int, Outstanding]) -> RoundShown:
         counts.skipped,
         round_.seed,
         counts.unanswered,
+        explained.get("encoder"),
     )
 
 

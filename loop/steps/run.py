@@ -25,7 +25,7 @@ from loop.project.rounds import begin_round, one_more, planned_rounds, remaining
 from loop.reports.answers import finishing, to_finish
 from loop.steps.autolabel import settle
 from loop.steps.compare import compare
-from loop.steps.embed import embed
+from loop.steps.embed import embed_all
 from loop.steps.pull import Pulled, pull
 from loop.steps.push import push
 from loop.steps.report import report
@@ -163,11 +163,10 @@ def _prepare(project: Project, watcher: Watcher, where: Engine) -> None:
         watcher.begin("scanning images")
         scan(project, watcher.progress)
     _adopt_labels(project, watcher)
-    encoder = short(project.config.encoder)
-    embed(
+    embed_all(
         project,
         watcher.progress,
-        lambda: watcher.begin(f"embedding with {encoder}"),
+        lambda encoder: watcher.begin(f"embedding with {short(encoder)}"),
         where,
         watcher.begin,
     )
@@ -212,7 +211,7 @@ def _step(
         settle(project)
     elif state == "labeled":
         watcher.begin(f"{name}: training{_times(config)}")
-        train(project, watcher.progress)
+        train(project, watcher.progress, watcher.begin)
     else:
         watcher.begin(f"{name}: comparing with {', '.join(config.compare.baselines)}")
         compare(project, on_progress=watcher.progress)

@@ -237,7 +237,8 @@ def _encoded_by(project: Project, encoder: str | None) -> Project:
     """The project with another encoder, for this command only."""
     if encoder is None or located(encoder) == project.config.encoder:
         return project
-    values = {**project.config.model_dump(), "encoder": located(encoder)}
+    of_encoder = {"encoder": located(encoder), "encoder_candidates": []}
+    values = {**project.config.model_dump(), **of_encoder}
     return Project(project.root, settings.check(values, "simulate"))
 
 

@@ -69,6 +69,7 @@ class Status:
         passed_over: what the last scan found that is no image of the pool.
         url: where people label; None before the first push, and where nobody is asked.
         watch: how the process stands that turns the loop by itself; None where none does.
+        encoder_choice: what labels said last of the encoders to choose among.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Status:
     url: str | None = None
     passed_over: tuple[PassedOver, ...] = ()
     watch: WatchState | None = None
+    encoder_choice: str = ""
 
     def to_frame(self) -> pandas.DataFrame:
         """The rounds as a table."""
@@ -123,7 +125,19 @@ def status(project: Project) -> Status:
             url=labelling_url(session, project, pool),
             passed_over=passed_over(pool),
             watch=watch,
+            encoder_choice=_encoder_choice(session, pool.id, project),
         )
+
+
+def _encoder_choice(session: Session, pool_id: int, project: Project) -> str:
+    if not project.written.encoder_candidates:
+        return ""
+    told = [
+        f"{round_.name} compared the encoders: {round_.explanation['encoder']['why']}"
+        for round_ in queries.rounds(session, pool_id)
+        if "encoder" in round_.explanation
+    ]
+    return told[-1] if told else ""
 
 
 def _unscanned(project: Project) -> Status:
@@ -216,7 +230,7 @@ def _following(
 
 
 def settings(project: Project) -> dict[str, str]:
-    """What is in force, after flags, environment and file."""
+    """What is in force, after flags, environment, file and labels."""
     config = project.config
     labeler: str = config.labeler.kind
     if labeler == "label-studio":
@@ -224,12 +238,19 @@ def settings(project: Project) -> dict[str, str]:
         labeler = f"label-studio at {shown_address(url)} ({origin(project.root)})"
     return {
         "scorer": config.selection.scorer,
-        "encoder": short(config.encoder),
+        "encoder": _encoder(project),
         "labeler": labeler,
         "trainer": config.training.trainer,
         "budgets": ", ".join(map(str, config.selection.budgets)),
         "database": _database(config.project.database),
     }
+
+
+def _encoder(project: Project) -> str:
+    """The encoder in use, and those that labels choose among."""
+    encoder, written = short(project.config.encoder), project.written
+    among = [short(spec) for spec in (written.encoder, *written.encoder_candidates)]
+    return encoder if len(among) == 1 else f"{encoder}, of {', '.join(among)}"
 
 
 def _database(url: str) -> str:

@@ -17,6 +17,8 @@ from loop.measuring.runs import CALIBRATION, Measured
 from loop.project import Project
 from loop.project.corrections import outdated_rounds
 from loop.project.digests import rows_digest
+from loop.project.encoder_choice import choose_encoder
+from loop.project.near_duplicates import find_duplicates
 from loop.project.problem import unfinished
 from loop.project.rounds import current_round
 from loop.project.training import (
@@ -33,9 +35,13 @@ from loop.wording import counted
 
 
 def train(
-    project: Project, on_progress: Callable[[int, int], None] = lambda done, total: None
+    project: Project,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_choice: Callable[[str], None] = lambda text: None,
 ) -> Metrics:
-    """Trains on everything labelled so far; metrics of the last of ``training.seeds`` runs.
+    """Trains on everything labelled so far; metrics of the last of ``training.seeds`` runs. Where
+    the config names encoders to choose among, the labels choose first, and earlier rounds are
+    trained again with what they chose: all arms of all rounds go by one encoder.
 
     Where a random sample measures, its labels are learned too and compared with the picks; with
     test images a control share compares. The difference is noted with the control's runs. Earlier
@@ -44,15 +50,22 @@ def train(
 
     Args:
         on_progress: told how many of the models that measure are trained, and how many there are.
+        on_choice: told what the labels say of the encoders.
 
     Raises:
-        NotReady: the round is not labelled.
+        NotReady: the round is not labelled, or the images are not embedded.
         DataError: no labelled image to learn from or to measure on.
         TrainingFailed: the numbers are unusable; the round stays where it is.
     """
     with project.writing() as records:
         with records.read() as session:
             round_ = current_round(session, queries.the_pool(session), after="labeled")
+        choice = choose_encoder(project, records, round_.number)
+        if choice is not None:
+            on_choice(choice.why)
+        if choice is not None and choice.changed:
+            _find_duplicates_again(project, records)
+        with records.read() as session:
             training = begin_training(session, project)
         measured = training.measure(round_, on_progress)
         files = _files(training, round_, measured)
@@ -64,9 +77,17 @@ def train(
             text = f"{counted(runs[0].labels, 'label')}, accuracy {measured.metrics.accuracy:.3f}"
             log(session, "train", text, round=round_.number)
         if training.trainer.wants == "embeddings":
-            _train_earlier(records, training, before=round_.number)
+            anew = choice is not None and choice.changed
+            _train_earlier(records, training, before=round_.number, anew=anew)
         _forget_drafts(project)
         return measured.metrics
+
+
+def _find_duplicates_again(project: Project, records: Records) -> None:
+    """By the encoder that is in use now, where near-duplicates share their label."""
+    selection = project.config.selection
+    if selection.near_duplicates == "one":
+        find_duplicates(project, records, selection.near_duplicate_cosine)
 
 
 @dataclass(frozen=True)
@@ -169,12 +190,17 @@ def _newest_trained(session: Session) -> tuple[Round, float]:
     return session.get_one(Round, run.round_id), float(run.metrics["accuracy"])
 
 
-def _train_earlier(records: Records, training: Training, before: int) -> list[int]:
-    """Trains the rounds before this one whose labels have changed; their numbers. One that has too
-    few labels left to be measured stays as it was."""
+def _train_earlier(
+    records: Records, training: Training, before: int, *, anew: bool = False
+) -> list[int]:
+    """Trains the rounds before this one whose labels have changed, or all that were trained where
+    ``anew``; their numbers. One that has too few labels left to be measured stays as it was."""
     with records.read() as session:
+        pool_id = queries.the_pool(session).id
         outdated = set(outdated_rounds(session, training.project))
-        rounds = queries.rounds(session, queries.the_pool(session).id)
+        if anew:
+            outdated = {number for number, _ in queries.runs(session, pool_id, "all")}
+        rounds = queries.rounds(session, pool_id)
     numbers = []
     for round_ in rounds:
         if round_.number not in outdated or round_.number >= before:
@@ -185,7 +211,8 @@ def _train_earlier(records: Records, training: Training, before: int) -> list[in
             continue
         with records.write("train-earlier") as session:
             store_runs(session, training.project, round_.id, runs)
-            log(session, "train", "again, labels have changed", round=round_.number)
+            why = "with another encoder" if anew else "labels have changed"
+            log(session, "train", f"again, {why}", round=round_.number)
         numbers.append(round_.number)
     return numbers
 

@@ -249,6 +249,7 @@ class View:
             stored = queries.changes(session)
         if stored != self._stored:
             self._stored, self._kept = stored, {}
+            self._project.read_config_again()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from loop import encoders
 from loop.encoders import shards
-from loop.encoders.spec import located, short
+from loop.encoders.spec import joined, located, short
 from loop.errors import ConfigError, DataError
 
 
@@ -70,6 +70,44 @@ def test_joined_is_side_by_side(tmp_path):
     both = run(encoders.get("pixels:4+pixels:8"), tmp_path / "a.npy")
     assert both.shape == (10, 16 + 64)
     np.testing.assert_array_equal(both[:, :16], run(encoders.get("pixels:4"), tmp_path / "b.npy"))
+
+
+def test_parts_that_weigh_have_the_length_of_their_weight(tmp_path):
+    both = run(encoders.get("pixels:4+0.5*pixels:8"), tmp_path / "a.npy")
+    assert both.shape == (10, 16 + 64)
+    np.testing.assert_allclose(np.linalg.norm(both[:, :16], axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(both[:, 16:], axis=1), 0.5, atol=1e-6)
+    alone = run(encoders.get("pixels:4"), tmp_path / "b.npy")
+    lengths = np.linalg.norm(alone, axis=1, keepdims=True)
+    np.testing.assert_allclose(both[:, :16], alone / lengths, atol=1e-6)
+    specs = ("pixels:4+pixels:8", "1*pixels:4+pixels:8", "pixels:4+0.5*pixels:8")
+    assert len({encoders.get(spec).digest for spec in specs}) == 3
+    assert encoders.get("1.0 * pixels:4+pixels:8").digest == encoders.get(specs[1]).digest
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "nan", "inf", "half", ""])
+def test_a_weight_is_a_positive_number(number):
+    with pytest.raises(ConfigError, match=f"{number!r} is no positive number"):
+        encoders.check(f"pixels:4+{number}*pixels:8")
+
+
+def test_weights_go_with_joined_embeddings_alone():
+    with pytest.raises(ConfigError, match="a number goes with encoders that are joined"):
+        encoders.check("0.5*pixels:4")
+    with pytest.raises(ConfigError, match="probabilities of classes have no weight"):
+        encoders.check("pixels+0.5*prior:zero_shot.npz")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both"),
+    [
+        ("pixels:4", "pixels:8", "1*pixels:4+1*pixels:8"),
+        ("0.5*pixels:4+pixels:8", "timm:m", "0.5*pixels:4+1*pixels:8+1*timm:m"),
+        ("pixels+prior:a.npz", "timm:m+prior:a.npz", "1*pixels+prior:a.npz+1*timm:m"),
+    ],
+)
+def test_two_encoders_are_joined_with_equal_weight(first, second, both):
+    assert joined(first, second) == both
 
 
 @pytest.mark.parametrize(
@@ -154,6 +192,7 @@ def test_real_mobilenet_on_real_images(shared, tmp_path):
             "timm:vit_b:model.safetensors",
         ),
         ("file:/data/mine.npy+pixels:4", "file:mine.npy+pixels:4"),
+        ("0.5*file:/data/a+b.npy+pixels:4", "0.5*file:a+b.npy+pixels:4"),
     ],
 )
 def test_short_names_are_for_people(name, shown):
@@ -164,6 +203,7 @@ def test_files_are_named_in_full(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.safetensors").touch()
     assert located("file:a/e.npy+pixels:8") == f"file:{tmp_path}/a/e.npy+pixels:8"
+    assert located("0.5*file:a/e.npy+pixels:8") == f"0.5*file:{tmp_path}/a/e.npy+pixels:8"
     spec = "timm:m:w.safetensors?size=9&pad=same"
     assert located(spec) == spec.replace("w.", f"{tmp_path}/w.")
     for spec in ("pixels", "pixels:16", "timm:m", "timm:m?size=9", "open_clip:ViT-B-32:openai"):

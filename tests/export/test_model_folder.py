@@ -288,6 +288,7 @@ SPECS = {
     "torchvision": torchvision_spec,
     "a vision transformer": lambda folder: timm_spec(folder, "test_vit", "&size=96"),
     "cropped, joined": lambda folder: f"pixels:5+{timm_spec(folder, 'test_resnet', '')}",
+    "joined by weight": lambda folder: f"0.5*pixels:5+2*{timm_spec(folder, 'test_resnet', '')}",
 }
 
 
