@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from loop.engine import LOCAL, Engine
 from loop.errors import ConfigError, DataError
 from loop.finish.simulated import FinishedCell, Goals, finish_cell
+from loop.imbalance import check_shape, thinned
 from loop.scorers import Scorer
 from loop.scorers.inputs import inputs_for
 from loop.seeds import generator
@@ -59,6 +60,7 @@ class CellOutcome:
             budget, the first cell pays for it.
         notes: what the trainer says of itself.
         finished: the collections that its model finishes; None where nobody asked.
+        classes_found: share of the classes of which an image is labelled.
     """
 
     method: str
@@ -70,6 +72,7 @@ class CellOutcome:
     seconds: float
     notes: dict[str, object]
     finished: FinishedCell | None = None
+    classes_found: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +87,7 @@ class Trial:
         share: of the pool that each seed draws.
         sample: random images that each seed labels first, whatever the method; part of the budgets.
         goals: for which each cell's collection is finished.
+        imbalance: that each seed makes in its pool, see ``loop.imbalance``; empty: none.
     """
 
     task: Task
@@ -95,6 +99,7 @@ class Trial:
     share: float
     sample: int
     goals: Goals | None = None
+    imbalance: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ def simulate(
     share: float = 1.0,
     sample: int = 0,
     goals: Goals | None = None,
+    imbalance: str = "",
     engine: Engine = LOCAL,
 ) -> Iterator[CellOutcome]:
     """Yields cells as they are done: seed by seed, method by method, in one process.
@@ -132,12 +138,13 @@ def simulate(
         sample: size of a random sample that is labelled first and trained on with the picks, as
             where one measures a project; scorers are not shown it.
         goals: each cell goes on to a finished collection for each of them.
+        imbalance: see ``loop.imbalance``; empty: the pool as it is.
         engine: where methods and seeds are computed, which are independent of each other.
 
     Raises:
         ConfigError: budgets not ascending, or more than the pool has, or not more than the sample.
     """
-    check_budgets(budgets, drawn(len(task.pool), share), sample)
+    check_budgets(budgets, smallest_pool(task, labels, share, imbalance, seeds), sample)
     trial = Trial(
         task=task,
         labels=labels,
@@ -148,6 +155,7 @@ def simulate(
         share=share,
         sample=sample,
         goals=goals,
+        imbalance=imbalance,
     )
     for _, outcomes in engine.map(_outcomes, trial, _parts(trial, seeds, frozenset(skip))):
         yield from outcomes
@@ -190,6 +198,25 @@ def drawn(n: int, share: float) -> int:
     if not 0 < share <= 1:
         raise ConfigError(f"the share of the pool must be above 0 and at most 1, got {share}")
     return max(1, round(n * share))
+
+
+def smallest_pool(
+    task: Task, labels: Ints, share: float, imbalance: str, seeds: Sequence[int]
+) -> int:
+    """Images that every seed can choose from. Raises ConfigError: share or imbalance are none."""
+    check_shape(imbalance)
+    size = drawn(len(task.pool), share)
+    if not imbalance:
+        return size
+    pools = [labels[draw(task, share, seed)[1]] for seed in seeds]
+    return min(
+        len(_kept(pool, task.n_classes, imbalance, seed))
+        for pool, seed in zip(pools, seeds, strict=True)
+    )
+
+
+def _kept(labels: Ints, n_classes: int, imbalance: str, seed: int) -> Ints:
+    return thinned(labels, n_classes, imbalance, generator(seed, "imbalance"))
 
 
 def draw(task: Task, share: float, seed: int) -> tuple[Task, Ints]:
@@ -280,7 +307,7 @@ def _parts(trial: Trial, seeds: Sequence[int], skip: frozenset[tuple[str, int, i
 
 def _outcomes(trial: Trial, part: Part) -> list[CellOutcome]:
     """The cells of a part, smallest budget first."""
-    task, rows = _drawn(trial.task, trial.share, part.seed)
+    task, rows = _drawn(trial, part.seed)
     labels = trial.labels[rows]
     scorer, rule = trial.methods[part.method], trial.rules.get(part.method, HIGHEST)
     sample = generator(part.seed, "sample").permutation(len(labels))[: trial.sample]
@@ -303,6 +330,7 @@ def _outcomes(trial: Trial, part: Part) -> list[CellOutcome]:
                 seconds=time.perf_counter() - began,
                 notes=trained.notes,
                 finished=finished,
+                classes_found=len(np.unique(labels[learned])) / task.n_classes,
             )
         )
         began = time.perf_counter()
@@ -347,5 +375,9 @@ def _one_ranking(scorer: Scorer, rule: Rule) -> bool:
 
 
 @lru_cache(maxsize=1)  # parts come seed by seed
-def _drawn(task: Task, share: float, seed: int) -> tuple[Task, Ints]:
-    return draw(task, share, seed)
+def _drawn(trial: Trial, seed: int) -> tuple[Task, Ints]:
+    task, rows = draw(trial.task, trial.share, seed)
+    if not trial.imbalance:
+        return task, rows
+    kept = _kept(trial.labels[rows], task.n_classes, trial.imbalance, seed)
+    return task.restricted(kept), rows[kept]

@@ -44,6 +44,9 @@ def measure(
 ) -> None:
     """How good the model is by the random sample; a larger sample for a narrower interval.
 
+    With a metric under [goal] in that, and in plain accuracy, whose interval --to
+    narrows.
+
     Of a good model, the further images are drawn where it is in doubt and count
     for less the likelier they were, which takes fewer labels.
 
@@ -88,14 +91,16 @@ def measure(
 def result_sentence(result: RoundResult) -> str:
     """What a round brought and took: ``round 2: accuracy 71.2 % (...), +4.3 points since ...``."""
     measured = result.measured
+    lower, upper = measured.interval
     text = (
-        f"round {result.round}: accuracy {percent(measured.accuracy)} % (95 % interval "
-        f"{percent(measured.lower)} to {percent(measured.upper)} %, "
-        f"{counted(measured.labels, 'label')})"
+        f"round {result.round}: {measured.metric} {percent(measured.value)} % (95 % interval "
+        f"{percent(lower)} to {percent(upper)} %, {counted(measured.labels, 'label')})"
     )
     if result.before is not None:
-        number, accuracy = result.before
-        text += f", {100 * (measured.accuracy - accuracy):+.1f} points since round {number}"
+        number, value = result.before
+        text += f", {100 * (measured.value - value):+.1f} points since round {number}"
+    if measured.metric != "accuracy":
+        text += f"; plain accuracy {percent(measured.accuracy)} %"
     costs = [counted(result.labels, "label")]
     if result.hours:
         costs.append(f"{duration(result.hours)} of work")
@@ -109,13 +114,18 @@ def sentences(measured: Measurement) -> list[str]:
     from loop.reports.answers import against_control
 
     images = "images of the random sample" if measured.by == "sample" else "test images"
-    interval = f"{percent(measured.lower)} to {percent(measured.upper)} %"
-    accuracy = (
-        f"How good is the model? About {percent(measured.accuracy)} % of images are classified "
-        f"correctly after {counted(measured.labels, 'label')}, 95 % interval {interval}, judged on "
-        f"{measured.images} {images}."
-    )
-    known = [accuracy]
+    interval = f"95 % interval {percent(measured.lower)} to {percent(measured.upper)} %"
+    labels = counted(measured.labels, "label")
+    accuracy = f"About {percent(measured.accuracy)} % of images are classified correctly"
+    judged = f"judged on {measured.images} {images}"
+    known = [f"How good is the model? {accuracy} after {labels}, {interval}, {judged}."]
+    if measured.metric != "accuracy":
+        lower, upper = map(percent, measured.interval)
+        known = [
+            f"How good is the model? Its {measured.metric} is about {percent(measured.value)} % "
+            f"after {labels}, 95 % interval {lower} to {upper} %, {judged}.",
+            f"{accuracy}, {interval}.",
+        ]
     if measured.difference is not None:
         known.append(f"Does the selection beat random? {against_control(measured.difference)}")
     return [line for sentence in known for line in lines_of(sentence)]

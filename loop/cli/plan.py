@@ -44,7 +44,7 @@ VERDICTS = {
 @click.argument("simulations", nargs=-1, metavar="[SIMULATION]...", type=click.Path(path_type=Path))
 @project_option
 @json_option
-@click.option("--target", type=float, help="Test accuracy to reach, e.g. 0.9.")
+@click.option("--target", type=float, help="Accuracy to reach, or the metric of [goal], e.g. 0.9.")
 @click.option("--budget-money", type=float, help="What does this much money buy?")
 @click.option("--budget-hours", type=float, help="What do so many hours of labelling buy?")
 @click.option("--hourly-rate", type=float, help="Pay per hour of labelling (default: [costs]).")
@@ -193,7 +193,7 @@ def _print(outlook: Outlook, currency: str, stop_below: float) -> None:
         f"curve: {outlook.basis}; {metric}{percent(accuracy)} % with {counted(labels, 'label')}"
     )
     if outlook.plan is not None:
-        _target(outlook.plan, currency, outlook.price, outlook.left)
+        _target(outlook.plan, metric, currency, outlook.price, outlook.left)
     if outlook.rounds is not None:
         _rounds(outlook.rounds)
     if outlook.gain_per_100 is not None:
@@ -240,13 +240,13 @@ def _expected(accuracy: ExpectedAccuracy) -> str:
     return f"{counted(accuracy.labels, 'label')}: {percent(accuracy.median)} % ({interval})"
 
 
-def _target(plan_: Plan, currency: str, price: Price, left: int) -> None:
+def _target(plan_: Plan, metric: str, currency: str, price: Price, left: int) -> None:
     verdict = VERDICTS.get(plan_.verdict, "")
     if plan_.verdict == "never":
         verdict += f" ({100 * plan_.never:.0f} % of the curves level off below)"
     elif plan_.verdict == "far":
         verdict += f" ({100 * plan_.reachable:.0f} % of the curves get there)"
-    paragraph(f"target {percent(plan_.target)} %" + (f": {verdict}" if verdict else ""))
+    paragraph(f"target {metric}{percent(plan_.target)} %" + (f": {verdict}" if verdict else ""))
     if plan_.verdict in ("reached", "never"):
         return
     minutes = (price.hours or 0) * (plan_.labels.middle or left) < MINUTES_BELOW

@@ -331,11 +331,12 @@ def status(folder: Path, as_json: bool) -> None:
             f"{line.labelled}/{line.picked}",
             line.skipped,
             line.unanswered,
-            percent(line.accuracy),
+            percent(line.value),
         )
         for line in standing.rounds
     ]
-    heads = ("round", "state", "scorer", "labelled", "skipped", "unanswered", "accuracy %")
+    metric = f"{standing.metric} %"
+    heads = ("round", "state", "scorer", "labelled", "skipped", "unanswered", metric)
     if rows:
         table(heads, rows)
     if standing.encoder_choice:

@@ -24,6 +24,7 @@ from loop.cli.output import (
     table,
     whole_numbers,
 )
+from loop.goals import key_of, named
 from loop.wording import counted
 
 if TYPE_CHECKING:
@@ -39,6 +40,14 @@ MANY = 20
 CHANCE = 6
 """Of so many comparisons one is marked by chance where seeds draw 80 % of one pool: measured with 5
 seeds and orders that know nothing (docs/auto.md); the draws overlap."""
+
+BESIDE = {
+    "macro_f1": "mean test macro-F1 in %",
+    "balanced_accuracy": "mean test balanced accuracy in %",
+    "accuracy": "mean plain test accuracy in %",
+    "classes_found": "classes with a label, in % of the classes",
+}
+"""Tables below that of the metric where classes may be rare."""
 
 FINISH_COLUMNS = ("method", "picks", "labels", "95 %", "saved", "by model", "broken")
 
@@ -73,10 +82,14 @@ FINISH_COLUMNS = ("method", "picks", "labels", "95 %", "saved", "by model", "bro
 @click.option("--labels", default="", help="Parquet column with annotators' labels to train on.")
 @click.option(
     "--metric",
-    type=click.Choice(["accuracy", "balanced_accuracy", "macro_f1"]),
-    default="accuracy",
-    show_default=True,
-    help="What is compared; the others weigh every class alike, however rare.",
+    default="",
+    help="accuracy, 'balanced accuracy' or macro-F1: what is compared, and trainers auto and "
+    "propagate learn for; default: as [goal] says, else accuracy.",
+)
+@click.option(
+    "--imbalance",
+    type=click.Choice(["geometric", "single"]),
+    help="Thin out classes of each seed's pool: sizes falling to 1/32, or one class of 1 %.",
 )
 @click.option("--share", default=0.8, show_default=True, help="Share of the pool each seed draws.")
 @click.option(
@@ -108,6 +121,7 @@ def simulate(
     trainer: str,
     labels: str,
     metric: str,
+    imbalance: str | None,
     share: float,
     sample: int,
     finish: bool,
@@ -141,7 +155,18 @@ def simulate(
     project = project_for(source, folder, encoder)
     click.get_current_context().call_on_close(project.close)
     totals, chosen = _budgets(project, per_class, budgets), all_methods(names)
-    grid = Grid(chosen, totals, seeds, trainer, {}, labels, share, sample, metric, goals)
+    grid = Grid(
+        chosen,
+        totals,
+        seeds,
+        trainer,
+        labels=labels,
+        share=share,
+        sample=sample,
+        metric=named(metric) if metric else "",
+        imbalance=imbalance or "",
+        finish=goals,
+    )
     with bar() as (begin, progress):
         begin("scanning images")
         scan(project)
@@ -179,10 +204,16 @@ def _goals(finish: bool, max_errors: str, confidence: float | None) -> Goals | N
 
 def _facts(rows: MethodRows) -> Any:
     """Rows of methods; with those of finishing beside them where it was asked for."""
-    methods = [asdict(row) for row in rows]
+    methods = [{**asdict(row), "means": _means(rows, row)} for row in rows]
     if rows.finish is None:
         return methods
     return {"methods": methods, "finish": [asdict(row) for row in rows.finish]}
+
+
+def _means(rows: MethodRows, row: MethodRow) -> dict[str, float]:
+    """Every metric of a row's cells, mean over seeds."""
+    at = row.method, row.budget
+    return {key: means[at] for key, means in rows.beside.items() if at in means}
 
 
 def _workers(trainer: str) -> int:
@@ -212,12 +243,13 @@ def _mark(row: MethodRow) -> str:
     return "+" if low > 0 else "-"
 
 
-def _print_accuracies(rows: list[MethodRow], grid: Grid) -> None:
-    """Mean accuracies with their marks, and what the marks are worth."""
+def _print_accuracies(rows: MethodRows, grid: Grid) -> None:
+    """Mean accuracies with their marks, and what the marks are worth; with another metric or rare
+    classes also plain accuracy and the classes found."""
     _print_table(rows, grid.budgets, lambda row: percent(row.mean) + _mark(row))
     seeds, trainer, share = grid.seeds, grid.trainer, grid.share
     paragraph(
-        f"mean test {grid.metric.replace('_', ' ')} in % over {counted(seeds, 'seed')}, trainer "
+        f"mean test {rows.metric} in % over {counted(seeds, 'seed')}, trainer "
         f"{trainer}; + better and - worse than random, paired by seed, 95 % interval without 0; * "
         "sees the label of every image"
     )
@@ -227,17 +259,24 @@ def _print_accuracies(rows: list[MethodRow], grid: Grid) -> None:
         say(f"of {tried} comparisons some {tried / often:.0f} get a + or - by chance alone")
     if share < 1:
         say(f"each seed draws {share:.0%} of the pool, the same for every method; these overlap")
+    for key, words in BESIDE.items():
+        if (grid.imbalance or rows.metric != "accuracy") and key != key_of(rows.metric):
+            say("")
+            _print_table(rows, grid.budgets, lambda row, key=key: percent(_means(rows, row)[key]))
+            say(words)
 
 
-def _print_saved(rows: list[MethodRow], grid: Grid) -> None:
+def _print_saved(rows: MethodRows, grid: Grid) -> None:
     """Labels saved, where there is a curve of random to read them off."""
     saved = [row for row in rows if row.saved is not None]
     if not saved:
         return
     say("")
     _print_table(saved, grid.budgets, lambda row: f"{round(row.saved or 0):+d}")
-    say("labels saved: how many more random picks reach the same accuracy; - off the")
-    say("curve of random")
+    paragraph(
+        f"labels saved: how many more random picks reach the same {rows.metric}; - off the curve "
+        "of random"
+    )
 
 
 def _print_finish(rows: Sequence[FinishRow]) -> None:

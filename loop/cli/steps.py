@@ -23,11 +23,13 @@ from loop.cli.output import (
     tinted,
 )
 from loop.cli.remarks import quality_remarks, remarks
+from loop.goals import interval, metric_name, value
 from loop.wording import agreeing, counted
 
 if TYPE_CHECKING:
     from loop.project import Project
     from loop.steps.run import Ended
+    from loop.train.metrics import Metrics
 
 
 @click.command()
@@ -208,9 +210,21 @@ def train(folder: Path, as_json: bool, again: bool) -> None:
     if again:
         _train_again(project_at(folder), as_json=as_json)
         return
-    metrics = step(project_at(folder))
-    text = f"accuracy {percent(metrics.accuracy)} %; next: coreloop compare"
-    answer(as_json, metrics.to_json(), text)
+    project = project_at(folder)
+    metrics = step(project)
+    metric = metric_name(project.config.goal.metric)
+    text = f"{_figure(metrics, metric)}; next: coreloop compare"
+    answer(as_json, {"metric": metric, **metrics.to_json()}, text)
+
+
+def _figure(metrics: Metrics, metric: str) -> str:
+    """``macro-F1 61.0 % (95 % interval 55.1 to 66.8 %), plain accuracy 70.2 %``."""
+    values = metrics.to_json()
+    lower, upper = map(percent, interval(values, metric))
+    figure = f"{metric} {percent(value(values, metric))} % (95 % interval {lower} to {upper} %)"
+    if metric == "accuracy":
+        return figure
+    return f"{figure}, plain accuracy {percent(metrics.accuracy)} %"
 
 
 def _train_again(project: Project, *, as_json: bool) -> None:
@@ -219,14 +233,15 @@ def _train_again(project: Project, *, as_json: bool) -> None:
     with bar() as (begin, progress):
         begin("training again")
         done = step(project, progress)
+    metric = metric_name(project.config.goal.metric)
     rounds = ", ".join(map(str, done.rounds))
     text = (
-        f"trained again: {'round' if len(done.rounds) == 1 else 'rounds'} {rounds}; accuracy "
-        f"{percent(done.metrics.accuracy)} %, before {percent(done.before)} %"
+        f"trained again: {'round' if len(done.rounds) == 1 else 'rounds'} {rounds}; "
+        f"{_figure(done.metrics, metric)}, {metric} before {percent(done.before)} %"
     )
     if done.outdated:
         text += f"\nstill on earlier labels: {', '.join(map(str, done.outdated))}"
-    answer(as_json, asdict(done), text + "\nnext: coreloop run")
+    answer(as_json, {"metric": metric, **asdict(done)}, text + "\nnext: coreloop run")
 
 
 @click.command()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def comparison(compared: Compared) -> None:
-    """Accuracy per method and budget with 95 % intervals, and the paired difference to random."""
+    """The metric per method and budget with 95 % intervals, and the paired difference to random."""
     lines, still = [], False
     for row in compared.rows:
         low, high = row.interval
@@ -28,7 +28,7 @@ def comparison(compared: Compared) -> None:
             if row.n > 1:
                 against += f" [{100 * dlow:+.1f}, {100 * dhigh:+.1f}]"
         lines.append((row.method, row.budget, cell, against, row.n))
-    table(("method", "labels", "accuracy % [95 %]", "minus random", "seeds"), lines)
+    table(("method", "labels", f"{compared.metric} % [95 %]", "minus random", "seeds"), lines)
     if compared.among is None:
         say("minus random: paired by seed, in points; an interval without 0 is a real")
         say("difference")
@@ -38,4 +38,5 @@ def comparison(compared: Compared) -> None:
             f"{counted(compared.among, 'image')} labelled so far, not from the pool"
         )
     if still:
-        say("accuracy without an interval: every seed gave the same, which is no certainty")
+        without = f"{compared.metric} without an interval"
+        paragraph(f"{without}: every seed gave the same, which is no certainty")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,11 +74,21 @@ class MethodRows(list[MethodRow]):
 
     Attributes:
         finish: what finishing took; None where nobody asked.
+        metric: that the rows are in, as people call it.
+        beside: key of each metric that a cell has -> (method, budget) -> its mean over seeds.
     """
 
-    def __init__(self, rows: Iterable[MethodRow] = (), finish: FinishRows | None = None) -> None:
+    def __init__(
+        self,
+        rows: Iterable[MethodRow] = (),
+        finish: FinishRows | None = None,
+        metric: str = "accuracy",
+        beside: Mapping[str, Mapping[tuple[str, int], float]] = MappingProxyType({}),
+    ) -> None:
         super().__init__(rows)
         self.finish = finish
+        self.metric = metric
+        self.beside = dict(beside)
 
     def to_frame(self) -> pandas.DataFrame:
         """A row each, its fields as columns."""

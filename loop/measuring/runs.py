@@ -17,6 +17,9 @@ Ints = NDArray[np.int64]
 DIFFERENCE = "coreset minus control"
 """Key in the notes of a control's runs: by how much the first picks are ahead of as many random
 labels, in accuracy, and the ends of the 95 % interval."""
+DIFFERENCES = "coreset minus control, other metrics"
+"""Key in the notes of a control's runs: the same as ``DIFFERENCE`` for the other metrics, by their
+key in ``Metrics``."""
 CALIBRATION = "calibration"
 """Key in the notes of the delivered model's run: its temperature and what that does."""
 

@@ -36,7 +36,7 @@ CellProgress = Callable[[int, int], None]
 """(cells done, cells in all)"""
 FINISH = "finish"
 """Key of a cell's outcome that holds its finished collections."""
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "classes_found")
 """Keys of a cell's outcome by which methods can be compared."""
 
 
@@ -173,6 +173,7 @@ def fill(
     share: float = 1.0,
     sample: int = 0,
     goals: Goals | None = None,
+    imbalance: str = "",
     engine: Engine = LOCAL,
     on_progress: CellProgress = lambda done, total: None,
 ) -> None:
@@ -183,7 +184,7 @@ def fill(
         hindsight: the pool are images that are labelled already.
         share: of the pool that each seed draws.
         sample: size of the random sample that each seed labels first.
-        goals: see ``loop.simulation.simulate``.
+        goals, imbalance: see ``loop.simulation.simulate``.
 
     Raises:
         ConfigError: budgets that do not fit, unknown names.
@@ -204,6 +205,7 @@ def fill(
         share=share,
         sample=sample,
         goals=goals,
+        imbalance=imbalance,
         engine=engine,
     )
     for done, outcome in enumerate(outcomes, 1 + len(stored)):
@@ -224,8 +226,8 @@ def stored_cells(
     schedules = {budget: grid.schedules(budget) for budget in grid.budgets}
     order = {method.name: number for number, method in enumerate(grid.methods)}
     cells = [
-        StoredCell(id_, names[key], budget, seed, float(accuracy))
-        for id_, key, schedule, budget, seed, accuracy in session.execute(
+        StoredCell(id_, names[key], budget, seed, float(value))
+        for id_, key, schedule, budget, seed, value in session.execute(
             select(
                 SimulationCell.id,
                 SimulationCell.method,
@@ -235,7 +237,10 @@ def stored_cells(
                 SimulationCell.outcome[metric].as_float(),
             ).where(SimulationCell.simulation_id == simulation_id)
         )
-        if key in names and seed < grid.seeds and schedule in schedules.get(budget, ())
+        if key in names
+        and seed < grid.seeds
+        and schedule in schedules.get(budget, ())
+        and value is not None  # a metric that an older version did not know
     ]
     return sorted(cells, key=lambda cell: (order[cell.method], cell.budget, cell.seed))
 
@@ -276,6 +281,7 @@ def _row(simulation_id: int, outcome: CellOutcome) -> SimulationCell:
             "accuracy": metrics.accuracy,
             "balanced_accuracy": metrics.balanced_accuracy,
             "macro_f1": metrics.macro_f1,
+            "classes_found": outcome.classes_found,
             "notes": outcome.notes,
             "picks": outcome.picks.tolist(),
             **finished,

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from db import queries
 from db.models import Comparison, Round, Simulation
 from loop.frames import to_frame
-from loop.goals import key_of
+from loop.goals import key_of, metric_name
 from loop.project.cells import CellGrid, Method, StoredCell, stored_cells
 from loop.project.project import Project
 from loop.statistics import MethodRow, paired
@@ -33,6 +33,7 @@ class Compared:
         rows: by method and budget.
         cells: what the rows were made of.
         mode: simulated or hindsight; empty before the first comparison.
+        metric: that the rows are in: accuracy, balanced accuracy or macro-F1.
         among: in hindsight, the images labelled, which is all that methods could choose from; None
             where they chose from the pool.
     """
@@ -41,6 +42,7 @@ class Compared:
     cells: list[StoredCell]
     mode: str = ""
     among: int | None = None
+    metric: str = "accuracy"
 
     @property
     def accuracies(self) -> dict[tuple[str, int, int], float]:
@@ -48,8 +50,9 @@ class Compared:
         return {(cell.method, cell.budget, cell.seed): cell.accuracy for cell in self.cells}
 
     def to_json(self) -> list[dict[str, Any]]:
-        """A row each, with ``among``."""
-        return [{**asdict(row), "among": self.among} for row in self.rows]
+        """A row each, with ``among`` and ``metric``."""
+        shared = {"among": self.among, "metric": self.metric}
+        return [{**asdict(row), **shared} for row in self.rows]
 
     def to_frame(self) -> pandas.DataFrame:
         """The rows as a table."""
@@ -59,16 +62,16 @@ class Compared:
 def compared(project: Project) -> Compared:
     """What has been compared last, by method and budget, in the metric of the goal; empty before
     the first comparison."""
-    metric = key_of(project.config.goal.metric)
+    metric = metric_name(project.config.goal.metric)
     with project.records.read() as session:
         newest = _newest(session, queries.the_pool(session).id)
         if newest is None:
-            return Compared([], [])
+            return Compared([], [], metric=metric)
         comparison, config = newest
         methods = [Method(**method) for method in comparison.methods]
         grid = CellGrid(methods, comparison.budgets, comparison.seeds)
-        cells = stored_cells(session, comparison.simulation_id, grid, metric)
-    unpaired = Compared([], cells, str(config["mode"]), config.get("among"))
+        cells = stored_cells(session, comparison.simulation_id, grid, key_of(metric))
+    unpaired = Compared([], cells, str(config["mode"]), config.get("among"), metric)
     kinds = {method.name: method.kind for method in methods}
     rows = paired(unpaired.accuracies, kinds, one_pool=True)
     if unpaired.among is not None:  # more random labels would be other images than those at hand

@@ -11,6 +11,7 @@ from db.answers import asked_for, current_answers
 from db.models import TrainingRun
 from loop.config import Config
 from loop.costs import hours, money
+from loop.goals import interval, metric_name, value
 from loop.measuring.by_sample import SAMPLE
 from loop.project.runs import newest_control
 from loop.reports.facts import Control
@@ -18,12 +19,14 @@ from loop.reports.facts import Control
 
 @dataclass(frozen=True)
 class Measurement:
-    """The newest accuracy, in [0, 1].
+    """How good the newest model is; figures in [0, 1].
 
     Attributes:
         by: sample or holdout.
         images: labelled images that it is measured on.
-        lower, upper: ends of its 95 % interval.
+        metric: that the project is after, as ``[goal]`` has it: accuracy where none is set.
+        value: in that metric; interval: ends of its 95 % interval.
+        accuracy: plain; lower, upper: ends of its 95 % interval.
         labels: that the model learned.
         worth: images that a sample without the model's confidences would need for the same
             interval, over ``images``.
@@ -32,6 +35,9 @@ class Measurement:
 
     by: str
     images: int
+    metric: str
+    value: float
+    interval: tuple[float, float]
     accuracy: float
     lower: float
     upper: float
@@ -41,7 +47,7 @@ class Measurement:
 
     @property
     def width(self) -> float:
-        """Of the interval."""
+        """Of the accuracy's interval."""
         return self.upper - self.lower
 
 
@@ -51,7 +57,7 @@ class RoundResult:
 
     Attributes:
         round: its number.
-        before: the round trained before it, and the accuracy then; None for the first.
+        before: the round trained before it, and the metric's value then; None for the first.
         labels: images of the round that people labelled.
         hours, money: their work on it; None: not known.
     """
@@ -67,12 +73,13 @@ class RoundResult:
 
 def newest_result(session: Session, pool_id: int, config: Config) -> RoundResult | None:
     """Of the round trained last; None before the first."""
-    measured = newest_measurement(session, pool_id)
+    metric = config.goal.metric
+    measured = newest_measurement(session, pool_id, metric)
     if measured is None:
         return None
     newest = dict(queries.runs(session, pool_id, "all"))
     *earlier, number = newest
-    before = (earlier[-1], float(newest[earlier[-1]].metrics["accuracy"])) if earlier else None
+    before = (earlier[-1], value(newest[earlier[-1]].metrics, metric)) if earlier else None
     picked = {pick.item_id for pick in queries.picks(session, pool_id, number)}
     answers = [
         answer
@@ -91,19 +98,26 @@ def newest_result(session: Session, pool_id: int, config: Config) -> RoundResult
     )
 
 
-def newest_measurement(session: Session, pool_id: int) -> Measurement | None:
-    """Of the last training on all labels; None before the first."""
+def newest_measurement(session: Session, pool_id: int, metric: str) -> Measurement | None:
+    """Of the last training on all labels; None before the first.
+
+    Args:
+        metric: see ``loop.goals``.
+    """
     runs = [run for _, run in queries.runs(session, pool_id)]
     trained = [run for run in runs if run.arm == "all"]
-    return _measurement(trained[-1], newest_control(runs)) if trained else None
+    return _measurement(trained[-1], newest_control(runs, metric), metric) if trained else None
 
 
-def _measurement(run: TrainingRun, difference: Control | None) -> Measurement:
+def _measurement(run: TrainingRun, difference: Control | None, metric: str) -> Measurement:
     lower, upper = run.metrics["intervals"]["accuracy"]
     by_sample = run.notes.get(SAMPLE)
     return Measurement(
         by="sample" if by_sample else "holdout",
         images=int(run.metrics["n"]),
+        metric=metric_name(metric),
+        value=value(run.metrics, metric),
+        interval=interval(run.metrics, metric),
         accuracy=float(run.metrics["accuracy"]),
         lower=float(lower),
         upper=float(upper),

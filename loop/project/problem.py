@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from loop.train import Task
 
 
-WEIGH_CLASSES = {"auto": "uneven", "accuracy": "never"}
+_WEIGH_CLASSES = {"auto": "uneven", "accuracy": "never"}
 """``metric`` under ``[goal]`` -> see ``Task``."""
 
 
@@ -132,8 +132,13 @@ def make_task(
         device=project.config.training.device,
         unfinished=unfinished(project, pool.digest),
         prior=prior,
-        weigh_classes=WEIGH_CLASSES.get(project.config.goal.metric, "always"),
+        weigh_classes=weigh_classes(project.config.goal.metric),
     )
+
+
+def weigh_classes(metric: str) -> str:
+    """How the trainer of a project with this goal weighs classes, see ``Task.weigh_classes``."""
+    return _WEIGH_CLASSES.get(metric, "always")
 
 
 def tested_on(problem_: Problem, tested: NDArray[np.int64]) -> Problem:

@@ -10,7 +10,7 @@ import numpy as np
 from db import queries
 from db.answers import Answer, asked_for, standing_answers
 from loop.costs import upcoming
-from loop.goals import value
+from loop.goals import images_worth, value
 from loop.planning.curves import LearningCurve
 from loop.planning.target import Price
 from loop.project.corrections import outdated_rounds
@@ -37,10 +37,11 @@ class Wish:
 class Recorded:
     """What the records hold: points of the live curve in one metric, answers, labels, images left;
     and the rounds whose points are of other labels than people give now, which are no part of the
-    curve."""
+    curve. ``worth``: see ``loop.goals.images_worth``, of the ``test_images`` that measured."""
 
     by_labels: dict[int, list[float]]
     test_images: int
+    worth: int
     answers: list[Answer]
     by_sample: bool
     classes_seen: int
@@ -72,6 +73,7 @@ def recorded(project: Project, metric: str = "accuracy") -> Recorded:
     return Recorded(
         by_labels=by_labels,
         test_images=int(runs[-1].metrics["n"]) if runs else 0,
+        worth=images_worth(runs[-1].metrics, metric) if runs else 0,
         answers=answers,
         by_sample=by_sample,
         classes_seen=len(set(classes)),
@@ -115,4 +117,4 @@ def own_curve(seen: Recorded) -> LearningCurve | None:
     labels = sorted(seen.by_labels)
     seeds = min(len(values) for values in seen.by_labels.values())
     table = np.array([seen.by_labels[n][:seeds] for n in labels]).T
-    return LearningCurve(np.array(labels, dtype=np.float64), table, seen.test_images)
+    return LearningCurve(np.array(labels, dtype=np.float64), table, seen.worth)

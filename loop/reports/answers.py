@@ -49,7 +49,7 @@ def beats_random(facts: Facts) -> str:
     """Does the selection beat random?"""
     own = [d for d in facts.differences if facts.curves and d.method == own_method(facts)]
     if own and own[-1].among is None:
-        simulated = _against_random(own[-1]) + _earlier(own)
+        simulated = _against_random(own[-1], facts.metric) + _earlier(own)
         if facts.control is None:
             return simulated
         measured = against_control(facts.control)
@@ -93,7 +93,7 @@ def against_control(control: Control) -> str:
     if control.by_sample:
         randoms = f"{counted(control.labels, 'label')} of the random sample"
         images, caveat = f"the sample's {counted(control.images, 'image')}", ""
-    if control.low == control.high == 0:
+    if control.low == control.high == 0 and control.metric == "accuracy":
         return f"Not shown: the {picks} and the {randoms} are right about the same of {images}."
     verdict = "Not shown: the interval contains zero"
     if control.low > 0:
@@ -101,13 +101,14 @@ def against_control(control: Control) -> str:
     elif control.high < 0:
         verdict = "No, it was worse"
     difference, lower, upper = (100 * v for v in (control.mean, control.low, control.high))
+    points = "points" if control.metric == "accuracy" else f"points of {control.metric}"
     return (
-        f"{verdict}. The {picks} against the {randoms}: {difference:+.1f} points, 95 % interval "
+        f"{verdict}. The {picks} against the {randoms}: {difference:+.1f} {points}, 95 % interval "
         f"{lower:+.1f} to {upper:+.1f} over {images}.{caveat}"
     )
 
 
-def _against_random(d: Difference) -> str:
+def _against_random(d: Difference, metric: str) -> str:
     if d.n < 2:
         return (
             f"At {counted(d.labels, 'label')}: {100 * d.mean:+.1f} points; one seed only, so "
@@ -122,7 +123,7 @@ def _against_random(d: Difference) -> str:
         f"{verdict}, at {counted(d.labels, 'label')} ({_span(d)}; {counted(d.n, 'paired seed')})."
     )
     if d.saved is not None and d.saved > 0 and d.verdict == "better":
-        text += f" Random needs about {d.saved:.0f} more labels for the same accuracy."
+        text += f" Random needs about {d.saved:.0f} more labels for the same {metric}."
     return text
 
 

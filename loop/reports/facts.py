@@ -68,11 +68,11 @@ class MethodCurve:
 
 @dataclass(frozen=True)
 class Difference:
-    """Paired difference to random at equal labels, in accuracy.
+    """Paired difference to random at equal labels, in the metric of the goal.
 
     Attributes:
         low, high: ends of the 95 % interval of ``mean``.
-        saved: labels saved, how many more random needs for the accuracy.
+        saved: labels saved, how many more random needs for as much.
         n: paired seeds.
         saved_interval: 95 %; None where it is not known, an end None where it lies beyond random's
             measured curve.
@@ -114,11 +114,12 @@ class Control:
     """The first picks against as many random ones, people having labelled both.
 
     Attributes:
-        mean: difference in accuracy.
+        mean: difference in the metric.
         low, high: ends of its 95 % interval, paired over the images that both are judged on.
         images: of these.
         by_sample: the random ones are labels of the random sample, by cross-fitting; else those of
             a control, judged on test images.
+        metric: accuracy, balanced accuracy or macro-F1.
     """
 
     labels: int
@@ -127,6 +128,7 @@ class Control:
     high: float
     images: int
     by_sample: bool = False
+    metric: str = "accuracy"
 
 
 @dataclass(frozen=True)

@@ -42,20 +42,22 @@ class Enlarged:
 
 
 def measure(project: Project) -> Measurement:
-    """The accuracy as last measured.
+    """How good the newest model is, in the metric of the goal and in plain accuracy.
 
     Raises:
         NotReady: nothing has been trained yet.
     """
     with project.records.read() as session:
-        measured = newest_measurement(session, queries.the_pool(session).id)
+        pool_id = queries.the_pool(session).id
+        measured = newest_measurement(session, pool_id, project.config.goal.metric)
     if measured is None:
         raise NotReady("no model has been trained yet; next: coreloop run")
     return measured
 
 
 def wanted(project: Project, width: float, *, at_random: bool = False) -> int:
-    """Images more that the sample needs for an interval at most so wide; 0: it is already.
+    """Images more that the sample needs for an interval of the plain accuracy at most so wide; 0:
+    it is already.
 
     Args:
         at_random: see ``enlarge``.

@@ -124,7 +124,7 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
         price=price,
         what_if=_what_if(simulated, wish.target, rng),
         left=seen.left,
-        notes=_notes(seen, basis, plan_, price, affordable),
+        notes=_notes(seen, basis, plan_, price, affordable, metric_name(metric)),
     )
 
 
@@ -234,25 +234,32 @@ def _what_if(
 
 
 def _notes(
-    seen: Recorded, basis: _Basis, plan_: Plan | None, price: Price, affordable: int | None
+    seen: Recorded,
+    basis: _Basis,
+    plan_: Plan | None,
+    price: Price,
+    affordable: int | None,
+    metric: str,
 ) -> list[str]:
     """What to know before trusting the numbers."""
     curve = basis.curve
     notes = [in_words(seen.outdated)] if seen.outdated else []
-    if curve.test_images < SMALL_TEST:
+    measuring = seen.test_images if basis.own else curve.test_images
+    if measuring < SMALL_TEST:
         images, remedy = "test images", "label more test images"
         if seen.by_sample:
             images, remedy = "images in the random sample", "add images"
             if seen.left:
                 remedy = f"type: coreloop measure --add {min(50, seen.left)}"
         notes.append(
-            f"there are only {curve.test_images} {images}: one more right or wrong moves the "
-            f"accuracy by {100 / max(curve.test_images, 1):.0f} points; {remedy}"
+            f"there are only {measuring} {images}: one more right or wrong moves the "
+            f"accuracy by {100 / max(measuring, 1):.0f} points"
+            f"{'' if metric == 'accuracy' else f', the {metric} by more'}; {remedy}"
         )
     if seen.classes_seen == 1:
         notes.append("all labels so far are of one class; the curve says nothing yet")
     if basis.own and curve.now < float(curve.accuracy[:, -2].mean()):
-        notes.append("accuracy fell in the last round; by chance, or new labels are wrong")
+        notes.append(f"{metric} fell in the last round; by chance, or new labels are wrong")
     if price.seconds is None or price.seconds == 0:
         notes.append("no labelling times are known, so no hours; give --seconds-per-label")
     short = plan_ is not None and plan_.verdict == "pool"

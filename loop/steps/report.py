@@ -107,7 +107,7 @@ def _facts(evidence: Evidence, comparison: Compared, of_names: list[str]) -> Fac
         curves=_live_curves(evidence.runs, evidence.outdated, config.goal.metric)
         + _compared_curves(comparison),
         differences=_differences(comparison, config.project.seed),
-        control=newest_control([run for _, run in evidence.runs]),
+        control=newest_control([run for _, run in evidence.runs], config.goal.metric),
         metric=metric_name(config.goal.metric),
         metrics=newest.metrics if newest else None,
         trained=_trained(newest.method, newest.notes) if newest else "",
@@ -148,7 +148,7 @@ def _facts(evidence: Evidence, comparison: Compared, of_names: list[str]) -> Fac
             *of_names,
             *_rare_classes(evidence, newest),
             *_encoders(evidence.rounds),
-            *_notes(config.costs, comparison.rows, seconds),
+            *_notes(config.costs, comparison, seconds),
         ],
     )
 
@@ -384,13 +384,13 @@ def _agreement(answers: list[Answer]) -> float | None:
     )
 
 
-def _notes(costs: CostsSection, rows: list[MethodRow], hours_: float | None) -> list[str]:
-    notes = []
-    same = sorted({r.method for r in rows if r.n > 1 and r.sd == 0})
+def _notes(costs: CostsSection, comparison: Compared, hours_: float | None) -> list[str]:
+    notes, metric = [], comparison.metric
+    same = sorted({r.method for r in comparison.rows if r.n > 1 and r.sd == 0})
     if same:
         notes.append(
-            f"{', '.join(same)}: every seed gave the same accuracy at some number of labels, so "
-            "the band over seeds has no width there. That is no certainty: accuracy still depends "
+            f"{', '.join(same)}: every seed gave the same {metric} at some number of labels, so "
+            f"the band over seeds has no width there. That is no certainty: {metric} still depends "
             "on the test images and on which images the pool has."
         )
     if costs.hourly_rate and hours_ is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,17 @@ from loop import config as settings
 from loop import scorers, train
 from loop.encoders.spec import located
 from loop.engine import LOCAL, Engine
-from loop.errors import ConfigError, NotReady, nearest
+from loop.errors import ConfigError, NotReady
 from loop.finish.rows import MethodRows, finish_rows
 from loop.finish.simulated import Goals
+from loop.goals import key_of, metric_name, named
 from loop.project import Project, create, find
 from loop.project.cells import (
     METRICS,
     CellGrid,
     CellProgress,
     Method,
+    StoredCell,
     deciding,
     fill,
     finished_cells,
@@ -35,8 +37,15 @@ from loop.project.cells import (
     stored_cells,
 )
 from loop.project.classes import place_of, pool_section, stated_classes
-from loop.project.problem import Problem, a_fifth, make_task, tested_on, unfinished
-from loop.simulation import check_budgets, drawn
+from loop.project.problem import (
+    Problem,
+    a_fifth,
+    make_task,
+    tested_on,
+    unfinished,
+    weigh_classes,
+)
+from loop.simulation import check_budgets, smallest_pool
 from loop.statistics import paired
 from loop.train import Trainer
 from loop.wording import agreeing, counted
@@ -64,8 +73,11 @@ class Grid:
     """Share of the pool that each seed draws, so that methods without randomness vary too."""
     sample: int = 0
     """Random images labelled first whatever the method, part of the budgets; models learn them."""
-    metric: str = "accuracy"
-    """What is compared, of METRICS; every cell has them all."""
+    metric: str = ""
+    """What is compared, by name or key (see ``loop.goals``); every cell has them all. The trainer
+    learns as that of a project with this goal. Empty: as the project's own goal says."""
+    imbalance: str = ""
+    """Classes of each seed's pool are thinned out to this shape, see ``loop.imbalance``."""
     finish: Goals | None = None
     """Each cell goes on to a finished collection for each of these goals."""
 
@@ -95,8 +107,7 @@ def simulate(
         NotReady: images without a known label, or not embedded.
         ConfigError: budgets that do not fit, unknown names.
     """
-    if grid.metric not in METRICS:
-        raise ConfigError(f"no metric {grid.metric!r}{nearest(grid.metric, METRICS)}")
+    metric = named(grid.metric or metric_name(project.config.goal.metric))
     by_name = grid.methods if isinstance(grid.methods, Mapping) else all_methods(grid.methods)
     methods = [Method(name, scorer, params) for name, (scorer, params) in by_name.items()]
     cell_grid = CellGrid(methods, grid.budgets, grid.seeds)
@@ -105,13 +116,17 @@ def simulate(
         with records.read() as session:
             pool = queries.the_pool(session)
             known = _problem(session, project, grid.labels, trainer)
-        check_budgets(grid.budgets, drawn(len(known.labels), grid.share), grid.sample)
+        if grid.metric and trainer.weighs:
+            known = replace(known, task=replace(known.task, weigh_classes=weigh_classes(metric)))
+        pooled = (known.task, known.labels, grid.share, grid.imbalance)
+        check_budgets(grid.budgets, smallest_pool(*pooled, range(grid.seeds)), grid.sample)
         config = {
             **deciding(project, pool.digest, known, grid.trainer, grid.params),
             "labels": grid.labels,
             "share": grid.share,
             **({"sample": grid.sample} if grid.sample else {}),
             **({"finish": grid.finish.in_words} if grid.finish else {}),
+            **({"imbalance": grid.imbalance} if grid.imbalance else {}),
         }
         simulation_id = open_simulation(records, config)
         fill(
@@ -123,6 +138,7 @@ def simulate(
             share=grid.share,
             sample=grid.sample,
             goals=grid.finish,
+            imbalance=grid.imbalance,
             engine=where,
             on_progress=on_progress,
         )
@@ -132,13 +148,26 @@ def simulate(
                 "simulate",
                 f"{counted(len(methods), 'method')}, {counted(cell_grid.size, 'cell')}",
             )
-            cells = stored_cells(session, simulation_id, cell_grid, grid.metric)
+            by_metric = {
+                key: stored_cells(session, simulation_id, cell_grid, key) for key in METRICS
+            }
+            cells = by_metric[key_of(metric)]
             finished = finished_cells(session, simulation_id, cells) if grid.finish else None
         shutil.rmtree(unfinished(project, pool.digest), ignore_errors=True)
     accuracies = {(cell.method, cell.budget, cell.seed): cell.accuracy for cell in cells}
     kinds = {method.name: method.kind for method in methods}
     rows = paired(accuracies, kinds, one_pool=grid.share == 1)
-    return MethodRows(rows, finish_rows(finished, kinds) if finished else None)
+    finish = finish_rows(finished, kinds) if finished else None
+    beside = {key: _means(some) for key, some in by_metric.items()}
+    return MethodRows(rows, finish, metric, beside)
+
+
+def _means(cells: Sequence[StoredCell]) -> dict[tuple[str, int], float]:
+    """(method, budget) -> mean over seeds."""
+    by_row: dict[tuple[str, int], list[float]] = {}
+    for cell in cells:
+        by_row.setdefault((cell.method, cell.budget), []).append(cell.accuracy)
+    return {row: float(np.mean(values)) for row, values in by_row.items()}
 
 
 def check_labels(project: Project) -> None:

@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 from connectors.base import PassedOver
 from db import queries
 from db.errors import Missing
-from db.models import Batch, Event, TrainingRun
+from db.models import Batch, Event
 from loop.config import Config
 from loop.encoders.spec import short
 from loop.frames import to_frame
+from loop.goals import metric_name, value
 from loop.project import Project
 from loop.project.completion import completion
 from loop.project.corrections import in_words, outdated_rounds
@@ -47,7 +48,8 @@ MOST_NAMED = 10
 
 @dataclass(frozen=True)
 class RoundLine:
-    """One round at a glance. ``picked``: images to label, the budget and those of the sample."""
+    """One round at a glance. ``picked``: images to label, the budget and those of the sample;
+    ``value``: of the model in the metric of the goal, beside its plain accuracy."""
 
     number: int
     state: str
@@ -57,6 +59,7 @@ class RoundLine:
     skipped: int
     unanswered: int
     scorer: str
+    value: float | None
     accuracy: float | None
 
 
@@ -66,6 +69,7 @@ class Status:
 
     Attributes:
         second_opinions: images with an answer that wait for one more.
+        metric: that the project is after, see ``loop.goals``.
         passed_over: what the last scan found that is no image of the pool.
         url: where people label; None before the first push, and where nobody is asked.
         watch: how the process stands that turns the loop by itself; None where none does.
@@ -82,6 +86,7 @@ class Status:
     troubles: list[str]
     events: list[str]
     next: str
+    metric: str = "accuracy"
     second_opinions: int = 0
     url: str | None = None
     passed_over: tuple[PassedOver, ...] = ()
@@ -107,12 +112,14 @@ def status(project: Project) -> Status:
             return replace(_unscanned(project), watch=watch)
         done = completion(session, project)
         outdated = _outdated(session, pool.id, project)
+        metric = project.config.goal.metric
         return Status(
             name=pool.name,
             root=str(project.root),
+            metric=metric_name(metric),
             counts=queries.counts(session, pool.id),
             rounds=_rounds(session, pool.id, project.config),
-            measured=newest_measurement(session, pool.id),
+            measured=newest_measurement(session, pool.id, metric),
             completion=done,
             settings=settings(project),
             troubles=[
@@ -142,7 +149,8 @@ def _encoder_choice(session: Session, pool_id: int, project: Project) -> str:
 
 def _unscanned(project: Project) -> Status:
     name, root = project.config.project.name, str(project.root)
-    return Status(name, root, {}, [], None, None, settings(project), [], [], "coreloop run")
+    metric = metric_name(project.config.goal.metric)
+    return Status(name, root, {}, [], None, None, settings(project), [], [], "coreloop run", metric)
 
 
 def _rounds(session: Session, pool_id: int, config: Config) -> list[RoundLine]:
@@ -150,6 +158,7 @@ def _rounds(session: Session, pool_id: int, config: Config) -> list[RoundLine]:
     open_ = outstanding(session, pool_id, config)
     lines = []
     for round_ in queries.rounds(session, pool_id):
+        run = live.get(round_.number)
         counts = open_.get(round_.number, Outstanding(0, 0, 0))
         explained = round_.explanation
         lines.append(
@@ -162,7 +171,8 @@ def _rounds(session: Session, pool_id: int, config: Config) -> list[RoundLine]:
                 skipped=counts.skipped,
                 unanswered=counts.unanswered,
                 scorer=str(explained.get("choice") or explained.get("scorer") or "-"),
-                accuracy=_accuracy(live.get(round_.number)),
+                value=None if run is None else value(run.metrics, config.goal.metric),
+                accuracy=None if run is None else value(run.metrics, "accuracy"),
             )
         )
     return lines
@@ -259,7 +269,3 @@ def _database(url: str) -> str:
         return "coreloop.db"
     parts = make_url(url)
     return f"{parts.database} at {parts.host or 'this machine'}, {parts.get_backend_name()}"
-
-
-def _accuracy(run: TrainingRun | None) -> float | None:
-    return None if run is None else float(run.metrics["accuracy"])

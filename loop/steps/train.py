@@ -13,6 +13,7 @@ from db import queries
 from db.models import Comparison, Round, TrainingRun
 from db.state import Records, advance, log
 from loop.errors import DataError, NotReady
+from loop.goals import metric_name, value
 from loop.measuring.runs import CALIBRATION, Measured
 from loop.project import Project
 from loop.project.corrections import outdated_rounds
@@ -74,7 +75,7 @@ def train(
             advance(session, round_.id, before="labeled", after="trained")
             store_runs(session, project, round_.id, runs)
             files.record(session, round_)
-            text = f"{counted(runs[0].labels, 'label')}, accuracy {measured.metrics.accuracy:.3f}"
+            text = f"{counted(runs[0].labels, 'label')}, {_in_words(project, measured.metrics)}"
             log(session, "train", text, round=round_.number)
         if training.trainer.wants == "embeddings":
             anew = choice is not None and choice.changed
@@ -96,7 +97,7 @@ class TrainedAgain:
 
     Attributes:
         rounds: numbers of those trained, ascending.
-        before: accuracy of the newest as it was measured; ``metrics`` as it is.
+        before: the newest in the metric of the goal as it was measured; ``metrics`` as it is.
         outdated: rounds that are still measured on earlier labels.
     """
 
@@ -124,7 +125,7 @@ def train_again(
     """
     with project.writing() as records:
         with records.read() as session:
-            round_, accuracy = _newest_trained(session)
+            round_, before = _newest_trained(session, project.config.goal.metric)
             training = begin_training(session, project)
         measured = training.measure(round_, on_progress)
         files = _files(training, round_, measured)
@@ -133,7 +134,8 @@ def train_again(
             store_runs(session, project, round_.id, runs)
             files.record(session, round_)
             _compare_anew(session, round_)
-            change = f"accuracy {accuracy:.3f} before, {measured.metrics.accuracy:.3f} now"
+            now = _in_words(project, measured.metrics)
+            change = f"{metric_name(project.config.goal.metric)} {before:.3f} before, now {now}"
             log(
                 session,
                 "train",
@@ -146,7 +148,7 @@ def train_again(
         _forget_drafts(project)
         with records.read() as session:
             outdated = outdated_rounds(session, project)
-        return TrainedAgain((*numbers, round_.number), accuracy, measured.metrics, outdated)
+        return TrainedAgain((*numbers, round_.number), before, measured.metrics, outdated)
 
 
 def train_outdated(
@@ -181,13 +183,23 @@ def _compare_anew(session: Session, round_: Round) -> None:
     session.execute(delete(Comparison).where(Comparison.round_id.in_(of_pool)))
 
 
-def _newest_trained(session: Session) -> tuple[Round, float]:
-    """The newest round that is trained, and its accuracy. Raises NotReady: there is none."""
+def _newest_trained(session: Session, metric: str) -> tuple[Round, float]:
+    """The newest round that is trained, and its value in the metric. Raises NotReady: there is
+    none."""
     runs = queries.runs(session, queries.the_pool(session).id, "all")
     if not runs:
         raise NotReady("no round is trained yet, so none can be trained again; next: coreloop run")
     run = runs[-1][1]
-    return session.get_one(Round, run.round_id), float(run.metrics["accuracy"])
+    return session.get_one(Round, run.round_id), value(run.metrics, metric)
+
+
+def _in_words(project: Project, metrics: Metrics) -> str:
+    """``accuracy 0.812``; before it the metric of the goal, where that is another."""
+    metric = metric_name(project.config.goal.metric)
+    accuracy = f"accuracy {metrics.accuracy:.3f}"
+    if metric == "accuracy":
+        return accuracy
+    return f"{metric} {value(metrics.to_json(), metric):.3f}, plain {accuracy}"
 
 
 def _train_earlier(

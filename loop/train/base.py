@@ -160,6 +160,8 @@ class Trainer(ABC):
 
     wants: ClassVar[str] = "embeddings"
     """"embeddings" or "images"."""
+    weighs: ClassVar[bool] = False
+    """Whether it goes by ``Task.weigh_classes``."""
 
     @abstractmethod
     def train(

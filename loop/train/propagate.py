@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,8 @@ class Propagate(Trainer):
         images: most pool images in the graph (a random sample of a larger pool).
         dims: principal components that the second model sees.
     """
+
+    weighs: ClassVar[bool] = True
 
     neighbours: int = 15
     alpha: float = 0.8

@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from starlette.requests import Request
 
+from loop.goals import interval
 from loop.near_duplicates import NearDuplicates
 from loop.printable import printable
 from loop.project.gallery import PASSED_OVER, Gallery, Wanted
@@ -119,12 +120,12 @@ def rounds(view: View, request: Request) -> Page:
     intervals = {}
     for number, run in view.evidence().runs:
         if run.arm == "all":
-            intervals[number] = (run.labels, run.metrics["intervals"]["accuracy"])
+            intervals[number] = (run.labels, interval(run.metrics, view.config.goal.metric))
     lines = [(line, *intervals.get(line.number, (None, None))) for line in status.rounds]
     trained = [
-        (labels, line.accuracy, *interval)
-        for line, labels, interval in lines
-        if labels is not None and line.accuracy is not None
+        (labels, line.value, *ends)
+        for line, labels, ends in lines
+        if labels is not None and line.value is not None
     ]
     return Page(
         "rounds.html.j2", "Rounds", {"status": status, "lines": lines, "curve": _curve(trained)}
@@ -133,35 +134,36 @@ def rounds(view: View, request: Request) -> Page:
 
 @dataclass(frozen=True)
 class Dot:
-    """An accuracy in the drawing, with its interval; places in it, from the left and the top."""
+    """A model's figure in the drawing, with its interval; places in it, from the left and the
+    top."""
 
     x: float
     y: float
     upper: float
     lower: float
     labels: int
-    accuracy: float
+    value: float
 
 
 def _curve(trained: Sequence[tuple[int, float, float, float]]) -> list[Dot]:
-    """Accuracies over labels in a drawing of 600 x 200, from 0 to 100 %."""
+    """Figures over labels in a drawing of 600 x 200, from 0 to 100 %."""
     if not trained:
         return []
     most = max(labels for labels, *_ in trained)
 
-    def height(accuracy: float) -> float:
-        return round(200 * (1 - accuracy), 1)
+    def height(value: float) -> float:
+        return round(200 * (1 - value), 1)
 
     return [
         Dot(
             x=round(600 * labels / most, 1),
-            y=height(accuracy),
+            y=height(value),
             upper=height(upper),
             lower=height(lower),
             labels=labels,
-            accuracy=accuracy,
+            value=value,
         )
-        for labels, accuracy, lower, upper in trained
+        for labels, value, lower, upper in trained
     ]
 
 

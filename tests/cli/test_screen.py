@@ -285,7 +285,9 @@ def test_simulate_compares_by_another_metric_without_new_cells(tmp_path, images)
         means[metric] = [row["mean"] for row in json.loads(done.stdout)]
     assert len({tuple(values) for values in means.values()}) == 3
     text = CliRunner().invoke(cli, [*arguments[:-1], "--metric", "macro_f1"]).stdout
-    assert "mean test macro f1 in %" in text
+    assert "mean test macro-F1 in %" in text
+    assert "mean plain test accuracy in %" in text
+    assert "classes with a label, in % of the classes" in text
 
 
 def test_status_says_that_tasks_are_missing_only_while_they_wait(project):

@@ -7,18 +7,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import sqlalchemy as sql
 from sklearn.datasets import load_digits
 
 from db import queries
+from db.models import Event
 from loop import config
+from loop.cli.measure import result_sentence
 from loop.errors import ConfigError, NotReady
-from loop.goals import interval, value
+from loop.goals import images_worth, interval, value
+from loop.measuring.runs import DIFFERENCES
 from loop.project import create
 from loop.project.recorded import Wish
 from loop.reports.answers import few_labels
 from loop.steps.embed import embed
 from loop.steps.plan import plan
-from loop.steps.report import facts
+from loop.steps.report import facts, report
 from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.score import score
@@ -27,6 +31,7 @@ from loop.train import Task
 from loop.train.balance import evenness, uneven
 from loop.train.metrics import measure
 from loop.train.propagate import Propagate
+from tests.cli.test_screen import typed
 from tests.conftest import small_values
 
 
@@ -123,6 +128,58 @@ def test_report_and_plan_go_by_the_goal(tmp_path, images):
     assert plan(project, Wish(target=0.99)).points[-1][1] == pytest.approx(metrics["accuracy"])
     with pytest.raises(ConfigError, match="metric"):
         with_goal(project, "f1")
+
+
+def test_all_that_is_shown_follows_the_metric(tmp_path, images):
+    values = by_sample(images, goal={"metric": "macro-F1"})
+    project = create(tmp_path / "p", config.check(values, "test"))
+    ended = run(project)
+    with project.records.read() as session:
+        runs = queries.runs(session, 1, "all")
+        control = queries.runs(session, 1, "control")[-1][1]
+        told = [event.message for event in session.scalars(sql.select(Event)).all()]
+    metrics = runs[-1][1].metrics
+    f1, (lower, upper) = metrics["macro_f1"], metrics["intervals"]["macro_f1"]
+    assert f1 != metrics["accuracy"]
+    assert lower < f1 < upper
+    measured = ended.result.measured
+    assert (measured.metric, measured.value, measured.accuracy) == (
+        *("macro-F1", f1),
+        metrics["accuracy"],
+    )
+    assert ended.result.before[1] == runs[0][1].metrics["macro_f1"]
+    assert measured.difference.metric == "macro-F1"
+    assert measured.difference.mean == control.notes[DIFFERENCES]["macro_f1"][0]
+    figure = f"macro-F1 {100 * f1:.1f} % (95 % interval {100 * lower:.1f} to {100 * upper:.1f} %"
+    plain = f"{100 * metrics['accuracy']:.1f} %"
+    shown = result_sentence(ended.result)
+    assert figure in shown
+    assert f"plain accuracy {plain}" in shown
+    for command in ("measure", "status"):
+        printed = " ".join(typed(project, command).split())
+        assert f"Its macro-F1 is about {100 * f1:.1f} %" in printed
+        assert f"About {plain} of images are classified correctly" in printed
+        assert "points of macro-F1" in printed
+    assert "macro-F1 %" in typed(project, "status")
+    status = json.loads(typed(project, "status", "--json"))
+    assert status["metric"] == status["measured"]["metric"] == "macro-F1"
+    assert status["rounds"][-1]["value"] == f1
+    assert any(f"macro-F1 {f1:.3f}, plain accuracy" in text for text in told)
+    assert f"{figure})" in typed(project, "train", "--again")
+    assert "macro-F1 % [95 %]" in typed(project, "compare")
+    assert json.loads(typed(project, "compare", "--json"))[0]["metric"] == "macro-F1"
+    assert "target macro-F1 99.0 %" in typed(project, "plan", "--target", "0.99")
+    page = report(project)["html"].read_text()
+    assert '<span class="soft">macro-F1</span>' in page
+    assert "points of macro-F1" in page
+
+
+def test_an_interval_says_how_many_images_it_is_worth():
+    y = np.repeat(np.arange(4), [40, 40, 40, 3])
+    p = np.eye(4)[np.where(np.arange(123) % 3, y, (y + 1) % 4)]
+    metrics = measure(p, y).to_json()
+    assert images_worth(metrics, "accuracy") == 123
+    assert 3 < images_worth(metrics, "balanced accuracy") < 80  # three images say a quarter of it
 
 
 def test_a_class_with_few_labels_is_named_with_its_price():
