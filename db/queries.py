@@ -180,6 +180,13 @@ class Picked:
     uri: str
     draw: int | None
 
+    @property
+    def at_random(self) -> bool:
+        """Whether it is of the random sample and was as likely to be drawn as any other image; see
+        ``sample_draws``."""
+        by_doubt = self.arm == "sample" and self.score > 0
+        return self.draw is not None and not by_doubt
+
 
 def picks(
     session: Session, pool_id: int, number: int | None = None, *, absent: bool = False

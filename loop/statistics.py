@@ -103,6 +103,13 @@ def t_interval(
     return mean - half, mean + half
 
 
+def score_interval(share: float, n: float, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's 95 % score interval of a share of ``n`` images, which need not be a whole number."""
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
 def labels_saved(
     reference: Sequence[tuple[int, float]], budget: int, accuracy: float
 ) -> float | None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from loop.steps.scan import Scanned
 
 CLASSES_SHOWN = 12
+FEW_SHOWN = 3
+"""Classes with few labels that ``status`` names."""
 STATED = {
     "parquet": "the table's",
     "list": "the list's",
@@ -313,6 +315,7 @@ def status(folder: Path, as_json: bool) -> None:
     Example: coreloop status
     """
     from loop.cli.measure import sentences
+    from loop.reports.answers import of_few_labels
     from loop.steps.status import status as step
 
     standing = step(project_at(folder))
@@ -350,6 +353,8 @@ def status(folder: Path, as_json: bool) -> None:
         say(f"{waiting} {agreeing(standing.second_opinions, 'has')} still to get a second opinion")
     if standing.watch:
         say(f"watch: {standing.watch.in_words()}")
+    for text in of_few_labels(standing.few_labels, FEW_SHOWN):
+        paragraph(f"note: {text}")
     for trouble in standing.troubles:
         say(f"attention: {trouble}")
     for event in standing.events:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,6 +211,11 @@ def _facts(rows: MethodRows) -> Any:
     return {"methods": methods, "finish": [asdict(row) for row in rows.finish]}
 
 
+def _mean(rows: MethodRows, key: str, row: MethodRow) -> str:
+    """``67.1``"""
+    return percent(_means(rows, row).get(key))
+
+
 def _means(rows: MethodRows, row: MethodRow) -> dict[str, float]:
     """Every metric of a row's cells, mean over seeds."""
     at = row.method, row.budget
@@ -262,7 +268,7 @@ def _print_accuracies(rows: MethodRows, grid: Grid) -> None:
     for key, words in BESIDE.items():
         if (grid.imbalance or rows.metric != "accuracy") and key != key_of(rows.metric):
             say("")
-            _print_table(rows, grid.budgets, lambda row, key=key: percent(_means(rows, row)[key]))
+            _print_table(rows, grid.budgets, partial(_mean, rows, key))
             say(words)
 
 

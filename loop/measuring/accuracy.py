@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.statistics import score_interval
+
 INFLATION = 1.1
 """Standard deviation of the error over the binomial's: the folds share most of their labels, and
 the delivered model learned more than each of them. Measured: docs/measuring.md."""
@@ -94,13 +96,6 @@ def _with_interval(
     accuracy = min(max(accuracy, 0.0), 1.0)
     lower, upper = score_interval(accuracy, n * worth / inflation**2)
     return SampleAccuracy(accuracy, lower, upper, n, weight, worth)
-
-
-def score_interval(share: float, n: float, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a share of ``n`` images, which need not be a whole number."""
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def images_for(width: float, accuracy: float, worth: float, inflation: float = INFLATION) -> int:

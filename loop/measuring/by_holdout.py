@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from loop.measuring.calibration import Calibration, calibrate
 from loop.measuring.held_out import predict_held_out
-from loop.measuring.runs import CALIBRATION, DIFFERENCE, Ints, Measured, MeasuredRun
+from loop.measuring.runs import CALIBRATION, DIFFERENCE, DIFFERENCES, Ints, Measured, MeasuredRun
 from loop.seeds import generator
 from loop.statistics import t_interval
 from loop.train.base import Task, Trained, Trainer, revealed
+from loop.train.class_metrics import class_differences
 
 
 def measure_by_holdout(
@@ -60,7 +60,7 @@ def measure_by_holdout(
         for n, outcome in enumerate(outcomes)
     ]
     if share:
-        difference = _difference(trained["coreset"], trained["control"])
+        difference = _difference(trained["coreset"], trained["control"], task.n_classes)
         runs = [
             replace(run, notes={**run.notes, **difference}) if run.arm == "control" else run
             for run in runs
@@ -86,15 +86,22 @@ def _calibration(
     return calibrate(held_out.probabilities, held_out.labels)
 
 
-def _difference(coreset: list[Trained], control: list[Trained]) -> dict[str, list[float]]:
-    """How much more often the coreset's models are right; nothing of fewer than two test images."""
-    gaps = np.mean([_right(model) for model in coreset], axis=0)
-    gaps = gaps - np.mean([_right(model) for model in control], axis=0)
-    return {DIFFERENCE: [float(gaps.mean()), *t_interval(gaps)]} if len(gaps) > 1 else {}
-
-
-def _right(trained: Trained) -> NDArray[np.bool_]:
-    """Which labelled test images are classified correctly."""
-    known = trained.test_labels >= 0
-    predicted = np.asarray(trained.test_probabilities)[known].argmax(axis=1)
-    return np.asarray(predicted == trained.test_labels[known])
+def _difference(
+    coreset: list[Trained], control: list[Trained], n_classes: int
+) -> dict[str, object]:
+    """How much more often the coreset's models are right, and their other metrics; nothing of fewer
+    than two test images."""
+    known = coreset[0].test_labels >= 0
+    answers = coreset[0].test_labels[known]
+    if len(answers) < 2:
+        return {}
+    first, second = (
+        [np.asarray(model.test_probabilities)[known].argmax(axis=1) for model in models]
+        for models in (coreset, control)
+    )
+    gaps = np.mean([predicted == answers for predicted in first], axis=0)
+    gaps = gaps - np.mean([predicted == answers for predicted in second], axis=0)
+    return {
+        DIFFERENCE: [float(gaps.mean()), *t_interval(gaps)],
+        DIFFERENCES: class_differences(answers, first, second, n_classes),
+    }

@@ -13,7 +13,7 @@ from loop.measuring.active import RandomSample, sample_weights
 from loop.measuring.calibration import calibrate
 from loop.measuring.difference import SampleDifference, picks_against_sample
 from loop.measuring.held_out import HeldOut, predict_held_out
-from loop.measuring.runs import CALIBRATION, DIFFERENCE, Ints, Measured, MeasuredRun
+from loop.measuring.runs import CALIBRATION, DIFFERENCE, DIFFERENCES, Ints, Measured, MeasuredRun
 from loop.seeds import generator
 from loop.train.base import Task, Trainer
 from loop.train.metrics import Metrics, measure
@@ -106,36 +106,27 @@ def _accuracy(
     metrics = measure(
         held_out.probabilities[at_random],
         held_out.labels[at_random],
-        rng=np.random.default_rng(0),
+        INFLATION,
     )
     interval = [estimated.lower, estimated.upper]
     metrics = replace(
         metrics,
         accuracy=estimated.accuracy,
         n=estimated.n,
-        intervals={**_widened(metrics), "accuracy": interval},
+        intervals={**metrics.intervals, "accuracy": interval},
     )
     return metrics, {**asdict(estimated), "right": float(held_out.right.mean())}
-
-
-def _widened(metrics: Metrics) -> dict[str, list[float]]:
-    """The intervals of metrics that resampling gave, as much wider as that of the accuracy."""
-    widened = {}
-    for name, ends in metrics.intervals.items():
-        now = float(getattr(metrics, name))
-        lower, upper = (now + INFLATION * (end - now) for end in ends)
-        widened[name] = [max(0.0, lower), min(1.0, upper)]
-    return widened
 
 
 def _arms(difference: SampleDifference, n: int) -> list[MeasuredRun]:
     """The runs of the two arms; the control's note the difference."""
     runs = [
-        MeasuredRun(arm, n, learned, measure(p, difference.answers, rng=np.random.default_rng(0)))
+        MeasuredRun(arm, n, learned, measure(p, difference.answers, INFLATION))
         for arm, learned, p in (
             ("coreset", difference.picks_learned, difference.by_picks),
             ("control", difference.sample_learned, difference.by_sample),
         )
     ]
     interval = [difference.mean, difference.lower, difference.upper]
-    return [runs[0], replace(runs[1], notes={DIFFERENCE: interval, EACH: difference.labels})]
+    notes = {DIFFERENCE: interval, DIFFERENCES: difference.others, EACH: difference.labels}
+    return [runs[0], replace(runs[1], notes=notes)]

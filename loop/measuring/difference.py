@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from loop.measuring.runs import Ints
 from loop.train.base import Task, Trainer, revealed
+from loop.train.class_metrics import class_differences
 
 INFLATION = 1.1
 """Standard deviation of the error over the paired one's: other random labels would have made
@@ -26,6 +27,7 @@ class SampleDifference:
     """Accuracy of the picks' model minus that of the random one, and its 95 % interval.
 
     Attributes:
+        others: the same three of balanced accuracy and macro-F1, by their key in ``Metrics``.
         labels: that each of the two models learned, without those that both did.
         answers: (n,) int64 classes of the sample images that both are judged on.
         by_picks, by_sample: (n, C) float64 what each says of these.
@@ -36,6 +38,7 @@ class SampleDifference:
     mean: float
     lower: float
     upper: float
+    others: dict[str, list[float]]
     answers: Ints
     by_picks: NDArray[np.float64]
     by_sample: NDArray[np.float64]
@@ -94,12 +97,14 @@ def picks_against_sample(
         by_sample[inside] = predicted[sample[inside]]
         on_model()
     answers = labels[sample]
-    gaps = (by_picks.argmax(axis=1) == answers).astype(np.float64)
-    gaps -= by_sample.argmax(axis=1) == answers
+    first, second = by_picks.argmax(axis=1), by_sample.argmax(axis=1)
+    gaps = (first == answers).astype(np.float64) - (second == answers)
+    others = class_differences(answers, [first], [second], task.n_classes, INFLATION)
     return SampleDifference(
         count,
         float(gaps.mean()),
         *interval(gaps),
+        others,
         answers,
         by_picks,
         by_sample,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
-from loop.measuring.accuracy import score_interval
+from loop.project.few_labels import FEW_LABELS, FewLabels
 from loop.reports.facts import (
     UNSCORED,
     Completion,
@@ -14,7 +15,8 @@ from loop.reports.facts import (
     Facts,
     PromiseShown,
 )
-from loop.wording import counted, duration
+from loop.statistics import score_interval
+from loop.wording import agreeing, counted, duration
 
 
 def how_good(facts: Facts) -> str:
@@ -25,7 +27,9 @@ def how_good(facts: Facts) -> str:
     interval = f"95 % interval {100 * best.low:.1f} to {100 * best.high:.1f} %"
     accuracy, n = f"{100 * best.accuracy:.1f} %", facts.metrics["n"]
     if facts.metric != "accuracy":
-        images = f"{counted(n, facts.measured_on.replace('images', 'image', 1))}"
+        images = counted(n, "test image")
+        if facts.counts.get("sample"):
+            images = f"{counted(n, 'image')} of the random sample"
         return (
             f"{facts.metric[0].upper()}{facts.metric[1:]} is about {accuracy} after "
             f"{counted(best.labels, 'label')} ({interval}, {images}); plain accuracy "
@@ -109,9 +113,10 @@ def against_control(control: Control) -> str:
 
 
 def _against_random(d: Difference, metric: str) -> str:
+    points = "points" if metric == "accuracy" else f"points of {metric}"
     if d.n < 2:
         return (
-            f"At {counted(d.labels, 'label')}: {100 * d.mean:+.1f} points; one seed only, so "
+            f"At {counted(d.labels, 'label')}: {100 * d.mean:+.1f} {points}; one seed only, so "
             "chance is not ruled out."
         )
     verdict = {
@@ -120,7 +125,8 @@ def _against_random(d: Difference, metric: str) -> str:
         "": "Not shown: the interval contains zero",
     }[d.verdict]
     text = (
-        f"{verdict}, at {counted(d.labels, 'label')} ({_span(d)}; {counted(d.n, 'paired seed')})."
+        f"{verdict}, at {counted(d.labels, 'label')} ({_span(d, points)}; "
+        f"{counted(d.n, 'paired seed')})."
     )
     if d.saved is not None and d.saved > 0 and d.verdict == "better":
         text += f" Random needs about {d.saved:.0f} more labels for the same {metric}."
@@ -136,8 +142,8 @@ def _in_hindsight(d: Difference) -> str:
     )
 
 
-def _span(d: Difference) -> str:
-    span = f"{100 * d.mean:+.1f} points"
+def _span(d: Difference, points: str = "points") -> str:
+    span = f"{100 * d.mean:+.1f} {points}"
     if d.n < 2:
         return f"{span} with one seed"
     return f"{span}, 95 % interval {100 * d.low:+.1f} to {100 * d.high:+.1f}"
@@ -300,10 +306,6 @@ def sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-FEW_LABELS = 5
-"""Labels of a class under which a report warns."""
-
-
 def weighed_in_words(noted: dict[str, Any], metric: str) -> str:
     """What the trainer did about rare classes.
 
@@ -328,20 +330,24 @@ def missing_classes(missing: list[str], classes: int) -> str:
     )
 
 
-def few_labels(name: str, have: int, of_sample: int, sample: int) -> str:
-    """A warning of a class with few labels, and what finding more costs.
-
-    Args:
-        have: its labels; of_sample: those in a random sample with ``sample`` labels.
-    """
-    wanted = FEW_LABELS - have
-    told = f"Class {name!r} has {counted(have, 'label')}, fewer than {FEW_LABELS}"
-    if sample:
-        lower, upper = score_interval(of_sample / sample, sample)
-        least = wanted / upper
+def few_labels(few: FewLabels) -> str:
+    """A warning of a class with few labels, and what finding more costs."""
+    told = f"Class {few.name!r} has {counted(few.labels, 'label')}, fewer than {FEW_LABELS}"
+    if few.sample:
+        lower, upper = score_interval(few.of_sample / few.sample, few.sample)
+        least = few.wanted / upper
         cost = f"at least {counted(round(least), 'label')}"
-        if of_sample:
-            labels = counted(round(wanted * sample / of_sample), "label")
-            cost = f"about {labels} ({least:.0f} to {wanted / lower:.0f})"
-        told += f"; {wanted} more at random take {cost}"
-    return f"{told}. 'coreloop select --like {shlex.quote(name)}' picks images near it."
+        if few.of_sample:
+            labels = counted(round(few.wanted * few.sample / few.of_sample), "label")
+            cost = f"about {labels} ({least:.0f} to {few.wanted / lower:.0f})"
+        told += f"; {few.wanted} more at random take {cost}"
+    return f"{told}. 'coreloop select --like {shlex.quote(few.name)}' picks images near it."
+
+
+def of_few_labels(few: Sequence[FewLabels], most: int) -> list[str]:
+    """Warnings of the ``most`` classes with the fewest labels, and how many there are besides."""
+    told = [few_labels(each) for each in few[:most]]
+    others = len(few) - most
+    if others > 0:
+        told.append(f"{counted(others, 'more class')} {agreeing(others, 'has')} few labels.")
+    return told

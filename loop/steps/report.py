@@ -24,6 +24,7 @@ from loop.project import Project
 from loop.project.comparison import Compared, compared
 from loop.project.corrections import in_words
 from loop.project.evidence import Evidence, gather
+from loop.project.few_labels import few_labels
 from loop.project.labels import Outstanding
 from loop.project.model import model_of_names, pool_predictions
 from loop.project.pictures import contact_sheet, embedding_map, group_pictures, issue_pictures
@@ -31,11 +32,10 @@ from loop.project.runs import newest_control
 from loop.project.versions import versions
 from loop.reports import write
 from loop.reports.answers import (
-    FEW_LABELS,
     before_any_label,
-    few_labels,
     missing_classes,
     names_in_words,
+    of_few_labels,
     sentence,
     weighed_in_words,
 )
@@ -69,6 +69,8 @@ SPENT = {
 """Arm of a pick -> what its label was bought for."""
 BLOCK = 4096
 """Images predicted at once."""
+CLASSES_NAMED = 10
+"""Classes with few labels that the report names."""
 LABEL_ISSUES = 20
 """The report lists no more."""
 
@@ -155,24 +157,15 @@ def _facts(evidence: Evidence, comparison: Compared, of_names: list[str]) -> Fac
 
 def _rare_classes(evidence: Evidence, newest: TrainingRun | None) -> list[str]:
     """What the trainer did about rare classes, which have few labels, and what more would cost."""
-    labels = evidence.labels.by_row
     if newest is None:
         return []
     noted = newest.notes.get("rare classes")
     told = [weighed_in_words(noted, evidence.config.goal.metric)] if noted else []
-    have = Counter(labels[pick.row] for pick in evidence.chosen if pick.row in labels)
-    sampled = [pick.row for pick in evidence.chosen if pick.arm == "sample" and pick.draw is None]
-    of_sample = Counter(labels[row] for row in sampled if row in labels)
-    drawn = sum(of_sample.values())
-    few = [
-        few_labels(name, have[number], of_sample[number], drawn)
-        for number, name in enumerate(evidence.classes)
-        if have[number] < FEW_LABELS
-    ]
-    missing = [name for number, name in enumerate(evidence.classes) if not have[number]]
+    few = few_labels(evidence.classes, evidence.picks, evidence.labels.by_row)
+    missing = [each.name for each in few if not each.labels]
     if missing:
         told.append(missing_classes(missing, len(evidence.classes)))
-    return told + few
+    return told + of_few_labels(few, CLASSES_NAMED)
 
 
 def _encoders(rounds: Sequence[Round]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import make_url, select
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from connectors.base import PassedOver
 from db import queries
 from db.errors import Missing
-from db.models import Batch, Event
+from db.models import Batch, Event, Pool
 from loop.config import Config
 from loop.encoders.spec import short
 from loop.frames import to_frame
@@ -21,10 +21,12 @@ from loop.project import Project
 from loop.project.completion import completion
 from loop.project.corrections import in_words, outdated_rounds
 from loop.project.delivery import unsent
+from loop.project.few_labels import FewLabels, few_labels
 from loop.project.labeler import labelling_url
 from loop.project.labels import (
     Outstanding,
     changed_classes,
+    collect,
     outstanding,
     overlap_not_asked,
     second_opinions,
@@ -72,6 +74,7 @@ class Status:
         metric: that the project is after, see ``loop.goals``.
         passed_over: what the last scan found that is no image of the pool.
         url: where people label; None before the first push, and where nobody is asked.
+        few_labels: classes that the model has learned hardly a label of, the fewest first.
         watch: how the process stands that turns the loop by itself; None where none does.
         encoder_choice: what labels said last of the encoders to choose among.
     """
@@ -92,6 +95,7 @@ class Status:
     passed_over: tuple[PassedOver, ...] = ()
     watch: WatchState | None = None
     encoder_choice: str = ""
+    few_labels: list[FewLabels] = field(default_factory=list)
 
     def to_frame(self) -> pandas.DataFrame:
         """The rounds as a table."""
@@ -111,7 +115,7 @@ def status(project: Project) -> Status:
         except Missing:
             return replace(_unscanned(project), watch=watch)
         done = completion(session, project)
-        outdated = _outdated(session, pool.id, project)
+        outdated, few = _of_labels(session, pool, project)
         metric = project.config.goal.metric
         return Status(
             name=pool.name,
@@ -133,6 +137,7 @@ def status(project: Project) -> Status:
             passed_over=passed_over(pool),
             watch=watch,
             encoder_choice=_encoder_choice(session, pool.id, project),
+            few_labels=few,
         )
 
 
@@ -178,11 +183,18 @@ def _rounds(session: Session, pool_id: int, config: Config) -> list[RoundLine]:
     return lines
 
 
-def _outdated(session: Session, pool_id: int, project: Project) -> tuple[int, ...]:
-    """See ``outdated_rounds``; none where the classes do not fit the labels."""
-    if changed_classes(session, pool_id, project.config.project.classes):
-        return ()
-    return outdated_rounds(session, project)
+def _of_labels(
+    session: Session, pool: Pool, project: Project
+) -> tuple[tuple[int, ...], list[FewLabels]]:
+    """See ``outdated_rounds`` and ``few_labels``; none before the first training, and where the
+    classes do not fit the labels."""
+    classes = project.config.project.classes
+    trained = queries.runs(session, pool.id, "all")
+    if not trained or changed_classes(session, pool.id, classes):
+        return (), []
+    labels = collect(session, pool, project.config)
+    few = few_labels(classes, queries.picks(session, pool.id), labels.by_row)
+    return outdated_rounds(session, project, labels), few
 
 
 def _troubles(

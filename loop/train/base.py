@@ -145,7 +145,7 @@ class Trained:
         """On the labelled test rows. Raises DataError: there is none."""
         from loop.train.metrics import measure
 
-        return measure(self.test_probabilities, self.test_labels, rng=np.random.default_rng(0))
+        return measure(self.test_probabilities, self.test_labels)
 
 
 def revealed(labels: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -18,8 +18,9 @@ from loop.errors import ConfigError, NotReady
 from loop.goals import images_worth, interval, value
 from loop.measuring.runs import DIFFERENCES
 from loop.project import create
+from loop.project.few_labels import FewLabels
 from loop.project.recorded import Wish
-from loop.reports.answers import few_labels
+from loop.reports.answers import few_labels, of_few_labels
 from loop.steps.embed import embed
 from loop.steps.plan import plan
 from loop.steps.report import facts, report
@@ -27,6 +28,7 @@ from loop.steps.run import run
 from loop.steps.scan import scan
 from loop.steps.score import score
 from loop.steps.select import select
+from loop.steps.status import status
 from loop.train import Task
 from loop.train.balance import evenness, uneven
 from loop.train.metrics import measure
@@ -98,13 +100,14 @@ def test_folds_are_weighed_as_the_model_is():
     assert by_fold[1] > by_fold[0]  # the rarest class
 
 
-def test_an_interval_without_width_is_that_of_the_accuracy():
+def test_all_right_is_no_certainty():
     y = np.repeat(np.arange(3), 5)
     metrics = measure(np.eye(3)[y], y).to_json()
     assert value(metrics, "macro-F1") == 1
     lower, upper = interval(metrics, "macro-F1")
-    assert (lower, upper) == pytest.approx(tuple(metrics["intervals"]["accuracy"]))
-    assert lower < 0.9
+    assert (lower, upper) == pytest.approx(tuple(metrics["intervals"]["accuracy"]), abs=0.02)
+    del metrics["intervals"]["macro_f1"]  # as versions up to 0.5 left it out
+    assert interval(metrics, "macro-F1") == tuple(metrics["intervals"]["accuracy"])
 
 
 def with_goal(project, metric):
@@ -172,6 +175,7 @@ def test_all_that_is_shown_follows_the_metric(tmp_path, images):
     page = report(project)["html"].read_text()
     assert '<span class="soft">macro-F1</span>' in page
     assert "points of macro-F1" in page
+    assert "20 images of the random sample)" in page
 
 
 def test_an_interval_says_how_many_images_it_is_worth():
@@ -183,12 +187,36 @@ def test_an_interval_says_how_many_images_it_is_worth():
 
 
 def test_a_class_with_few_labels_is_named_with_its_price():
-    assert few_labels("ox", 2, 2, 100) == (
+    assert few_labels(FewLabels("ox", 2, 2, 100)) == (
         "Class 'ox' has 2 labels, fewer than 5; 3 more at random take about 150 labels (43 to "
         "545). 'coreloop select --like ox' picks images near it."
     )
-    assert "at least" in few_labels("ox", 0, 0, 100)
-    assert few_labels("red ox", 1, 0, 0).endswith("--like 'red ox'' picks images near it.")
+    assert "at least" in few_labels(FewLabels("ox", 0, 0, 100))
+    quoted = few_labels(FewLabels("red ox", 1, 0, 0))
+    assert quoted.endswith("--like 'red ox'' picks images near it.")
+    many = [FewLabels(name, 1, 0, 0) for name in "abcde"]
+    assert of_few_labels(many, 3)[3:] == ["2 more classes have few labels."]
+
+
+def test_few_labels_are_named_with_what_more_take_in_status_and_report(tmp_path, images):
+    for picture in sorted((images / "digit-0").iterdir())[4:]:
+        picture.unlink()
+    project = create(
+        tmp_path / "p", config.check(by_sample(images, labeler={"error_rate": 0.0}), "test")
+    )
+    run(project)
+    with project.records.read() as session:
+        sampled = [pick for pick in queries.picks(session, 1) if pick.at_random]
+    of_class = sum(pick.uri.startswith("digit-0") for pick in sampled)
+    (few,) = status(project).few_labels
+    assert (few.name, few.of_sample, few.sample) == ("digit-0", of_class, 20)
+    assert few.of_sample <= few.labels < 5
+    told = few_labels(few)
+    assert f"{few.wanted} more at random take " in told
+    assert told in facts(project).notes
+    assert f"note: {told}" in " ".join(typed(project, "status").split())
+    asked = json.loads(typed(project, "status", "--json"))
+    assert asked["few_labels"][0]["labels"] == few.labels
 
 
 def by_sample(images, **changes):
