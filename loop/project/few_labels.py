@@ -1,35 +1,12 @@
-"""Classes of which few labels are known, and what finding more takes."""
+"""Classes of which few labels are known."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from db.queries import Picked
-
-FEW_LABELS = 5
-"""Labels of a class under which report and status warn."""
-
-
-@dataclass(frozen=True)
-class FewLabels:
-    """A class with few labels.
-
-    Attributes:
-        labels: of it, among the picks.
-        of_sample: of it, among the ``sample`` labels of images drawn at random.
-    """
-
-    name: str
-    labels: int
-    of_sample: int
-    sample: int
-
-    @property
-    def wanted(self) -> int:
-        """Labels short of FEW_LABELS."""
-        return FEW_LABELS - self.labels
+from loop.reports.facts import FEW_LABELS, FewLabels
 
 
 def few_labels(

@@ -6,13 +6,14 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from loop.project.few_labels import FEW_LABELS, FewLabels
 from loop.reports.facts import (
+    FEW_LABELS,
     UNSCORED,
     Completion,
     Control,
     Difference,
     Facts,
+    FewLabels,
     PromiseShown,
 )
 from loop.statistics import score_interval

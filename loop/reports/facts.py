@@ -21,6 +21,8 @@ KINDS = {
 """Arm of a pick that no method chose -> what stands under its picture."""
 UNSCORED = "-"
 """Stands for the scorer of a round that is not scored yet."""
+FEW_LABELS = 5
+"""Labels of a class under which report and status warn."""
 ODD_FILES = 10
 """Files named of each issue; report.json has all."""
 
@@ -305,6 +307,26 @@ class Annotator:
     labels: int
     skips: int
     seconds: float | None
+
+
+@dataclass(frozen=True)
+class FewLabels:
+    """A class with few labels.
+
+    Attributes:
+        labels: of it, among the picks.
+        of_sample: of it, among the ``sample`` labels of images drawn at random.
+    """
+
+    name: str
+    labels: int
+    of_sample: int
+    sample: int
+
+    @property
+    def wanted(self) -> int:
+        """Labels short of FEW_LABELS."""
+        return FEW_LABELS - self.labels
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from loop.project import Project
 from loop.project.completion import completion
 from loop.project.corrections import in_words, outdated_rounds
 from loop.project.delivery import unsent
-from loop.project.few_labels import FewLabels, few_labels
+from loop.project.few_labels import few_labels
 from loop.project.labeler import labelling_url
 from loop.project.labels import (
     Outstanding,
@@ -36,7 +36,7 @@ from loop.project.remarks import passed_over
 from loop.project.remote import named_odd, named_unknown, unanswered_and_gone
 from loop.project.rounds import edited_since, next_command, one_more, remaining_rounds
 from loop.project.watch import WatchState, watch_state
-from loop.reports.facts import Completion
+from loop.reports.facts import Completion, FewLabels
 from loop.secrets import origin, shown_address
 from loop.wording import agreeing, counted
 

@@ -18,9 +18,9 @@ from loop.errors import ConfigError, NotReady
 from loop.goals import images_worth, interval, value
 from loop.measuring.runs import DIFFERENCES
 from loop.project import create
-from loop.project.few_labels import FewLabels
 from loop.project.recorded import Wish
 from loop.reports.answers import few_labels, of_few_labels
+from loop.reports.facts import FewLabels
 from loop.steps.embed import embed
 from loop.steps.plan import plan
 from loop.steps.report import facts, report
