@@ -284,6 +284,7 @@ def extend(
             model_rng=generator(seed, "score model", budget),
             available=available,
             all_labels=labels,
+            keep=True,
         )
         scores = scorer.score(inputs)
     if scores.shape != (n,) or not np.isfinite(scores).all():

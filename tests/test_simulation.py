@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from loop import scorers, train
+from loop import geometry, scorers, simulation, train
 from loop.errors import ConfigError
-from loop.scorers import Inputs
+from loop.scorers import Inputs, coverage
+from loop.scorers.inputs import inputs_for
 from loop.simulation import draw, drawn, kind, simulate
 from loop.train import Task
 from loop.train.linear import Linear
@@ -211,3 +212,57 @@ def test_kinds():
     assert kind(scorers.get("auto")) == "label-free first"
     assert kind(scorers.get("margin")) == "active"
     assert kind(scorers.get("el2n")) == "all labels"
+
+
+COVERING = ["kmedoids", "maxherding", "facility", "uherding", "auto", "kmeans", "typiclust"]
+
+
+def test_what_rounds_and_methods_share_moves_no_pick(monkeypatch):
+    task = replace(TASK, _made={})
+    with monkeypatch.context() as patch:
+        patch.setattr(simulation, "inputs_for", _alone)
+        alone = picked(task, COVERING)
+        assert not [key for key in task._made if key[0] in ("rows", "products")]
+    together = picked(task, COVERING)
+    assert {key[0] for key in task._made} >= {"rows", "products"}
+    for ours, theirs in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_geometry_and_its_products_are_computed_once_per_draw(monkeypatch):
+    computed = []
+    transform = geometry.transform
+
+    def counted(embeddings, name):
+        computed.append(name)
+        return transform(embeddings, name)
+
+    monkeypatch.setattr(geometry, "transform", counted)
+    task = replace(TASK, _made={})
+    picked(task, COVERING)
+    assert sorted(computed) == ["centred", "standard", "unit"]
+    for key, made in task._made.items():  # and nobody changed what all read
+        if key[0] == "rows":
+            np.testing.assert_array_equal(made, transform(task.pool, key[1]))
+        if key[0] == "products":
+            rows = transform(task.pool, key[1]).astype(np.float64)
+            np.testing.assert_allclose(made, rows @ rows.T, atol=1e-12)
+
+
+def test_products_that_would_take_too_much_room_are_not_kept(monkeypatch):
+    monkeypatch.setattr(coverage, "KEPT_BYTES", 600 * 600 * 8 - 1)
+    task = replace(TASK, _made={})
+    picked(task, ["kmedoids"])
+    assert [key[0] for key in task._made] == ["rows"]
+
+
+def _alone(*args, keep, **options):
+    assert keep
+    return inputs_for(*args, keep=False, **options)
+
+
+def picked(task, methods):
+    """Picks of two rounds by each method on the whole pool."""
+    chosen = {name: scorers.get(name) for name in methods}
+    trainer = train.get("linear")
+    return [cell.picks for cell in simulate(task, LABELS, chosen, (20, 60), (0,), trainer)]

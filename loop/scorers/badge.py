@@ -12,6 +12,7 @@ Source: Ash et al. 2020, arXiv 1906.03671; JordanAsh/badge (a2d18ac) badge_sampl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -37,7 +38,7 @@ class Gradients:
         a[np.arange(len(a)), probabilities.argmax(axis=1)] += 1
         return cls(a, np.asarray(embeddings, dtype=np.float64))
 
-    @property
+    @cached_property
     def squared_lengths(self) -> Floats:
         """(M,) |g|^2 = |a|^2 |h|^2."""
         lengths: Floats = (self.a**2).sum(axis=1) * (self.h**2).sum(axis=1)

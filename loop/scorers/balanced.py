@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.errors import DataError
-from loop.geometry import transform
 from loop.scorers.base import Inputs, Scorer
 from loop.scorers.kmeans import cluster
 
@@ -40,7 +39,7 @@ class Balanced(Scorer):
         k = min(self.clusters or inputs.n_classes or 10, inputs.n)
         if k == 0:
             return np.zeros(0)
-        _, groups = cluster(transform(inputs.embeddings, self.geometry), k, inputs.rng)
+        _, groups = cluster(inputs.rows(self.geometry), k, inputs.rng)
         return in_turns(groups, inputs.available, inputs.rng)
 
 

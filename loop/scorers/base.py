@@ -7,7 +7,7 @@ per row: the larger, the sooner the image should be labelled. It knows no files 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+
+Once = Callable[[Hashable, Callable[[], Any]], Any]
+"""(key, make) -> what ``make`` gave at the first call with this key."""
 
 ABILITIES = {
     "classes": "the number of classes",
@@ -56,6 +59,8 @@ class Inputs:
             they say nothing.
         device: torch device for methods that can use one; ``auto`` is resolved where they run.
         engine: where methods compute what falls into independent pieces.
+        once: keeps what the embeddings alone decide for further rounds on the same pool, as
+            ``Task.once`` does; None: nothing is kept.
     """
 
     embeddings: NDArray[np.float32]
@@ -71,6 +76,7 @@ class Inputs:
     names: NDArray[np.float64] | None = None
     device: str = "cpu"
     engine: Engine = LOCAL
+    once: Once | None = None
 
     def __post_init__(self) -> None:
         if self.embeddings.ndim != 2:
@@ -95,6 +101,21 @@ class Inputs:
     def n(self) -> int:
         """Rows in the pool."""
         return len(self.embeddings)
+
+    def rows(self, geometry: str) -> NDArray[np.float32]:
+        """(N, D) embeddings in a geometry (``loop.geometry.transform``), to be read alone.
+
+        Raises:
+            ConfigError: unknown geometry.
+        """
+        from loop.geometry import transform
+
+        if self.once is None:
+            return transform(self.embeddings, geometry)
+        rows: NDArray[np.float32] = self.once(
+            ("rows", geometry), lambda: transform(self.embeddings, geometry)
+        )
+        return rows
 
 
 def check_finite(embeddings: Floats, block: int = 65536) -> None:

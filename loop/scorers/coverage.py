@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.scorers.base import Inputs
 from loop.scorers.similarities import BATCH, Floats, Rows, Similarities, stored
 
 Kernel = Callable[[Floats], Floats]
@@ -33,6 +34,8 @@ MATRIX_BYTES = 2 << 30
 """Decides how many rows are candidates for an exchange, so a change of it changes picks."""
 PASSES, LEAST_GAIN = 20, 1e-6
 """Exchanges end after so many passes over the candidates, or when none gains this (relative)."""
+KEPT_BYTES = 512 << 20
+"""Products of a pool are kept for later rounds if they take no more."""
 SMALL = 2000
 """Pools of at most this many rows are computed in float64."""
 
@@ -53,6 +56,7 @@ class Coverage:
         kernel: dot products -> similarities.
         weights: (N,) >= 0, how much each row counts; default 1.
         refs: (R,) rows on which coverage is measured; default all.
+        products: (N, N) dot products of ``x``, where they are at hand; not changed.
     """
 
     def __init__(
@@ -62,12 +66,14 @@ class Coverage:
         *,
         weights: NDArray[np.float64] | None = None,
         refs: Rows | None = None,
+        products: Floats | None = None,
     ) -> None:
-        dtype: type[np.floating] = np.float64 if len(x) <= SMALL else np.float32
+        dtype = _dtype(len(x))
         self.n = len(x)
         refs = np.arange(len(x)) if refs is None else refs
         self.x: Floats = np.asarray(x, dtype=dtype)
         self.targets: Floats = self.x if len(refs) == len(x) else self.x[refs]
+        self.products = products if len(refs) == len(x) else None
         self.kernel = kernel
         weights = np.ones(len(x)) if weights is None else weights
         self.weights: Floats = np.asarray(weights[refs], dtype=dtype)
@@ -94,7 +100,10 @@ class Coverage:
         """(len(rows), R)."""
         if self.stored is not None:
             return self.stored.of(self.stored_index[rows])
-        similarity: Floats = self.x[rows] @ self.targets.T
+        if self.products is None:
+            similarity: Floats = self.x[rows] @ self.targets.T
+        else:
+            similarity = self.products[rows]
         for start in range(0, len(rows), IN_CACHE):
             similarity[start : start + IN_CACHE] = self.kernel(similarity[start : start + IN_CACHE])
         return similarity
@@ -115,6 +124,28 @@ class Coverage:
             np.maximum(similarity, 0, out=similarity)
             parts.append(similarity @ self.weights)
         return np.concatenate(parts, dtype=np.float64)
+
+
+def products(inputs: Inputs, geometry: str) -> Floats | None:
+    """(N, N) dot products of a pool's rows, which its rounds and methods have in common; None where
+    nothing is kept for further rounds, or these would take too much room."""
+    dtype = _dtype(inputs.n)
+    if inputs.once is None or inputs.n**2 * np.dtype(dtype).itemsize > KEPT_BYTES:
+        return None
+
+    def computed() -> Floats:
+        x = np.asarray(inputs.rows(geometry), dtype=dtype)
+        together = np.empty((len(x), len(x)), dtype)
+        for batch in batches(np.arange(len(x))):
+            together[batch] = x[batch] @ x.T
+        return together
+
+    kept: Floats = inputs.once(("products", geometry), computed)
+    return kept
+
+
+def _dtype(n: int) -> type[np.floating]:
+    return np.float64 if n <= SMALL else np.float32
 
 
 def greedy(state: Coverage, budget: int, available: NDArray[np.bool_]) -> list[int]:

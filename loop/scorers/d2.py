@@ -22,7 +22,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import neighbours, transform
+from loop.geometry import neighbours
 from loop.scorers.base import Inputs, Scorer, rank_scores
 
 Floats = NDArray[np.float64]
@@ -54,7 +54,7 @@ class D2(Scorer):
             raise ValueError(f"gamma must be at least 0, got {self.gamma}")
 
     def score(self, inputs: Inputs) -> Floats:
-        x = transform(inputs.embeddings, self.geometry)
+        x = inputs.rows(self.geometry)
         index, distances = neighbours(x, self.neighbours, engine=inputs.engine)
         scale = float(distances.mean()) if distances.size else 1.0
         graph = MessageGraph.of(index, distances / (scale or 1.0), symmetric=True)

@@ -17,9 +17,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import transform
 from loop.scorers.base import Inputs, Scorer, rank_scores
-from loop.scorers.coverage import Coverage, Floats, greedy, references
+from loop.scorers.coverage import Coverage, Floats, greedy, products, references
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,9 @@ class Facility(Scorer):
             raise ValueError(f"geometry must be unit or standard, got {self.geometry!r}")
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        x = transform(inputs.embeddings, self.geometry)
+        x = inputs.rows(self.geometry)
         refs = references(inputs.n, self.references, inputs.rng)
-        state = Coverage(x, half_cosine, refs=refs)
+        state = Coverage(x, half_cosine, refs=refs, products=products(inputs, self.geometry))
         state.add(np.flatnonzero(inputs.covered))
         return rank_scores(greedy(state, inputs.budget, inputs.available), inputs.n)
 

@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import squared_norms, transform
+from loop.geometry import squared_norms
 from loop.scorers.base import Inputs, Scorer, rank_scores
 
 
@@ -34,7 +34,7 @@ class Herding(Scorer):
     source: ClassVar[str] = "Welling 2009 (ICML); argmin, where DeepCore takes argmax"
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        x = transform(inputs.embeddings, self.geometry)
+        x = inputs.rows(self.geometry)
         budget = min(inputs.budget, int(inputs.available.sum()))
         covered = np.flatnonzero(inputs.covered)
         return rank_scores(herd(x, budget, inputs.available, covered), inputs.n)

@@ -105,6 +105,7 @@ def inputs_for(
     available: Bools | None = None,
     all_labels: Ints | None = None,
     engine: Engine = LOCAL,
+    keep: bool = False,
 ) -> Inputs:
     """The inputs of one round on a classification problem.
 
@@ -116,6 +117,7 @@ def inputs_for(
         rng, model_rng: the scorer's, and that of the model whose probabilities are shown.
         available: (N,) bool, rows to pick from; None: all that are not covered.
         all_labels: (N,) int64 in a comparison; None in a live round.
+        keep: whether the task keeps what its embeddings alone decide, for further rounds on it.
 
     Raises:
         NotReady: the scorer needs a model, or a label on every row, and there is none.
@@ -150,5 +152,6 @@ def inputs_for(
         names=told_by_names(task),
         device=task.device,
         engine=engine,
+        once=task.once if keep else None,
     )
     return shown(scorer, pool, collected, all_labels=all_labels, model=model, fit=fit)

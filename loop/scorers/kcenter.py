@@ -18,7 +18,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import transform
 from loop.scorers.base import Inputs, Scorer, rank_scores
 
 Rows = NDArray[np.int64]
@@ -38,7 +37,7 @@ class KCenter(Scorer):
     source: ClassVar[str] = "Sener & Savarese 2018, arXiv 1708.00489; DeepCore (order kept)"
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        x = transform(inputs.embeddings, self.geometry)
+        x = inputs.rows(self.geometry)
         covered = np.flatnonzero(inputs.covered)
         rows = np.flatnonzero(inputs.available)
         budget = min(inputs.budget, len(rows))

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import squared_distances, transform
+from loop.geometry import squared_distances
 from loop.scorers.base import Inputs, Scorer, rank_scores
 
 Matrix = NDArray[np.float32]
@@ -41,7 +41,7 @@ class KMeans(Scorer):
     source: ClassVar[str] = "k-means medoids; Coleman et al. 2020, arXiv 1906.11829"
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        x = transform(inputs.embeddings, self.geometry)
+        x = inputs.rows(self.geometry)
         budget = min(inputs.budget, int(inputs.available.sum()))
         if budget == 0:
             return np.zeros(inputs.n)
@@ -74,7 +74,12 @@ def cluster(
             reassignment_ratio=0.0,
         )
     else:
-        model = sklearn_cluster.KMeans(k, max_iter=iterations, n_init=1, random_state=seed)
+        rows = (x - x.mean(axis=0)).astype(np.float64)  # of float32 each step makes a copy
+        norms = np.einsum("ij,ij->i", rows, rows)
+        _, first = sklearn_cluster.kmeans_plusplus(
+            rows, k, x_squared_norms=norms, random_state=seed
+        )
+        model = sklearn_cluster.KMeans(k, init=x[first], max_iter=iterations, n_init=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a pool with fewer distinct rows than clusters is allowed
         model.fit(x)

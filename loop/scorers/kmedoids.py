@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from loop.geometry import unit
 from loop.scorers.base import Inputs, rank_scores
-from loop.scorers.coverage import exchanged
+from loop.scorers.coverage import Floats, exchanged
 from loop.scorers.maxherding import MaxHerding
 
 
@@ -57,3 +57,7 @@ class KMedoids(MaxHerding):
             return x
         told = inputs.names - inputs.names.mean(axis=0)
         return unit(np.concatenate([x, self.names * told.astype(np.float32)], axis=1))
+
+    def products(self, inputs: Inputs) -> Floats | None:
+        heard = self.names and inputs.names is not None  # names may change from round to round
+        return None if heard else super().products(inputs)

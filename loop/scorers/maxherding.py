@@ -20,9 +20,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import median_distance, transform
+from loop.geometry import median_distance
 from loop.scorers.base import Inputs, Scorer, rank_scores
-from loop.scorers.coverage import Coverage, Floats, Kernel, greedy, references
+from loop.scorers.coverage import Coverage, Floats, Kernel, greedy, products, references
 
 KERNELS = ("rbf", "laplace", "tophat")
 GEOMETRIES = ("unit", "centred", "standard")
@@ -61,7 +61,8 @@ class MaxHerding(Scorer):
         """Coverage of the pool by the rows picked in earlier rounds."""
         x = self.rows(inputs)
         refs = references(inputs.n, self.references, inputs.rng)
-        state = Coverage(x, similarity(self.kernel, self._radius(x, inputs)), refs=refs)
+        kernel = similarity(self.kernel, self._radius(x, inputs))
+        state = Coverage(x, kernel, refs=refs, products=self.products(inputs))
         state.add(np.flatnonzero(inputs.covered))
         return state
 
@@ -70,7 +71,11 @@ class MaxHerding(Scorer):
 
     def rows(self, inputs: Inputs) -> NDArray[np.float32]:
         """(N, D) rows of length 1 whose distances count."""
-        return transform(inputs.embeddings, self.geometry)
+        return inputs.rows(self.geometry)
+
+    def products(self, inputs: Inputs) -> Floats | None:
+        """Dot products of ``rows``, where rounds share them."""
+        return products(inputs, self.geometry)
 
     def _radius(self, x: NDArray[np.float32], inputs: Inputs) -> float:
         return self.radius * (median_distance(x, inputs.rng) or 1.0)

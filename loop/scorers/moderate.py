@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.errors import DataError
-from loop.geometry import transform
 from loop.scorers.base import Inputs, Scorer
 from loop.scorers.kmeans import cluster
 
@@ -56,7 +55,7 @@ class Moderate(Scorer):
     source: ClassVar[str] = "Xia et al. 2023 (ICLR), tmllab/Moderate-DS; clusters for classes"
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        x = transform(inputs.embeddings, self.geometry)
+        x = inputs.rows(self.geometry)
         k = min(self.clusters or inputs.n_classes or 10, inputs.n)
         groups = cluster(x, k, inputs.rng)[1] if k > 1 else np.zeros(inputs.n, np.int64)
         distances = prototype_distances(x, groups)

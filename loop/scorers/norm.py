@@ -22,7 +22,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import squared_norms, transform
+from loop.geometry import squared_norms
 from loop.scorers.base import Inputs, Scorer, rank_scores
 
 MODES = ("rank", "sample", "gram_schmidt", "greedy")
@@ -49,7 +49,7 @@ class Norm(Scorer):
             raise ValueError(f"mode must be one of {', '.join(MODES)}, got {self.mode!r}")
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        x = transform(inputs.embeddings, self.geometry)
+        x = inputs.rows(self.geometry)
         if self.mode == "rank":
             return np.sqrt(squared_norms(x))
         if self.mode == "sample":

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import squared_distances, transform
+from loop.geometry import squared_distances
 from loop.scorers.base import Inputs, Scorer, rank_scores
 from loop.scorers.coverage import BATCH, SMALL, Floats, batches, references
 from loop.scorers.kmeans import cluster
@@ -60,7 +60,7 @@ class ProbCover(Scorer):
             raise ValueError(f"purity must be in (0, 1], got {self.purity}")
 
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
-        x = transform(inputs.embeddings, self.geometry)
+        x = inputs.rows(self.geometry)
         delta = self.delta or self._delta(x, inputs)
         refs = references(inputs.n, self.references, inputs.rng)
         balls = Balls(x, delta, refs)
@@ -69,7 +69,7 @@ class ProbCover(Scorer):
         return rank_scores(balls.pick(budget, inputs.available), inputs.n)
 
     def explain(self, inputs: Inputs) -> dict[str, Any]:
-        x = transform(inputs.embeddings, self.geometry)
+        x = inputs.rows(self.geometry)
         return {"delta": round(self.delta or self._delta(x, inputs), 4)}
 
     def _delta(self, x: NDArray[np.float32], inputs: Inputs) -> float:

@@ -15,7 +15,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import transform
 from loop.scorers.base import Inputs, Scorer
 from loop.scorers.kmeans import cluster
 
@@ -43,7 +42,7 @@ class Prototypical(Scorer):
     def score(self, inputs: Inputs) -> NDArray[np.float64]:
         if inputs.n == 0:
             return np.zeros(0)
-        x = transform(inputs.embeddings, self.geometry)
+        x = inputs.rows(self.geometry)
         k = min(self.clusters or inputs.n_classes or 10, inputs.n)
         centres, labels = cluster(x, k, inputs.rng)
         distances = np.linalg.norm(x - centres[labels], axis=1).astype(np.float64)

@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import neighbours, transform
+from loop.geometry import neighbours
 from loop.scorers.base import Inputs, Scorer, rank_scores
 from loop.scorers.kmeans import cluster
 
@@ -51,7 +51,7 @@ class TypiClust(Scorer):
         budget = min(inputs.budget, int(inputs.available.sum()))
         if budget == 0:
             return np.zeros(inputs.n)
-        x = transform(inputs.embeddings, self.geometry)
+        x = inputs.rows(self.geometry)
         k = min(int(inputs.covered.sum()) + budget, self.most_clusters, inputs.n)
         _, groups = cluster(x, k, inputs.rng)
         order = visit(

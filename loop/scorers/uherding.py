@@ -20,9 +20,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.geometry import median_distance, squared_distances, transform
+from loop.geometry import median_distance, squared_distances
 from loop.scorers.base import Inputs, Scorer, rank_scores
-from loop.scorers.coverage import Coverage, exchanged, greedy, references
+from loop.scorers.coverage import Coverage, exchanged, greedy, products, references
 from loop.scorers.maxherding import check_unit_geometry, similarity
 from loop.scorers.uncertainty import probabilities_of
 
@@ -62,11 +62,12 @@ class UHerding(Scorer):
         check_unit_geometry(self.geometry)
 
     def score(self, inputs: Inputs) -> Floats:
-        x = transform(inputs.embeddings, self.geometry)
+        x = inputs.rows(self.geometry)
         weights = self._weights(inputs)
         kernel = similarity("rbf", self._radius(x, inputs))
         refs = references(inputs.n, self.references, inputs.rng)
-        state = Coverage(x, kernel, weights=weights, refs=refs)
+        together = products(inputs, self.geometry)
+        state = Coverage(x, kernel, weights=weights, refs=refs, products=together)
         state.add(np.flatnonzero(inputs.covered))
         if self.exchange:
             order = exchanged(state, inputs.budget, inputs.available, inputs.rng)
@@ -75,9 +76,7 @@ class UHerding(Scorer):
         return rank_scores(order, inputs.n)
 
     def explain(self, inputs: Inputs) -> dict[str, Any]:
-        return {
-            "radius": round(self._radius(transform(inputs.embeddings, self.geometry), inputs), 4)
-        }
+        return {"radius": round(self._radius(inputs.rows(self.geometry), inputs), 4)}
 
     def _weights(self, inputs: Inputs) -> Floats:
         """(N,) uncertainty of each image under calibrated probabilities."""
