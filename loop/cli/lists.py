@@ -128,7 +128,7 @@ def encoders(as_json: bool, folder: Path, recommend: bool, compare: bool) -> Non
 
 def _compare(project: Project, as_json: bool) -> None:
     """The best first."""
-    from loop.project.encoder_choice import compare_encoders
+    from loop.project.encoder_choice import EVIDENCE, compare_encoders
 
     scores = compare_encoders(project)
     if as_json:
@@ -154,7 +154,9 @@ def _compare(project: Project, as_json: bool) -> None:
     current = next((score for score in scores if score.in_use), None)
     if project.written.encoder_candidates:
         say("the next training decides among encoder and encoder_candidates by this rule")
-    elif current is not None and not best.in_use and current.behind[0] > 2 * current.behind[1]:
+    elif (
+        current is not None and not best.in_use and current.behind[0] > EVIDENCE * current.behind[1]
+    ):
         say(f"better by more than chance: encoder = {best.encoder!r} in coreloop.toml, then run")
     else:
         say("none is better than the one in use by more than chance")
@@ -176,9 +178,7 @@ def _recommend(as_json: bool) -> None:
     for facts in measured:
         say(facts.encoder)
         paragraph(
-            f"  {facts.suits}; {facts.dim} dimensions, {facts.megabytes:.0f} MB of weights, "
-            f"licence {facts.licence}, {facts.images_per_second:.3g} images a second here "
-            f"({facts.side} x {facts.side} pixels, {device})"
+            f"  {facts.suits}; {facts.in_words()} ({facts.side} x {facts.side} pixels, {device})"
         )
     paragraph(
         "several joined by + are one encoder, e.g. a CLIP, which knows class names, beside DINOv2; "

@@ -175,7 +175,7 @@ def init(
 
     named = _named(classes, classes_file)
     project, scanned = _made(folder, images, {"classes": named, "seed": seed}, sections)
-    advised = _advised(project, yes=yes)
+    advised = _advised(project, scanned.images, yes=yes)
     if as_json:
         facts = {"classes": project.config.project.classes, "advised_encoder": advised}
         shown = asdict(understood(project))
@@ -232,7 +232,7 @@ def _made(
     return make()
 
 
-def _advised(project: Project, *, yes: bool) -> str | None:
+def _advised(project: Project, images: int, *, yes: bool) -> str | None:
     """The encoder that suits the images better than pixels do; None if these do well. It is taken
     if the person says so."""
     from loop.steps.init import advised_encoder, change_encoder
@@ -241,21 +241,41 @@ def _advised(project: Project, *, yes: bool) -> str | None:
     if not advised:
         return None
     chosen = not _is_default("encoder_specs")
+    takes = _takes(advised, images)
     why = (
         "the images look like photographs, and 'pixels' is for digits and the like: with 1,000 "
         "labels of flowers it was right on 49 %, a pretrained encoder on 73 %"
     )
     if not chosen and at_terminal() and not yes:
         warn(why)
-        yes = confirmed(f"Use {advised} (84 MB, fetched once)?", default=True)
+        yes = confirmed(f"Use {advised} ({takes})?", default=True)
         if not yes:
             return advised
     if yes and not chosen:
         change_encoder(project, advised)
-        click.echo(f"encoder: {advised}", err=True)
+        click.echo(f"encoder: {advised} ({takes})", err=True)
     else:
-        warn(f"attention: {why}; write encoder = {advised!r} into coreloop.toml")
+        warn(
+            f"attention: {why}; write encoder = {advised!r} into coreloop.toml ({takes}); others, "
+            "quicker ones too: coreloop encoders --recommend"
+        )
     return advised
+
+
+def _takes(encoder: str, images: int) -> str:
+    """What a recommended encoder takes on this machine: dimensions, size, licence, rate."""
+    from loop.device import resolve
+    from loop.encoders.recommended import RECOMMENDED, measure
+
+    recommended = {each.encoder: each for each in RECOMMENDED}[encoder]
+    with bar() as (begin, _):
+        begin(f"timing {encoder}, with random weights")
+        facts = measure(recommended, resolve("auto"))
+    minutes = images / facts.images_per_second / 60
+    duration = f"{minutes:.0f} minutes" if minutes >= 1.5 else "a minute or less"
+    if minutes >= 90:
+        duration = f"{minutes / 60:.1f} hours"
+    return f"{facts.in_words()}: about {duration} for {counted(images, 'image')}"
 
 
 def _say_understood(project: Project) -> None:

@@ -54,6 +54,13 @@ class EncoderFacts:
     licence: str
     images_per_second: float
 
+    def in_words(self) -> str:
+        """``384 dimensions, 88 MB of weights, licence apache-2.0, 12 images a second here``."""
+        return (
+            f"{self.dim} dimensions, {self.megabytes:.0f} MB of weights, licence {self.licence}, "
+            f"{self.images_per_second:.3g} images a second here"
+        )
+
 
 def measure(recommended: Recommended, device: str = "cpu") -> EncoderFacts:
     """Builds the model with random weights, nothing being fetched, and times it."""

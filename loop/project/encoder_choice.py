@@ -4,7 +4,7 @@ the better one used from then on where candidates are named."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,12 @@ from loop.seeds import generator
 from loop.train.base import Task, Trainer
 from loop.wording import counted
 
-FOLDS = 10
 LEAST_LABELS = 10
 LEAST = 1e-6
 """Probability below which an answer counts as this."""
-EVIDENCE = 2.0
-"""Standard errors by which another encoder has to be better."""
+EVIDENCE = 1.0
+"""Standard errors by which another encoder has to be better: picks of the one in use flatter it,
+and with two errors as many switches that would have been right were missed (docs/encoders.md)."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class EncoderChoice:
 
 @dataclass(frozen=True)
 class _Judged:
-    """Held-out labels by one encoder: (k,) losses, and whether each was predicted."""
+    """Held-out labels by one encoder: (k,) losses, NaN where none was held out, and which were
+    predicted right."""
 
     spec: str
     dim: int
@@ -85,7 +86,7 @@ class _Judged:
 
     @property
     def loss(self) -> float:
-        return float(self.losses.mean())
+        return float(np.nanmean(self.losses)) if len(self.losses) else np.inf
 
     def behind(self, best: _Judged) -> tuple[float, float]:
         """Loss more than that of another, and its standard error, paired by label."""
@@ -112,7 +113,7 @@ def choose_encoder(project: Project, records: Records, number: int) -> EncoderCh
     before = project.config.encoder
     labels = _labels_until(project, records, number)
     if too_few := _too_few(labels):
-        choice = EncoderChoice(before, before, f"{specs.short(before)} stays: {too_few}")
+        choice = _stays(before, too_few)
     else:
         choice = _chosen(project, records, labels, trainer)
     with records.write("encoder") as session:
@@ -139,8 +140,10 @@ def _chosen(
     joined = specs.joined(*two)
     if joined not in judged and _join(project, records, joined):
         judged[joined] = _judged(project, records, joined, labels, trainer)
-    ranked = sorted(judged.values(), key=lambda each: each.loss)
-    best, current = ranked[0], judged[before]
+    ranked = _on_same_labels(list(judged.values()))
+    best, current = ranked[0], next(each for each in ranked if each.spec == before)
+    if len(best.losses) < LEAST_LABELS:
+        return _stays(before, _cannot_tell(len(best.losses)))
     gap, error = current.behind(best)
     chosen = best.spec if gap > EVIDENCE * error else before
     return EncoderChoice(
@@ -149,6 +152,10 @@ def _chosen(
         why=_why(current, best, changed=chosen != before),
         scores=tuple(_score(each, best, in_use=each.spec == before) for each in ranked),
     )
+
+
+def _stays(encoder: str, why: str) -> EncoderChoice:
+    return EncoderChoice(encoder, encoder, f"{specs.short(encoder)} stays: {why}")
 
 
 def _why(current: _Judged, best: _Judged, *, changed: bool) -> str:
@@ -228,10 +235,13 @@ def _too_few(labels: NDArray[np.int64]) -> str:
     judging = _judging(labels)
     if len(judging) >= LEAST_LABELS and len(np.unique(labels[judging])) > 1:
         return ""
-    have = counted(len(judging), "label")
+    return _cannot_tell(len(judging))
+
+
+def _cannot_tell(judged: int) -> str:
     return (
-        f"{have} cannot tell encoders apart; {LEAST_LABELS} of two classes are needed, each with "
-        "another one of its class"
+        f"{counted(judged, 'label')} cannot tell encoders apart; {LEAST_LABELS} of two classes are "
+        "needed, each with another one of its class"
     )
 
 
@@ -240,16 +250,17 @@ def _held_out(
 ) -> _Judged:
     """The log-loss of each label by a model without it, the folds the same for every encoder."""
     known, judging = np.flatnonzero(labels >= 0), _judging(labels)
-    rng = generator(seed, "encoders")
-    fold = np.full(len(labels), -1, np.int64)
-    fold[rng.permutation(known)] = np.arange(len(known)) % FOLDS
-    p = np.empty((len(labels), task.n_classes))
-    for number, predicted in enumerate(trainer.cross_fit(task, labels, fold, rng)):
-        p[fold == number] = predicted[fold == number]
-    of_label = p[judging, labels[judging]]
+    p = trainer.left_out(task, labels, generator(seed, "encoders"))[np.isin(known, judging)]
+    of_label = p[np.arange(len(judging)), labels[judging]]
     losses = -np.log(np.maximum(of_label, LEAST))
-    right = p[judging].argmax(axis=1) == labels[judging]
-    return _Judged(spec, task.pool.shape[1], losses, right)
+    return _Judged(spec, task.pool.shape[1], losses, p.argmax(axis=1) == labels[judging])
+
+
+def _on_same_labels(judged: list[_Judged]) -> list[_Judged]:
+    """The best first, on the labels that all have predicted."""
+    known = np.all([np.isfinite(each.losses) for each in judged], axis=0)
+    same = [replace(each, losses=each.losses[known], right=each.right[known]) for each in judged]
+    return sorted(same, key=lambda each: each.loss)
 
 
 def _score(judged: _Judged, best: _Judged, *, in_use: bool) -> EncoderScore:
@@ -286,7 +297,9 @@ def compare_encoders(project: Project) -> list[EncoderScore]:
             judged.append(_held_out(name, task, labels, Propagate(), seed))
     if not judged:
         raise NotReady("the images are not embedded; run 'coreloop embed'")
-    ranked = sorted(judged, key=lambda each: each.loss)
+    ranked = _on_same_labels(judged)
+    if len(ranked[0].losses) < LEAST_LABELS:
+        raise NotReady(f"{_cannot_tell(len(ranked[0].losses))}: coreloop run")
     in_use = project.config.encoder
     return [_score(each, ranked[0], in_use=each.spec == in_use) for each in ranked]
 

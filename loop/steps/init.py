@@ -32,7 +32,7 @@ from loop.project.source import manifest_of
 from loop.steps.scan import Scanned, scan
 
 ADVISED = "timm:vit_small_patch14_dinov2.lvd142m"
-"""Encoder for photographs: small enough for a laptop, 84 MB to fetch."""
+"""Encoder for photographs: small enough for a laptop, 88 MB to fetch."""
 NAMED = 3
 """Images whose names are shown."""
 LOOKED_AT = 24

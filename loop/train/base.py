@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Cached = TypeVar("Cached")
 
+LEFT_OUT_FOLDS = 10
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -223,6 +225,27 @@ class Trainer(ABC):
             trained = self.train(task, kept, spawned, pool_probabilities=True)
             assert trained.pool_probabilities is not None
             yield trained.pool_probabilities
+
+    def left_out(
+        self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """(k, C) float64 probabilities of the k labelled rows, each by a model that learned no
+        label of it; here ten models, each without a tenth. NaN where there is no such model.
+
+        Args:
+            labels: (N,) int64, -1: none.
+
+        Raises:
+            DataError, TrainingFailed: see ``train``.
+        """
+        known = np.flatnonzero(labels >= 0)
+        fold = np.full(len(labels), -1, np.int64)
+        fold[rng.permutation(known)] = np.arange(len(known)) % LEFT_OUT_FOLDS
+        held_out = np.full((len(known), task.n_classes), np.nan)
+        for number, probabilities in enumerate(self.cross_fit(task, labels, fold, rng)):
+            inside = fold[known] == number
+            held_out[inside] = probabilities[known[inside]]
+        return held_out
 
     def dynamics(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Dynamics:
         """Training dynamics of a run on the labelled rows, recorded per epoch.

@@ -116,14 +116,8 @@ class Propagate(Trainer):
         """As ``Trainer.cross_fit``; the penalty of ``linear`` and the share of the spread labels
         are chosen once, by all labels. Labels spread once: F is linear in Y. The class names are
         trusted by the labels of the other folds."""
-        rows = labelled_rows(labels)
-        x, y = task.standardised(task.pool[rows]), labels[rows]
-        l2, by_linear = Linear().choose_l2(x, y, task.n_classes, rng)
-        shares, _ = _shares_to_divide(task, rows, y)
-        if shares is not None and by_linear is not None:
-            by_linear = normalised(by_linear / shares)
-        spread, _ = self._spread(task, rows, y, by_linear)
-        fit = Fit(rows, x, y, l2, spread, shares)
+        fit, by_linear = self._fit(task, labels, rng)
+        rows = fit.rows
         probes = fit.probes_without(task, fold[rows])
         if task.prior is None:
             for probe in probes:
@@ -134,6 +128,28 @@ class Propagate(Trainer):
         for number, probe in enumerate(kept):
             trust = held_out.trust(fold[held_out.rows] != number)
             yield self._listening(task, probe, trust).opinion(task.pool, task.prior.pool)
+
+    def left_out(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Matrix:
+        """As ``Trainer.left_out``; where no class names are heard, no model is trained besides: the
+        spread labels without one of them are exact, and ``linear`` has held each out."""
+        if task.prior is not None:
+            return super().left_out(task, labels, rng)
+        fit, by_linear = self._fit(task, labels, rng)
+        return fit.left_out(by_linear, task.n_classes)
+
+    def _fit(
+        self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[Fit, Matrix | None]:
+        """What models of all labels but some share, and what ``linear`` says of each (k,) label by
+        folds without it."""
+        rows = labelled_rows(labels)
+        x, y = task.standardised(task.pool[rows]), labels[rows]
+        l2, by_linear = Linear().choose_l2(x, y, task.n_classes, rng)
+        shares, _ = _shares_to_divide(task, rows, y)
+        if shares is not None and by_linear is not None:
+            by_linear = normalised(by_linear / shares)
+        spread, _ = self._spread(task, rows, y, by_linear)
+        return Fit(rows, x, y, l2, spread, shares), by_linear
 
     def dynamics(self, task: Task, labels: NDArray[np.int64], rng: np.random.Generator) -> Dynamics:
         """Those of the linear probe's softmax head."""

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from db import queries
 from db.models import Event
 from loop import config, encoders
+from loop import train as trainers
 from loop.cli import cli
 from loop.errors import ConfigError, NotReady
 from loop.geometry import unit
@@ -34,6 +35,7 @@ from loop.steps.score import score
 from loop.steps.select import select as choose_picks
 from loop.steps.status import status
 from loop.steps.train import train
+from loop.train import Task
 from tests.conftest import small_values, write_images
 
 
@@ -147,6 +149,22 @@ def test_a_candidate_that_knows_nothing_is_not_taken_nor_joined(images, tmp_path
         rounds = queries.rounds(session, queries.the_pool(session).id)
         found = [round_.explanation["encoder"] for round_ in rounds if round_.number]
     assert [each["encoder"] for each in found] == ["pixels:8", "pixels:8"]
+
+
+@pytest.mark.parametrize("name", ["propagate", "linear"])
+def test_no_label_helps_to_predict_itself(name):
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((200, 64)).astype(np.float32), np.full(200, -1)
+    labels[:60] = rng.integers(2, size=60)  # of nothing that could be seen
+    task = Task(2, x, x[:0], np.empty(0, np.int64))
+    p = trainers.get(name).left_out(task, labels, rng)
+    assert p.shape == (60, 2)
+    right = (p.argmax(axis=1) == labels[:60]).mean()
+    assert 0.25 < right < 0.75
+    labels[:60] = x[:60, 0] > 0
+    task = Task(2, np.repeat(x[:, :1], 64, axis=1), x[:0], np.empty(0, np.int64))
+    p = trainers.get(name).left_out(task, labels, rng)
+    assert (p.argmax(axis=1) == labels[:60]).mean() > 0.9
 
 
 def test_few_labels_choose_nothing(images, tmp_path):

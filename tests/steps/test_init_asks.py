@@ -102,6 +102,9 @@ def test_without_a_terminal_photographs_get_a_warning(photos, tmp_path):
     done = invoked(tmp_path / "p", "--images", photos, *CLASSES)
     assert done.exit_code == 0, done.output
     assert ADVISED in done.stderr
+    told = " ".join(done.stderr.split())
+    assert "384 dimensions, 88 MB of weights, licence apache-2.0" in told
+    assert "images a second here: about " in told
     assert find(tmp_path / "p").config.encoder == "pixels"
     facts = json.loads(invoked(tmp_path / "j", "--images", photos, *CLASSES, "--json").stdout)
     assert facts["advised_encoder"] == ADVISED
