@@ -111,7 +111,7 @@ def result_sentence(result: RoundResult) -> str:
 
 def sentences(measured: Measurement) -> list[str]:
     """What is known of the model, and of the selection, in lines of a terminal."""
-    from loop.reports.answers import against_control
+    from loop.reports.answers import against_control, not_measured
 
     images = "images of the random sample" if measured.by == "sample" else "test images"
     interval = f"95 % interval {percent(measured.lower)} to {percent(measured.upper)} %"
@@ -124,6 +124,7 @@ def sentences(measured: Measurement) -> list[str]:
         known = [
             f"How good is the model? Its {measured.metric} is about {percent(measured.value)} % "
             f"after {labels}, 95 % interval {lower} to {upper} %, {judged}.",
+            not_measured(measured.unseen),
             f"{accuracy}, {interval}.",
         ]
     if measured.difference is not None:

@@ -14,7 +14,7 @@ from loop.costs import hours, money
 from loop.goals import interval, metric_name, value
 from loop.measuring.by_sample import SAMPLE
 from loop.project.runs import newest_control
-from loop.reports.facts import Control
+from loop.reports.facts import Control, unseen
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Measurement:
         value: in that metric; interval: ends of its 95 % interval.
         accuracy: plain; lower, upper: ends of its 95 % interval.
         labels: that the model learned.
+        unseen: classes of which no image measures.
         worth: images that a sample without the model's confidences would need for the same
             interval, over ``images``.
         difference: the first picks against as many random labels; None where not measured.
@@ -42,6 +43,7 @@ class Measurement:
     lower: float
     upper: float
     labels: int
+    unseen: tuple[str, ...]
     worth: float
     difference: Control | None
 
@@ -74,7 +76,7 @@ class RoundResult:
 def newest_result(session: Session, pool_id: int, config: Config) -> RoundResult | None:
     """Of the round trained last; None before the first."""
     metric = config.goal.metric
-    measured = newest_measurement(session, pool_id, metric)
+    measured = newest_measurement(session, pool_id, config)
     if measured is None:
         return None
     newest = dict(queries.runs(session, pool_id, "all"))
@@ -98,18 +100,19 @@ def newest_result(session: Session, pool_id: int, config: Config) -> RoundResult
     )
 
 
-def newest_measurement(session: Session, pool_id: int, metric: str) -> Measurement | None:
-    """Of the last training on all labels; None before the first.
-
-    Args:
-        metric: see ``loop.goals``.
-    """
+def newest_measurement(session: Session, pool_id: int, config: Config) -> Measurement | None:
+    """Of the last training on all labels, in the metric of the goal; None before the first."""
     runs = [run for _, run in queries.runs(session, pool_id)]
     trained = [run for run in runs if run.arm == "all"]
-    return _measurement(trained[-1], newest_control(runs, metric), metric) if trained else None
+    return (
+        _measurement(trained[-1], newest_control(runs, config.goal.metric), config)
+        if trained
+        else None
+    )
 
 
-def _measurement(run: TrainingRun, difference: Control | None, metric: str) -> Measurement:
+def _measurement(run: TrainingRun, difference: Control | None, config: Config) -> Measurement:
+    metric = config.goal.metric
     lower, upper = run.metrics["intervals"]["accuracy"]
     by_sample = run.notes.get(SAMPLE)
     return Measurement(
@@ -122,6 +125,7 @@ def _measurement(run: TrainingRun, difference: Control | None, metric: str) -> M
         lower=float(lower),
         upper=float(upper),
         labels=run.labels,
+        unseen=tuple(unseen(config.project.classes, run.metrics["class_support"])),
         worth=float(by_sample["worth"]) if by_sample else 1.0,
         difference=difference,
     )

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from loop.train import Task
 
 
-_WEIGH_CLASSES = {"auto": "uneven", "accuracy": "never"}
+_WEIGH_CLASSES = {
+    "auto": "uneven",
+    "accuracy": "never",
+    "balanced accuracy": "always",
+    "macro-F1": "root",
+}
 """``metric`` under ``[goal]`` -> see ``Task``."""
 
 
@@ -138,7 +143,7 @@ def make_task(
 
 def weigh_classes(metric: str) -> str:
     """How the trainer of a project with this goal weighs classes, see ``Task.weigh_classes``."""
-    return _WEIGH_CLASSES.get(metric, "always")
+    return _WEIGH_CLASSES[metric]
 
 
 def tested_on(problem_: Problem, tested: NDArray[np.int64]) -> Problem:

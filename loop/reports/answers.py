@@ -15,9 +15,18 @@ from loop.reports.facts import (
     Facts,
     FewLabels,
     PromiseShown,
+    unseen,
 )
 from loop.statistics import score_interval
 from loop.wording import agreeing, counted, duration
+
+
+def not_measured(unseen: Sequence[str]) -> str:
+    """What an interval allows for where no image of a class measures; empty where one does."""
+    if not unseen:
+        return ""
+    of = ", ".join(unseen)
+    return f"No image of {of} measures it: the interval allows for any value there."
 
 
 def how_good(facts: Facts) -> str:
@@ -34,8 +43,9 @@ def how_good(facts: Facts) -> str:
         return (
             f"{facts.metric[0].upper()}{facts.metric[1:]} is about {accuracy} after "
             f"{counted(best.labels, 'label')} ({interval}, {images}); plain accuracy "
-            f"{100 * facts.metrics['accuracy']:.1f} %. Trained by {facts.trained}."
-        )
+            f"{100 * facts.metrics['accuracy']:.1f} %. Trained by {facts.trained}. "
+            + not_measured(unseen(facts.classes, facts.metrics["class_support"]))
+        ).strip()
     if facts.counts.get("sample"):
         return (
             f"About {accuracy} of the images are classified correctly after "
@@ -313,11 +323,13 @@ def weighed_in_words(noted: dict[str, Any], metric: str) -> str:
     Args:
         noted: by the training, under ``rare classes``; metric: as ``[goal]`` has it.
     """
-    done = "The linear part weighs every class the same, however rare"
+    done = "The linear part gives rare classes more weight"
+    if metric == "balanced accuracy":
+        done = "The linear part weighs every class the same, however rare"
     if metric == "auto":
         return (
             f"Classes are unevenly shared ({noted['why']}). {done}; that gains on rare classes and "
-            "costs up to 2 points of plain accuracy. metric = 'accuracy' under [goal] turns it off."
+            "costs up to 1 point of plain accuracy. metric = 'accuracy' under [goal] turns it off."
         )
     return f"{done}, since the goal is {metric}." + (
         f" Classes are unevenly shared ({noted['why']})." if noted["noticed"] else ""

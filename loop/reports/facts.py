@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,6 +26,11 @@ FEW_LABELS = 5
 """Labels of a class under which report and status warn."""
 ODD_FILES = 10
 """Files named of each issue; report.json has all."""
+
+
+def unseen(classes: Sequence[str], support: Sequence[int]) -> list[str]:
+    """Classes of which no image measures; ``support`` has how many do."""
+    return [name for name, images in zip(classes, support) if not images]
 
 
 def jpeg_uri(jpeg: bytes) -> str:

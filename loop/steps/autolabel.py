@@ -107,9 +107,7 @@ def outlook(project: Project, goal: Goal, size: int | None = None) -> FinishOutl
     """
     with project.records.read() as session:
         start = _start(session, project, goal)
-        measured = newest_measurement(
-            session, queries.the_pool(session).id, project.config.goal.metric
-        )
+        measured = newest_measurement(session, queries.the_pool(session).id, project.config)
         price = price_of(project, Wish(), asked_for(start.labels.answers))
     if size is not None:
         _check_size(start, goal, size)

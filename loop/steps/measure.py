@@ -49,7 +49,7 @@ def measure(project: Project) -> Measurement:
     """
     with project.records.read() as session:
         pool_id = queries.the_pool(session).id
-        measured = newest_measurement(session, pool_id, project.config.goal.metric)
+        measured = newest_measurement(session, pool_id, project.config)
     if measured is None:
         raise NotReady("no model has been trained yet; next: coreloop run")
     return measured

@@ -116,14 +116,13 @@ def status(project: Project) -> Status:
             return replace(_unscanned(project), watch=watch)
         done = completion(session, project)
         outdated, few = _of_labels(session, pool, project)
-        metric = project.config.goal.metric
         return Status(
             name=pool.name,
             root=str(project.root),
-            metric=metric_name(metric),
+            metric=metric_name(project.config.goal.metric),
             counts=queries.counts(session, pool.id),
             rounds=_rounds(session, pool.id, project.config),
-            measured=newest_measurement(session, pool.id, metric),
+            measured=newest_measurement(session, pool.id, project.config),
             completion=done,
             settings=settings(project),
             troubles=[

@@ -39,7 +39,7 @@ class Task:
         prior: what the class names say of pool and test; None where they say nothing.
         sample: pool rows of the random sample, each as likely as any other, which judge the names.
         weigh_classes: whether every class is to weigh the same, however rare: ``never``,
-            ``always``, or ``uneven``: where the labels show rare classes.
+            ``always``, half way (``root``), or that where labels show rare classes (``uneven``).
     """
 
     n_classes: int

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.train.balance import divided, label_shares, uneven
+from loop.train.balance import divided, divisor, uneven
 from loop.train.base import Task, Trained, Trainer
 from loop.train.linear import L2_CANDIDATES, Linear, labelled_rows
 from loop.train.metrics import wilson
@@ -364,7 +364,7 @@ class SpreadLabels:
 def _shares_to_divide(
     task: Task, rows: NDArray[np.int64], y: NDArray[np.int64]
 ) -> tuple[Matrix | None, dict[str, Any]]:
-    """(C,) label shares that the linear part is divided by, None where it is not; and a note.
+    """(C,) what the linear part's probabilities are divided by, None: nothing; and a note.
 
     Args:
         rows: (k,) labelled pool rows; y: (k,) their classes.
@@ -375,7 +375,7 @@ def _shares_to_divide(
     if task.weigh_classes == "uneven" and not rare:
         return None, {}
     note = {"rare classes": {"noticed": rare, "why": why}}
-    return label_shares(y, task.n_classes), note
+    return divisor(y, task.n_classes, task.weigh_classes), note
 
 
 def _trained(

@@ -19,8 +19,8 @@ from loop.goals import images_worth, interval, value
 from loop.measuring.runs import DIFFERENCES
 from loop.project import create
 from loop.project.recorded import Wish
-from loop.reports.answers import few_labels, of_few_labels
-from loop.reports.facts import FewLabels
+from loop.reports.answers import few_labels, not_measured, of_few_labels
+from loop.reports.facts import FewLabels, unseen
 from loop.steps.embed import embed
 from loop.steps.plan import plan
 from loop.steps.report import facts, report
@@ -53,19 +53,24 @@ def geometric_digits(seed):
 
 
 def test_rare_classes_are_answered_more_often_where_that_is_the_goal():
-    gains, plain = [], []
+    gains, plain, rarest = [], [], []
     for seed in range(8):
         task, known = geometric_digits(seed)
         each = [
             Propagate().train(replace(task, weigh_classes=how), known, np.random.default_rng(0))
-            for how in ("never", "always", "uneven")
+            for how in ("never", "root", "always", "uneven")
         ]
-        never, always, noticed = each
-        assert np.array_equal(always.test_probabilities, noticed.test_probabilities)
+        never, root, always, noticed = each
+        assert np.array_equal(root.test_probabilities, noticed.test_probabilities)
         assert noticed.notes["rare classes"]["noticed"]
+        rarest.append(
+            [trained.test_probabilities[:, 5].mean() for trained in (never, root, always)]
+        )
         assert "rare classes" not in never.notes
         gains.append(always.metrics.macro_f1 - never.metrics.macro_f1)
         plain.append(always.metrics.balanced_accuracy - never.metrics.balanced_accuracy)
+    none, half, most = np.mean(rarest, axis=0)
+    assert none < half < most
     assert np.mean(gains) > 0.01
     assert np.mean(plain) > 0.01
 
@@ -81,6 +86,27 @@ def test_even_labels_are_left_alone():
     assert uneven(geometric, np.ones(63, bool), 6)[0]
     assert not uneven(geometric[::8], np.zeros(8, bool), 6)[0]  # too few to tell
     assert evenness(np.repeat(np.arange(6), 1000), 6) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_one_rare_class_is_noticed_in_a_random_sample():
+    """Of 100 at random, 0 of one of ten classes: at most 3 % of the pool, a third of a tenth is
+    3.3 %; of 50, at most 5.8 %."""
+    even = np.repeat(np.arange(1, 10), 12)[:100]
+    noticed, why = uneven(even, np.ones(100, bool), 10)
+    assert noticed
+    assert why.startswith("a class has 0 of 100 labels of the random sample, at most 3.0%")
+    assert evenness(even, 10) > 0.9  # by which it would not be noticed
+    assert not uneven(even[::2], np.ones(50, bool), 10)[0]
+    assert not uneven(even, np.zeros(100, bool), 10)[0]  # picks are no sample of the pool
+    rng = np.random.default_rng(0)
+    alarms = [uneven(rng.integers(0, 10, 100), np.ones(100, bool), 10)[0] for _ in range(200)]
+    assert sum(alarms) == 0
+
+
+def test_classes_that_no_image_measures_are_named():
+    assert unseen(["a", "b", "c"], [3, 0, 1]) == ["b"]
+    assert not_measured(["b", "d"]).startswith("No image of b, d measures it")
+    assert not_measured([]) == ""
 
 
 def test_folds_are_weighed_as_the_model_is():
