@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from connectors.base import ConnectorError, Unknown, Unreachable
+from connectors.base import ConnectorError, Rejected, Unknown, Unreachable
 from connectors.label_studio.backend import (
     WEBHOOK_HEADER,
     PredictRequest,
@@ -33,6 +34,7 @@ from loop.errors import ConfigError, DataError
 from loop.project import Project, find
 from loop.project.labeler import connect_labeler, label_studio_url, labelling_projects
 from loop.project.predictor import Guess, TaskImage, TaskPredictor
+from loop.project.repeats import Repeats
 from loop.project.watch import WatchState, watch_state
 from loop.secrets import label_studio_token, service_secret, webhook_secret
 
@@ -42,6 +44,12 @@ USER = "coreloop"
 """Of basic authentication."""
 TRIES = 2
 """Of a picture while somebody waits for it."""
+ELSEWHERE = (
+    "If Label Studio is on another machine or in a container, say where it reaches this one: "
+    "--address http://...:9090. Until then answers are looked for at intervals"
+)
+REPEATED = Guess(None, "repeated", "it was asked about a moment ago")
+"""The server would store a second answer beside the first."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Answered:
 
     Attributes:
         results: of each task what the server stores: no prediction, or one.
-        counts: how each came about: stored, embedded, silent, failed.
+        counts: how each came about: stored, embedded, silent, failed, repeated.
         reasons: why some failed, each once.
     """
 
@@ -74,6 +82,7 @@ class Service:
         self.root = root
         self._lock = Lock()
         self._pictures: Pictures | None = None
+        self._repeats = Repeats()
         self._open()
         if self.project.config.labeler.kind != "label-studio":
             raise ConfigError(
@@ -109,7 +118,8 @@ class Service:
             image_field(schema, self.project.config.project.classes, labeler.control)
 
     def predict(self, body: bytes) -> Answered:
-        """Answers a request for predictions.
+        """Answers a request for predictions. Of a task that somebody else asks about at the same
+        moment nothing is said here, once they have their answer.
 
         Raises:
             DataError: it is no such request.
@@ -124,9 +134,13 @@ class Service:
         classes, control = config.project.classes, config.labeler.control
         label_config = asked.label_config or ""
         field = image_field(label_config, classes, control) if asked.tasks else ""
-        version, guesses = predictor.predict(
-            [self._task_image(task, field) for task in asked.tasks]
-        )
+        names = [(task.id, json.dumps(task.data, sort_keys=True)) for task in asked.tasks]
+        tasks = dict(zip(names, asked.tasks, strict=True))
+        with self._repeats.first(names) as first:
+            asked_first = {name: self._task_image(tasks[name], field) for name in first}
+            version, answers = predictor.predict(list(asked_first.values()))
+        by_name = dict(zip(asked_first, answers, strict=True))
+        guesses = [by_name.get(name, REPEATED) for name in names]
         results = [
             [result_of(guess.prediction, label_config, classes, control)]
             if guess.prediction
@@ -205,7 +219,8 @@ class Connection:
             return
         except ConnectorError as error:
             self._settled_for = number
-            self._tell(project, f"not connected with Label Studio: {error}")
+            hint = f". {ELSEWHERE}" if isinstance(error, Rejected) else ""
+            self._tell(project, f"not connected with Label Studio: {error}{hint}")
             return
         self._settled_for = number
         self._tell(project, in_words(registered, self._at.url))

@@ -24,6 +24,10 @@ SHOWN = (
     " return i && i.complete && i.naturalWidth ? [i.naturalWidth, i.naturalHeight] : null }"
 )
 
+TASK = ".lsf-current-task__task-id"
+TICKED = ".lsf-choices input:checked"
+OVER = "No More Tasks Left in Queue"
+
 
 @contextmanager
 def signed_in(server: Any, profile: Path, *others: str) -> Iterator[Any]:
@@ -59,3 +63,28 @@ def signed_in(server: Any, profile: Path, *others: str) -> Iterator[Any]:
         yield page
         context.close()
         assert outside == []
+
+
+def open_task(page: Any) -> int | None:
+    """Number of the task that is labelled now, once its picture is up; None where none is left."""
+    page.wait_for_function(
+        f"() => document.body.innerText.includes('{OVER}') || ({SHOWN})()", timeout=60_000
+    )
+    if OVER in page.inner_text("body"):
+        return None
+    return int(page.locator(TASK).first.evaluate("e=>e.firstChild.textContent"))
+
+
+def ticked(page: Any) -> list[str]:
+    """Choices that are ticked."""
+    return list(page.locator(TICKED).evaluate_all("boxes=>boxes.map(box=>box.name)"))
+
+
+def guessed(page: Any, url: str, number: int, task: int, screenshot: Path) -> list[str]:
+    """What is ticked on a task's page before anybody has chosen, once the page has settled: it
+    draws the task twice, with nothing in between."""
+    page.goto(f"{url}/projects/{number}/data?task={task}", wait_until="networkidle")
+    page.wait_for_selector(TICKED, timeout=60_000)
+    assert open_task(page) == task
+    page.screenshot(path=str(screenshot))
+    return ticked(page)

@@ -84,8 +84,8 @@ def alive(request):
             start_again(server)
 
 
-def second_person(server) -> httpx.Client:
-    """A new user of the same organization, logged in."""
+def second_person(server, email: str = "", password: str = "") -> httpx.Client:
+    """A new user of the same organization, logged in; under any name unless one is given."""
     admin = httpx.Client(base_url=server.url, headers={"Authorization": f"Token {server.token}"})
     invitation = admin.get("/api/invite").json()["invite_url"]
     other = httpx.Client(base_url=server.url, follow_redirects=True, timeout=60, trust_env=False)
@@ -94,8 +94,8 @@ def second_person(server) -> httpx.Client:
         invitation,
         headers={"Referer": server.url},
         data={
-            "email": f"{uuid.uuid4().hex[:8]}@example.org",
-            "password": uuid.uuid4().hex,
+            "email": email or f"{uuid.uuid4().hex[:8]}@example.org",
+            "password": password or uuid.uuid4().hex,
             "csrfmiddlewaretoken": other.cookies["csrftoken"],
         },
     )

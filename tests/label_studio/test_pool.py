@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from sqlalchemy import select
 
 from connectors.label_studio.marks import holding
+from connectors.label_studio.pictures import Pictures
 from connectors.label_studio.task_images import parts_of
 from connectors.label_studio.tasks import list_tasks
 from db import queries
 from db.answers import current_answers
+from db.models import Unreadable
 from db.soundness import contradictions
 from loop.cli import cli
 from loop.project import find
 from loop.project.labeler import connect_labeler
 from loop.project.problem import problem
+from loop.project.refused import KEY
 from loop.steps.embed import embed
 from loop.steps.init import init
 from loop.steps.labels import label_issues, send_back
@@ -67,14 +71,14 @@ def filled(people, count=TASKS, before=BEFORE, first=0):
     return number
 
 
-def pooled(folder, server, number, **labeler):
+def pooled(folder, server, number, budgets=(4, 4), **labeler):
     sections = {"labeler": {"kind": "label-studio", "url": server.url, **labeler}}
     project, scanned = init(
         folder / "p",
         f"label-studio://{number}",
         encoder="pixels:8",
         measure={"by": "sample", "images": 20},
-        selection={"budgets": [4, 4]},
+        selection={"budgets": list(budgets)},
         compare={"baselines": ["random"], "seeds": 2},
         **sections,
     )
@@ -150,7 +154,8 @@ def begun(server, tmp_path_factory):
         people = People.of(server)
         number = filled(people)
         said = coreloop(
-            *("init", folder / "p", "--images", f"label-studio://{number}", "--url", server.url),
+            *("init", folder / "p", "--labeler", "label-studio", "--url", server.url),
+            *("--project", number, "--images", "project"),
             *("--encoder", "pixels:8", "--measure", 20, "--budgets", "4,4"),
         )
         assert f"{TASKS} images ({BEFORE} labelled before)" in said
@@ -260,8 +265,51 @@ def test_tasks_that_come_and_go_and_labels_outside_the_tab(people, server, tmp_p
     again = scan(project)
     assert (again.added, again.duplicates, len(again.unreadable)) == (1, 1, 1)
     assert "901" in again.unreadable[0][0]
+    check_refused(people, project, number)
     answer_round(people, project, "round 1")
     assert pull(project).complete
+
+
+def check_refused(people, project, number):
+    """What could not be had is not asked for at each scan: before a day has gone by, its task has
+    another address, or somebody says so."""
+    at = [f"/data/upload/{number}/no-0.png", "/data/upload/no-1.png"]  # the server answers 404, 500
+    tasks = [{"data": {"image": address}} for address in at]
+    people.ask("POST", f"/api/projects/{number}/import", json=tasks)
+    there, gone = people.tasks(number)[-2:]
+    assert fetched(project) == ["no-0.png", "no-1.png"]
+    assert fetched(project) == []
+    said = coreloop("scan", "-p", project.root)
+    assert "3 files cannot be used" in said
+    assert "3 images could not be had before and are passed over for a day" in said
+    assert fetched(project, again=True)[-2:] == ["no-0.png", "no-1.png"]
+    people.ask("PATCH", f"/api/tasks/{there['id']}/", json={"data": {"image": "/data/no-2.png"}})
+    people.ask("DELETE", f"/api/tasks/{gone['id']}/")
+    assert fetched(project) == ["no-2.png"]
+    with project.records.read() as session:
+        uris = "".join(session.scalars(select(Unreadable.uri)))
+    assert "901" in uris
+    assert "no-2.png" in uris
+    assert "no-0" not in uris
+    assert "no-1" not in uris
+    with project.records.write("test") as session:
+        pool = queries.the_pool(session)
+        pool.source = {**pool.source, KEY: "2026-01-01T00:00:00+00:00"}
+    assert len(fetched(project)) == 2
+
+
+def fetched(project, **options):
+    """Names of the pictures that a scan asks for."""
+    names = []
+
+    def read(self, address, task=0, project=0, ask=Pictures.read):
+        names.append(address.rpartition("/")[2])
+        return ask(self, address, task, project)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pictures, "read", read)
+        scan(project, **options)
+    return sorted(names)
 
 
 def test_a_label_that_is_taken_back_counts_no_more(people, server, tmp_path):
@@ -299,23 +347,29 @@ def test_each_person_gets_a_tab_with_their_share(people, server, tmp_path):
     assert {overlap for task, overlap in overlaps.items() if task not in picks} == {1}
 
 
-def test_doubtful_labels_are_sent_back_in_a_tab(people, server, tmp_path):
-    number = filled(people, before=12)
+def mislabelled(people, number):
+    """The task of one of the labels of before, which is wrong now."""
     wrong = people.tasks(number)[2]
     entry = wrong["annotations"][0]
     other = "digit-1" if label_of(wrong["data"]) == "digit-0" else "digit-0"
     entry["result"][0]["value"]["choices"] = [other]
     people.ask("PATCH", f"/api/annotations/{entry['id']}/", json={"result": entry["result"]})
+    return wrong["id"]
+
+
+def test_doubtful_labels_are_sent_back_in_a_tab(people, server, tmp_path):
+    number = filled(people, before=12)
+    wrong = mislabelled(people, number)
     project, _ = pooled(tmp_path, server, number)
     embed(project)
     issues = label_issues(project)
-    assert [f"task {wrong['id']}:" in issue.uri for issue in issues] == [True]
+    assert [f"task {wrong}:" in issue.uri for issue in issues] == [True]
     options = ("--suspects", "--send-back", "--yes", "--limit", 1)
     said = coreloop("labels", "-p", project.root, *options)
     assert "1 image is open again" in said
     view = tabs_of(people, number)["Look again"]
     assert f"tab={view['id']}&labeling=1" in said
-    assert [task.id for task in marked(project, "look again")] == [wrong["id"]]
+    assert [task.id for task in marked(project, "look again")] == [wrong]
     assert send_back(project, [issues[0].key]).count == 1
     assert len(marked(project, "look again")) == 1
 

@@ -7,34 +7,27 @@ import os
 import shutil
 import signal
 import statistics
-import subprocess
-import sys
 import time
 import uuid
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
-from connectors.label_studio.backend import WEBHOOK_HEADER
 from loop import config, secrets
-from loop.demo.server import free_port, start
+from loop.demo.server import start
 from loop.project import create
 from loop.project.labeler import connect_labeler
 from loop.project.simulated_annotator import answer_open_tasks
 from loop.steps.run import run
+from loop.steps.serve import Connection
 from loop.steps.status import status
 from tests.conftest import ROOT, rows, small_values
-from tests.label_studio.adopting import SINGLE
-from tests.label_studio.browsing import CHROMIUM, FLAGS
-from tests.label_studio.test_pool import filled, label_of, marked, people, pooled
+from tests.label_studio.browsing import CHROMIUM, guessed, signed_in
+from tests.label_studio.serving import serving, states, until
 
-__all__ = ["people"]
 pytestmark = pytest.mark.server
-COMMAND = [sys.executable, "-c", "from loop.cli import main; main()"]
 
 
 @pytest.fixture
@@ -51,66 +44,6 @@ def live(tmp_path, images, server, monkeypatch):
     project = create(tmp_path / "p", config.check(values, "test"))
     secrets.service_secret(project.root)
     return project
-
-
-class Running:
-    """``coreloop serve`` in a process of its own."""
-
-    def __init__(self, project, *words: str, port: int = 0) -> None:
-        self.project, self.port = project, port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = project.root / f"serve-{uuid.uuid4().hex[:6]}.log"
-        self.http = httpx.Client(
-            base_url=self.url,
-            auth=("coreloop", secrets.service_secret(project.root)),
-            trust_env=False,
-            timeout=60,
-        )
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*COMMAND, "serve", *words, "--port", str(self.port), "-p", str(project.root)],
-                env={**os.environ, "OMP_NUM_THREADS": "1", "CORELOOP_LOCK_SECONDS": "1"},
-                stdout=log,
-                stderr=log,
-                cwd=ROOT,
-            )
-
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def webhook(self, event: str = "ANNOTATION_CREATED", secret: str | None = None) -> int:
-        kept = secrets.webhook_secret(secrets.service_secret(self.project.root))
-        headers = {WEBHOOK_HEADER: kept if secret is None else secret}
-        body = {"action": event}
-        return self.http.post("/webhook", json=body, headers=headers, auth=None).status_code
-
-    def end(self, ending: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(ending)
-        return self.process.wait(30)
-
-
-@contextmanager
-def serving(project, *words: str, port: int = 0):
-    running = Running(project, *words, port=port)
-    try:
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.process.kill()
-            running.process.wait()
-
-
-def until(true, seconds: float = 90.0):
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        if value := true():
-            return value
-        time.sleep(0.1)
-    raise AssertionError("it never came")
-
-
-def states(project) -> list[str]:
-    return [line.state for line in status(project).rounds]
 
 
 def label_all(project, server) -> None:
@@ -144,30 +77,6 @@ def foreign_task(server, client, number: int) -> int:
     return int(answer["task_ids"][0])
 
 
-def shown_choice(server, number: int, task: int, profile: Path) -> list[str]:
-    """What is pre-selected on the labelling page."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(profile), executable_path=CHROMIUM, headless=True, args=FLAGS
-        )
-        page = context.pages[0]
-        page.goto(server.url + "/user/login/", wait_until="domcontentloaded")
-        page.fill("input[name=email]", server.username)
-        page.fill("input[name=password]", server.password)
-        with page.expect_navigation(wait_until="domcontentloaded"):
-            page.click("button[type=submit]")
-        page.goto(f"{server.url}/projects/{number}/data?task={task}")
-        page.wait_for_selector(".lsf-choices input", timeout=60_000)
-        page.wait_for_selector(".lsf-choices input:checked", timeout=30_000)
-        page.screenshot(path=str(profile.with_suffix(".png")))
-        chosen = page.locator(".lsf-choices input:checked")
-        names = [chosen.nth(i).get_attribute("name") for i in range(chosen.count())]
-        context.close()
-    return [str(name) for name in names]
-
-
 @pytest.mark.browser
 def test_rounds_go_by_and_people_see_what_the_model_says(live, server, tmp_path, record_property):
     with serving(live, "--connect", "--every", "600") as running:
@@ -188,7 +97,9 @@ def test_rounds_go_by_and_people_see_what_the_model_says(live, server, tmp_path,
 
         foreign = foreign_task(server, client, number)
         if CHROMIUM:
-            (choice,) = shown_choice(server, number, foreign, tmp_path / "profile")
+            with signed_in(server, tmp_path / "profile") as page:
+                screenshot = tmp_path / "guess.png"
+                (choice,) = guessed(page, server.url, number, foreign, screenshot)
         task = client.get(f"/api/tasks/{foreign}/")
         (given,) = task["predictions"]
         assert given["model_version"] == "round-1"
@@ -227,8 +138,8 @@ def predict_times(running, project) -> str:
     xml = labeler.project.description.label_config
     query = "SELECT key FROM item WHERE id NOT IN (SELECT item_id FROM pick)"
     times = []
-    for (key,) in rows(project, query) * 9:
-        task = {"id": 1, "data": {"coreloop_key": key, "image": "/data/upload/a.png"}}
+    for number, (key,) in enumerate(rows(project, query) * 9):
+        task = {"id": number, "data": {"coreloop_key": key, "image": "/data/upload/a.png"}}
         began = time.perf_counter()
         answer = running.http.post("/predict", json={"tasks": [task], "label_config": xml})
         times.append(1000 * (time.perf_counter() - began))
@@ -319,6 +230,11 @@ def test_registering_again_adds_nothing_and_leaves_others_alone(live, server):
         assert len(hooks) == 2
         assert {"X-Theirs": "1"} in [hook["headers"] for hook in hooks]
 
+        told = []
+        Connection("http://127.0.0.1:9", secret, "x", told.append).settle(live)
+        assert "connect to ML backend http://127.0.0.1:9" in told[0]
+        assert "say where it reaches this one: --address" in told[0]
+
         task = client.get("/api/tasks/", {"project": number, "page_size": 1})["tasks"][0]["id"]
         guess = {"task": task, "result": [], "score": 0.5, "model_version": "their model"}
         client.write("POST", f"/api/projects/{number}/import/predictions", [guess])
@@ -334,30 +250,3 @@ def auth(secret: str) -> dict[str, str]:
         "basic_auth_user": "coreloop",
         "basic_auth_pass": secret,
     }
-
-
-def test_a_project_that_is_the_pool(people, server, tmp_path):
-    number = filled(people)
-    project, _ = pooled(tmp_path, server, number)
-    with serving(project, "--connect", "--every", "600") as running:
-        until(lambda: "as its ML backend and webhook" in running.said())
-        for turn, after in ((1, ["compared", "pushed"]), (2, ["compared", "compared"])):
-            for task in marked(project, f"round {turn}"):
-                people.choose(task.id, [label_of(task.data)])
-            until(lambda after=after: states(project)[-2:] == after)
-        picked = {task.id for turn in (1, 2) for task in marked(project, f"round {turn}")}
-        others = [task for task in people.tasks(number) if task["id"] not in picked]
-        asked = {"tasks": others, "label_config": SINGLE}
-        given = running.http.post("/predict", json=asked).json()["results"]
-        said = [each[0]["result"][0]["value"]["choices"][0] for each in given]
-        right = [label_of(task["data"]) for task in others]
-        assert len(said) > 10
-        assert sum(a == b for a, b in zip(said, right, strict=True)) > 0.8 * len(said)
-        how = f'coreloop_predictions_total{{how="stored"}} {len(others)}.0'
-        assert how in running.http.get("/metrics").text, "known by task and address, none fetched"
-        ((seen,),) = [people.ask("GET", f"/api/tasks/{others[-1]['id']}/")["predictions"]]
-        assert seen["model_version"] == "round-2"
-        quiet = [task for task in people.tasks(number) if task["id"] in picked]
-        asked = {"tasks": quiet, "label_config": SINGLE}
-        given = running.http.post("/predict", json=asked).json()["results"]
-        assert [] in given, "images that measure"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import stat
 import subprocess
 import sys
+import threading
 import tomllib
 from base64 import b64encode
 from pathlib import Path
@@ -20,6 +22,7 @@ from starlette.testclient import TestClient
 
 from connectors.base import SourceError
 from connectors.label_studio import config as label_config
+from connectors.label_studio.pictures import Pictures
 from loop import config, secrets
 from loop.cli.serve import serve
 from loop.errors import ConfigError
@@ -35,6 +38,8 @@ from tests.conftest import rows, small_values, write_images
 CLASSES = ["digit-0", "digit-1", "digit-2"]
 XML = label_config.build(CLASSES)
 ADDRESS = "http://127.0.0.1:9090"
+NUMBERS = itertools.count(1)
+"""Of tasks."""
 
 
 def with_label_studio(project):
@@ -71,8 +76,11 @@ class Asker:
 
     def predict(self, *data, code=200):
         tasks = [
-            {"id": i, "data": each, "meta": {}, "annotations": []} for i, each in enumerate(data, 1)
+            {"id": next(NUMBERS), "data": each, "meta": {}, "annotations": []} for each in data
         ]
+        return self.ask(tasks, code)
+
+    def ask(self, tasks, code=200):
         body = {"tasks": tasks, "project": "1.1", "label_config": XML, "params": {}}
         answer = self.http.post("/predict", json=body, auth=self.auth)
         assert answer.status_code == code, answer.text
@@ -167,6 +175,18 @@ def test_other_images_are_known_by_content_or_embedded(trained, asker, monkeypat
     assert len(asker.predict({"coreloop_key": "0" * 32, "image": "/data/a.png"})["results"][0]) == 1
 
 
+@pytest.mark.parametrize(
+    "address", ["http://169.254.169.254/a", "http://127.0.0.1:99/data/upload/a.png", "file:///a"]
+)
+def test_what_a_task_names_elsewhere_is_not_asked_for(asker, monkeypatch, address):
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "a-token")
+    asked = []
+    monkeypatch.setattr(Pictures, "read", lambda self, address, task: asked.append(address))
+    assert asker.predict({"image": address})["results"] == [[]]
+    assert asked == []
+    assert "is on another server than Label Studio" in asker.complaints[0]
+
+
 def rotated(encoded: bytes) -> bytes:
     import io
 
@@ -175,6 +195,72 @@ def rotated(encoded: bytes) -> bytes:
     out = io.BytesIO()
     Image.fromarray(np.rot90(np.asarray(Image.open(io.BytesIO(encoded))))).save(out, "PNG")
     return out.getvalue()
+
+
+def test_a_network_answers_what_it_said_and_others_anew(tmp_path, monkeypatch):
+    write_images(tmp_path / "images")
+    values = small_values(
+        tmp_path / "images",
+        training={"trainer": "timm:test_resnet", "params": {"steps": 2, "side": 32}},
+        selection={"budgets": [6]},
+        compare={"baselines": []},
+    )
+    project = create(tmp_path / "p", config.check(values, "test"))
+    run(project)
+    project = with_label_studio(project)
+    (key, *_) = keys_of(project, "pick.id IS NULL AND split = 'pool'")
+    (uri,) = next(iter(rows(project, f"SELECT uri FROM item WHERE key = '{key}'")))
+    (tmp_path / "new").mkdir()
+    known, other = Path(project.images_at, uri), tmp_path / "new" / "other.png"
+    other.write_bytes(rotated(known.read_bytes()))
+    (tmp_path / "new" / "known.png").write_bytes(known.read_bytes())
+    monkeypatch.setattr(Service, "_read", lambda self, address, task: other.read_bytes())
+    asker = Asker(project)
+    given = asker.predict({"coreloop_key": key}, {"image": "/data/other.png"})["results"]
+    predict(project, tmp_path / "new", tmp_path / "p.csv")
+    lines = (tmp_path / "p.csv").read_text().splitlines()[1:]
+    for (guess,), name in zip(given, ("known", "other"), strict=True):
+        (line,) = [line for line in lines if f"{name}.png," in line]
+        assert f",{guess['result'][0]['value']['choices'][0]}," in line
+        assert abs(guess["score"] - float(line.rpartition(",")[2])) < 1e-4
+    counts = asker.counts()
+    assert counts["coreloop_predictions_total", "stored"] == 1
+    assert counts["coreloop_predictions_total", "embedded"] == 1
+
+
+def test_a_task_that_is_asked_for_twice_at_once_is_answered_once(trained, asker, monkeypatch):
+    from loop.project import repeats
+
+    monkeypatch.setattr(repeats, "SETTLED", 0.3)
+    reading, go_on = threading.Event(), threading.Event()
+
+    def read(self, address, task):
+        reading.set()
+        assert go_on.wait(20)
+        raise SourceError("the server answers 404")
+
+    monkeypatch.setattr(Service, "_read", read)
+    (key, other, *_) = keys_of(trained, "pick.id IS NULL")
+    slow, known = {"id": 901, "data": {"image": "/data/a.png"}}, {"coreloop_key": key}
+    answers = []
+
+    def ask(*tasks):
+        answers.append([len(given) for given in asker.ask(list(tasks))["results"]])
+
+    tasks = slow, {"id": 902, "data": known}
+    first, second = (threading.Thread(target=ask, args=tasks) for _ in range(2))
+    first.start()
+    assert reading.wait(20)
+    second.start()
+    second.join(0.3)
+    assert answers == [], "the second waits for what the server gets from the first"
+    go_on.set()
+    first.join(20)
+    second.join(20)
+    assert answers == [[0, 1], [0, 0]]
+    assert asker.counts()["coreloop_predictions_total", "repeated"] == 2
+    ask({"id": 902, "data": known}, {"id": 903, "data": {"coreloop_key": other}})
+    assert answers[-1] == [1, 1], "later it is a question like others"
 
 
 def test_predictions_that_are_not_wanted_are_not_given(tmp_path):
