@@ -21,7 +21,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from connectors.base import Rejected, Unknown, Unreachable
 from connectors.label_studio.access import Authorization
 from connectors.label_studio.answers import YEARS, Account
-from connectors.label_studio.errors import LATER, no_answer, printable, refusal, strange
+from connectors.label_studio.errors import LATER, FailedAt, no_answer, printable, refusal, strange
 from connectors.label_studio.http import BoundedClient, Oversized
 
 READ_TIMEOUT = 120.0
@@ -173,7 +173,8 @@ class Client:
         except httpx.HTTPError as error:
             raise no_answer(self.url, error) from None
         if response.status_code >= 500 or response.status_code in RETRY:
-            raise Unreachable(f"{self.url} answered {response.status_code} to GET {path}")
+            failure = FailedAt if response.status_code == 500 else Unreachable
+            raise failure(f"{self.url} answered {response.status_code} to GET {path}")
         return response
 
     def whoami(self) -> str:

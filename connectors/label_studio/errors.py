@@ -34,6 +34,10 @@ TOKEN_HELP = (
 )
 
 
+class FailedAt(Unreachable):
+    """The server answered 500, several times: it may fail at this address alone."""
+
+
 class PrivateNetwork(Rejected):
     """The server may not call us."""
 

@@ -28,6 +28,7 @@ from connectors.label_studio.annotation import read_annotation
 from connectors.label_studio.answers import ListedTask, ProjectAnswer
 from connectors.label_studio.client import Client
 from connectors.label_studio.config import Controls
+from connectors.label_studio.errors import FailedAt
 from connectors.label_studio.pictures import Pictures
 from connectors.label_studio.tasks import Filter, key_of, list_answered_tasks, list_tasks
 from connectors.workers import in_order
@@ -231,7 +232,7 @@ class TaskImages:
         task, address = parts_of(uri)
         try:
             data = self._pictures.read(address, task)
-        except (SourceError, Rejected, Mismatch) as error:
+        except (SourceError, Rejected, Mismatch, FailedAt) as error:
             return Encoded(uri, b"", None, "pool", str(error))
         self.cache.write(self._cached_as(uri), data)
         return Encoded(uri, data, None, "pool")

@@ -25,6 +25,10 @@ def remarks(scanned: Scanned) -> Iterator[str]:
     if scanned.unreadable:
         yield f"{counted(len(scanned.unreadable), 'file')} cannot be used:"
         yield from _first([f"{uri}: {reason}" for uri, reason in scanned.unreadable])
+    if scanned.refused:
+        images = f"{counted(scanned.refused, 'image')} could not be had before and"
+        are = agreeing(scanned.refused, "is")
+        yield f"{images} {are} passed over for a day; try now: coreloop scan --again"
     yield from passed_over_lines(scanned.passed_over)
     if scanned.two_labels:
         named = scanned.two_labels

@@ -54,7 +54,8 @@ STATED = {
     "--images",
     required=True,
     type=click.Path(),
-    help="Folder, .parquet, s3://bucket/photos, label-studio://17, or a list (.csv, .jsonl, ...).",
+    help="Folder, .parquet, s3://bucket/photos, label-studio://17 (or: project, with --project), "
+    "or a list (.csv, .jsonl, ...).",
 )
 @click.option("--column", default="", help="Of a list: its column of paths or addresses.")
 @click.option("--label-column", default="", help="Of a list: its column of labels.")
@@ -97,6 +98,12 @@ STATED = {
     help="Who answers.",
 )
 @click.option("--url", default="", help="Label Studio address (or LABEL_STUDIO_URL).")
+@click.option(
+    "--project",
+    "number",
+    type=click.IntRange(min=1),
+    help="A Label Studio project that is there, by its number: /projects/17/.",
+)
 @click.option("--budgets", default="50,50,100", show_default=True, help="Labels per round.")
 @click.option(
     "--measure",
@@ -134,6 +141,7 @@ def init(
     scorer: str,
     labeler: str,
     url: str,
+    number: int | None,
     budgets: str,
     sample_size: int,
     test_size: int | None,
@@ -154,8 +162,7 @@ def init(
     measure = {"by": "sample", "images": sample_size}
     if test_size is not None:
         measure = {"by": "holdout", "images": test_size}
-    if images.startswith("label-studio:") and _is_default("labeler"):
-        labeler = "label-studio"
+    images, labeler = _labelled_at(images, labeler, number)
     sections = {
         "pool": {
             "labelled": labelled,
@@ -169,7 +176,7 @@ def init(
         "encoder": encoder_specs[0],
         "encoder_candidates": list(encoder_specs[1:]),
         "selection": {"scorer": scorer, "budgets": whole_numbers(budgets, "--budgets")},
-        "labeler": {"kind": labeler, "url": url},
+        "labeler": {"kind": labeler, "url": url, "project": number or 0},
     }
     from loop.steps.init import understood
 
@@ -188,6 +195,17 @@ def init(
     _say_understood(project)
     _say_classes(project, named=bool(named))
     say(f"next: cd {shlex.quote(str(folder))} && coreloop run")
+
+
+def _labelled_at(images: str, labeler: str, number: int | None) -> tuple[str, str]:
+    """Where the images are and who answers, where a Label Studio project may be both."""
+    if number and images == "project":
+        images = f"label-studio://{number}"
+    if (number or images.startswith("label-studio:")) and _is_default("labeler"):
+        labeler = "label-studio"
+    if number and labeler != "label-studio":
+        raise click.UsageError(f"--project {number} is for --labeler label-studio, not {labeler}")
+    return images, labeler
 
 
 def _is_default(option: str) -> bool:

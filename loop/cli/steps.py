@@ -45,7 +45,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Also list near-duplicates and dark, blank, blurred and odd-shaped pictures.",
 )
-def scan(folder: Path, as_json: bool, workers: int | None, quality: bool) -> None:
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Of a Label Studio project: also ask for images that could not be had before.",
+)
+def scan(folder: Path, as_json: bool, workers: int | None, quality: bool, again: bool) -> None:
     """Look for new images; the test split stays as it is. Goes on where it was killed.
 
     \b
@@ -56,7 +61,7 @@ def scan(folder: Path, as_json: bool, workers: int | None, quality: bool) -> Non
 
     with bar() as (begin, progress):
         begin("scanning images")
-        scanned = step(project_at(folder), progress, workers)
+        scanned = step(project_at(folder), progress, workers, again=again)
         closer = look_closer(project_at(folder), begin, progress) if quality else None
     text = (
         f"{counted(scanned.images, 'image')} ({scanned.added} new), {scanned.test} of them held "

@@ -26,6 +26,7 @@ from loop.project.before import labels_before, read_before
 from loop.project.holdout import fix_test_split
 from loop.project.near_duplicates import find_duplicates
 from loop.project.quality import measure_pictures, quality
+from loop.project.refused import note_asked, refused
 from loop.project.remarks import keep_passed_over, passed_over, two_labels
 from loop.quality import Quality
 from loop.steps.embed import embed
@@ -41,7 +42,8 @@ class Scanned:
     """Counts after a scan, without absent images; ``unreadable`` are (uri, reason), ``passed_over``
     what is no image of the pool, ``two_labels`` (file, class, file with the same bytes, its class);
     ``gone`` the images whose files have gone since the last scan, ``back`` those that are there
-    again; ``labelled_before`` those that people had labelled unasked."""
+    again; ``labelled_before`` those that people had labelled unasked; ``refused`` those of
+    ``unreadable`` that were not asked for again."""
 
     images: int
     added: int
@@ -53,12 +55,15 @@ class Scanned:
     gone: tuple[str, ...] = ()
     back: tuple[str, ...] = ()
     labelled_before: int = 0
+    refused: int = 0
 
 
 def scan(
     project: Project,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     workers: int | None = None,
+    *,
+    again: bool = False,
 ) -> Scanned:
     """Adds images that are not recorded yet; the first scan also fixes the test split. Images whose
     files have gone are passed over from now on, those whose files are there again taken back.
@@ -66,6 +71,7 @@ def scan(
     Args:
         on_progress: told how many images were looked at so far; how many there are (0) is unknown.
         workers: processes that decode and hash; default: one per core.
+        again: ask for images too that a server refused less than a day ago.
 
     Raises:
         SourceError: the folder or file cannot be read, or not one image is where it was.
@@ -78,9 +84,12 @@ def scan(
             known_uris = _uris(session, pool_id)
             away = _gone_before(session, pool_id)
             keys = set(session.scalars(select(Item.key).where(Item.pool_id == pool_id)))
+            not_asked = refused(session, pool_id, again=again)
         source = project.source
         spelled = spelling(project.config.project.classes)
-        scanned = source.scan(workers=_cores() if workers is None else workers, skip=known_uris)
+        scanned = source.scan(
+            workers=_cores() if workers is None else workers, skip=known_uris | not_asked
+        )
         unreadable: set[str] = set()
         seen: set[str] = set()
         looked_at = 0
@@ -94,14 +103,13 @@ def scan(
             on_progress(looked_at, 0)
         renamed = _renamed(records, source)
         gone = _newly_gone(records, source, pool_id, renamed)
+        not_asked -= set(source.missing(not_asked) if not_asked else ())
         back = [away[key] for key in sorted(seen)]
         with records.write("scan") as session:
-            if queries.item_count(session, pool_id) == 0:
-                raise DataError(
-                    f"no usable image in {project.images_at}; {_unreadable_hint(session, pool_id)}"
-                )
+            _check_any(session, project, pool_id)
             fix_test_split(session, project.config, pool_id)
-            _forget_mended(session, pool_id, unreadable)
+            _forget_mended(session, pool_id, unreadable | not_asked)
+            note_asked(session, pool_id, not_asked)
             _follow(session, renamed)
             pass_over(session, [item.id for item in gone], "gone")
             _digest(session, pool_id)
@@ -112,8 +120,17 @@ def scan(
         return replace(
             counts,
             labelled_before=_read_before(records, project),
+            refused=len(not_asked),
             gone=tuple(item.uri for item in gone),
             back=tuple(item.uri for item in back),
+        )
+
+
+def _check_any(session: Session, project: Project, pool_id: int) -> None:
+    """Raises DataError where no image can be used."""
+    if queries.item_count(session, pool_id) == 0:
+        raise DataError(
+            f"no usable image in {project.images_at}; {_unreadable_hint(session, pool_id)}"
         )
 
 
