@@ -85,7 +85,7 @@ clean:
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(call INSTALL,.venv) -c constraints.txt -e ".[test,docs,annotators,postgresql,ray,fabric,onnx,s3,http,heic]"
+	$(call INSTALL,.venv) -c constraints.txt -e ".[test,docs,annotators,postgresql,ray,fabric,lora,onnx,s3,http,heic]"
 	touch $@
 
 # Label Studio pins its own SDK, so it lives apart and is never a dependency.

@@ -185,9 +185,16 @@ def simulate(
 
 
 def _size(grid: Grid) -> str:
-    """``3 methods, 2 budgets, 5 seeds``."""
-    parts = (len(grid.methods), "method"), (len(grid.budgets), "budget"), (grid.seeds, "seed")
-    return ", ".join(counted(count, noun) for count, noun in parts)
+    """``3 methods, 2 budgets, 5 seeds``; of networks, which take long, also how many are trained
+    where none is kept from before."""
+    from loop.train import get
+
+    sizes = (len(grid.methods), "method"), (len(grid.budgets), "budget"), (grid.seeds, "seed")
+    parts = [counted(count, noun) for count, noun in sizes]
+    if get(grid.trainer, **grid.params).wants == "images":
+        trainings = len(grid.methods) * len(grid.budgets) * grid.seeds
+        parts.append(f"up to {counted(trainings, 'network')} to train")
+    return ", ".join(parts)
 
 
 def _goals(finish: bool, max_errors: str, confidence: float | None) -> Goals | None:

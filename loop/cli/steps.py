@@ -210,6 +210,7 @@ def train(folder: Path, as_json: bool, again: bool) -> None:
     \b
     Example: coreloop train --again
     """
+    from loop.project.fine_tuning import told_too_few
     from loop.steps.train import train as step
 
     if again:
@@ -218,8 +219,9 @@ def train(folder: Path, as_json: bool, again: bool) -> None:
     project = project_at(folder)
     metrics = step(project)
     metric = metric_name(project.config.goal.metric)
+    few = told_too_few(project)
     text = f"{_figure(metrics, metric)}; next: coreloop compare"
-    answer(as_json, {"metric": metric, **metrics.to_json()}, text)
+    answer(as_json, {"metric": metric, **metrics.to_json()}, f"{few}\n{text}" if few else text)
 
 
 def _figure(metrics: Metrics, metric: str) -> str:

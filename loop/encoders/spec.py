@@ -92,6 +92,14 @@ def _weight(text: str, part: str) -> float:
     return weight
 
 
+def weights_file(spec: str) -> Path | None:
+    """The file of weights that an encoder names, where it is one."""
+    _, _, rest = spec.partition("?")[0].partition(":")
+    named = rest.partition(":")[2]
+    file = expanded(named)
+    return file if named and file.is_file() else None
+
+
 def _located(part: str) -> str:
     kind, _, rest = part.partition(":")
     if kind in ("file", "prior") and rest:

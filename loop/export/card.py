@@ -123,6 +123,9 @@ def config(model: KeptModel, origin: Origin, graph: GraphFile) -> dict[str, Any]
             "versions": origin.versions,
         },
     }
+    padding = str(model.classifier.settings().get("model", "")).partition("?pad=")[2]
+    if padding:
+        values["model_args"] = {"pad_type": padding}
     if graph.dim:
         values["num_features"] = graph.dim
     if graph.outside:
@@ -136,7 +139,7 @@ def _architecture(model: KeptModel) -> str:
     library, _, rest = name.partition(":")
     if len(parts(name)) > 1 or library not in ("timm", "torchvision", "open_clip"):
         return name
-    return rest.partition(":")[0]
+    return rest.partition(":")[0].partition("?")[0]
 
 
 def _pretrained_config(model: KeptModel, images: tuple[Preprocessing, ...]) -> dict[str, Any]:

@@ -174,9 +174,10 @@ class NetworkLayers(nn.Module):
         super().__init__()
         self.net = network.net
         self.six_views = network.six_views
+        self.mean, self.std = network.mean, network.std
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        batch = normalise(images.permute(0, 3, 1, 2))
+        batch = normalise(images.permute(0, 3, 1, 2), self.mean, self.std)
         of_views = list(views(batch)) if self.six_views else [batch]
         logits = self.net(torch.cat(of_views)).unflatten(0, (len(of_views), -1))
         mean = torch.softmax(logits, dim=2).mean(dim=0)

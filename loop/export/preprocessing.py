@@ -87,5 +87,4 @@ def of_encoder(encoder: Encoder, name: str) -> Preprocessing | None:
 
 def of_network(network: TrainedNetwork, name: str) -> Preprocessing:
     """What ``loop.images.squares`` and, inside, ``backbone.normalise`` do."""
-    mean, std = (0.5,) * 3, (64 / 255,) * 3
-    return Preprocessing(name, "RGB", network.side, None, "bicubic", mean, std)
+    return Preprocessing(name, "RGB", network.side, None, "bicubic", network.mean, network.std)

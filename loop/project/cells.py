@@ -135,7 +135,7 @@ def deciding(
         **_goal(problem),
         "trainer": trainer,
         "params": params,
-        "start": start_digest(params),
+        "start": start_digest(trainer, params),
         "answers": numbers_digest(
             problem.rows, problem.labels, problem.test_rows, problem.task.test_labels
         ),

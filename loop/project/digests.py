@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db.arrays import file_digest
+from loop.encoders import spec
+from loop.train import FINE_TUNING
 
 
 def numbers_digest(*arrays: NDArray[np.int64]) -> str:
@@ -30,7 +32,9 @@ def rows_digest(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> str:
     return numbers_digest(rows[labels >= 0], labels[labels >= 0])
 
 
-def start_digest(params: Mapping[str, object]) -> str:
-    """Digest of the checkpoint that a trainer starts from; empty where there is none."""
-    file = Path(str(params.get("checkpoint") or ""))
-    return file_digest(file) if file.is_file() else ""
+def start_digest(trainer: str, params: Mapping[str, object]) -> str:
+    """Digest of the file of weights that a trainer starts from; empty where there is none."""
+    file: Path | None = Path(str(params.get("checkpoint") or ""))
+    if trainer.startswith(FINE_TUNING):
+        file = spec.weights_file(trainer.removeprefix(FINE_TUNING))
+    return file_digest(file) if file is not None and file.is_file() else ""

@@ -71,7 +71,7 @@ def _about(
         temperature=temperature,
         encoder=project.config.encoder if takes_embeddings else "",
         encoder_digest=encoders.get(project.config.encoder).digest if takes_embeddings else "",
-        trainer=project.config.training.trainer,
+        trainer=short(project.config.training.trainer),
         round=number,
         labels=labels,
     )

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -21,6 +22,7 @@ from loop.project.corrections import outdated_rounds
 from loop.project.labels import collect
 from loop.project.project import Project
 from loop.project.versions import versions
+from loop.train import FINE_TUNING
 from loop.train.kept import KeptModel
 from loop.train.metrics import Metrics
 
@@ -37,12 +39,13 @@ def origin_of(session: Session, project: Project, model: KeptModel) -> Origin:
         if pick.arm != "test" and pick.round <= model.about.round and pick.row in labels.by_row
     ]
     counts = Counter(learned)
-    encoder = model.about.encoder
+    encoder, training = model.about.encoder, _training(session.get_one(Round, run.round_id))
+    tuned = _fine_tuned(training["trainer"])
     return Origin(
         project=project.config.project.name,
         encoder=spec.short(encoder) if encoder else "",
-        licences=licence_notes(encoder) if encoder else {},
-        start="" if encoder else _start(session.get_one(Round, run.round_id)),
+        licences=licence_notes(encoder or tuned) if encoder or tuned else {},
+        start="" if encoder else _start(training, tuned),
         counts={name: counts[number] for number, name in enumerate(model.about.classes)},
         counts_of_training=model.about.round not in outdated_rounds(session, project, labels),
         rounds=len({number for number, _ in runs}),
@@ -57,9 +60,20 @@ def origin_of(session: Session, project: Project, model: KeptModel) -> Origin:
     )
 
 
-def _start(round_: Round) -> str:
-    """Name of the checkpoint that the round's network started from, or empty."""
-    return Path(round_.config["training"]["params"].get("checkpoint", "")).name
+def _training(round_: Round) -> dict[str, Any]:
+    """The settings that the round was trained by."""
+    settings: dict[str, Any] = round_.config["training"]
+    return settings
+
+
+def _fine_tuned(trainer: str) -> str:
+    """Spec of the encoder that a trainer starts from; empty of others."""
+    return trainer.removeprefix(FINE_TUNING) if trainer.startswith(FINE_TUNING) else ""
+
+
+def _start(training: dict[str, Any], tuned: str) -> str:
+    """Name of the weights that the round's network started from, or empty."""
+    return spec.short(tuned) if tuned else Path(training["params"].get("checkpoint", "")).name
 
 
 def _moment(at: datetime) -> str:

@@ -72,8 +72,9 @@ class Problem:
         return shown
 
 
-def problem(session: Session, project: Project, *, images: bool = False) -> Problem:
-    """Loads embeddings and labels; with ``images`` also a way to the decoded images.
+def problem(session: Session, project: Project, *, side: int = 0) -> Problem:
+    """Loads embeddings and labels; also a way to the decoded images, squares of ``side`` pixels,
+    unless that is 0.
 
     Raises:
         NotReady: the pool is not embedded.
@@ -83,7 +84,6 @@ def problem(session: Session, project: Project, *, images: bool = False) -> Prob
     rows = queries.split_rows(session, pool.id, "pool")
     test_rows = queries.split_rows(session, pool.id, "test")
     labels = collect(session, pool, project.config)
-    side = int(project.config.training.params.get("side", 32)) if images else 0
     task = make_task(session, project, rows, test_rows, labels.of(test_rows), side=side)
     covered = np.isin(rows, queries.picked_rows(session, pool.id, by_scorer=True))
     sample = random_sample(session, pool.id, rows)

@@ -131,7 +131,7 @@ def begin_training(session: Session, project: Project) -> Training:
     """
     settings, pool = project.config.training, queries.the_pool(session)
     trainer = trainers.get(settings.trainer, **settings.params)
-    problem_ = problem(session, project, images=trainer.wants == "images")
+    problem_ = problem(session, project, side=trainer.image_side)
     picks = queries.picks(session, pool.id)
     labels = collect(session, pool, project.config)
     return Training(

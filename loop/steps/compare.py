@@ -111,7 +111,7 @@ def _ground(session: Session, project: Project) -> _Ground:
     methods = _methods(config, settings_of(round_, config))
     training = config.training
     trainer = train.get(training.trainer, **training.params)
-    collected = problem(session, project, images=trainer.wants == "images")
+    collected = problem(session, project, side=trainer.image_side)
     learned = labels_until(collected, queries.picks(session, pool.id), round_.number)
     collected = replace(collected, labels=learned)
     labeler = connect_labeler(session, project) if config.labeler.kind == "oracle" else None

@@ -19,6 +19,7 @@ from loop.project.before import labels_before, read_before
 from loop.project.completion import completion
 from loop.project.corrections import outdated_rounds
 from loop.project.delivery import unsent
+from loop.project.fine_tuning import told_too_few
 from loop.project.measurement import RoundResult, newest_result
 from loop.project.remote import named_odd, named_unknown
 from loop.project.rounds import begin_round, one_more, planned_rounds, remaining_rounds
@@ -210,6 +211,9 @@ def _step(
         watcher.begin(f"{name}: what the model may label by itself")
         settle(project)
     elif state == "labeled":
+        few = told_too_few(project)
+        if few:
+            watcher.begin(few)
         watcher.begin(f"{name}: training{_times(config)}")
         train(project, watcher.progress, watcher.begin)
     else:

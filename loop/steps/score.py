@@ -62,7 +62,7 @@ def score(project: Project, where: Engine = LOCAL) -> dict[str, Any]:
             edited = edited_since(round_, project.config)
             scorer = scorers.get(selection.scorer, **selection.params)
             fits_network = trainer.wants == "images" and "fit" in scorer.wants(True)
-            problem_ = problem(session, project, images=fits_network)
+            problem_ = problem(session, project, side=trainer.image_side if fits_network else 0)
         available, doubled = _to_pick_from(project, records, selection, problem_, round_.budget)
         inputs = _inputs(scorer, problem_, available, round_, trainer, where)
         scores = checked(scorer.score(inputs), selection.scorer, inputs.n)

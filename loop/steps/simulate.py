@@ -213,8 +213,7 @@ def _problem(session: Session, project: Project, column: str, trainer: Trainer) 
     _check_known(int((labels < 0).sum() + (test_labels < 0).sum()))
     if column:
         labels = _of_column(project, column, rows, queries.row_uris(session, pool.id))
-    side = int(getattr(trainer, "side", 0)) if trainer.wants == "images" else 0
-    task = make_task(session, project, rows, test_rows, test_labels, side=side)
+    task = make_task(session, project, rows, test_rows, test_labels, side=trainer.image_side)
     known = Problem(task, labels, rows, test_rows, np.zeros(len(rows), bool))
     if len(test_rows):
         return known

@@ -22,6 +22,7 @@ from loop.project.completion import completion
 from loop.project.corrections import in_words, outdated_rounds
 from loop.project.delivery import unsent
 from loop.project.few_labels import few_labels
+from loop.project.fine_tuning import too_few
 from loop.project.labeler import labelling_url
 from loop.project.labels import (
     Outstanding,
@@ -201,6 +202,7 @@ def _troubles(
 ) -> list[str]:
     """What a person should look at."""
     troubles = [changed_classes(session, pool_id, config.project.classes), in_words(outdated)]
+    troubles.append(too_few(session, pool_id, config))
     newest = queries.newest_round(session, pool_id)
     if newest and newest.state in ("planned", "scored"):
         troubles.append(edited_since(newest, config))

@@ -165,6 +165,11 @@ class Trainer(ABC):
     weighs: ClassVar[bool] = False
     """Whether it goes by ``Task.weigh_classes``."""
 
+    @property
+    def image_side(self) -> int:
+        """Side in pixels of the square images that it takes; 0: it takes embeddings."""
+        return 0
+
     @abstractmethod
     def train(
         self,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from loop.dynamics import Dynamics
 from loop.errors import TrainingFailed
-from loop.train.backbone import augment, build, normalise
+from loop.train.backbone import MEAN, PAD, STD, Channels, augment, build, normalise
 from loop.train.checkpoint import Checkpoint
 from loop.train.replicas import Replica
 
@@ -39,7 +39,7 @@ class Recipe:
         warm_up: share of the steps in which the learning rate rises.
         label_smoothing: share of the target spread over all classes.
         weight_decay: L2 penalty of the weights, as the optimiser takes it.
-        muon: Muon in place of SGD.
+        optimiser: ``sgd``, ``muon`` or ``adamw``.
     """
 
     epochs: int
@@ -49,7 +49,7 @@ class Recipe:
     warm_up: float
     label_smoothing: float
     weight_decay: float
-    muon: bool = False
+    optimiser: str = "sgd"
 
     def factor(self, step: int) -> float:
         """Learning-rate factor: linear up, then a line to 0; without warm-up a cosine to 0."""
@@ -64,8 +64,8 @@ class Recipe:
 def batches(drawn: torch.Tensor, recipe: Recipe, replicas: int = 1) -> list[torch.Tensor]:
     """Minibatches of an epoch, at least two images for each replica, as batch norm needs.
 
-    SGD's are full but the last, as in the papers. Muon's are of one size, give or take an image:
-    its step is as long after 8 images as after 128.
+    SGD's are full but the last, as in the papers. Those of Muon and AdamW are of one size, give or
+    take an image: their step is as long after 8 images as after 128.
 
     Args:
         drawn: (M,) int64 rows in random order.
@@ -77,7 +77,7 @@ def batches(drawn: torch.Tensor, recipe: Recipe, replicas: int = 1) -> list[torc
     import torch
 
     least = 2 * replicas
-    if recipe.muon:
+    if recipe.optimiser != "sgd":
         count = min(-(-len(drawn) // recipe.batch), len(drawn) // least)
         parts = list(drawn.tensor_split(max(1, count)))
     else:
@@ -102,6 +102,8 @@ class Descent:
         record: record training dynamics: each epoch's logits of the augmented images, in training
             mode, as the papers log them.
         unfinished: file that keeps the state between epochs, or None.
+        mean, std: of the pixels, see loop.train.backbone.normalise.
+        shift: pixels that augmentation shifts by, at most.
     """
 
     recipe: Recipe
@@ -114,6 +116,9 @@ class Descent:
     compile: bool = False
     record: bool = False
     unfinished: Path | None = None
+    mean: Channels = MEAN
+    std: Channels = STD
+    shift: int = PAD
 
     def __call__(self, replica: Replica) -> dict[str, NDArray[np.generic]]:
         """``net.<name>``: weights after the last epoch; ``dynamics.<name>``: their state.
@@ -123,7 +128,7 @@ class Descent:
         """
         import torch
 
-        net = self._network(replica)
+        net = self.network(replica)
         optimiser = _optimiser(net, self.recipe, fused=replica.device.type == "cuda")
         dynamics = Dynamics(self.labels) if self.record else None
         checkpoint = Checkpoint(self.unfinished if replica.rank == 0 else None)
@@ -133,7 +138,6 @@ class Descent:
         rows = torch.from_numpy(np.flatnonzero(self.labels >= 0))
         images = torch.from_numpy(self.pixels).to(replica.device).permute(0, 3, 1, 2).contiguous()
         target = torch.from_numpy(self.labels)[rows].to(replica.device)
-        net.train()
         for epoch in range(epochs_done, self.recipe.epochs):
             logits = self._epoch(replica, replica_net, replica_optimiser, images, target, epoch)
             if dynamics is not None:
@@ -141,10 +145,10 @@ class Descent:
             if checkpoint.due() and epoch + 1 < self.recipe.epochs:
                 checkpoint.save(_state(epoch + 1, net, optimiser, dynamics))
         recorded = {} if dynamics is None else dynamics.state()
-        weights = {f"net.{name}": value.cpu().numpy() for name, value in net.state_dict().items()}
+        weights = {f"net.{name}": value.cpu().numpy() for name, value in self.kept(net).items()}
         return weights | {f"dynamics.{name}": value for name, value in recorded.items()}
 
-    def _network(self, replica: Replica) -> torch.nn.Module:
+    def network(self, replica: Replica) -> torch.nn.Module:
         """The network on the replica's device, its random weights drawn from the seed."""
         import torch
 
@@ -153,7 +157,11 @@ class Descent:
         if replica.world_size > 1 and replica.device.type == "cuda":
             net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)
         net = net.to(device=replica.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return net
+        return net.train()
+
+    def kept(self, net: torch.nn.Module) -> dict[str, torch.Tensor]:
+        """State dict of the network that has learned."""
+        return net.state_dict()
 
     def _epoch(
         self,
@@ -180,7 +188,8 @@ class Descent:
             for group in optimiser.param_groups:
                 group["lr"] = self.recipe.learning_rate * self.recipe.factor(step)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                z = net(augment(normalise(images[rows]))).float()
+                seen = augment(normalise(images[rows], self.mean, self.std), self.shift)
+                z = net(seen).float()
             loss = torch.nn.functional.cross_entropy(z, target[rows], label_smoothing=smoothing)
             optimiser.zero_grad(set_to_none=True)
             replica.backward(loss)
@@ -219,8 +228,11 @@ def _optimiser(net: torch.nn.Module, recipe: Recipe, fused: bool) -> torch.optim
     from loop.train.muon import Muon
 
     learning_rate, weight_decay = recipe.learning_rate, recipe.weight_decay
-    if recipe.muon:
+    if recipe.optimiser == "muon":
         return Muon(net, learning_rate, weight_decay, fused, MOMENTUM)
+    if recipe.optimiser == "adamw":
+        learned = [parameter for parameter in net.parameters() if parameter.requires_grad]
+        return torch.optim.AdamW(learned, learning_rate, weight_decay=weight_decay, fused=fused)
     return torch.optim.SGD(
         net.parameters(),
         lr=learning_rate,

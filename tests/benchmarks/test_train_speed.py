@@ -58,7 +58,9 @@ def bare():
 
 
 def epochs(count, muon):
-    recipe = Recipe(count, BATCH, 0.1, count * N // BATCH, 0.2, 0.1, 5e-4, muon)
+    recipe = Recipe(
+        count, BATCH, 0.1, count * N // BATCH, 0.2, 0.1, 5e-4, "muon" if muon else "sgd"
+    )
     Descent(recipe, MODEL, "", PIXELS, LABELS, 10, 0)(SingleDevice(DEVICE))
 
 

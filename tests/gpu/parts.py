@@ -34,10 +34,23 @@ class Size:
     network: str
     training: int
     epochs: int
+    tuned: str
 
 
-CARD = Size(50_000, 512, 1_000_000, 500, 4096, 224, "resnet50", "resnet18", 50_000, 2)
-MINIATURE = Size(400, 16, 2000, 20, 64, 32, "test_resnet", "timm:test_resnet", 200, 1)
+CARD = Size(
+    50_000,
+    512,
+    1_000_000,
+    500,
+    4096,
+    224,
+    "resnet50",
+    "resnet18",
+    50_000,
+    2,
+    "vit_small_patch16_224",
+)
+MINIATURE = Size(400, 16, 2000, 20, 64, 32, "test_resnet", "timm:test_resnet", 200, 1, "test_vit")
 
 Figure = tuple[str, float, str]
 """What was measured, the number, its unit."""
@@ -156,6 +169,34 @@ def network(device: str, size: Size) -> Iterator[Figure]:
     yield f"{size.network}, fast, {size.training:,} images of 32 x 32", rate, "images/s"
 
 
+def lora(device: str, size: Size) -> Iterator[Figure]:
+    """Images a second of fine-tuning, from the difference between more epochs and one; random
+    weights."""
+    import timm
+    import torch
+
+    from loop.train import Task, get
+
+    rng = np.random.default_rng(0)
+    count = size.images // 4
+    images = rng.integers(256, size=(count, size.side, size.side, 3), dtype=np.uint8)
+    labels = rng.integers(10, size=count)
+    flat = np.zeros((count, 1), np.float32)
+    task = Task(10, flat, flat[:8], labels[:8], lambda: images, lambda: images[:8], device)
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(timm.create_model(size.tuned).state_dict(), f"{folder}/drawn.pth")
+        name = f"lora:timm:{size.tuned}:{folder}/drawn.pth?size={size.side}"
+
+        def epochs(some: int) -> float:
+            trainer = get(name, epochs=some)
+            return timed(lambda: trainer.train(task, labels, np.random.default_rng(0)))
+
+        epochs(1)
+        seconds = epochs(1 + 5 * size.epochs) - epochs(1)
+    rate = count * 5 * size.epochs / max(seconds, 1e-9)
+    yield f"lora, {size.tuned}, {count:,} images at {size.side}", rate, "images/s"
+
+
 def cifar10(device: str, size: Size) -> Iterator[Figure]:
     """A row of examples/cifar10_table: accuracy of random, ZCore, ELFS and auto."""
     shared = Path(os.environ.get("CORELOOP_DATA", ROOT.parent / "shared"))
@@ -195,6 +236,7 @@ PARTS: dict[str, tuple[Callable[[str, Size], Iterator[Figure]], int]] = {
     "zcore": (zcore, 70),
     "embedding": (embedding, 60),
     "network": (network, 60),
+    "lora": (lora, 40),
     "geometry": (geometry, 90),
     "cifar10": (cifar10, 200),
 }

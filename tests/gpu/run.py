@@ -25,7 +25,7 @@ from tests.gpu.parts import CARD, MINIATURE, PARTS, ROOT
 
 TOTAL = 470
 """Seconds for everything."""
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "numba")
+PACKAGES = ("torch", "torchvision", "timm", "peft", "numpy", "scikit-learn", "numba")
 COMMAND = "python -m tests.gpu.run"
 
 

@@ -181,6 +181,27 @@ def test_a_compiled_network_and_timms_learn(card):
         assert np.isfinite(trained.test_probabilities).all()
 
 
+def test_an_encoder_is_fine_tuned(card, tmp_path):
+    """In half precision, adapters and head alone; the merged network answers on the CPU, too."""
+    timm = pytest.importorskip("timm")
+    pytest.importorskip("peft")
+    import torch
+
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "drawn.pth")
+    task, y = striped_task(card)
+    epochs = 1 if card == "cpu" else 20
+    trainer = get(
+        f"lora:timm:test_vit:{tmp_path / 'drawn.pth'}?size=16", epochs=epochs, learning_rate=3e-3
+    )
+    trained = trainer.train(task, y, np.random.default_rng(0))
+    assert trained.notes["device"] == card
+    assert trained.metrics.accuracy > 0.9 or card == "cpu"
+    assert {tensor.dtype.name for tensor in trained.model.weights.values()} == {"float32"}
+    on_cpu = trained.model.probabilities(task.test_images(), "cpu")
+    np.testing.assert_allclose(on_cpu, trained.test_probabilities, atol=0.05)
+
+
 def test_dynamics_of_a_network_are_recorded(card):
     task, y = striped_task(card)
     dynamics = get("timm:test_resnet", epochs=3, batch=32, side=16).dynamics(
