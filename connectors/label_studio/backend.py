@@ -7,7 +7,7 @@ webhook comes first. Of what it sends, only that something happened is believed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -121,6 +121,9 @@ def register(labeler: HasProject, at: ServiceAddress, *, live: bool) -> Register
         other = _set_backend(client, project.id, at)
     except PrivateNetwork as error:
         return Registered(project.id, webhook=done.webhook, refused=str(error))
+    except Rejected:  # each answer would wait for a webhook that nobody gets
+        _remove_webhooks(client, _webhooks(client, project.id, at))
+        raise
     if other:
         note = (
             f"project {project.id} has another ML backend ({other}), which Label Studio asks "
@@ -165,10 +168,7 @@ def _set_webhook(client: Client, project: int, at: ServiceAddress) -> None:
         "actions": list(ANSWERED),
         "is_active": True,
     }
-    listed = client.get(path, {"project": project}, answer=list[ListedWebhook])
-    ours = [
-        hook for hook in listed if hook.url == wanted["url"] or WEBHOOK_HEADER in _headers(hook)
-    ]
+    ours = _webhooks(client, project, at)
     if not ours:
         client.write("POST", path, {"project": project, **wanted})
         return
@@ -179,8 +179,19 @@ def _set_webhook(client: Client, project: int, at: ServiceAddress) -> None:
     }
     if differs:
         client.write("PATCH", f"{path}{ours[0].id}/", wanted)
-    for copy in ours[1:]:
-        client.write("DELETE", f"{path}{copy.id}/")
+    _remove_webhooks(client, ours[1:])
+
+
+def _webhooks(client: Client, project: int, at: ServiceAddress) -> list[ListedWebhook]:
+    """Ours, at whatever address."""
+    listed = client.get("/api/webhooks/", {"project": project}, answer=list[ListedWebhook])
+    url = f"{at.url}/webhook"
+    return [hook for hook in listed if hook.url == url or WEBHOOK_HEADER in _headers(hook)]
+
+
+def _remove_webhooks(client: Client, hooks: Sequence[ListedWebhook]) -> None:
+    for hook in hooks:
+        client.write("DELETE", f"/api/webhooks/{hook.id}/")
 
 
 def _headers(hook: ListedWebhook) -> Mapping[str, Any]:

@@ -234,6 +234,8 @@ def test_registering_again_adds_nothing_and_leaves_others_alone(live, server):
         Connection("http://127.0.0.1:9", secret, "x", told.append).settle(live)
         assert "connect to ML backend http://127.0.0.1:9" in told[0]
         assert "say where it reaches this one: --address" in told[0]
+        hooks = listed(client, number)[1]
+        assert [hook["headers"] for hook in hooks] == [{"X-Theirs": "1"}], "people wait for none"
 
         task = client.get("/api/tasks/", {"project": number, "page_size": 1})["tasks"][0]["id"]
         guess = {"task": task, "result": [], "score": 0.5, "model_version": "their model"}
