@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import textwrap
 from dataclasses import asdict
@@ -46,6 +47,8 @@ STATED = {
     "label-studio": "those of its label config",
 }
 """How images are kept -> whose class names they are."""
+PROJECT_PAGE = re.compile(r"(https?://\S+)/projects/(\d+)(?:[/?]\S*)?")
+"""Address of a page of a Label Studio project."""
 
 
 @click.command()
@@ -162,7 +165,7 @@ def init(
     measure = {"by": "sample", "images": sample_size}
     if test_size is not None:
         measure = {"by": "holdout", "images": test_size}
-    images, labeler = _labelled_at(images, labeler, number)
+    images, labeler, url = _labelled_at(images, labeler, number, url)
     sections = {
         "pool": {
             "labelled": labelled,
@@ -197,15 +200,21 @@ def init(
     say(f"next: cd {shlex.quote(str(folder))} && coreloop run")
 
 
-def _labelled_at(images: str, labeler: str, number: int | None) -> tuple[str, str]:
-    """Where the images are and who answers, where a Label Studio project may be both."""
-    if number and images == "project":
+def _labelled_at(images: str, labeler: str, number: int | None, url: str) -> tuple[str, str, str]:
+    """Where the images are, who answers, and Label Studio's address, where a project of it may be
+    both; the address of one of its pages says all of it."""
+    page = PROJECT_PAGE.fullmatch(images)
+    if page is not None:
+        images, url = f"label-studio://{page[2]}", url or page[1]
+    if images == "project" and number:
         images = f"label-studio://{number}"
+    elif images == "project" and labeler == "label-studio" and not Path(images).exists():
+        raise click.UsageError("--images project is that of --project, e.g. --project 17")
     if (number or images.startswith("label-studio:")) and _is_default("labeler"):
         labeler = "label-studio"
     if number and labeler != "label-studio":
         raise click.UsageError(f"--project {number} is for --labeler label-studio, not {labeler}")
-    return images, labeler
+    return images, labeler, url
 
 
 def _is_default(option: str) -> bool:
@@ -399,7 +408,10 @@ def status(folder: Path, as_json: bool) -> None:
         say(f"  {event}")
     if standing.url:
         say(f"label here: {standing.url}")
-    say(f"next: {standing.next}")
+    if standing.watch and standing.watch.alive:
+        say(f"next: nothing to type; {standing.watch.by!r} goes on by itself")
+    else:
+        say(f"next: {standing.next}")
 
 
 def _name(number: int, counts: dict[str, int]) -> str | int:

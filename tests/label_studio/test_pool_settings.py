@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 
 from connectors.base import SourceError
 from connectors.label_studio.marks import Marking, holding
 from connectors.label_studio.task_images import TaskImages, parts_of, project_of, uri_of
 from loop import config
+from loop.cli import cli
 from loop.errors import ConfigError
 
 POOL = {"source": "label-studio", "path": "label-studio://17"}
@@ -35,6 +37,24 @@ def test_people_are_named_once_and_are_enough():
     values = {"project": {"name": "p", "classes": ["a", "b"]}, "pool": {"path": "x"}}
     with pytest.raises(ConfigError, match="a pool that is a Label Studio project"):
         config.check({**values, "labeler": {"kind": "csv", "people": ["ann"]}}, "test")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--images", "http://127.0.0.1:9/a/projects/17/data?tab=3"], "at http://127.0.0.1:9/a "),
+        (["--images", "project", "--project", "17", "--url", "http://127.0.0.1:9"], "127.0.0.1:9 "),
+        (["--images", "project", "--labeler", "label-studio"], "e.g. --project 17"),
+        (["--images", "x", "--project", "17", "--labeler", "csv"], "not csv"),
+    ],
+)
+def test_spellings_of_a_project(tmp_path, monkeypatch, words, said):
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "a-token")
+    monkeypatch.delenv("LABEL_STUDIO_URL", raising=False)
+    done = CliRunner().invoke(cli, ["init", str(tmp_path / "p"), *words])
+    assert said in str(done.exception) + done.output
+    assert done.exit_code != 0
+    assert not (tmp_path / "p").exists()
 
 
 @pytest.mark.parametrize("address", ["label-studio://", "label-studio://x", "label-studio://-1"])

@@ -15,10 +15,11 @@ from itertools import pairwise
 from threading import Thread
 
 import pytest
+from click.testing import CliRunner
 
 from connectors.base import Unreachable
 from loop import config
-from loop.cli import interrupt
+from loop.cli import cli, interrupt
 from loop.errors import ConfigError
 from loop.project import Project, create, find
 from loop.project.watch import FILE, AlreadyWatched, keep_watch, watch_state
@@ -107,6 +108,8 @@ def test_two_rounds_go_by_without_a_command(sheets):
         standing = status(sheets)
         assert standing.watch.alive
         assert "'coreloop run --watch' since" in standing.watch.in_words()
+        said = CliRunner().invoke(cli, ["status", "-p", str(sheets.root)]).output
+        assert "next: nothing to type; 'coreloop run --watch' goes on by itself" in said
         assert answer(sheets, leave=1) == 25
         until(lambda: status(sheets).rounds[0].labelled == 25)
         assert states(sheets) == ["pushed"]
