@@ -28,8 +28,8 @@ def label_studio_url(configured: str) -> str:
     check_address(url, "the address in LABEL_STUDIO_URL")
     if not url:
         raise ConfigError(
-            "no Label Studio address; set url under [labeler] or LABEL_STUDIO_URL in the "
-            "environment, e.g. http://127.0.0.1:8080"
+            "no Label Studio address; set url under [labeler] (--url of 'coreloop init') or "
+            "LABEL_STUDIO_URL in the environment, e.g. http://127.0.0.1:8080"
         )
     try:
         parts = httpx.URL(url)

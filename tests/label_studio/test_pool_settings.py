@@ -45,6 +45,7 @@ def test_people_are_named_once_and_are_enough():
         (["--images", "http://127.0.0.1:9/a/projects/17/data?tab=3"], "at http://127.0.0.1:9/a "),
         (["--images", "project", "--project", "17", "--url", "http://127.0.0.1:9"], "127.0.0.1:9 "),
         (["--images", "project", "--labeler", "label-studio"], "e.g. --project 17"),
+        (["--images", "project", "--project", "17"], "--url of 'coreloop init'"),
         (["--images", "x", "--project", "17", "--labeler", "csv"], "not csv"),
     ],
 )
