@@ -76,28 +76,33 @@ def class_differences(
     from scipy.stats import t
 
     n = len(labels)
-    counts = np.maximum(np.bincount(labels, minlength=n_classes), 1)
+    images = np.maximum(np.bincount(labels, minlength=n_classes), 1)
     # one more image of each sign, so that predictions that are all alike are no certainty
-    unseen = 2 * float(((1 / (n_classes * counts)) ** 2).mean())
-    means, moves = [], []
-    for models in (first, second):
-        tables = [confusion_of(labels, predicted, n_classes) for predicted in models]
-        values = [class_metrics(table) for table in tables]
-        slope = [slopes(smoothed(table)) for table in tables]
-        means.append({name: float(np.mean([v[name] for v in values])) for name in values[0]})
-        moves.append(
-            {
-                name: np.mean([s[name][labels, p] for s, p in zip(slope, models)], axis=0)
-                for name in values[0]
-            }
-        )
+    unseen = 2 * float(((1 / (n_classes * images)) ** 2).mean())
+    width = float(t.ppf(0.975, n - 1)) * inflation
+    one, other = (_moves(labels, models, n_classes) for models in (first, second))
     differences = {}
-    for name in means[0]:
-        mean, gaps = means[0][name] - means[1][name], moves[0][name] - moves[1][name]
-        variance = float(((gaps - gaps.mean()) ** 2).sum()) + unseen
-        half = float(t.ppf(0.975, n - 1)) * inflation * math.sqrt(variance)
+    for name, (value, moves) in one.items():
+        mean, gaps = value - other[name][0], moves - other[name][1]
+        half = width * math.sqrt(float(((gaps - gaps.mean()) ** 2).sum()) + unseen)
         differences[name] = [mean, max(-1.0, mean - half), min(1.0, mean + half)]
     return differences
+
+
+def _moves(labels: Ints, models: Sequence[Ints], n_classes: int) -> dict[str, tuple[float, Floats]]:
+    """Name of ``class_metrics`` -> its mean over models, and (n,) by how much each image moves
+    it."""
+    tables = [confusion_of(labels, predicted, n_classes) for predicted in models]
+    values = [class_metrics(table) for table in tables]
+    steep = [slopes(smoothed(table)) for table in tables]
+    moves = {}
+    for name in values[0]:
+        by_model = [
+            slope[name][labels, predicted] for slope, predicted in zip(steep, models, strict=True)
+        ]
+        value = float(np.mean([each[name] for each in values]))
+        moves[name] = value, np.mean(by_model, axis=0)
+    return moves
 
 
 def smoothed(confusion: Ints) -> Floats:
