@@ -59,6 +59,13 @@ VERDICTS = {
     help="At most so many rounds to the target.",
 )
 @click.option(
+    "--days-per-round",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Days that each round waits beside the labelling: many make fewer, larger rounds.",
+)
+@click.option(
     "--stop-below",
     type=float,
     default=0.5,

@@ -6,6 +6,7 @@ import re
 import shlex
 import textwrap
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +188,12 @@ def init(
     project, scanned = _made(folder, images, {"classes": named, "seed": seed}, sections)
     advised = _advised(project, scanned.images, yes=yes)
     if as_json:
-        facts = {"classes": project.config.project.classes, "advised_encoder": advised}
+        facts = {
+            "classes": project.config.project.classes,
+            "advised_encoder": advised,
+            "rounds": project.config.selection.budgets,
+            "rounds_advice": _rounds_advice(project),
+        }
         shown = asdict(understood(project))
         print_json({"root": str(project.root), **asdict(scanned), **shown, **facts})
         return
@@ -197,6 +203,7 @@ def init(
         say(line)
     _say_understood(project)
     _say_classes(project, named=bool(named))
+    _say_rounds(project)
     say(f"next: cd {shlex.quote(str(folder))} && coreloop run")
 
 
@@ -336,6 +343,22 @@ def _say_classes(project: Project, *, named: bool) -> None:
     for note in [*remarks_on(config.project.classes), among_images(project)]:
         if note:
             paragraph(f"note: {note}")
+
+
+def _say_rounds(project: Project) -> None:
+    """What the rounds come to for each class, and whether other sizes would be better."""
+    budgets, classes = project.config.selection.budgets, len(project.config.project.classes)
+    sizes = ", ".join(map(str, budgets))
+    per_class = ", ".join(f"{end / classes:.3g}" for end in accumulate(budgets))
+    paragraph(f"labels per round: {sizes} (in all {per_class} per class)")
+    if advice := _rounds_advice(project):
+        paragraph(f"note: {advice}; change budgets in coreloop.toml")
+
+
+def _rounds_advice(project: Project) -> str:
+    from loop.planning.rounds import advice
+
+    return advice(project.config.selection.budgets, len(project.config.project.classes))
 
 
 def _counted(scanned: Scanned, measure: MeasureSection) -> str:

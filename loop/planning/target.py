@@ -283,6 +283,25 @@ def affordable(price: Price, *, money: float | None, hours: float | None) -> int
     return min(images)
 
 
+def waiting(price: Price, days: float) -> float:
+    """Labels that people would give in the days that one more round is waited for.
+
+    Raises:
+        ConfigError: days that are no number of at least 0, or how many labels people give is not
+            known.
+    """
+    if not 0 <= days < math.inf:
+        raise ConfigError(f"--days-per-round must be a number of at least 0, got {days:g}")
+    if not days:
+        return 0.0
+    if not price.per_day:
+        raise ConfigError(
+            "--days-per-round needs to know what people label in a day; give --labels-per-day "
+            "(no labels with times are known)"
+        )
+    return days * price.per_day
+
+
 def _paid(name: str, budget: float, per_image: float | None, missing: str) -> int:
     """Images that a budget pays for; ``missing``: what to give if the price is not known."""
     if not 0 < budget < math.inf:

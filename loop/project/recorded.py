@@ -30,6 +30,7 @@ class Wish:
     seconds_per_label: float | None = None
     labels_per_day: float | None = None
     rounds: int = 3
+    days_per_round: float = 0.0
     stop_below: float = 0.005
 
 

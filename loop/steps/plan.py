@@ -102,7 +102,8 @@ def plan(project: Project, wish: Wish, folders: Sequence[Path] = ()) -> Outlook:
             left=seen.left,
         )
         in_pool = np.where(more <= seen.left, np.maximum(more, 0), np.inf)
-        rounds = cheapest(in_pool, wish.rounds)
+        round_cost = targets.waiting(price, wish.days_per_round)
+        rounds = cheapest(in_pool, wish.rounds, round_cost=round_cost)
     budget, affordable = None, None
     if wish.budget_money is not None or wish.budget_hours is not None:
         affordable = targets.affordable(price, money=wish.budget_money, hours=wish.budget_hours)

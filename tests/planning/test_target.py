@@ -20,6 +20,7 @@ from loop.planning.target import (
     gain,
     needed,
     plan,
+    waiting,
 )
 from tests.planning.test_curves import curve, forecast_of, power
 
@@ -165,3 +166,13 @@ def test_stopping_rule():
     assert advice(Estimate(0.001, -0.01, 0.02), 0.005) == "unclear"
     with pytest.raises(ConfigError, match="--stop-below"):
         advice(Estimate(0, 0, 0), -1)
+
+
+def test_days_of_waiting_in_labels():
+    assert waiting(Price(per_day=40), 0.5) == 20
+    assert waiting(Price(), 0) == 0
+    with pytest.raises(ConfigError, match="--labels-per-day"):
+        waiting(Price(), 2)
+    for days in (-1, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="--days-per-round"):
+            waiting(Price(per_day=40), days)
