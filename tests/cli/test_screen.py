@@ -96,7 +96,7 @@ def test_status_of_a_label_studio_project_has_its_link_without_a_server(project,
     scan(project)
     values = project.config.model_dump()
     values["labeler"] |= {"kind": "label-studio", "url": "http://127.0.0.1:9/"}
-    asks = replace(project, config=config.check(values, "test"))
+    asks = replace(project, written=config.check(values, "test"))
     assert status(asks).url is None
     with project.records.write() as session:
         pool = queries.the_pool(session)

@@ -22,7 +22,7 @@ FIXTURES = Path(__file__).parents[1] / "db" / "fixtures"
 def edited(project, **selection):
     """The project as it is when coreloop.toml was edited."""
     changed = project.config.selection.model_copy(update=selection)
-    return replace(project, config=project.config.model_copy(update={"selection": changed}))
+    return replace(project, written=project.config.model_copy(update={"selection": changed}))
 
 
 def test_the_own_method_is_the_one_that_the_round_was_begun_with(project, monkeypatch):

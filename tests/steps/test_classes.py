@@ -27,7 +27,7 @@ def project(tmp_path, images):
 
 def having(project, section, **keys):
     changed = getattr(project.config, section).model_copy(update=keys)
-    return replace(project, config=project.config.model_copy(update={section: changed}))
+    return replace(project, written=project.config.model_copy(update={section: changed}))
 
 
 def test_a_renamed_class_stops_what_uses_labels(project):

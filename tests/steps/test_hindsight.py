@@ -129,7 +129,7 @@ def test_cells_of_another_trainer_are_computed_again(tmp_path, images):
     project = create(tmp_path / "p", config.check(small_values(images), "test"))
     run(project)
     training = project.config.training.model_copy(update={"trainer": "linear"})
-    linear = replace(project, config=project.config.model_copy(update={"training": training}))
+    linear = replace(project, written=project.config.model_copy(update={"training": training}))
     run(linear, budget=6)
     measured = cells(linear)
     assert "propagate" not in str(measured)

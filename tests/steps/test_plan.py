@@ -271,7 +271,7 @@ def test_labels_that_are_there_are_not_bought_again(tmp_path, images):
     project = create(tmp_path / "p", config.check(values, "test"))
     shorter = project.config.selection.model_copy(update={"budgets": [4, 6]})
     changed = project.config.model_copy(update={"selection": shorter})
-    run(replace(project, config=changed))
+    run(replace(project, written=changed))
     wish = Wish(target=plan(project, Wish(target=1.0)).plan.now + 0.02)
     before = plan(project, wish).plan
     begin_round(project)
