@@ -41,7 +41,7 @@ __all__ = ["people"]
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 SLOW = bool(os.environ.get("CORELOOP_SLOW"))
 TASKS, BEFORE = (300, 40) if SLOW else (60, 9)
-BY_HAND = 1000 if SLOW else 4
+BY_HAND = 1000 if SLOW else 2
 """Picks of round 1 that are labelled in the browser; the others by the API."""
 
 
@@ -155,7 +155,7 @@ def test_two_rounds_without_a_command(server, s3, page, tmp_path, monkeypatch):
         encoder="pixels:8",
         measure={"by": "sample", "images": 20},
         selection={"budgets": [4, 3]},
-        compare={"baselines": ["random"], "seeds": 2},
+        compare={"baselines": ["random"] if SLOW else [], "seeds": 2},
         labeler={"kind": "label-studio", "url": server.url},
     )
     assert (scanned.images, scanned.labelled_before, scanned.unreadable) == (TASKS, BEFORE, [])
@@ -174,13 +174,11 @@ def test_two_rounds_without_a_command(server, s3, page, tmp_path, monkeypatch):
         assert [len(choices) for choices in offered.values()] == [1, 1, 1], "live predictions"
         until(lambda: "all 2 rounds are done" in running.said())
         picked = [task.id for turn in (1, 2) for task in marked(project, f"round {turn}")]
-        other = next(task for task in before if task not in picked)
         late = added_later(people, number)
-        for task, label in ((other, labels[other]), (late, "digit-1")):
-            screenshot = tmp_path / f"task-{task}.png"
-            assert guessed(page, server.url, number, task, screenshot) == [label]
-            (seen,) = people.ask("GET", f"/api/tasks/{task}/")["predictions"]
-            assert seen["model_version"] == "round-2"
+        screenshot = tmp_path / "never-pushed.png"
+        assert guessed(page, server.url, number, late, screenshot) == ["digit-1"]
+        (seen,) = people.ask("GET", f"/api/tasks/{late}/")["predictions"]
+        assert seen["model_version"] == "round-2"
         check_answers(running, people.tasks(number), labels, picked)
     assert states(project) == ["labeled", "compared", "compared"]
     assert (project.root / "reports" / "report.html").is_file()
