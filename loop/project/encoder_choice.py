@@ -30,7 +30,9 @@ LEAST = 1e-6
 """Probability below which an answer counts as this."""
 EVIDENCE = 1.0
 """Standard errors by which another encoder has to be better: picks of the one in use flatter it,
-and with two errors as many switches that would have been right were missed (docs/encoders.md)."""
+and with two errors many switches that would have been right were missed (docs/encoders.md)."""
+LEAST_GAP = 0.01
+"""Less log-loss than this is worth no change."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,7 @@ def choose_encoder(project: Project, records: Records, number: int) -> EncoderCh
     with records.write("encoder") as session:
         pool = queries.the_pool(session)
         among = [project.written.encoder, *project.written.encoder_candidates]
-        in_use = {"among": among, "encoder": choice.encoder, "round": number, "why": choice.why}
-        pool.source = {**pool.source, ENCODER: in_use}
+        pool.source = {**pool.source, ENCODER: {"among": among, "encoder": choice.encoder}}
         round_ = session.get_one(Round, _round_id(session, number))
         round_.explanation = {**round_.explanation, "encoder": asdict(choice)}
         log(session, "encoder", choice.why, round=number)
@@ -145,7 +146,7 @@ def _chosen(
     if len(best.losses) < LEAST_LABELS:
         return _stays(before, _cannot_tell(len(best.losses)))
     gap, error = current.behind(best)
-    chosen = best.spec if gap > EVIDENCE * error else before
+    chosen = best.spec if gap > max(EVIDENCE * error, LEAST_GAP) else before
     return EncoderChoice(
         encoder=chosen,
         before=before,
@@ -170,8 +171,8 @@ def _why(current: _Judged, best: _Judged, *, changed: bool) -> str:
             f"{loss} ({labels})"
         )
     return (
-        f"{specs.short(current.spec)} stays: {specs.short(best.spec)} is not better by more than "
-        f"chance, {loss} ({labels})"
+        f"{specs.short(current.spec)} stays: {specs.short(best.spec)} is not better by enough, "
+        f"{loss} ({labels})"
     )
 
 
@@ -192,9 +193,10 @@ def _labels_until(project: Project, records: Records, number: int) -> NDArray[np
     """(N,) of the pool's rows, picked up to this round; -1 elsewhere."""
     with records.read() as session:
         pool = queries.the_pool(session)
-        problem_ = problem(session, project)
+        rows = queries.split_rows(session, pool.id, "pool")
+        labels = collect(session, pool, project.config).of(rows)
         later = [pick.row for pick in queries.picks(session, pool.id) if pick.round > number]
-    return np.where(np.isin(problem_.rows, later), -1, problem_.labels)
+    return np.where(np.isin(rows, later), -1, labels)
 
 
 def _round_id(session: Session, number: int) -> int:

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from sqlalchemy import select
 
 from db import queries
@@ -287,3 +288,79 @@ def test_several_encoders_of_init_are_candidates(images, tmp_path):
     )
     answered = CliRunner().invoke(cli, ["embed", "-p", str(project.root)])
     assert "60 images, 1 dimension each, 64 with pixels:8" in answered.output
+
+
+@pytest.mark.parametrize(
+    ("encoder", "candidate", "seed"),
+    [("pixels:6", "pixels:5", 1), ("pixels:8", "pixels:16", 3)],
+    ids=["within its standard error", "by next to nothing"],
+)
+def test_a_candidate_that_is_hardly_better_is_not_taken(images, tmp_path, encoder, candidate, seed):
+    project = choosing(
+        images,
+        tmp_path / "p",
+        project={**small_values(images)["project"], "seed": seed},
+        encoder=encoder,
+        encoder_candidates=[candidate],
+        selection={"scorer": "random", "budgets": [12]},
+    )
+    run(project)
+    found = facts(project).rounds[0].encoder
+    assert found["scores"][0]["encoder"] == candidate
+    assert found["encoder"] == project.config.encoder == encoder
+    assert "is not better by enough" in found["why"]
+
+
+def test_images_that_come_later_are_embedded_with_every_candidate(chosen, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(chosen.path(chosen.config.pool.path), images)
+    for number, path in enumerate(sorted(images.rglob("*.png"))[:9]):
+        turned = Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        turned.save(path.with_stem(f"more{number}"))
+    values = chosen.written.model_dump()
+    values["pool"]["path"] = str(images)
+    (chosen.root / "coreloop.toml").write_text(config.dump(config.check(values, "test")))
+    project = find(chosen.root)
+    scan(project)
+    run(project, budget=6)
+    assert project.config.encoder == "pixels:8"
+    scores = facts(project).rounds[-1].encoder["scores"]
+    assert {score["encoder"] for score in scores} >= {"pixels:1", "pixels:8"}
+    assert {score["labels"] for score in scores} == {27}
+    with project.records.read() as session:
+        assert stored_embeddings(session, encoders.get("pixels:1")).shape == [69, 1]
+
+
+def test_candidates_beside_given_probabilities_are_joined_with_these_once(images, tmp_path):
+    files = sorted(images.rglob("*.png"))
+    keys = [path.relative_to(images).as_posix() for path in files]
+    classes = ["digit-0", "digit-1", "digit-2"]
+    true = np.array([classes.index(path.parent.name) for path in files])
+    given = f"prior:{tmp_path / 'given.npz'}"
+    p = 0.9 * np.eye(3)[true] + 0.1 / 3
+    np.savez(tmp_path / "given.npz", probabilities=p, keys=keys, classes=classes)
+    project = choosing(
+        images,
+        tmp_path / "p",
+        encoder=f"pixels:1+{given}",
+        encoder_candidates=[f"pixels:8+{given}"],
+        selection={"scorer": "random", "budgets": [24]},
+    )
+    run(project)
+    scores = facts(project).rounds[0].encoder["scores"]
+    names = {score["encoder"]: score for score in scores}
+    short = "prior:given.npz"
+    assert names.keys() == {
+        f"pixels:1+{short}",
+        f"pixels:8+{short}",
+        f"1*pixels:1+{short}+1*pixels:8",
+    }
+    with project.records.read() as session:
+        joined = stored_embeddings(session, encoders.get(f"1*pixels:1+{given}+1*pixels:8"))
+        x = np.load(project.arrays / f"{joined.digest}.npy")
+        rows = [int(row) for row, _, _ in queries.row_names(session, joined.pool_id)]
+        uris = [uri for _, _, uri in queries.row_names(session, joined.pool_id)]
+    assert x.shape[1] == 1 + 3 + 64
+    of_first = p[keys.index(uris[0])]
+    np.testing.assert_allclose(x[rows[0], 1:4], np.log(of_first), rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(x[:, 4:], axis=1), 1, atol=1e-6)
