@@ -1,9 +1,9 @@
 """Fine-tuning of a pretrained network: the head first, then low-rank adapters beside it.
 
-The head is what ``linear`` finds on the frozen network's embeddings of the labelled images. Then
-adapters, matrices of low rank beside weights that stay as they are, and the head learn together
-from flipped and shifted images. At last the adapters are added to the weights, so that the model is
-an ordinary network, which predicts and is exported without peft.
+The head is what ``linear`` finds on the frozen network's embeddings of the labelled images. It
+stays while adapters, matrices of low rank beside weights that stay as well, learn from flipped and
+shifted images. At last the adapters are added to the weights, so that the model is an ordinary
+network, which predicts and is exported without peft.
 
 Sources: Hu et al. 2021 (arXiv:2106.09685), by the package peft; the head first: Kumar et al. 2022
 (arXiv:2202.10054).
@@ -12,7 +12,6 @@ Sources: Hu et al. 2021 (arXiv:2106.09685), by the package peft; the head first:
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -38,13 +37,12 @@ KINDS = ("timm", "torchvision")
 RANK = 8
 EPOCHS = 10
 BATCH = 32
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 3e-3
 WARM_UP = 0.2
 LABEL_SMOOTHING = 0.1
 WEIGHT_DECAY = 0.0
 LEAST_DEVIATION = 0.1
 """Standard deviation that a dimension of the embeddings has at least, in means of all."""
-HEAD_LEARNS = True
 SHIFT = 1 / 8
 """Share of the side that augmentation shifts by, at most: 4 of CIFAR-10's 32 pixels."""
 ADAPTED = 0.5
@@ -173,7 +171,7 @@ def architecture(model: str) -> str:
 
 @dataclass(frozen=True)
 class Adaptation(Descent):
-    """A ``Descent`` of adapters and head alone; batch-norm statistics stay as they are.
+    """A ``Descent`` of adapters alone; head and batch-norm statistics stay as they are.
 
     Attributes:
         model: spec of the encoder.
@@ -194,19 +192,12 @@ class Adaptation(Descent):
         targets = "|".join(re.escape(name) for name in adaptable(net, self.rank))
         config = LoraConfig(r=self.rank, lora_alpha=self.rank, target_modules=targets)
         adapted: torch.nn.Module = get_peft_model(net, config)
-        head.requires_grad_(HEAD_LEARNS)
-        net.set_submodule(head_name, head)  # after the adapters, beside which all stays as it is
+        net.set_submodule(head_name, head)
         return adapted.eval()
 
     def kept(self, net: Any) -> dict[str, torch.Tensor]:
-        """The weights with their adapters added, and the head on embeddings as they are."""
-        import torch
-
-        merged = net.merge_and_unload()
-        for name, module in list(merged.named_modules()):
-            if isinstance(module, torch.nn.Sequential) and hasattr(module, "standardised"):
-                merged.set_submodule(name, _on_embeddings(module))
-        state: dict[str, torch.Tensor] = merged.state_dict()
+        """The weights with their adapters added."""
+        state: dict[str, torch.Tensor] = net.merge_and_unload().state_dict()
         return state
 
     def _headless(self) -> tuple[torch.nn.Module, str]:
@@ -242,16 +233,13 @@ class Adaptation(Descent):
         known = self.labels[self.labels >= 0]
         rng = np.random.default_rng(self.seed)
         fitted = Linear().fit((embeddings - mean) / std, known, self.n_classes, rng)
-        bias = fitted.bias - fitted.mean @ fitted.weights
-        standardising: Any = torch.nn.BatchNorm1d(len(mean), eps=0.0, affine=False)
-        linear = torch.nn.Linear(len(mean), self.n_classes)
+        weights = fitted.weights.T / std
+        bias = fitted.bias - fitted.mean @ fitted.weights - weights @ mean
+        head = torch.nn.Linear(len(mean), self.n_classes).requires_grad_(False)
         with torch.no_grad():
-            standardising.running_mean.copy_(torch.from_numpy(mean))
-            standardising.running_var.copy_(torch.from_numpy(std**2))
-            linear.weight.copy_(torch.from_numpy(fitted.weights.T))
-            linear.bias.copy_(torch.from_numpy(bias))
-        layers = OrderedDict(standardised=standardising, linear=linear)
-        return torch.nn.Sequential(layers).eval()
+            head.weight.copy_(torch.from_numpy(weights))
+            head.bias.copy_(torch.from_numpy(bias))
+        return head
 
 
 def adaptable(net: torch.nn.Module, rank: int) -> list[str]:
@@ -283,16 +271,3 @@ def adaptable(net: torch.nn.Module, rank: int) -> list[str]:
             "[training.params], or another model"
         )
     return names[int(len(names) * (1 - ADAPTED)) :]
-
-
-def _on_embeddings(head: Any) -> torch.nn.Module:
-    """A head on standardised embeddings -> the same as one linear layer."""
-    import torch
-
-    standardising, linear = head.standardised, head.linear
-    folded = torch.nn.Linear(linear.in_features, linear.out_features)
-    with torch.no_grad():
-        weights = linear.weight.double() / standardising.running_var.double().sqrt()
-        folded.weight.copy_(weights)
-        folded.bias.copy_(linear.bias.double() - weights @ standardising.running_mean.double())
-    return folded
