@@ -178,8 +178,14 @@ def test_the_table_fits_and_json_has_the_rows(labelled):
 
 def test_without_finish_json_is_a_list_of_methods(labelled):
     facts = json.loads(asked(labelled, "--json").stdout)
+    means = [row.pop("means") for row in facts]
     grid = Grid({"random": ("random", {}), "kmeans": ("kmeans", {})}, [6, 12], 2)
-    assert facts == json.loads(json.dumps([asdict(row) for row in step(labelled, grid)]))
+    rows = step(labelled, grid)
+    assert facts == json.loads(json.dumps([asdict(row) for row in rows]))
+    for row, of_row in zip(rows, means, strict=True):
+        at = row.method, row.budget
+        assert of_row == {metric: by_row[at] for metric, by_row in rows.beside.items()}
+        assert {"accuracy", "macro_f1", "classes_found"} <= of_row.keys()
 
 
 @pytest.mark.parametrize(
