@@ -15,9 +15,9 @@ from loop.cli.interrupt import listen
 
 COMMANDS = {
     "demo": ("loop.cli.demo:demo", "A whole labelling project on handwritten digits, in a minute."),
-    "init": ("loop.cli.setup:init", "Make a project from a folder of images."),
+    "init": ("loop.cli.init:init", "Make a project from a folder of images."),
     "run": ("loop.cli.steps:run", "Advance until people are needed."),
-    "status": ("loop.cli.setup:status", "Where the project stands and what to type next."),
+    "status": ("loop.cli.standing:status", "Where the project stands and what to type next."),
     "report": ("loop.cli.steps:report", "Write the report: HTML, Markdown, JSON."),
     "view": ("loop.cli.view:view", "Look at images, picks and label issues in the browser."),
     "serve": ("loop.cli.serve:serve", "Answer Label Studio live, and turn the loop by itself."),
@@ -43,7 +43,7 @@ COMMANDS = {
     "encoders": ("loop.cli.lists:encoders", "List the encoders."),
     "backup": ("loop.cli.backup:backup", "Copy records and arrays into a folder, digests checked."),
     "restore": ("loop.cli.backup:restore", "Make a project of a backup."),
-    "doctor": ("loop.cli.setup:doctor", "Check device, weights, server, token and records."),
+    "doctor": ("loop.cli.standing:doctor", "Check device, weights, server, token and records."),
 }
 GROUPS = {
     "Start": ("demo", "init", "doctor"),
