@@ -25,7 +25,7 @@ def refused(session: Session, pool_id: int, *, again: bool = False) -> set[str]:
     pool = session.get_one(Pool, pool_id)
     asked = pool.source.get(KEY)
     fetched = pool.source.get("source") == "label-studio"
-    if again or not fetched or asked is None or _now() - datetime.fromisoformat(asked) > DAY:
+    if again or not fetched or asked is None or not _within_a_day(asked):
         return set()
     return set(session.scalars(select(Unreadable.uri).where(Unreadable.pool_id == pool_id)))
 
@@ -35,6 +35,11 @@ def note_asked(session: Session, pool_id: int, others: Collection[str]) -> None:
     if not others:
         pool = session.get_one(Pool, pool_id)
         pool.source = {**pool.source, KEY: _now().isoformat(timespec="seconds")}
+
+
+def _within_a_day(asked: str) -> bool:
+    """A time to come was set by a clock that was wrong, and says nothing."""
+    return timedelta(0) <= _now() - datetime.fromisoformat(asked) <= DAY
 
 
 def _now() -> datetime:

@@ -292,10 +292,11 @@ def check_refused(people, project, number):
     assert "no-2.png" in uris
     assert "no-0" not in uris
     assert "no-1" not in uris
-    with project.records.write("test") as session:
-        pool = queries.the_pool(session)
-        pool.source = {**pool.source, KEY: "2026-01-01T00:00:00+00:00"}
-    assert len(fetched(project)) == 2
+    for asked in ("2026-01-01T00:00:00+00:00", "2099-01-01T00:00:00+00:00"):  # the clock was wrong
+        with project.records.write("test") as session:
+            pool = queries.the_pool(session)
+            pool.source = {**pool.source, KEY: asked}
+        assert len(fetched(project)) == 2
 
 
 def fetched(project, **options):
