@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import unicodedata
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,10 +30,20 @@ from connectors.base import (
     Seen,
 )
 from connectors.files import read_ordinary
-from connectors.sheet_edit import delimiter_of, edited, with_label
+from connectors.sheet_edit import (
+    column_names,
+    delimiter_of,
+    edited,
+    with_label,
+    without_named_delimiter,
+)
 
 COLUMNS = ("key", "image", "label")
 SKIP = "skip"
+KEY = re.compile("[0-9a-f]{32}")
+UNREAD = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".tsv", ".txt", ".csv")
+"""Suffixes of what people save in place of a sheet; ``.CSV`` is none to a disk that tells capital
+letters apart."""
 MOST_NAMED = 10
 """Wrong lines that one message names."""
 
@@ -57,11 +68,14 @@ class CsvSheet:
         folder: where the sheets are.
         classes: what may be filled in.
         shown: uri -> what stands on the sheet, such as a path that people can open.
+        uris: item keys -> key and uri of those that are known: a line whose key is of one image
+            and whose name of another says nothing.
     """
 
     folder: Path
     classes: Sequence[str]
     shown: Callable[[str], str] = str
+    uris: Callable[[Collection[str]], Mapping[str, str]] = lambda keys: {}
     name: str = "csv"
     lag: float = 0.0
     version: str = ""
@@ -108,8 +122,9 @@ class CsvSheet:
 
         Raises:
             Rejected: a label is no class, an image has two answers in one sheet or in two of one
-                person, a column is missing, or it is no text; names the sheet and each line.
-                Nothing of that sheet is yielded.
+                person, a line's key is none or of another image than its name, a column is missing
+                or there twice, or it is no text; names the sheet and each line. Nothing of that
+                sheet is yielded.
         """
         self.seen = {}
         earlier: dict[str, tuple[Path, SheetLine]] = {}
@@ -163,7 +178,7 @@ class CsvSheet:
                 labels.setdefault(row["key"], set()).add((row["label"] or "").strip())
         labelled = sum(bool(of_image - {"", SKIP}) for of_image in labels.values())
         skipped = sum(SKIP in of_image and of_image <= {"", SKIP} for of_image in labels.values())
-        return Progress(len(labels), labelled, skipped, url=str(self.folder))
+        return Progress(len(labels), labelled, skipped, url=str(self.folder), notes=self._unread())
 
     def labels(self, batch: BatchToLabel) -> dict[str, str]:
         """Item key -> what stands on the batch's own sheet now, empty or wrong as it may be; in
@@ -218,13 +233,30 @@ class CsvSheet:
         """Keys of the images that stand on a sheet."""
         return self.inventory({})
 
+    def _unread(self) -> tuple[str, ...]:
+        """Files beside the sheets that look like one saved in another form."""
+        return tuple(
+            f"{path.name} is not read; save it as 'CSV UTF-8' under the sheet's own name, ending "
+            "in .csv"
+            for path in sorted(self.folder.glob("[!.~]*"))
+            if path.suffix != ".csv" and path.suffix.lower() in UNREAD and path.is_file()
+        )
+
     def _entries(self, sheet: Path) -> dict[str, SheetLine]:
         """Item key -> the line that counts. Raises Rejected with all that is wrong."""
         entries: dict[str, SheetLine] = {}
         wrong: list[str] = []
-        for line, row in self._rows(sheet):
+        rows = list(self._rows(sheet))
+        wrong += self._mixed_up(rows)
+        for line, row in rows:
             label = self._as_class(row["label"] or "")
             entry = entries.get(row["key"])
+            if not KEY.fullmatch(row["key"]):
+                if label:
+                    wrong.append(
+                        f"line {line}: {row['key']!r} is no key; put back what stood there"
+                    )
+                continue
             if label and label != SKIP and label not in self.classes:
                 wrong.append(f"line {line}: {label!r} is no class{self._hint(label)}")
             elif label and entry and entry.label and label != entry.label:
@@ -244,6 +276,20 @@ class CsvSheet:
                 )
             )
         return entries
+
+    def _mixed_up(self, rows: Sequence[tuple[int, dict[str, str]]]) -> list[str]:
+        """Lines with a label whose name is that of another image than their key: some columns were
+        sorted without the others."""
+        uris = self.uris({row["key"] for _, row in rows})
+        key_of = {self.shown(uri): key for key, uri in uris.items()}
+        return [
+            f"line {line}: the key is that of {self.shown(uris[row['key']])}, the name that of "
+            f"{row['image']}; sort whole lines, or empty the name if the key is right"
+            for line, row in rows
+            if (row["label"] or "").strip()
+            and row["key"] in uris
+            and key_of.get(row["image"] or "", row["key"]) != row["key"]
+        ]
 
     def _as_class(self, written: str) -> str:
         """The class as the config spells it: an é is one character or two, and looks the same, and
@@ -289,14 +335,34 @@ class CsvSheet:
             raise Rejected(
                 f"{sheet.name} is not UTF-8 (byte {error.start}); save it again as 'CSV UTF-8'"
             ) from None
-        table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
-        missing = [name for name in COLUMNS if name not in (table.fieldnames or [])]
-        if missing:
-            raise Rejected(f"{sheet.name}: the column {missing[0]!r} is missing; put it back")
+        lines = without_named_delimiter(text)
+        first = 2 if lines == text else 3
+        table = csv.DictReader(io.StringIO(lines, newline=""), delimiter=delimiter_of(text))
+        table.fieldnames = _columns_of(sheet, table)
         try:
-            yield from enumerate(table, 2)
+            for line, row in enumerate(table, first):
+                key = (row["key"] or "").strip().lower()
+                if key or (row["label"] or "").strip():
+                    yield line, {**row, "key": key}
         except csv.Error as error:
             raise Rejected(f"{sheet.name} line {table.line_num}: {error}") from None
+
+
+def _columns_of(sheet: Path, table: csv.DictReader[str]) -> list[str]:
+    """Names of the columns. Raises Rejected: one of ours is missing, or there twice."""
+    try:
+        names = column_names(table.fieldnames or [])
+    except csv.Error as error:
+        raise Rejected(f"{sheet.name} line 1: {error}") from None
+    for name in COLUMNS:
+        if name not in names:
+            raise Rejected(f"{sheet.name}: the column {name!r} is missing; put it back")
+        if names.count(name) > 1:
+            raise Rejected(
+                f"{sheet.name} has {names.count(name)} columns called {name!r}; keep the one that "
+                "counts and rename the others"
+            )
+    return names
 
 
 def _plain(name: str) -> str:

@@ -12,6 +12,8 @@ from connectors.files import read_ordinary
 from connectors.folder import TESTED
 from connectors.walk import Passed
 
+SPLIT = "split"
+"""Column that says which images are test images, in capital letters or not."""
 SEVERAL_LABELS = "different labels for one image, so none is taken"
 
 
@@ -45,6 +47,11 @@ class Entries:
     entries: list[Entry] = field(default_factory=list)
     passed: Passed = field(default_factory=lambda: Passed("line"))
     labels_passed: Passed = field(default_factory=lambda: Passed("label"))
+
+
+def split_column(columns: Iterable[str]) -> str:
+    """The column of splits; empty where there is none."""
+    return next((name for name in columns if name.strip().lower() == SPLIT), "")
 
 
 def split_named(value: Any) -> str:

@@ -24,16 +24,21 @@ from typing import Any
 
 from connectors import arrow
 from connectors.base import Image, PassedOver, SourceError, UnreadableFile
+from connectors.entries import split_column, split_named
 from connectors.folder import TESTED, Encoded, examine
 from connectors.label import class_name, one_class, plain_label
 from connectors.workers import in_order
 
+SHOWN = 3
+"""Class names that a message shows."""
 GROUPS = 2
 """Row groups of images kept in memory, of each file."""
 SUFFIX = ".parquet"
 COLUMNS = ("image", "img")
 """Where images are looked for; else in the only column that can hold any."""
-TEST_SHARD = re.compile(r"test\b|test_")
+LABEL = "label"
+"""Where labels are looked for; else in the only column that ``datasets`` calls a ClassLabel."""
+TEST_SHARD = re.compile(r"test(ing)?(\b|_)", re.IGNORECASE)
 
 
 def shards_of(path: Path) -> list[Path]:
@@ -56,10 +61,13 @@ class Parquet:
     Attributes:
         path: the file or folder.
         labelled: hand the labels on (for rehearsal); without it they stay in the file.
+        column, label_column: of the images and of the labels; empty: those called as such are.
     """
 
     path: Path
     labelled: bool = True
+    column: str = ""
+    label_column: str = ""
 
     def scan(
         self, workers: int = 0, skip: Container[str] = frozenset()
@@ -123,16 +131,17 @@ class Parquet:
         paths = shards_of(self.path)
         if not paths:
             raise SourceError(f"no parquet file in {self.path}")
-        if paths == [self.path]:
-            return {"": ParquetShard(self.path)}
-        prefixes = [f"{path.relative_to(self.path).as_posix()}/" for path in paths]
+        prefixes = [""]
+        if paths != [self.path]:
+            prefixes = [f"{path.relative_to(self.path).as_posix()}/" for path in paths]
         return {
-            prefix: ParquetShard(path, prefix) for prefix, path in zip(prefixes, paths, strict=True)
+            prefix: ParquetShard(path, prefix, self.column, self.label_column)
+            for prefix, path in zip(prefixes, paths, strict=True)
         }
 
     def __reduce__(self) -> Any:
         """Travels to other processes as its path; open files and row groups stay behind."""
-        return Parquet, (self.path, self.labelled)
+        return Parquet, (self.path, self.labelled, self.column, self.label_column)
 
 
 @dataclass(frozen=True)
@@ -142,10 +151,13 @@ class ParquetShard:
     Attributes:
         path: the file.
         prefix: of its rows' uris.
+        column, label_column: see ``Parquet``.
     """
 
     path: Path
     prefix: str = ""
+    column: str = ""
+    label_column: str = ""
     _groups: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
     _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
@@ -156,8 +168,11 @@ class ParquetShard:
         Raises:
             SourceError: see ``Parquet.scan``; a label is none.
         """
-        image, label = self._image, self._label
-        columns = [c for c in (image, label, "split") if c in self._file.schema_arrow.names]
+        if not self._ends[-1]:
+            return
+        image, label, split_column = self._image, self._label, self._split
+        names = self._file.schema_arrow.names
+        columns = [column for column in (image, label, split_column) if column in names]
         batches = self._file.iter_batches(batch_size=256, columns=columns)
         folders = {part.lower() for part in self.prefix.split("/")}
         tested = TEST_SHARD.match(self.path.name) or folders & TESTED
@@ -166,10 +181,11 @@ class ParquetShard:
             uri = f"{self.prefix}row/{number}"
             if uri in skip:
                 continue
-            split = "test" if record.get("split", by_name) == "test" else "pool"
+            split = self._split_named(record[split_column]) if split_column else by_name
             shown = labelled or split == "test"
-            name = class_name(record.get(label), self.classes) if shown else None
-            yield Encoded(uri, _encoded(record[image]), name, split)
+            name = self._class(record.get(label)) if shown else None
+            data = _encoded(record[image])
+            yield Encoded(uri, data, name, split, "" if data else _why_empty(record[image]))
 
     def read(self, number: str) -> bytes:
         """Encoded bytes of one row. The row groups read last are kept for the next calls, since
@@ -207,15 +223,22 @@ class ParquetShard:
 
     @cached_property
     def classes(self) -> list[str]:
-        """Class names as the schema states them; none if it does not."""
+        """Class names as the schema states them; none if it does not.
+
+        Raises:
+            SourceError: what it states is neither a list of names nor names by number.
+        """
         metadata = self._file.schema_arrow.metadata or {}
-        if b"class_names" in metadata:
-            return [str(name) for name in json.loads(metadata[b"class_names"])]
-        names = _features(self._file).get(self._label, {}).get("names", [])
-        by_number = (
-            [names[key] for key in sorted(names, key=int)] if isinstance(names, dict) else names
-        )
-        return [str(name) for name in by_number]
+        stated = metadata.get(b"class_names")
+        if stated is None:
+            return self._names_of(self._label)
+        try:
+            return _by_number(json.loads(stated))
+        except ValueError:
+            raise SourceError(
+                f"{self.path} states class_names {stated[:60].decode(errors='replace')!r}, which "
+                'is no list of names such as ["cat", "dog"] in JSON; write it so, or take it out'
+            ) from None
 
     def stated_labels(self) -> set[Any]:
         """Distinct labels of all rows, None aside."""
@@ -224,10 +247,48 @@ class ParquetShard:
         if self._label not in self._file.schema_arrow.names:
             return set()
         column = self._file.read(columns=[self._label]).column(self._label)
-        if "list" in str(column.type):
-            raise SourceError(one_class(column[0].as_py()))
+        if pyarrow.types.is_nested(column.type):
+            held = column.drop_null()
+            if len(held):
+                raise SourceError(one_class(held[0].as_py()))
+            return set()
         values = pyarrow.compute.unique(column).to_pylist()
         return {plain_label(value) for value in values} - {None}
+
+    def check(self) -> None:
+        """Raises SourceError: no column holds images, or a label is none of the names that the
+        schema states."""
+        if self._ends[-1]:
+            image_column(self.path, self._file.schema_arrow, self.column)
+        for label in sorted(self.stated_labels() if self.classes else (), key=str):
+            self._class(label)
+
+    def _class(self, value: Any) -> str | None:
+        """The class that a cell of the label column names. Raises SourceError: it is none of those
+        that the schema states, or no label."""
+        name = class_name(value, self.classes)
+        if name is not None and self.classes and name not in self.classes:
+            stated = f"{len(self.classes)} names ({', '.join(self.classes[:SHOWN])}, ...)"
+            raise SourceError(
+                f"label {value!r} in {self.path} is none of the {stated} that its schema states; "
+                "mend the label, or the names"
+            )
+        return name
+
+    def _split_named(self, value: Any) -> str:
+        """``test`` or ``pool`` of a cell of the column of splits; a number may have a name."""
+        return split_named(class_name(value, self._names_of(self._split)))
+
+    def _names_of(self, column: str) -> list[str]:
+        """Names that ``datasets`` gives the numbers of a column. Raises SourceError."""
+        stated = _features(self._file).get(column, {}).get("names", [])
+        try:
+            return _by_number(stated)
+        except ValueError:
+            raise SourceError(
+                f"{self.path} states {stated!r} as names of the column {column!r}; a list of names "
+                "is wanted, or names by number"
+            ) from None
 
     def _read_group(self, group: int) -> Any:
         import pyarrow
@@ -243,18 +304,30 @@ class ParquetShard:
 
     @cached_property
     def _image(self) -> str:
-        return image_column(self.path, self._file.schema_arrow)
+        return image_column(self.path, self._file.schema_arrow, self.column)
 
     @cached_property
     def _label(self) -> str:
-        """Column of the true label: ``label``, or the only ClassLabel of ``datasets``."""
-        features = _features(self._file)
+        """Column of the true label: that which is named, ``label``, or the only ClassLabel of
+        ``datasets``. Raises SourceError: there is none of that name."""
+        names = self._file.schema_arrow.names
+        if self.label_column:
+            if self.label_column not in names and self._ends[-1]:
+                raise SourceError(
+                    f"{self.path} has no column {self.label_column!r}; it has {', '.join(names)}"
+                )
+            return self.label_column
         class_labels = [
-            name for name, each in features.items() if each.get("_type") == "ClassLabel"
+            name
+            for name, each in _features(self._file).items()
+            if each.get("_type") == "ClassLabel" and name != self._split
         ]
-        if "label" in self._file.schema_arrow.names or len(class_labels) != 1:
-            return "label"
-        return class_labels[0]
+        return class_labels[0] if LABEL not in names and len(class_labels) == 1 else LABEL
+
+    @cached_property
+    def _split(self) -> str:
+        """Column that says which rows are test images; empty where there is none."""
+        return split_column(self._file.schema_arrow.names)
 
     @cached_property
     def _ends(self) -> list[int]:
@@ -285,18 +358,24 @@ def open_file(path: Path) -> Any:
     except (OSError, pyarrow.ArrowException) as error:
         kind = path.suffix.lower().removeprefix(".") or "parquet"
         raise SourceError(f"cannot read {path} as {kind}: {error}") from None
-    image_column(path, file.schema_arrow)
     return file
 
 
-def image_column(path: Path, schema: Any) -> str:
+def image_column(path: Path, schema: Any, named: str = "") -> str:
     """Name of the column of images.
+
+    Args:
+        named: by people; empty: it is looked for.
 
     Raises:
         SourceError: there is none, several could be it, or it holds something else.
     """
     able = [column.name for column in schema if _can_hold_images(column.type)]
-    for name in COLUMNS:
+    if named and named not in able:
+        raise SourceError(
+            f"{path} has no column {named!r} of encoded bytes; it has {', '.join(schema.names)}"
+        )
+    for name in (named,) if named else COLUMNS:
         if name in able:
             return name
     if "image" in schema.names:
@@ -305,7 +384,9 @@ def image_column(path: Path, schema: Any) -> str:
             "store the files' bytes, or give the folder of the files instead"
         )
     if len(able) != 1:
-        which = f"{', '.join(able)} could be it" if able else f"it has {schema.names}"
+        which = f"it has {schema.names}"
+        if able:
+            which = f"{', '.join(able)} could be it: say which with --column"
         raise SourceError(f"{path} has no column 'image' (encoded bytes); {which}")
     return able[0]
 
@@ -325,28 +406,64 @@ def _encoded(value: Any) -> bytes:
     return value or b""
 
 
-def _features(file: Any) -> dict[str, Any]:
+def _why_empty(value: Any) -> str:
+    """Why a cell without bytes holds no image: ``datasets`` may have stored where one lay."""
+    path = value.get("path") if isinstance(value, dict) else None
+    return f"no bytes, only the path {path!r}; store the bytes too (embed them)" if path else ""
+
+
+def _features(file: Any) -> dict[str, dict[str, Any]]:
     """What ``datasets`` says of the columns; nothing where it did not write the file."""
     try:
         stated = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
-        return dict(stated.get("info", {}).get("features", {}))
+        features = dict(stated.get("info", {}).get("features", {}))
     except (ValueError, AttributeError, TypeError):
         return {}
+    return {name: each for name, each in features.items() if isinstance(each, dict)}
 
 
-def class_names(path: Path) -> list[str]:
+def _by_number(stated: Any) -> list[str]:
+    """Names in the order of their numbers, of a list or of an object. Raises ValueError."""
+    if isinstance(stated, dict):
+        numbers = sorted(stated, key=int)
+        if [int(number) for number in numbers] != list(range(len(numbers))):
+            raise ValueError("numbers are missing")
+        stated = [stated[number] for number in numbers]
+    if not isinstance(stated, list):
+        raise ValueError("no list")
+    return [str(name) for name in stated]
+
+
+def column_names(path: Path) -> list[str]:
+    """Names of the columns of the first shard. Raises SourceError."""
+    shards = shards_of(path)
+    return list(open_file(shards[0]).schema_arrow.names) if shards else []
+
+
+def class_names(path: Path, column: str = "", label_column: str = "") -> list[str]:
     """The names that the schema states, or the distinct labels in order; numbers by value. Of
     several shards, those of all.
 
+    Args:
+        column, label_column: see ``Parquet``.
+
     Raises:
-        SourceError: not parquet, or labels are fractions or lists.
+        SourceError: not parquet, no column of images, labels are fractions or lists, or none of the
+            names stated; or only some shards state the names of numbers.
     """
     names: dict[str, None] = {}
     values: set[Any] = set()
     for shard_path in shards_of(path):
-        shard = ParquetShard(shard_path)
+        shard = ParquetShard(shard_path, "", column, label_column)
+        shard.check()
         names |= dict.fromkeys(shard.classes)
-        if not shard.classes:
-            values |= shard.stated_labels()
+        values |= set() if shard.classes else shard.stated_labels()
+    nameless = [value for value in values if not isinstance(value, str) and str(value) not in names]
+    if names and nameless:
+        raise SourceError(
+            f"some files in {path} name the classes ({', '.join(list(names)[:SHOWN])}, ...), and "
+            f"others hold numbers without names, such as {min(nameless, key=str)}; write the names "
+            "into all"
+        )
     by_kind = sorted(values, key=lambda value: (isinstance(value, str), value))
     return [*names, *(str(value) for value in by_kind if str(value) not in names)]

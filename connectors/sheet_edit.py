@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,9 +23,27 @@ FORMULA = ("=", "+", "-", "@")
 BYTE_ORDER_MARK = "\ufeff"
 
 
+NAMED = re.compile(r"\ufeff?sep=(.)\r?\n", re.IGNORECASE)
+"""A first line that names what is between the cells, as some spreadsheet programs write it."""
+
+
+def without_named_delimiter(text: str) -> str:
+    """The sheet from the names of its columns on."""
+    named = NAMED.match(text)
+    return text[named.end() :] if named else text
+
+
 def delimiter_of(text: str) -> str:
-    """What is between the cells; spreadsheet programs of some countries write semicolons."""
-    return ";" if text.split("\n", 1)[0].count(";") >= 2 else ","
+    """What is between the cells; some spreadsheet programs write semicolons or tabs."""
+    if named := NAMED.match(text):
+        return named[1]
+    header = text.split("\n", 1)[0]
+    return next((mark for mark in (";", "\t") if header.count(mark) >= 2), ",")
+
+
+def column_names(cells: Sequence[str]) -> list[str]:
+    """Of a header: blanks at the ends and capital letters make no other column."""
+    return [name.removeprefix(BYTE_ORDER_MARK).strip().lower() for name in cells]
 
 
 def with_label(text: str, key: str, label: str) -> str:
@@ -33,14 +52,16 @@ def with_label(text: str, key: str, label: str) -> str:
     Raises:
         Rejected: it has no such line.
     """
-    lines = list(io.StringIO(text, newline=""))
+    sheet = without_named_delimiter(text)
+    lines = list(io.StringIO(sheet, newline=""))
     table = csv.reader(lines, delimiter=delimiter_of(text))
-    header = [name.removeprefix(BYTE_ORDER_MARK) for name in next(table)]
+    header = column_names(next(table))
     key_column, label_column = header.index("key"), header.index("label")
-    edited, changed, start = lines[: table.line_num], 0, table.line_num
+    before = [text.removesuffix(sheet)]
+    edited, changed, start = [*before, *lines[: table.line_num]], 0, table.line_num
     for cells in table:
         record, start = lines[start : table.line_num], table.line_num
-        if len(cells) > key_column and cells[key_column] == key:
+        if len(cells) > key_column and cells[key_column].strip().lower() == key:
             cells += [""] * (label_column + 1 - len(cells))
             cells[label_column] = f"'{label}" if label.startswith(FORMULA) else label
             record = [_line(cells, delimiter_of(text), _ending(record[-1]))]

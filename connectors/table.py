@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.base import SourceError
-from connectors.entries import Entries, Entry, split_named, text_of
+from connectors.entries import Entries, Entry, split_column, split_named, text_of
 from connectors.label import class_name
 
 TABLES = (".csv", ".tsv")
@@ -20,7 +20,6 @@ IMAGE_COLUMNS = (
     *("image_file", "img", "url", "uri", "image_url", "address"),
 )
 """Where images are looked for unless a column is named."""
-SPLIT = "split"
 NO_IMAGE = "line without a path or address"
 TOO_LONG = "line with more cells than there are columns, so that labels may be shifted"
 NO_OBJECT = "line that is no JSON object"
@@ -74,13 +73,14 @@ def add_entries(
     column = image_column(path, columns, column)
     if label_column and label_column not in columns:
         raise SourceError(f"{path} has no column {label_column!r}; it has {listed(columns)}")
+    splits = split_column(columns)
     for where, record in records:
         name = str(record.get(column) or "").strip()
         if not name:
             entries.passed.add(NO_IMAGE, "", where)
             continue
         label = _label(path, where, record.get(label_column)) if label_column else None
-        entries.entries.append(Entry(where, (name,), label, split_named(record.get(SPLIT))))
+        entries.entries.append(Entry(where, (name,), label, split_named(record.get(splits))))
 
 
 def image_column(path: Path, columns: Sequence[str], named: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -414,6 +414,17 @@ def row_keys(session: Session, pool_id: int) -> dict[int, str]:
     """Array row -> item key."""
     keys = session.execute(select(Item.row, Item.key).where(Item.pool_id == pool_id))
     return {int(row): str(key) for row, key in keys}
+
+
+def key_uris(session: Session, pool_id: int, keys: Collection[str]) -> dict[str, str]:
+    """Item key -> uri, of those of these keys that are known."""
+    wanted = sorted(keys)
+    uris: dict[str, str] = {}
+    for start in range(0, len(wanted), CHUNK):
+        chunk = Item.key.in_(wanted[start : start + CHUNK])
+        named = select(Item.key, Item.uri).where(Item.pool_id == pool_id, chunk)
+        uris |= {str(key): str(uri) for key, uri in session.execute(named)}
+    return uris
 
 
 def row_uris(session: Session, pool_id: int, rows: Sequence[int] | None = None) -> dict[int, str]:

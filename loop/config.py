@@ -106,9 +106,11 @@ class PoolSection(Section):
     """A folder or file; of a bucket an address such as ``s3://bucket/photos``; of a Label Studio
     project ``label-studio://17``."""
     column: str = ""
-    """Of a list: where the paths or addresses stand; empty: in that called path, image, url, ..."""
+    """Of a list or table: where the paths, addresses or images stand; empty: in that called path,
+    image, url, ..."""
     label_column: str = ""
-    """Of a list: where the labels stand; empty: it has none."""
+    """Of a list or table: where the labels stand; empty: a list has none, and those of a parquet
+    file are called label."""
     image_root: str = ""
     """Of a list: the folder at which its paths start, which they may not leave; empty: its own."""
     follow_links: bool = False

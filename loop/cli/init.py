@@ -52,8 +52,8 @@ PROJECT_PAGE = re.compile(r"(https?://\S+)/projects/(\d+)(?:[/?]\S*)?")
     help="Folder, .parquet, s3://bucket/photos, label-studio://17 (or: project, with --project), "
     "or a list (.csv, .jsonl, ...).",
 )
-@click.option("--column", default="", help="Of a list: its column of paths or addresses.")
-@click.option("--label-column", default="", help="Of a list: its column of labels.")
+@click.option("--column", default="", help="Of a list or table: its column of images.")
+@click.option("--label-column", default="", help="Of a list or table: its column of labels.")
 @click.option(
     "--image-root",
     default="",

@@ -10,6 +10,7 @@ from loop.config import PoolSection
 from loop.errors import ConfigError
 from loop.files import expanded
 from loop.secrets import check_bucket
+from loop.wording import counted
 
 Layout = Literal["folder", "parquet", "bucket", "list", "shards", "label-studio"]
 LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt")
@@ -110,9 +111,7 @@ def stated_classes(images: str | Path, settings: Mapping[str, Any] | None = None
     """
     layout = layout_of(images)
     if layout == "parquet":
-        from connectors.parquet import class_names
-
-        return class_names(Path(images))
+        return _of_parquet(Path(images), settings or {})
     if layout == "list":
         return _listed_classes(PoolSection.model_validate(pool_section(images, settings)))
     if layout == "shards":
@@ -121,6 +120,20 @@ def stated_classes(images: str | Path, settings: Mapping[str, Any] | None = None
     if len(names) < 2:
         raise ConfigError(
             f"say what the classes are, e.g. --classes cat,dog ({images} has no class sub-folders)"
+        )
+    return names
+
+
+def _of_parquet(images: Path, settings: Mapping[str, Any]) -> list[str]:
+    from connectors.parquet import class_names, column_names
+
+    names = class_names(images, settings.get("column", ""), settings.get("label_column", ""))
+    if len(names) < 2:
+        columns = ", ".join(column_names(images))
+        named = f"names {counted(len(names), 'class')}" if names else "has no column of labels"
+        raise ConfigError(
+            f"say what the classes are, e.g. --classes cat,dog ({images} {named}; its columns are "
+            f"{columns}: --label-column names that of the labels)"
         )
     return names
 

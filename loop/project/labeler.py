@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from sqlalchemy.orm import Session
 
@@ -33,10 +34,7 @@ def connect_labeler(session: Session, project: Project, *, reopen: bool = False)
     if kind == "oracle":
         return _oracle(session, project)
     if kind == "csv":
-        from connectors.csv_sheet import CsvSheet
-
-        classes = project.config.project.classes
-        return CsvSheet(project.root / "sheets", classes, project.source.shown)
+        return _sheets(project)
     if project.config.pool.source == "label-studio":
         return _of_pool(session, project)
     pool, batches = queries.the_pool(session), queries.sent_batches(session)
@@ -62,6 +60,17 @@ def _oracle(session: Session, project: Project) -> Labeler:
         )
     error_rate, seed = config.labeler.error_rate, config.project.seed
     return Oracle(project.root, labels, classes, error_rate=error_rate, seed=seed)
+
+
+def _sheets(project: Project) -> Labeler:
+    from connectors.csv_sheet import CsvSheet
+
+    def uris(keys: Collection[str]) -> dict[str, str]:
+        with project.records.read() as reading:
+            return queries.key_uris(reading, queries.the_pool(reading).id, keys)
+
+    classes = project.config.project.classes
+    return CsvSheet(project.root / "sheets", classes, project.source.shown, uris)
 
 
 def _of_pool(session: Session, project: Project) -> Labeler:

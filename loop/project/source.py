@@ -31,7 +31,7 @@ def source_of(pool: PoolSection, start: Path) -> Source:
     if pool.source == "parquet":
         from connectors.parquet import Parquet
 
-        return Parquet(path, labelled=pool.labelled)
+        return Parquet(path, pool.labelled, pool.column, pool.label_column)
     if pool.source == "list":
         return manifest_of(pool, start)
     if pool.source == "shards":

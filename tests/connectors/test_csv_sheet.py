@@ -149,3 +149,69 @@ def test_classes_that_look_the_same_are_told_apart_by_what_is_written(labeler):
     labeler.prepare(["\u00e9", "e\u0301"])
     write(labeler, f"{KEYS[0]},a,\u00e9", f"{KEYS[1]},b,e\u0301")
     assert pulled(labeler) == {KEYS[0]: "\u00e9", KEYS[1]: "e\u0301"}
+
+
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;"])
+def test_a_first_line_that_names_the_delimiter(labeler, first):
+    """Some spreadsheet programs write and read it; the page writes around it."""
+    (sheet,) = labeler.folder.glob("*.csv")
+    lines = [first, "key;image;label", f"{KEYS[0]};a;Papier", f"{KEYS[1]};b;"]
+    sheet.write_bytes("\r\n".join(lines).encode())
+    assert pulled(labeler) == {KEYS[0]: "Papier"}
+    labeler.fill(BatchToLabel("ab" * 16, 1), KEYS[1], "Glas", "")
+    assert sheet.read_bytes().startswith(f"{first}\r\nkey;image;label\r\n".encode())
+    assert pulled(labeler) == {KEYS[0]: "Papier", KEYS[1]: "Glas"}
+
+
+def test_tabs_and_columns_in_other_letters(labeler):
+    (sheet,) = labeler.folder.glob("*.csv")
+    sheet.write_text(f"Key\t Image \tLABEL\n{KEYS[0].upper()}\ta\tPapier\n")
+    assert pulled(labeler) == {KEYS[0]: "Papier"}
+    labeler.fill(BatchToLabel("ab" * 16, 1), KEYS[0], "Glas", "Papier")
+    assert sheet.read_text() == f"Key\t Image \tLABEL\n{KEYS[0].upper()}\ta\tGlas\n"
+
+
+def test_a_column_that_is_there_twice_is_refused(labeler):
+    """The second, empty one would take the answers back."""
+    (sheet,) = labeler.folder.glob("*.csv")
+    sheet.write_text(f"key,image,label,Label\n{KEYS[0]},a,Papier,\n")
+    with pytest.raises(Rejected, match="2 columns called 'label'"):
+        pulled(labeler)
+
+
+def test_an_answer_without_its_key_is_named(labeler):
+    """Spreadsheet programs take some keys for numbers."""
+    write(labeler, f"{KEYS[0]},a,Glas", "1.23E+30,b,Glas", ",,Papier", ",,", "")
+    with pytest.raises(Rejected) as refused:
+        pulled(labeler)
+    assert "line 3: '1.23e+30' is no key; put back what stood there" in str(refused.value)
+    assert "line 4: '' is no key" in str(refused.value)
+    assert "line 5" not in str(refused.value)
+    write(labeler, f"{KEYS[0]},a,Glas", "1.23E+30,b,", ",,", "")
+    assert pulled(labeler) == {KEYS[0]: "Glas"}
+
+
+def test_columns_sorted_without_the_others_are_no_answers(tmp_path):
+    """Each label would be another image's."""
+    names = {key: f"{key[-1]}.png" for key in KEYS}
+    made = CsvSheet(tmp_path / "sheets", CLASSES, uris=lambda keys: names)
+    made.push(BatchToLabel("ab" * 16, 1), [ItemToLabel(key, names[key]) for key in KEYS])
+    write(made, f"{KEYS[0]},1.png,Glas", f"{KEYS[1]},0.png,Papier", f"{KEYS[2]},3.png,")
+    with pytest.raises(Rejected) as refused:
+        pulled(made)
+    message = str(refused.value)
+    assert "line 2: the key is that of 0.png, the name that of 1.png; sort whole lines" in message
+    assert "line 3" in message
+    assert "line 4" not in message
+    write(made, f"{KEYS[0]},,Glas", f"{KEYS[1]},moved/1.png,Papier", f"{KEYS[2]},2.png,Glas")
+    assert len(pulled(made)) == 3
+
+
+@pytest.mark.parametrize("suffix", [".xlsx", ".ods", ".CSV", ".txt"])
+def test_a_sheet_saved_in_another_form_is_named(labeler, suffix):
+    (sheet,) = labeler.folder.glob("*.csv")
+    sheet.with_suffix(suffix).write_bytes(b"PK")
+    (note,) = labeler.progress().notes
+    assert note.startswith(f"{sheet.stem}{suffix} is not read; save it as 'CSV UTF-8'")
+    sheet.with_name(f"~${sheet.stem}.xlsx").write_bytes(b"")  # Excel has it open
+    assert len(labeler.progress().notes) == 1

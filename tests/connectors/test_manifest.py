@@ -167,3 +167,12 @@ def test_numbers_are_classes_by_value(photos):
     (photos / "l.jsonl").write_text("\n".join(lines))
     manifest = Manifest(photos / "l.jsonl", label_column="y", root=photos)
     assert manifest.classes() == ["2", "9", "10"]
+
+
+@pytest.mark.parametrize("column", ["Split", " SPLIT"])
+def test_a_column_of_splits_in_other_letters(photos, column):
+    """Test images would be learned."""
+    list_ = photos / "list.csv"
+    list_.write_text(f"path,{column}\n0.png,Test\n1.png,train\n2.png,TESTING\n3.png,\n")
+    splits = [image.split for image in Manifest(list_).scan()]
+    assert splits == ["test", "pool", "test", "pool"]

@@ -221,7 +221,9 @@ def test_a_table_that_says_something_else_is_refused(columns, words, tmp_path):
 def test_a_row_that_names_a_file_instead_of_holding_it_is_unreadable(tmp_path):
     structs = [{"bytes": None, "path": "a.png"}, *({"bytes": png(i)} for i in range(10))]
     path = stored(tmp_path / "set.parquet", images=pa.array(structs, STRUCT))
-    assert next(iter(Parquet(path).scan())) == UnreadableFile("row/0", "empty file")
+    assert next(iter(Parquet(path).scan())) == UnreadableFile(
+        "row/0", "no bytes, only the path 'a.png'; store the bytes too (embed them)"
+    )
 
 
 def test_shards_in_a_folder_are_one_pool(tmp_path):
@@ -303,3 +305,133 @@ def test_what_datasets_saves_to_disk(tmp_path):
     (tmp_path / "torn.arrow").write_bytes(b"torn")
     with pytest.raises(SourceError, match="as arrow"):
         list(Parquet(tmp_path / "torn.arrow").scan())
+
+
+def labelled_table(path, labels, names=None, **columns):
+    """A file of 11 pictures with labels, as ``datasets`` writes names of numbers."""
+    features = {"label": {"names": names, "_type": "ClassLabel"}} if names else {}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.table({"image": PICTURES, "label": labels, **columns})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    return path
+
+
+@pytest.mark.parametrize("label", [2, "bird", "0"])
+def test_a_label_that_is_none_of_the_names_is_no_class(tmp_path, label):
+    """It would be left out in silence."""
+    numbers = isinstance(label, int)
+    labels = [label, *([0, 1] * 5 if numbers else ["cat", "dog"] * 5)]
+    path = labelled_table(tmp_path / "set.parquet", labels, ["cat", "dog"])
+    for read in (class_names, lambda path: list(Parquet(path).scan())):
+        with pytest.raises(SourceError, match=f"label {label!r} in .* is none of the 2 names"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "test", "train"),
+    [("split", "Test", "Train"), ("Split", "testing", "x"), ("SPLIT", "TEST ", "val")],
+)
+def test_a_split_in_other_letters(tmp_path, column, test, train):
+    """Test images would be learned."""
+    splits = {column: [test] * 3 + [train] * 8}
+    path = labelled_table(tmp_path / "set.parquet", [0, 1] * 5 + [0], **splits)
+    assert [image.split for image in Parquet(path).scan()] == ["test"] * 3 + ["pool"] * 8
+
+
+def test_a_split_that_is_a_number_with_a_name(tmp_path):
+    features = {"split": {"names": ["train", "test"], "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.table({"image": PICTURES, "label": [0, 1] * 5 + [1], "split": [1] * 3 + [0] * 8})
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "set.parquet")
+    images = list(Parquet(tmp_path / "set.parquet").scan())
+    assert [image.split for image in images] == ["test"] * 3 + ["pool"] * 8
+    assert {image.label for image in images} == {"0", "1"}  # the names are those of the splits
+
+
+@pytest.mark.parametrize("name", ["TEST-00000.parquet", "Testing_0.parquet", "testing.parquet"])
+def test_a_shard_of_test_images_in_other_letters(tmp_path, name):
+    labelled_table(tmp_path / "set" / name, [0, 1] * 5 + [0], ["cat", "dog"])
+    assert {image.split for image in Parquet(tmp_path / "set").scan()} == {"test"}
+
+
+def test_numbers_of_one_shard_have_the_names_of_no_other(tmp_path):
+    labelled_table(tmp_path / "set" / "a.parquet", [0, 1] * 5 + [0], ["cat", "dog"])
+    labelled_table(tmp_path / "set" / "b.parquet", [0, 1] * 5 + [0])
+    with pytest.raises(SourceError, match="others hold numbers without names, such as 0"):
+        class_names(tmp_path / "set")
+
+
+def test_shards_state_their_names_in_any_order(tmp_path):
+    labelled_table(tmp_path / "set" / "a.parquet", [0, 1] * 5 + [0], ["cat", "dog"])
+    labelled_table(tmp_path / "set" / "b.parquet", [1, 0] * 5 + [1], ["dog", "cat"])
+    assert class_names(tmp_path / "set") == ["cat", "dog"]
+    labels = [image.label for image in Parquet(tmp_path / "set").scan()]
+    assert labels == 2 * (["cat", "dog"] * 5 + ["cat"])
+
+
+def test_an_empty_shard_says_nothing(tmp_path):
+    labelled_table(tmp_path / "set" / "a.parquet", [0, 1] * 5 + [0], ["cat", "dog"])
+    empty = pa.table({"image": pa.nulls(0), "label": pa.nulls(0)})
+    pq.write_table(empty, tmp_path / "set" / "b.parquet")
+    assert class_names(tmp_path / "set") == ["cat", "dog"]
+    assert len(list(Parquet(tmp_path / "set").scan())) == 11
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"class_names": "[cat, dog"}, "no list of names such as"),
+        ({"class_names": '{"a": "cat"}'}, "no list of names such as"),
+        (
+            {"huggingface": '{"info": {"features": {"label": {"names": {"a": "x"}}}}}'},
+            "as names of the column 'label'",
+        ),
+    ],
+)
+def test_names_that_are_none(tmp_path, stated, words):
+    table = pa.table({"image": PICTURES, "label": [0, 1] * 5 + [0]})
+    pq.write_table(table.replace_schema_metadata(stated), tmp_path / "s.parquet")
+    with pytest.raises(SourceError, match=words):
+        class_names(tmp_path / "s.parquet")
+
+
+def test_metadata_of_another_shape_states_nothing(tmp_path):
+    stated = {"huggingface": '{"info": {"features": {"label": "ClassLabel"}}}'}
+    table = pa.table({"image": PICTURES, "label": [0, 1] * 5 + [0]})
+    pq.write_table(table.replace_schema_metadata(stated), tmp_path / "s.parquet")
+    assert class_names(tmp_path / "s.parquet") == ["0", "1"]
+
+
+def test_labels_with_parts_are_no_classes(tmp_path):
+    path = labelled_table(tmp_path / "s.parquet", [{"name": "cat"}] * 11)
+    with pytest.raises(SourceError, match="is a dict; write one class per image"):
+        class_names(path)
+
+
+def test_the_column_of_labels_can_be_named(tmp_path):
+    """As where ``datasets`` has two ClassLabels; it was passed over in silence."""
+    coarse = {"names": ["animal", "plant"], "_type": "ClassLabel"}
+    fine = {"names": ["cat", "oak"], "_type": "ClassLabel"}
+    features = {"coarse": coarse, "fine": fine}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    columns = {"image": PICTURES, "coarse": [0] * 6 + [1] * 5, "fine": [0] * 6 + [1] * 5}
+    path = tmp_path / "s.parquet"
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
+    with pytest.raises(ConfigError, match="columns are image, coarse, fine: --label-column"):
+        init(tmp_path / "p", path, encoder="pixels:8")
+    assert not (tmp_path / "p").exists()
+    assert class_names(path, label_column="fine") == ["cat", "oak"]
+    assert {i.label for i in Parquet(path, label_column="coarse").scan()} == {"animal", "plant"}
+    with pytest.raises(SourceError, match="no column 'finer'; it has image, coarse, fine"):
+        class_names(path, label_column="finer")
+
+
+def test_the_column_of_images_can_be_named(tmp_path):
+    path = tmp_path / "s.parquet"
+    pq.write_table(pa.table({"front": PICTURES, "back": PICTURES[::-1]}), path)
+    with pytest.raises(SourceError, match="front, back could be it: say which with --column"):
+        list(Parquet(path).scan())
+    assert Parquet(path, column="back").read("row/0") == PICTURES[-1]
+    with pytest.raises(SourceError, match="no column 'side' of encoded bytes"):
+        list(Parquet(path, column="side").scan())
