@@ -20,9 +20,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 MAX_WEBP_PIXELS = 45_000_000
 """A WebP is never decoded in parts: with more it would take over 720 MB, which no embedding may.
 For the others Pillow's own limit of 89 million pixels comes first."""
-LEARNED = frozenset(["train", "training", "val", "valid", "validation"])
-TESTED = frozenset(["test", "testing"])
-"""First folder levels of the layout that ImageNet, Keras and others use."""
+LEARNED = frozenset(["train", "training", "val", "valid", "validation", "dev"])
+TESTED = frozenset(["test", "testing", "eval", "evaluation"])
+"""First folder levels of the layout that ImageNet, Keras and others use, as ``datasets`` reads
+them."""
 TEST = "test:"
 """Prefix of uris below the test folder."""
 
@@ -232,6 +233,12 @@ def first_level(root: Path, *, follow_links: bool = False) -> tuple[list[str], l
     paths = [path.relative_to(root).parts for path in Walk(root, follow_links)]
     folders = sorted({parts[0] for parts in paths if len(parts) > 1})
     return folders, sorted(parts[0] for parts in paths if len(parts) == 1)
+
+
+def beside_classes(root: Path, *, follow_links: bool = False) -> str:
+    """The first image that lies in no class folder below a first level; empty if all do."""
+    paths = (path.relative_to(root) for path in Walk(root, follow_links))
+    return next((path.as_posix() for path in paths if len(path.parts) < 3), "")
 
 
 def split_classes(root: Path, *, follow_links: bool = False) -> list[str]:

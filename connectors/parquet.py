@@ -38,7 +38,7 @@ COLUMNS = ("image", "img")
 """Where images are looked for; else in the only column that can hold any."""
 LABEL = "label"
 """Where labels are looked for; else in the only column that ``datasets`` calls a ClassLabel."""
-TEST_SHARD = re.compile(r"test(ing)?(\b|_)", re.IGNORECASE)
+TEST_SHARD = re.compile(rf"({'|'.join(sorted(TESTED))})(\b|_)", re.IGNORECASE)
 
 
 def shards_of(path: Path) -> list[Path]:

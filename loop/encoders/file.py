@@ -25,7 +25,10 @@ from PIL import Image
 from loop.encoders.base import Encoder
 from loop.errors import ConfigError, DataError
 from loop.files import expanded
+from loop.wording import counted
 
+MAGIC, ZIP = b"\x93NUMPY", b"PK"
+"""How files of an array, and archives, begin."""
 CHECKED = 100_000
 """Rows that are looked at for differences."""
 
@@ -84,7 +87,7 @@ class File(Encoder):
 
     @cached_property
     def _array(self) -> NDArray[Any]:
-        return np.load(self.path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        return mapped(self.path)
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -101,6 +104,27 @@ class File(Encoder):
         return {alike(name): row for name, row in self._rows.items() if shared[alike(name)] == 1}
 
 
+def mapped(path: Path) -> NDArray[Any]:
+    """The array of a ``.npy`` file, mapped into memory. Pickled objects are never loaded.
+
+    Raises:
+        ValueError: it holds something else, or is cut short.
+    """
+    with path.open("rb") as file:
+        head = file.read(len(MAGIC))
+    if head.startswith(ZIP):
+        raise ValueError("it is an archive, as np.savez and torch.save write, and no single array")
+    if head != MAGIC:
+        raise ValueError("it is no .npy file, or an empty one, and nothing else is read")
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except EOFError:
+        raise ValueError("it is cut short") from None
+    except ValueError as error:
+        objects = "objects in dtype" in str(error)
+        raise ValueError("it holds objects, not numbers" if objects else str(error)) from None
+
+
 def alike(name: str) -> str:
     """A path as one system would write it: accents composed, ``/``, no ``./`` before it."""
     return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
@@ -113,7 +137,8 @@ def keys_of(path: Path) -> Path:
 
 def read_keys(path: Path) -> list[str]:
     """Names of the array's rows in order, one per line of the file. Only a line feed ends a line,
-    with or without a carriage return: names may hold any other sign.
+    with or without a carriage return: names may hold any other sign. Empty lines at the end are
+    none.
 
     Raises:
         ValueError: the file is neither UTF-8 nor UTF-16 with a byte-order mark.
@@ -121,7 +146,7 @@ def read_keys(path: Path) -> list[str]:
     data = path.read_bytes()
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # PowerShell 5
     text = data.decode("utf-16" if marked else "utf-8-sig")
-    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    return [line.removesuffix("\r") for line in text.rstrip("\r\n").split("\n")]
 
 
 def make(options: str) -> File:
@@ -141,18 +166,34 @@ def make(options: str) -> File:
             )
     encoder = File(path)
     try:
-        array, names = encoder._array, read_keys(keys_of(path))
+        array = encoder._array
     except (ValueError, OSError) as error:
         raise ConfigError(
-            f"cannot read {path} or its keys: {error}; save it with np.save"
+            f"cannot read {path}: {error}; write floats of shape (N, D) with np.save('x.npy', rows)"
         ) from None
-    if array.ndim != 2 or array.dtype.kind != "f":
+    try:
+        names = read_keys(keys_of(path))
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"cannot read {keys_of(path)}: {error}; save it as UTF-8") from None
+    if array.ndim != 2 or array.dtype.kind != "f" or not array.shape[1]:
         raise ConfigError(f"{path} is {array.dtype} {array.shape}; floats of shape (N, D) wanted")
-    if len(names) != len(array) or len(set(names)) != len(names):
-        raise ConfigError(
-            f"{path} has {len(array)} rows, {keys_of(path).name} {len(names)} lines, "
-            f"{len(set(names))} of them distinct; one distinct name per row is wanted"
-        )
+    _check_names(path, names, array.shape)
     if len(array) > 1 and (array[:CHECKED] == array[0]).all():
         raise ConfigError(f"the rows of {path} are all alike; they tell no image from another")
     return encoder
+
+
+def _check_names(path: Path, names: list[str], shape: tuple[int, ...]) -> None:
+    """Raises ConfigError: there are not as many names as rows, or two are the same."""
+    if len(names) != shape[0]:
+        hint = "; the array may be transposed" if len(names) == shape[1] else ""
+        raise ConfigError(
+            f"{path} has {counted(shape[0], 'row')}, {keys_of(path).name} "
+            f"{counted(len(names), 'line')}; one name per row is wanted{hint}"
+        )
+    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
+    if count > 1:
+        raise ConfigError(
+            f"{keys_of(path)} names {name!r} {count} times ({len(set(names))} of {len(names)} "
+            "names are distinct); each image has one row"
+        )

@@ -11,11 +11,12 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loop.encoders.file import File
+from loop.encoders.file import ZIP, File
 from loop.errors import ConfigError
 from loop.files import expanded
 
@@ -45,6 +46,9 @@ class GivenPrior(File):
 
     @cached_property
     def _arrays(self) -> dict[str, NDArray[Any]]:
+        with self.path.open("rb") as file:
+            if not file.read(len(ZIP)).startswith(ZIP):
+                raise ValueError("it is no archive")
         with np.load(self.path, allow_pickle=False) as stored:
             return {name: stored[name] for name in ARRAYS}
 
@@ -76,7 +80,7 @@ def make(options: str) -> GivenPrior:
     try:
         shares, keys = encoder._arrays["probabilities"], encoder._names()
         classes = encoder.classes
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ConfigError(
             f"cannot read {path}: {error}; np.savez writes one with {', '.join(ARRAYS)}"
         ) from None

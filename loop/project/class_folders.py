@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from connectors.base import SourceError
-from connectors.folder import first_level
+from connectors.folder import LEARNED, TESTED, beside_classes, first_level
 from loop.errors import ConfigError
 from loop.project.classes import BY_NAME, exists, layout_of, stated_classes
 from loop.wording import agreeing, counted
 
 YEAR = r"(19|20)\d\d"
+PART = (
+    r"(train|val|test|dev|eval)(ing|id|idation|elopment|uation)?"
+    r"([-_ ]?(set|data|images?|split))?[-_ ]?\d*|unlabell?ed"
+)
+"""Parts of a set that is laid out in splits."""
 NO_CLASSES = (
     ("a date", rf"{YEAR}([-_. ]?\d\d?){{0,2}}([-_. ].*)?|\d\d?[-_.]\d\d?[-_.]({YEAR}|\d\d)"),
     ("a camera's folder", r"\d{3}[A-Z0-9_]{5}|DCIM|Camera( Roll)?|Screenshots"),
     (
         "a part of a set",
-        r"(train|val|test)(ing|id|idation)?|all|new|old|raw|data|images?|imgs?|photos?|pictures?"
-        r"|unsorted|unlabell?ed|inbox|backup"
+        rf"{PART}|all|new|old|raw|data|images?|imgs?|photos?|pictures?"
+        r"|unsorted|inbox|backup"
         r"|(batch|part|set|shard|disk|new folder|untitled folder)[-_ ]?\(?\d*\)?",
     ),
 )
@@ -60,6 +65,39 @@ def clear_classes(images: str | Path, settings: Mapping[str, Any] | None = None)
             f"e.g. --classes cat,dog,bird (if they are the sub-folders: --classes {listed})"
         )
     return names
+
+
+def labelled_classes(images: str | Path, settings: Mapping[str, Any] | None = None) -> list[str]:
+    """Class names of images whose labels are known: the person said that folders are labels.
+
+    Args:
+        settings: see ``loop.project.classes.pool_section``.
+
+    Raises:
+        UnclearClasses: all of them are parts of a set, such as train and val.
+        ConfigError, SourceError: see ``loop.project.classes.stated_classes``.
+    """
+    names = stated_classes(images, settings)
+    parts = all(re.fullmatch(PART, name, re.IGNORECASE) for name in names)
+    if layout_of(images) in BY_NAME or not parts:
+        return names
+    raise UnclearClasses(
+        f"{', '.join(map(repr, names[:NAMED]))} in {images} look like parts of a set, and as such "
+        f"they cannot be read: {_why_no_splits(images, names, settings)}; mend that, or say what "
+        f"the classes are, e.g. --classes {','.join(names)}"
+    )
+
+
+def _why_no_splits(
+    images: str | Path, names: Sequence[str], settings: Mapping[str, Any] | None
+) -> str:
+    """Why folders with the names of parts are not read as such."""
+    strange = [name for name in names if name.lower() not in LEARNED | TESTED]
+    if strange:
+        return f"{strange[0]!r} is none of {', '.join(sorted(LEARNED | TESTED))}"
+    follow = bool(settings and settings.get("follow_links"))
+    beside = "" if isinstance(images, str) else beside_classes(images, follow_links=follow)
+    return f"{beside} lies in no class folder" if beside else "below them is one class folder"
 
 
 def doubt_about(names: Sequence[str], beside: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from loop.config import Config
 from loop.errors import ConfigError, DataError, nearest
 from loop.files import draft_of, expanded
 from loop.project import Project, create, standing, withdraw
-from loop.project.class_folders import clear_classes
+from loop.project.class_folders import clear_classes, labelled_classes
 from loop.project.classes import (
     exists,
     is_label_studio,
@@ -171,7 +171,7 @@ def _config(root: Path, images: str | Path, sections: dict[str, Any]) -> Config:
     if not project.get("classes") and is_label_studio(images):
         project["classes"] = _offered(root, str(images), values.get("labeler", {}))
     if not project.get("classes"):
-        stated = stated_classes if given.get("labelled") else clear_classes
+        stated = labelled_classes if given.get("labelled") else clear_classes
         project["classes"] = stated(images, given)
     pool = pool_section(images, given)
     values |= {"project": project, "pool": pool}

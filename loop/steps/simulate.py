@@ -36,7 +36,8 @@ from loop.project.cells import (
     open_simulation,
     stored_cells,
 )
-from loop.project.classes import place_of, pool_section, stated_classes
+from loop.project.class_folders import UnclearClasses, labelled_classes
+from loop.project.classes import BY_NAME, layout_of, place_of, pool_section
 from loop.project.problem import (
     Problem,
     a_fifth,
@@ -282,10 +283,14 @@ def _made_from(images: str | Path, root: Path) -> Project:
 
 
 def _new(root: Path, images: str | Path, encoder: str) -> Project:
-    """Raises ConfigError: the images have no classes."""
+    """Raises ConfigError: the images have no classes, or unclear ones."""
     try:
-        classes = stated_classes(images)
+        classes = labelled_classes(images)
+    except UnclearClasses:
+        raise
     except ConfigError:
+        if layout_of(images) in BY_NAME:
+            raise
         raise ConfigError(
             f"{images} has no sub-folder for each class, and 'simulate' takes their names for the "
             "true labels; sort the images into folders, two at least"

@@ -59,6 +59,9 @@ def test_what_is_no_prior_is_refused(tmp_path, changes, words):
 def test_no_file_and_no_archive(tmp_path):
     with pytest.raises(ConfigError, match=r"no file .*p\.npz"):
         encoders.get(f"prior:{tmp_path / 'p.npz'}")
-    (tmp_path / "p.npz").write_bytes(b"no archive")
-    with pytest.raises(ConfigError, match="cannot read"):
-        encoders.get(f"prior:{tmp_path / 'p.npz'}")
+    np.save(tmp_path / "one.npy", P)
+    contents = (b"no archive", b"", b"PK\3\4 cut short", (tmp_path / "one.npy").read_bytes())
+    for content in contents:
+        (tmp_path / "p.npz").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"cannot read .*np\.savez writes one"):
+            encoders.get(f"prior:{tmp_path / 'p.npz'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import unicodedata
@@ -97,3 +98,67 @@ def test_rows_that_are_all_alike_are_refused(tmp_path):
 def test_names_in_another_code_page_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="keys"):
         written(tmp_path, ["caf\u00e9.png", "b.png"], encoding="latin-1")
+
+
+ROWS = np.arange(8, dtype=np.float32).reshape(4, 2)
+
+
+class Code:
+    def __reduce__(self):
+        return Path.touch, (Path("ran"),)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no .npy file, or an empty one"),
+        (pickle.dumps(ROWS), "no .npy file"),
+        (pickle.dumps(Code()), "no .npy file"),
+        (b"0.1,0.2\n", "no .npy file"),
+        ("npz", "an archive, as np.savez and torch.save write"),
+        ("objects", "objects, not numbers"),
+        ("short", "cannot read"),
+    ],
+)
+def test_what_is_no_array_is_refused_and_never_run(tmp_path, monkeypatch, content, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError):
+        written(tmp_path, NAMES[:3], values=ROWS)
+    array = tmp_path / "mine.npy"
+    if content == "npz":
+        np.savez(tmp_path / "mine.npz", emb=ROWS)
+        content = (tmp_path / "mine.npz").read_bytes()
+    elif content == "objects":
+        np.save(array, np.array([Code()] * 4, dtype=object), allow_pickle=True)
+        content = array.read_bytes()
+    elif content == "short":
+        content = array.read_bytes()[:-6]
+    array.write_bytes(content)
+    with pytest.raises(ConfigError, match=words) as refused:
+        encoders.get(f"file:{array}")
+    assert "allow_pickle" not in str(refused.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "words"),
+    [
+        (["a", "b", "a"], ROWS[:3], "names 'a' 2 times"),
+        (["a", "b"], ROWS, "4 rows, mine.keys 2 lines; .*; the array may be transposed"),
+        (["a", "b", "c"], ROWS, "4 rows, mine.keys 3 lines; one name per row is wanted$"),
+        (["a", "b"], ROWS[:2, :0], r"float32 \(2, 0\); floats of shape"),
+    ],
+)
+def test_rows_and_names_that_do_not_fit(tmp_path, names, values, words):
+    with pytest.raises(ConfigError, match=words):
+        written(tmp_path, names, values=values)
+
+
+def test_empty_lines_at_the_end_are_no_names(tmp_path):
+    encoder = written(tmp_path, [*NAMES, "", ""], values=np.eye(4, dtype=np.float32))
+    assert encoder.take(None, "", NAMES[3]).argmax() == 3
+
+
+def test_names_in_another_encoding_are_said(tmp_path):
+    with pytest.raises(ConfigError, match=r"mine\.keys: .*; save it as UTF-8"):
+        written(tmp_path, NAMES, encoding="latin-1")

@@ -16,12 +16,18 @@ from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
 from connectors.base import SourceError
+from connectors.folder import Folder
 from db.errors import Full
 from loop.cli import cli
 from loop.errors import ConfigError, DataError
 from loop.photographs import is_photograph, mostly_photographs
 from loop.project import ProjectBusy, find
-from loop.project.class_folders import UnclearClasses, clear_classes, doubt_about
+from loop.project.class_folders import (
+    UnclearClasses,
+    clear_classes,
+    doubt_about,
+    labelled_classes,
+)
 from loop.steps.init import ADVISED, init
 from loop.steps.scan import scan
 from tests.conftest import rows, write_images
@@ -136,7 +142,19 @@ def test_a_person_is_asked_once(photos, tmp_path, typed, encoder):
     "name",
     [
         *("2021", "2021-05", "20210503", "2021-05-03 beach", "03.05.2021", "DCIM", "100CANON"),
-        *("train", "test", "validation", "Photos", "batch 2", "New folder (3)", "unsorted"),
+        *(
+            "train",
+            "test",
+            "validation",
+            "train2017",
+            "test_set",
+            "test1",
+            "dev",
+            "Photos",
+            "batch 2",
+            "New folder (3)",
+            "unsorted",
+        ),
     ],
 )
 def test_names_that_are_no_classes(name):
@@ -145,7 +163,19 @@ def test_names_that_are_no_classes(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["0", "9", "cat", "other", "class_12", "n01440764", "1950s car", "Mai", "testudo", "setter"],
+    [
+        "0",
+        "9",
+        "cat",
+        "other",
+        "class_12",
+        "n01440764",
+        "1950s car",
+        "Mai",
+        "testudo",
+        "setter",
+        "trainer",
+    ],
 )
 def test_names_that_may_be_classes(name):
     assert doubt_about(["cat", name], []) == ""
@@ -249,3 +279,52 @@ def test_a_full_disk_leaves_nothing(tmp_path, images, monkeypatch):
     with pytest.raises(Full):
         init(tmp_path / "p", images)
     assert not (tmp_path / "p").exists()
+
+
+def in_splits(root, *folders):
+    for number, folder in enumerate(folders):
+        for copy in range(6):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            photograph(10 * number + copy).save(root / folder / f"{copy}.jpg")
+    return root
+
+
+BOTH = ("train/cat", "train/dog")
+
+
+@pytest.mark.parametrize(
+    ("folders", "stray", "reason"),
+    [
+        ((*BOTH, "val/cat"), "sample.jpg", "sample.jpg lies in no class folder"),
+        ((*BOTH, "val/cat"), "val/sample.jpg", "val/sample.jpg lies in no class folder"),
+        ((*BOTH, "test"), "", "test/0.jpg lies in no class folder"),
+        ((*BOTH, "test_set/cat"), "", "'test_set' is none of dev, eval"),
+        ((*BOTH, "unlabeled"), "", "'unlabeled' is none of dev, eval"),
+        (("train/cat", "val/cat"), "", "below them is one class folder"),
+    ],
+)
+def test_parts_of_a_set_are_no_labels(tmp_path, folders, stray, reason):
+    """They were taken for the true ones."""
+    images = in_splits(tmp_path / "images", *folders)
+    if stray:
+        photograph(99).save(images / stray)
+    with pytest.raises(UnclearClasses) as refused:
+        labelled_classes(images)
+    assert reason in str(refused.value)
+    done = invoked(tmp_path / "p", "--images", images, "--labelled", "--labeler", "oracle")
+    assert isinstance(done.exception, UnclearClasses)
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_class_may_be_called_as_a_part(tmp_path):
+    images = in_splits(tmp_path / "images", "bus", "car", "train")
+    assert labelled_classes(images) == ["bus", "car", "train"]
+
+
+@pytest.mark.parametrize("test", ["test", "Eval", "EVALUATION", "testing"])
+@pytest.mark.parametrize("learned", ["val", "Dev", "VALID"])
+def test_splits_under_other_names(tmp_path, test, learned):
+    images = in_splits(tmp_path / "images", *BOTH, f"{learned}/cat", f"{test}/dog")
+    assert labelled_classes(images) == ["cat", "dog"]
+    splits = {i.uri.split("/")[0]: i.split for i in Folder(images, splits=True).scan()}
+    assert splits == {"train": "pool", learned: "pool", test: "test"}
