@@ -410,7 +410,10 @@ def _explain(error: Any, where: str) -> str:
         return f"{where}: unknown key {name!r}{nearest(path[-1], section.model_fields)}"
     if error["type"] == "missing":
         return f"{where}: {name!r} is missing"
-    return f"{where}: {name} = {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
+    message = error["msg"].removeprefix("Value error, ")
+    if isinstance(error["input"], dict):  # keys that do not go together; the message names them
+        return f"{where}: {name}: {message}" if name else f"{where}: {message}"
+    return f"{where}: {name} = {error['input']!r}: {message}"
 
 
 def _model_of(annotation: Any) -> Any:

@@ -225,7 +225,7 @@ def _rounds(rounds: Rounds) -> None:
     paragraph(
         f"next round: {counted(rounds.sizes[0], 'label')}; rounds of {sizes} take "
         f"{rounds.expected:.0f} labels on average (one round at once: {rounds.at_once}) and reach "
-        f"the target with {rounds.confidence:.0%} chance"
+        f"the target with {100 * rounds.confidence:.0f} % chance"
     )
 
 

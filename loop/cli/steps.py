@@ -134,17 +134,33 @@ def score(folder: Path, as_json: bool, engine: str) -> None:
     answer(as_json, explanation, "\n".join(["scored", *lines, "next: coreloop select"]))
 
 
-@click.command()
-@project_option
-@json_option
-@click.option("--preview", is_flag=True, help="Write a page of the picks: what, why, where.")
-@click.option(
+like_option = click.option(
     "--like",
     multiple=True,
     metavar="CLASS",
     help="A class of which more images are wanted; may be given several times.",
 )
-@click.option("--share", type=float, help="Of the picks that are spent on --like; default: 0.25.")
+share_option = click.option(
+    "--share", type=float, help="Of the picks that are spent on --like; default: 0.25."
+)
+
+
+def _share(like: tuple[str, ...], share: float | None) -> float:
+    """Raises ConfigError: a share of nothing."""
+    from loop.errors import ConfigError
+    from loop.steps.select import LIKE_SHARE
+
+    if share is not None and not like:
+        raise ConfigError("--share goes with --like CLASS")
+    return LIKE_SHARE if share is None else share
+
+
+@click.command()
+@project_option
+@json_option
+@click.option("--preview", is_flag=True, help="Write a page of the picks: what, why, where.")
+@like_option
+@share_option
 def select(
     folder: Path, as_json: bool, preview: bool, like: tuple[str, ...], share: float | None
 ) -> None:
@@ -157,21 +173,20 @@ def select(
     Example: coreloop select --preview
              coreloop select --like cat --share 0.5
     """
-    from loop.errors import ConfigError
-    from loop.steps.select import LIKE_SHARE, is_selected
+    from loop.steps.select import is_selected
     from loop.steps.select import select as step
 
-    if share is not None and not like:
-        raise ConfigError("--share goes with --like CLASS")
+    wanted = _share(like, share)
     project = project_at(folder)
     if preview and not like and is_selected(project):
         _preview(project, as_json)
         return
-    chosen = step(project, like, LIKE_SHARE if share is None else share)
+    chosen = step(project, like, wanted)
+    text = "".join(f"like {name}: {how}\n" for name, how in chosen.like.items())
     if preview:
+        click.echo(text, err=True, nl=False)
         _preview(project, as_json)
         return
-    text = "".join(f"like {name}: {how}\n" for name, how in chosen.like.items())
     text += (
         f"{counted(chosen.coreset, 'pick')}, {chosen.control} random controls; next: coreloop push"
     )
@@ -300,6 +315,8 @@ def report(folder: Path, as_json: bool, out: Path | None) -> None:
     help="One more round of this size, once the planned ones are over.",
 )
 @click.option("--review", is_flag=True, help="Stop before picks are sent; write a page of them.")
+@like_option
+@share_option
 @click.option(
     "--reopen", is_flag=True, help="Open finished tasks again where 'overlap' was raised."
 )
@@ -317,6 +334,8 @@ def run(
     as_json: bool,
     budget: int | None,
     review: bool,
+    like: tuple[str, ...],
+    share: float | None,
     reopen: bool,
     watch: float | None,
     engine: str,
@@ -326,32 +345,53 @@ def run(
     With --review it stops where picks are ready and writes a page of them; without it sends them.
     With --watch it stays: looks for answers, and when a round is answered trains, compares, writes
     the report and sends the next. What fails is tried again with growing pauses; 'coreloop status'
-    shows how it stands.
+    shows how it stands. With --like a share of the next picks are images near a class that has few
+    labels.
 
     \b
     Example: coreloop run
              coreloop run --watch 30
+             coreloop run --like cat --share 0.5
     """
-    from loop.cli.measure import result_sentence
     from loop.engine import get
     from loop.steps.run import Watcher
     from loop.steps.run import run as step
 
+    wanted_share = _share(like, share)
     project = project_at(folder)
     if watch is not None:
-        _watch(project.root, watch, engine, budget, review=review, reopen=reopen, as_json=as_json)
+        given = {"--review": review, "--budget": budget is not None, "--like": bool(like)}
+        _check_alone([option for option, is_given in given.items() if is_given])
+        _watch(project.root, watch, engine, reopen=reopen, as_json=as_json)
         return
 
     def advance(allowed: bool) -> Ended:
         wanted = budget if allowed == reopen else None  # else the round that was asked for is begun
         with bar() as (begin, progress):
             watcher = Watcher(begin, progress)
-            return step(project, watcher, wanted, get(engine), review=review, reopen=allowed)
+            where = get(engine)
+            return step(
+                project,
+                watcher,
+                wanted,
+                where,
+                review=review,
+                reopen=allowed,
+                like=like,
+                share=wanted_share,
+            )
 
     ended = reopening(advance, reopen=reopen)
     if as_json:
         print_json(asdict(ended))
-        return
+    else:
+        _print_ended(ended)
+
+
+def _print_ended(ended: Ended) -> None:
+    """How the newest round came out, why it goes no further, and what to type next."""
+    from loop.cli.measure import result_sentence
+
     if ended.result is not None:
         paragraph(result_sentence(ended.result))
     paragraph(ended.message)
@@ -362,24 +402,18 @@ def run(
     say(f"next: {ended.next}")
 
 
-def _watch(
-    root: Path,
-    seconds: float,
-    engine: str,
-    budget: int | None,
-    *,
-    review: bool,
-    reopen: bool,
-    as_json: bool,
-) -> None:
+def _check_alone(options: list[str]) -> None:
+    """Raises UsageError: options that --watch goes without."""
+    if options:
+        raise click.UsageError(
+            f"--watch goes through the planned rounds by itself, which {options[0]} contradicts; "
+            "give one of the two"
+        )
+
+
+def _watch(root: Path, seconds: float, engine: str, *, reopen: bool, as_json: bool) -> None:
     """``coreloop run --watch``."""
     from loop.cli.watch import watch
     from loop.engine import get
 
-    if review or budget is not None:
-        option = "--review" if review else "--budget"
-        raise click.UsageError(
-            f"--watch goes through the planned rounds by itself, which {option} contradicts; give "
-            "one of the two"
-        )
     watch(root, seconds, get(engine), reopen=reopen, as_json=as_json)

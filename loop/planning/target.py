@@ -29,7 +29,7 @@ class Price:
         per_day: images labelled per calendar day; None: not known.
 
     Raises:
-        ConfigError: a negative number.
+        ConfigError: a negative number, or none at all.
     """
 
     seconds: float | None = None
@@ -40,9 +40,10 @@ class Price:
 
     def __post_init__(self) -> None:
         for name in ("seconds", "votes", "hourly_rate", "per_label", "per_day"):
-            if (getattr(self, name) or 0) < 0:
+            number = getattr(self, name) or 0
+            if not 0 <= number < math.inf:
                 raise ConfigError(
-                    f"{name.replace('_', ' ')} cannot be negative, got {getattr(self, name)}"
+                    f"{name.replace('_', ' ')} must be a number of at least 0, got {number}"
                 )
 
     @property
@@ -321,10 +322,10 @@ def advice(per_100: Estimate, threshold: float) -> str:
     """``stop``, ``go on`` or ``unclear``: the gain of 100 labels against a threshold.
 
     Raises:
-        ConfigError: the threshold is negative.
+        ConfigError: the threshold is negative or no number.
     """
-    if threshold < 0:
-        raise ConfigError(f"--stop-below cannot be negative, got {100 * threshold:g}")
+    if not threshold >= 0:
+        raise ConfigError(f"--stop-below must be a number of at least 0, got {100 * threshold:g}")
     if per_100.upper < threshold:
         return "stop"
     return "go on" if per_100.median >= threshold else "unclear"

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from db import queries
 from loop import geometry
-from loop.errors import ConfigError, NotReady, nearest
+from loop.errors import NotReady
 from loop.project.embeddings import embeddings
 from loop.project.labels import collect
 from loop.project.names import name_head_of
@@ -25,13 +25,9 @@ def likeness(
     sample count only where there is neither: picks near images that measure flatter the accuracy.
 
     Raises:
-        ConfigError: there is no such class.
         NotReady: the class has no label, and its name says nothing.
     """
-    classes = project.config.project.classes
-    if name not in classes:
-        raise ConfigError(f"no class {name!r}{nearest(name, classes)}")
-    number, pool = classes.index(name), queries.the_pool(session)
+    number, pool = project.config.project.classes.index(name), queries.the_pool(session)
     labels = collect(session, pool, project.config).by_row
     pictures = embeddings(session, project)
     head = name_head_of(project.config)

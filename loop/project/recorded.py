@@ -10,7 +10,7 @@ import numpy as np
 from db import queries
 from db.answers import Answer, asked_for, standing_answers
 from loop.costs import upcoming
-from loop.goals import images_worth, value
+from loop.goals import images_worth, interval, value
 from loop.planning.curves import LearningCurve
 from loop.planning.target import Price
 from loop.project.corrections import outdated_rounds
@@ -38,11 +38,13 @@ class Wish:
 class Recorded:
     """What the records hold: points of the live curve in one metric, answers, labels, images left;
     and the rounds whose points are of other labels than people give now, which are no part of the
-    curve. ``worth``: see ``loop.goals.images_worth``, of the ``test_images`` that measured."""
+    curve. ``worth``: see ``loop.goals.images_worth``, of the ``test_images`` that measured;
+    ``interval``: the 95 % interval of the newest point."""
 
     by_labels: dict[int, list[float]]
     test_images: int
     worth: int
+    interval: tuple[float, float]
     answers: list[Answer]
     by_sample: bool
     classes_seen: int
@@ -75,6 +77,7 @@ def recorded(project: Project, metric: str = "accuracy") -> Recorded:
         by_labels=by_labels,
         test_images=int(runs[-1].metrics["n"]) if runs else 0,
         worth=images_worth(runs[-1].metrics, metric) if runs else 0,
+        interval=interval(runs[-1].metrics, metric) if runs else (0.0, 1.0),
         answers=answers,
         by_sample=by_sample,
         classes_seen=len(set(classes)),

@@ -71,7 +71,8 @@ def beats_random(facts: Facts) -> str:
         return f"{simulated} By the labels of this project: {measured[0].lower()}{measured[1:]}"
     if facts.control is not None:
         return against_control(facts.control)
-    if facts.counts.get("sample"):
+    planned = facts.provenance["config"]["measure"]["by"] == "sample" and not facts.rounds
+    if facts.counts.get("sample") or (planned and not facts.counts.get("test")):
         return "Not measured yet: the labels of round 1 tell, picks against the random sample."
     hindsight = _in_hindsight(own[-1]) if own else "Not measured."
     return (
@@ -287,11 +288,17 @@ def before_any_label(counts: dict[str, int]) -> str:
         counts: class -> images that are likeliest of it.
     """
     images = sum(counts.values())
-    shares = ", ".join(f"{name} {100 * count / images:.0f} %" for name, count in counts.items())
+    shares = ", ".join(f"{name} {_share(count, images)}" for name, count in counts.items())
     return (
         f"Before any label the class names alone say of {counted(images, 'image')}: {shares}. "
         "Nothing measures that yet; 'coreloop predict' writes it for each image."
     )
+
+
+def _share(count: int, images: int) -> str:
+    """In whole per cent; few are not none."""
+    percent = f"{100 * count / images:.0f} %"
+    return "under 1 %" if count and percent == "0 %" else percent
 
 
 def names_in_words(noted: dict[str, Any]) -> list[str]:
@@ -354,7 +361,7 @@ def few_labels(few: FewLabels) -> str:
             labels = counted(round(few.wanted * few.sample / few.of_sample), "label")
             cost = f"about {labels} ({least:.0f} to {few.wanted / lower:.0f})"
         told += f"; {few.wanted} more at random take {cost}"
-    return f"{told}. 'coreloop select --like {shlex.quote(few.name)}' picks images near it."
+    return f"{told}. 'coreloop run --like {shlex.quote(few.name)}' picks more in the next round."
 
 
 def of_few_labels(few: Sequence[FewLabels], most: int) -> list[str]:

@@ -20,7 +20,6 @@ from loop.project import Project, curves
 from loop.project.corrections import in_words
 from loop.project.recorded import Recorded, Wish, own_curve, price_of, recorded
 from loop.seeds import generator
-from loop.train.metrics import wilson
 from loop.wording import counted
 
 SMALL_TEST = 50
@@ -267,10 +266,11 @@ def _notes(
     if short or (affordable is not None and affordable > seen.left):
         notes.append(f"the pool has only {counted(seen.left, 'image')} left to label; add images")
     if plan_ is not None and plan_.verdict == "reached" and plan_.now is not None:
-        lower, upper = wilson(round(plan_.now * curve.test_images), curve.test_images)
+        lower, upper = seen.interval
         if lower < plan_.target:
+            more = "a larger random sample" if seen.by_sample else "more test images"
             notes.append(
                 f"the target lies within the 95 % interval of what was measured "
-                f"({100 * lower:.1f} to {100 * upper:.1f} %); more test images would tell"
+                f"({100 * lower:.1f} to {100 * upper:.1f} %); {more} would tell"
             )
     return notes

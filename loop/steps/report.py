@@ -201,12 +201,15 @@ def _of_names(project: Project, evidence: Evidence) -> list[str]:
         if kept is None or not len(evidence.pool_rows):
             return []
         assert isinstance(kept.model.classifier, NamedProbe)
-        counts = np.zeros(len(evidence.classes), np.int64)
-        for _, answered in pool_predictions(session, project, kept, evidence.pool_rows, BLOCK):
-            counts += np.bincount(answered.argmax(axis=1), minlength=len(counts))
-    told = before_any_label(dict(zip(evidence.classes, counts.tolist(), strict=True)))
-    remarks = remarks_on(kept.model.classifier.head, counts, evidence.classes)
-    return [told, *map(sentence, remarks)]
+        head = kept.model.classifier.head
+        answered, named = np.zeros((2, len(evidence.classes)), np.int64)
+        for rows, told in pool_predictions(session, project, kept, evidence.pool_rows, BLOCK):
+            answered += np.bincount(told.argmax(axis=1), minlength=len(answered))
+            by_name = head.probabilities(evidence.embedded[rows])
+            named += np.bincount(by_name.argmax(axis=1), minlength=len(named))
+    counts = dict(zip(evidence.classes, answered.tolist(), strict=True))
+    remarks = remarks_on(head, named, evidence.classes)
+    return [before_any_label(counts), *map(sentence, remarks)]
 
 
 def _differences(comparison: Compared, seed: int) -> list[Difference]:

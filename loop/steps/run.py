@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from connectors.base import ConnectorError
@@ -32,7 +33,7 @@ from loop.steps.push import push
 from loop.steps.report import report
 from loop.steps.scan import scan
 from loop.steps.score import NOTE, score
-from loop.steps.select import preview, select
+from loop.steps.select import LIKE_SHARE, check_like, preview, select
 from loop.steps.train import train, train_outdated
 from loop.wording import agreeing, counted
 
@@ -73,6 +74,8 @@ def run(
     *,
     review: bool = False,
     reopen: bool = False,
+    like: Sequence[str] = (),
+    share: float = LIKE_SHARE,
 ) -> Ended:
     """Advances until people are needed. Safe to repeat at any time.
 
@@ -81,16 +84,18 @@ def run(
         where: the engine that embeds and scores.
         review: end where picks are ready, before they are sent, and write a page that shows them.
         reopen: whether finished tasks may be opened again where ``overlap`` has grown.
+        like, share: see ``select``, of the first round that is picked now.
 
     Raises:
         WouldReopen: they would be, and may not.
-        ConfigError: a ``budget`` while planned rounds remain.
+        ConfigError: a ``budget`` while planned rounds remain; no such class, or share.
         StaleRound: another command moved the round on.
         LoopError, ConnectorError, DbError: what the failing step raised; nothing is lost.
     """
     watcher = watcher or Watcher()
     if budget is not None:
         _check_over(project, budget)
+    check_like(project, like, share)
     _prepare(project, watcher, where)
     trainings = _trainings(project)
     while True:
@@ -98,15 +103,13 @@ def run(
         number = round_.number if round_ else 0
         try:
             if round_ is None or round_.state == ("compared" if number else "labeled"):
-                if number:
-                    report(project)
-                begun = begin_round(project, budget)
+                ended = _next_round(project, watcher, number, budget)
                 budget = None  # one more round was asked for, and this is it
-                ended = None if begun else _end(project, watcher, number)
             elif review and round_.state == "selected":
                 ended = _to_review(project, watcher)
             else:
-                ended = _step(project, watcher, round_, where, reopen=reopen)
+                ended = _step(project, watcher, round_, where, (like, share), reopen=reopen)
+                like = () if round_.state == "scored" else like
         except NotReady:
             newest = _newest_round(project)
             if round_ is None or newest is None or newest.state == round_.state:
@@ -119,7 +122,8 @@ def run(
             result = None
             if ended.why == "done" or _trainings(project) > trainings:
                 result = _newest_result(project)
-            return replace(ended, message=ended.message + _odd(project), result=result)
+            message = ended.message + _odd(project) + _not_like(like)
+            return replace(ended, message=message, result=result)
 
 
 def look(project: Project) -> Ended | None:
@@ -134,6 +138,22 @@ def look(project: Project) -> Ended | None:
         return None
     ended = _waiting(pull(project), round_.name)
     return ended and replace(ended, message=ended.message + _odd(project))
+
+
+def _next_round(
+    project: Project, watcher: Watcher, number: int, budget: int | None
+) -> Ended | None:
+    """Begins the round after ``number``, which is reported first; Ended if that was the last."""
+    if number:
+        report(project)
+    return None if begin_round(project, budget) else _end(project, watcher, number)
+
+
+def _not_like(like: Sequence[str]) -> str:
+    """What to know where nothing was picked of the classes that were asked for; empty if none."""
+    if not like:
+        return ""
+    return f"; nothing was picked now: give --like {shlex.join(like)} again when the next round is"
 
 
 def _check_over(project: Project, budget: int) -> None:
@@ -189,7 +209,13 @@ def _adopt_labels(project: Project, watcher: Watcher) -> None:
 
 
 def _step(
-    project: Project, watcher: Watcher, round_: Round, where: Engine, *, reopen: bool
+    project: Project,
+    watcher: Watcher,
+    round_: Round,
+    where: Engine,
+    like: tuple[Sequence[str], float],
+    *,
+    reopen: bool,
 ) -> Ended | None:
     """One step of one round; Ended if only people can do the next."""
     config, name, state = project.config, round_.name, round_.state
@@ -200,7 +226,8 @@ def _step(
             watcher.begin(explanation[NOTE])
     elif state == "scored":
         watcher.begin(f"{name}: selecting")
-        select(project)
+        for name, picked in select(project, *like).like.items():
+            watcher.begin(f"like {name}: {picked}")
     elif state == "selected" or (state == "pushed" and _unsent(project, round_)):
         watcher.begin(f"{name}: pushing to {config.labeler.kind}")
         _push(project, watcher, reopen)

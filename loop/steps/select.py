@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from db import queries
 from db.picks import add_picks
 from db.state import advance, log
-from loop.errors import ConfigError
+from loop.errors import ConfigError, nearest
 from loop.project import Project
 from loop.project.choice import Candidates, choice_of
 from loop.project.likeness import likeness
@@ -53,8 +53,7 @@ def select(project: Project, like: Sequence[str] = (), share: float = LIKE_SHARE
         ConfigError: no such class, or a share that is none.
         DataError: fewer images are left than the budget asks for.
     """
-    if not 0 < share <= 1:
-        raise ConfigError(f"--share is above 0 and at most 1, got {share}")
+    check_like(project, like, share)
     with project.writing() as records:
         with records.read() as session:
             pool = queries.the_pool(session)
@@ -75,6 +74,16 @@ def select(project: Project, like: Sequence[str] = (), share: float = LIKE_SHARE
             text += "".join(f"; like {name}: {how}" for name, how in told.items())
             log(session, "select", text, round=round_.number)
         return Selected(len(coreset), len(control), told)
+
+
+def check_like(project: Project, like: Sequence[str], share: float) -> None:
+    """Raises ConfigError: no such class, or a share that is none."""
+    if not 0 < share <= 1:
+        raise ConfigError(f"--share is above 0 and at most 1, got {share}")
+    classes = project.config.project.classes
+    for name in like:
+        if name not in classes:
+            raise ConfigError(f"no class {name!r}{nearest(name, classes)}")
 
 
 def _near(

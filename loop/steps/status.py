@@ -270,10 +270,11 @@ def settings(project: Project) -> dict[str, str]:
 
 
 def _encoder(project: Project) -> str:
-    """The encoder in use, and those that labels choose among."""
-    encoder, written = short(project.config.encoder), project.written
-    among = [short(spec) for spec in (written.encoder, *written.encoder_candidates)]
-    return encoder if len(among) == 1 else f"{encoder}, of {', '.join(among)}"
+    """The encoder in use, and the others that labels choose among."""
+    used, written = project.config.encoder, project.written
+    among = [written.encoder, *written.encoder_candidates]
+    others = ", ".join(short(spec) for spec in among if spec != used)
+    return f"{short(used)}; candidates: {others}" if others else short(used)
 
 
 def _database(url: str) -> str:

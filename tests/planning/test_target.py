@@ -101,7 +101,7 @@ def test_targets_out_of_range(target):
 
 @pytest.mark.parametrize("name", ["seconds", "hourly_rate", "per_label", "per_day"])
 def test_negative_rates(name):
-    with pytest.raises(ConfigError, match="negative"):
+    with pytest.raises(ConfigError, match="must be a number of at least 0, got -1"):
         Price(**{name: -1})
 
 

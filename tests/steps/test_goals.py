@@ -155,6 +155,10 @@ def test_report_and_plan_go_by_the_goal(tmp_path, images):
     assert outlook.metric == "balanced accuracy"
     assert outlook.points[-1][1] == pytest.approx(metrics["balanced_accuracy"])
     assert plan(project, Wish(target=0.99)).points[-1][1] == pytest.approx(metrics["accuracy"])
+    assert 0 < metrics["intervals"]["accuracy"][0] < metrics["accuracy"]
+    (within,) = [n for n in plan(project, Wish(target=metrics["accuracy"])).notes if "lies" in n]
+    lower, upper = (100 * end for end in metrics["intervals"]["accuracy"])
+    assert f"({lower:.1f} to {upper:.1f} %); more test images would tell" in within
     with pytest.raises(ConfigError, match="metric"):
         with_goal(project, "f1")
 
@@ -215,11 +219,11 @@ def test_an_interval_says_how_many_images_it_is_worth():
 def test_a_class_with_few_labels_is_named_with_its_price():
     assert few_labels(FewLabels("ox", 2, 2, 100)) == (
         "Class 'ox' has 2 labels, fewer than 5; 3 more at random take about 150 labels (43 to "
-        "545). 'coreloop select --like ox' picks images near it."
+        "545). 'coreloop run --like ox' picks more in the next round."
     )
     assert "at least" in few_labels(FewLabels("ox", 0, 0, 100))
     quoted = few_labels(FewLabels("red ox", 1, 0, 0))
-    assert quoted.endswith("--like 'red ox'' picks images near it.")
+    assert quoted.endswith("--like 'red ox'' picks more in the next round.")
     many = [FewLabels(name, 1, 0, 0) for name in "abcde"]
     assert of_few_labels(many, 3)[3:] == ["2 more classes have few labels."]
 
@@ -281,6 +285,22 @@ def test_picks_near_a_class_are_mostly_of_it(tmp_path, images):
         explanation = queries.newest_round(session, 1).explanation
     assert sum(pick.uri.startswith("digit-1") for pick in picks) >= 5
     assert json.loads(json.dumps(explanation))["like"] == chosen.like
+
+
+def test_a_run_picks_more_of_a_class_in_its_next_round_and_says_so(tmp_path, images):
+    values = by_sample(images, labeler={"error_rate": 0.0})
+    project = create(tmp_path / "p", config.check(values, "test"))
+    scan(project)
+    with pytest.raises(ConfigError, match=r"no class 'digit-7' .did you mean"):
+        run(project, like=["digit-7"])
+    run_one_round(project)
+    told = typed(project, "run", "--like", "digit-1", "--share", "0.5")
+    assert "nothing was picked" not in told
+    with project.records.read() as session:
+        explanation = queries.newest_round(session, 1).explanation
+    assert explanation["like"]["digit-1"].startswith("6 picks, by")
+    again = " ".join(typed(project, "run", "--like", "digit-1").split())
+    assert "nothing was picked now: give --like digit-1 again when the next round is" in again
 
 
 def run_one_round(project):

@@ -176,11 +176,13 @@ def test_a_target_beyond_the_pool_is_said_and_not_counted_on():
     [
         ({"target": 0.0}, "between 0 and 1"),
         ({"target": 95}, "between 0 and 1"),
-        ({"hourly_rate": -3}, "negative"),
-        ({"labels_per_day": -3}, "negative"),
+        ({"hourly_rate": -3}, "hourly rate must be a number of at least 0, got -3"),
+        ({"hourly_rate": float("nan")}, "hourly rate must be a number of at least 0, got nan"),
+        ({"labels_per_day": float("inf")}, "per day must be a number of at least 0, got inf"),
         ({"budget_money": 10.0}, "--per-label"),
         ({"budget_money": -1.0}, "above 0"),
         ({"stop_below": -0.1}, "--stop-below"),
+        ({"stop_below": float("nan")}, "--stop-below"),
     ],
 )
 def test_bad_numbers(finished, wish, words):

@@ -13,6 +13,7 @@ from loop.errors import ConfigError, NotReady
 from loop.project import Project, create
 from loop.project import problem as problems
 from loop.project.names import name_head_of
+from loop.reports.answers import beats_random, before_any_label
 from loop.steps.embed import embed
 from loop.steps.export import export_model
 from loop.steps.predict import Asked, predict
@@ -67,6 +68,32 @@ def test_an_answer_before_any_label(named, tmp_path):
     for row in rows:
         counted[row["label"]] += 1
     assert ", ".join(f"{c} {100 * n / len(rows):.0f} %" for c, n in counted.items()) in told
+    assert "the labels of round 1 tell" in beats_random(facts(named))
+
+
+def test_a_class_that_names_see_is_not_called_unseen_where_the_answer_has_none_of_it(
+    tmp_path, images
+):
+    """A few images are named so, amid neighbours of another class: spreading outvotes them."""
+    spec = prior_of(images, tmp_path, 1.0)
+    with np.load(tmp_path / "prior.npz") as kept:
+        said, keys = kept["probabilities"].argmax(axis=1), kept["keys"]
+    said[said == 2] = 1
+    said[::12] = 2
+    probabilities = np.full((len(said), 3), 0.32)
+    probabilities[np.arange(len(said)), said] = 0.36
+    np.savez(tmp_path / "prior.npz", probabilities=probabilities, keys=keys, classes=CLASSES)
+    values = small_values(images, encoder=spec)
+    project = create(tmp_path / "p", config.check(values, "test"))
+    scan(project)
+    embed(project)
+    told, *remarks = facts(project).notes
+    assert f"{CLASSES[2]} 0 %" in told
+    assert not [remark for remark in remarks if "no image is" in remark]
+
+
+def test_few_images_are_not_none():
+    assert "dog under 1 %, ox 0 %" in before_any_label({"cat": 999, "dog": 1, "ox": 0})
 
 
 def test_labels_judge_the_names_and_the_model_keeps_them(named, tmp_path):
