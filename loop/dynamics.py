@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loop.errors import DataError
+from loop.softmax import softmax
 
 Scores = NDArray[np.float64]
 
@@ -70,8 +71,6 @@ class Dynamics:
 
     def update(self, logits: NDArray[np.floating]) -> None:
         """Adds one epoch: (N, C) logits of every row; rows without a label are ignored."""
-        from scipy.special import softmax
-
         self.update_probabilities(softmax(np.asarray(logits)[self.rows].astype(np.float64), axis=1))
 
     def update_probabilities(self, probabilities: Scores) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.softmax import softmax
 from loop.train.linear import RowSpace
 
 RIDGE_PENALTIES = 10.0 ** np.arange(-4, 3)
@@ -61,7 +62,7 @@ def left_out_probabilities(
         (k, C) float64, rows that sum to 1.
     """
     from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax, softmax
+    from scipy.special import log_softmax
 
     scores = left_out_scores(embeddings, labels, n_classes)
 
@@ -70,8 +71,7 @@ def left_out_probabilities(
         return -float(log_probabilities[np.arange(len(labels)), labels].mean())
 
     fit = minimize_scalar(negative_log_likelihood, bounds=LOG_FACTORS, method="bounded")
-    probabilities: NDArray[np.float64] = softmax(np.exp(fit.x) * scores, axis=1)
-    return probabilities
+    return softmax(np.exp(fit.x) * scores, axis=1)
 
 
 def left_out_scores(

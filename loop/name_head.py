@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
+
+from loop.softmax import softmax
 
 Matrix = NDArray[np.float64]
 
@@ -43,8 +44,7 @@ class NameHead:
         rows = np.asarray(embeddings[:, self.columns], dtype=np.float64)
         if self.unit:
             rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-        probabilities: Matrix = softmax(self.scale * rows @ self.texts.T, axis=1)
-        return probabilities
+        return softmax(self.scale * rows @ self.texts.T, axis=1)
 
     def picture(self, embeddings: NDArray[Any]) -> NDArray[Any]:
         """The columns that other models learn from: without given log-probabilities."""

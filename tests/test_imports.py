@@ -105,6 +105,20 @@ def test_help_loads_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+def test_status_loads_no_scipy(project):
+    """It would be a fifth of what every command takes to start."""
+    code = (
+        "import sys; sys.argv = ['coreloop', 'status', '-p', sys.argv[1]]\n"
+        "from loop.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "assert 'loop.steps.status' in sys.modules\n"
+        "assert not {'scipy', 'torch', 'sklearn'} & set(sys.modules)\n"
+    )
+    command = [sys.executable, "-c", code, str(project.root)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
 def test_the_front_door_loads_nothing_heavy():
     code = (
         "import sys, loop; dir(loop)\n"

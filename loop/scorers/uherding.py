@@ -25,6 +25,7 @@ from loop.scorers.base import Inputs, Scorer, rank_scores
 from loop.scorers.coverage import Coverage, exchanged, greedy, products, references
 from loop.scorers.maxherding import check_unit_geometry, similarity
 from loop.scorers.uncertainty import probabilities_of
+from loop.softmax import softmax
 
 Floats = NDArray[np.float64]
 KINDS = ("margin", "entropy", "confidence")
@@ -111,10 +112,8 @@ def uncertainty(probabilities: Floats, kind: str) -> Floats:
 
 def with_temperature(probabilities: Floats, temperature: float) -> Floats:
     """Temperature scaling softmax(log P / T) of (N, C) probabilities; T > 1: less confident."""
-    from scipy.special import softmax
-
     logits = np.log(np.maximum(probabilities, 1e-300)) / temperature
-    return softmax(logits, axis=1)  # type: ignore[no-any-return]
+    return softmax(logits, axis=1)
 
 
 def fitted_temperature(probabilities: Floats, labels: NDArray[np.int64]) -> float:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from loop.dynamics import Dynamics
 from loop.errors import TrainingFailed
+from loop.softmax import softmax
 from loop.train.base import Task
 
 BATCH = 256

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from loop.errors import DataError
+from loop.softmax import softmax
 from loop.train.base import Classifier
 from loop.train.named import NamedProbe
 from loop.train.network import TrainedNetwork
@@ -102,7 +102,4 @@ def tempered(probabilities: NDArray[np.float64], temperature: float) -> NDArray[
 
     Source: Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017.
     """
-    calibrated: NDArray[np.float64] = softmax(
-        np.log(np.maximum(probabilities, LEAST)) / temperature, axis=-1
-    )
-    return calibrated
+    return softmax(np.log(np.maximum(probabilities, LEAST)) / temperature, axis=-1)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from loop.errors import DataError, TrainingFailed
+from loop.softmax import softmax
 from loop.train.base import Task, Trained, Trainer
 from loop.train.probe import Head, Matrix, Probe
 

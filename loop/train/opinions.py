@@ -24,6 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from loop.softmax import softmax
+
 Matrix = NDArray[np.float64]
 
 EXPONENTS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -111,7 +113,7 @@ def _candidates(base: Matrix, t: Matrix, h: Matrix, rule: str, damping: float) -
     for expert in (t, g):
         log_expert = np.log(np.maximum(expert, LEAST))
         for exponent in EXPONENTS:
-            yield _softmax(log_base + exponent * damping * log_expert)
+            yield softmax(log_base + exponent * damping * log_expert, axis=1)
     if rule == "sample":
         for alone in (t, g, geometric(t, g)):
             yield flattened(alone)
@@ -119,7 +121,8 @@ def _candidates(base: Matrix, t: Matrix, h: Matrix, rule: str, damping: float) -
 
 def geometric(first: Matrix, second: Matrix) -> Matrix:
     """(M, C) normalised geometric mean."""
-    return _softmax(0.5 * (np.log(np.maximum(first, LEAST)) + np.log(np.maximum(second, LEAST))))
+    log_mean = 0.5 * (np.log(np.maximum(first, LEAST)) + np.log(np.maximum(second, LEAST)))
+    return softmax(log_mean, axis=1)
 
 
 def flattened(p: Matrix, share: float = FLATTENED) -> Matrix:
@@ -130,9 +133,3 @@ def flattened(p: Matrix, share: float = FLATTENED) -> Matrix:
 def normalised(p: Matrix) -> Matrix:
     """Rows that sum to 1."""
     return np.asarray(p / p.sum(axis=1, keepdims=True))
-
-
-def _softmax(logits: Matrix) -> Matrix:
-    from scipy.special import softmax
-
-    return np.asarray(softmax(logits, axis=1))

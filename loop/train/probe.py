@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
+from loop.softmax import softmax
 from loop.train.base import Classifier, Task
 
 Matrix = NDArray[np.float64]
@@ -85,7 +85,7 @@ class Probe(Classifier):
     def _blended(self, x: Matrix) -> Matrix:
         """(M, D) standardised rows -> (M, C)."""
         each = [
-            np.asarray(softmax(x @ weights + bias, axis=-1))
+            softmax(x @ weights + bias, axis=-1)
             for weights, bias in zip(self.weights, self.bias, strict=True)
         ]
         return each[0] if len(each) == 1 else blend(self.shares.tolist(), each)
@@ -108,5 +108,4 @@ def blend(shares: Sequence[float], probabilities: Sequence[Matrix]) -> Matrix:
     """(M, C) normalised geometric mean of (M, C) probabilities, weighted by ``shares``."""
     pairs = zip(shares, probabilities, strict=True)
     logits = np.sum([share * np.log(np.maximum(p, LEAST)) for share, p in pairs], axis=0)
-    blended: Matrix = softmax(logits, axis=-1)
-    return blended
+    return softmax(logits, axis=-1)
