@@ -25,6 +25,13 @@ from loop.errors import NotReady
 
 USERNAME = "people@coreloop.example"
 START_SECONDS = 300.0
+NO_DELAY = """\
+import socketserver
+
+socketserver.StreamRequestHandler.disable_nagle_algorithm = True
+"""
+"""What the server's Python reads at its start. An answer leaves in two pieces, of which the second
+would wait 40 ms for the first to be acknowledged (Nagle's algorithm)."""
 
 
 @dataclass
@@ -75,8 +82,9 @@ def start(
             start(template, executable).stop()
             (template / "ready").touch()
         shutil.copytree(template, folder, dirs_exist_ok=True)
-    for name in ("data", "home", "files"):
+    for name in ("data", "home", "files", "python"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "python" / "sitecustomize.py").write_text(NO_DELAY)
     password, token = _credentials(folder)
     port = port or free_port()
     log = (folder / "server.log").open("ab")
@@ -148,6 +156,7 @@ def _environment(
         **kept,
         **silent,
         "HOME": str(folder / "home"),
+        "PYTHONPATH": str(folder / "python"),
         "LABEL_STUDIO_BASE_DATA_DIR": str(folder / "data"),
         "LABEL_STUDIO_COLLECT_ANALYTICS": "false",
         "COLLECT_ANALYTICS": "false",

@@ -61,6 +61,8 @@ def s3_server(monkeypatch: Any) -> Iterator[S3]:
         return real(environ, start)
 
     class Quiet(WSGIRequestHandler):
+        disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
+
         def log(self, *args: Any) -> None:
             """Nothing."""
 
