@@ -24,6 +24,9 @@ LEARNED = frozenset(["train", "training", "val", "valid", "validation", "dev"])
 TESTED = frozenset(["test", "testing", "eval", "evaluation"])
 """First folder levels of the layout that ImageNet, Keras and others use, as ``datasets`` reads
 them."""
+LEAVES = (
+    "symbolic link that leaves the folder (see init --follow-links, and --image-root of a list)"
+)
 TEST = "test:"
 """Prefix of uris below the test folder."""
 
@@ -214,7 +217,7 @@ def examine(file: ImageFile | Encoded | UnreadableFile) -> Image | UnreadableFil
         else:
             data = read_part(file.path, *file.part)
     except LeadsOut:
-        return UnreadableFile(file.uri, "symbolic link that leaves the folder")
+        return UnreadableFile(file.uri, LEAVES)
     except OSError as error:
         return UnreadableFile(file.uri, error.strerror or str(error))
     reason = check_image(data)

@@ -30,6 +30,7 @@ LINKED = "linked folder (give its own path, or init --follow-links)"
 READ_ALREADY = "linked folder that leads to what is read at its own place"
 OURS = "of a coreloop project or backup"
 SUFFIX = "no suffix of an image that is read"
+DANGLING = "link that leads nowhere"
 NO_HEIF = "pip install 'coreloop[heic]' reads these"
 
 
@@ -86,6 +87,8 @@ class Walk:
             names[:] = [name for name in sorted(names) if self._enters(here, name)]
             for name in sorted(files):
                 reason, suffix = reason_by_name(name)
+                if reason == SUFFIX and not (here / name).exists():
+                    reason, suffix = DANGLING, ""
                 if reason:
                     self._pass(reason, here / name, suffix)
                 else:

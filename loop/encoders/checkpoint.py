@@ -2,14 +2,17 @@
 
 A file may hold a bare state dict, one below a key such as ``state_dict`` or ``model`` (the averaged
 weights first, where there are any), and names with the prefixes that DataParallel (``module.``),
-Lightning (``model.``) and ``torch.compile`` (``_orig_mod.``) put before them. Pickled code is never
-run.
+Lightning (``model.``), its strategies (``_forward_module.``), MoCo (``encoder_q.``) and
+``torch.compile`` (``_orig_mod.``) put before them. A file is known by its bytes, whatever it is
+called. Pickled code is never run.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,9 +24,20 @@ CONTAINERS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "teacher", "student"),
 )
 """Keys below which state dicts are kept, the likelier to be wanted first."""
-PREFIXES = ("module.", "model.", "_orig_mod.", "backbone.", "encoder.", "net.", "network.")
+PREFIXES = (
+    *("module.", "model.", "_orig_mod.", "_forward_module.", "backbone.", "encoder."),
+    *("encoder_q.", "net.", "network."),
+)
 SHOWN = 3
 """Names that an error lists."""
+MOST_SHOWN, SHOWN_TEXT = 120, 40
+"""Characters of another program's message, and of a file, that an error shows."""
+HEAD = 256
+"""Bytes by which a file is told from others."""
+ZIP, PICKLE = b"PK", b"\x80"
+"""How files begin that torch.save writes, now and before."""
+UNKNOWN = re.compile(r"GLOBAL ([\w.]+)")
+"""What torch names where it refuses to load an object."""
 
 
 def read_weights(file: Path) -> Any:
@@ -32,28 +46,56 @@ def read_weights(file: Path) -> Any:
     Raises:
         ValueError: it is damaged, or holds more than weights; says how to save them.
     """
-    from pickle import UnpicklingError
-
     import torch
 
-    if file.suffix == ".safetensors":
+    with file.open("rb") as opened:
+        head = opened.read(HEAD)
+    if head[8:9] == b"{" and not head.startswith((ZIP, PICKLE)):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
             return load_file(file)
         except SafetensorError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(f"not a whole .safetensors file: {error}") from None
+    if text := _as_text(head):
+        raise ValueError(f"it is a text that begins {text!r}, and no weights; {_fetched_by(text)}")
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise ValueError(
-            "it holds code, as torch.save(model) stores a whole module, and that is never run; "
-            "save torch.save(model.state_dict(), FILE), or as .safetensors "
-            f"({str(error).splitlines()[0][:120]})"
-        ) from None
-    except (EOFError, RuntimeError) as error:
-        raise ValueError(f"not a file of weights: {error}") from None
+        with file.open("rb") as opened:  # by a path, torch would go by the suffix
+            return torch.load(opened, map_location="cpu", weights_only=True)
+    except Exception as error:  # the reader raises many types on damaged bytes
+        code = UNKNOWN.search(str(error))
+        if code:
+            raise ValueError(
+                f"it holds code or objects beside weights ({code[1]}), as torch.save(model) stores "
+                "a whole module, and these are never loaded; save torch.save(model.state_dict(), "
+                "FILE), or as .safetensors"
+            ) from None
+        raise ValueError(f"not a file of weights: {_first_sentence(error)}") from None
+
+
+def _first_sentence(error: Exception) -> str:
+    """Of what torch says of a file; what follows is advice to load pickled code after all."""
+    if isinstance(error, UnpicklingError):
+        return "its bytes are not what torch.save writes"
+    return str(error).partition("\n")[0].partition(". ")[0][:MOST_SHOWN] or "it is empty"
+
+
+def _as_text(head: bytes) -> str:
+    """The beginning of a file that is a text, such as a page or a pointer; else empty."""
+    try:
+        text = head[:-4].decode() if len(head) == HEAD else head.decode()
+    except UnicodeDecodeError:
+        return ""
+    readable = all(letter.isprintable() or letter.isspace() for letter in text)
+    return text[:SHOWN_TEXT].strip() if readable else ""
+
+
+def _fetched_by(text: str) -> str:
+    """What to do about it."""
+    if text.startswith("version https://git-lfs"):
+        return "git lfs pull fetches the file that it stands for"
+    return "fetch the file again"
 
 
 def state_dict(held: Any, wanted: Iterable[str]) -> dict[str, torch.Tensor]:
@@ -94,10 +136,16 @@ def load_into(model: Any, state: Mapping[str, torch.Tensor], unused: str = "") -
         if name in given and given[name].shape != own[name].shape
     ]
     unknown = [name for name in given if name not in own]
+    whole_numbers = [
+        f"{name} ({given[name].dtype})"
+        for name in own
+        if name in given and own[name].is_floating_point() and not given[name].is_floating_point()
+    ]
     reasons = [
         f"{words}: {_listed(names)}"
         for words, names in (
             ("of another shape", other_shape),
+            ("no fractions, as quantized weights are", whole_numbers),
             ("missing", missing),
             ("unknown to the model", unknown),
         )
@@ -119,7 +167,8 @@ def _tensors(held: Any) -> dict[str, torch.Tensor]:
             return _tensors(held[key])
     tensors = {str(name): each for name, each in held.items() if isinstance(each, torch.Tensor)}
     if not tensors:
-        raise ValueError(f"it holds no weights, but {_listed(list(map(str, held)))}")
+        named = _listed(list(map(str, held))) or "nothing"
+        raise ValueError(f"it holds no weights, but {named}")
     return tensors
 
 

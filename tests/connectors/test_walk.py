@@ -8,6 +8,7 @@ import pytest
 
 from connectors import heif
 from connectors.walk import (
+    DANGLING,
     HIDDEN,
     LINKED,
     NO_HEIF,
@@ -120,3 +121,15 @@ def test_heic_is_taken_where_it_can_be_read(tree, monkeypatch):
         "IMG_2.heic",
     }
     assert (NO_HEIF, ".heic") not in {(each.reason, each.suffix) for each in walk.passed_over}
+
+
+def test_a_link_that_leads_nowhere_is_called_so(tmp_path):
+    (tmp_path / "0.png").write_bytes(b"")
+    (tmp_path / "b").symlink_to(tmp_path / "unmounted")
+    (tmp_path / "notes.txt").write_text("")
+    walk = Walk(tmp_path)
+    assert [path.name for path in walk] == ["0.png"]
+    assert {each.reason: each.example for each in walk.passed_over} == {
+        DANGLING: "b",
+        SUFFIX: "notes.txt",
+    }

@@ -34,6 +34,11 @@ def wrapped(state):
         "compiled": named("_orig_mod."),
         "compiled and parallel": named("_orig_mod.module."),
         "parallel lightning": {"state_dict": named("module.model.")},
+        "lightning strategy": {"state_dict": named("_forward_module.model.")},
+        "contrastive": {
+            "state_dict": {**named("module.encoder_q."), "module.queue": torch.ones(2)}
+        },
+        "below two keys": {"model": {"state_dict": state}},
         "averaged": {"state_dict": other, "state_dict_ema": state},
     }
 
@@ -146,3 +151,52 @@ def test_a_classifier_of_another_class_count_is_left_out(tmp_path):
     first, again = (encoders.get(f"timm:resnet10t:{tmp_path / 'seven.pth'}") for _ in range(2))
     assert first.digest == again.digest
     assert embedding("timm:resnet10t", tmp_path / "seven.pth").shape == (1, 512)
+
+
+@pytest.mark.parametrize("name", ["torch.safetensors", "safe.pth", "SAFE.SAFETENSORS"])
+def test_a_file_is_known_by_its_bytes(name, models, tmp_path):
+    from safetensors.torch import save_file
+
+    state = models["timm:resnet10t"]
+    torch.save(state, tmp_path / "plain.pth")
+    (torch.save if name.startswith("torch") else save_file)(dict(state), tmp_path / name)
+    wanted = embedding("timm:resnet10t", tmp_path / "plain.pth")
+    np.testing.assert_array_equal(embedding("timm:resnet10t", tmp_path / name), wanted)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:a\n", "git lfs pull fetches"),
+        (b"<!DOCTYPE html>" + 900 * b"<p>\xc3\xa9", "text that begins '<!DOCTYPE html>.*fetch the"),
+        (b"", "it is empty"),
+        (bytes(range(128, 256)) * 9, "its bytes are not what torch.save writes"),
+        (b"\x80\x03}0}.", "not a file of weights"),  # an IndexError of torch's
+        (b"PK\3\4" + 400 * b"\0", "not a file of weights"),
+        (b"\xff\xff\0\0\0\0\0\0{" + 400 * b"x", "not a whole .safetensors file"),
+    ],
+)
+def test_what_is_no_checkpoint_is_called_what_it_is(content, words, models, tmp_path):
+    """It was said to hold code, with torch's advice to load that after all."""
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(ConfigError, match=words) as refused:
+        encoders.get(f"timm:resnet10t:{tmp_path / 'weights.pth'}")
+    assert "holds code" not in str(refused.value)
+    assert "weights_only=False" not in str(refused.value)
+
+
+def test_objects_beside_the_weights_are_named(models, tmp_path):
+    import argparse
+
+    held = {"model": models["timm:resnet10t"], "args": argparse.Namespace(lr=1)}
+    torch.save(held, tmp_path / "weights.pth")
+    with pytest.raises(ConfigError, match=r"objects beside weights \(argparse\.Namespace\)"):
+        encoders.get(f"timm:resnet10t:{tmp_path / 'weights.pth'}")
+
+
+def test_quantized_weights_are_no_weights(models, tmp_path):
+    """They were cast, and every embedding was noise."""
+    state = {name: (10 * each).to(torch.int8) for name, each in models["timm:resnet10t"].items()}
+    torch.save(state, tmp_path / "weights.pth")
+    with pytest.raises(ConfigError, match=r"no fractions, as quantized weights are: .*int8"):
+        encoders.get(f"timm:resnet10t:{tmp_path / 'weights.pth'}")
