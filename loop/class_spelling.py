@@ -11,6 +11,9 @@ from pathlib import Path
 from loop.errors import ConfigError, nearest
 from loop.files import expanded
 
+NO_LABEL = frozenset(["nan", "none", "null", "na", "n/a", "<na>", "nat", "-1", "#n/a", "undefined"])
+"""What programs write where there is no label, in lower case."""
+
 
 def classes_in(file: str | Path) -> list[str]:
     """Names in a file: ``classes = ["cat, wild", "dog"]`` of a TOML file, else one per line,
@@ -63,6 +66,11 @@ def remarks_on(classes: Sequence[str]) -> list[str]:
     """What may be a slip in these names."""
     blanks = [name for name in classes if name != name.strip()]
     remarks = [f"the class {name!r} has a blank at an end" for name in blanks]
+    remarks += [
+        f"the class {name!r} may mean that there is no label; if so, empty these cells"
+        for name in classes
+        if name.strip().lower() in NO_LABEL
+    ]
     first_of: dict[str, str] = {}
     for name in classes:
         kind = str(int(name)) if name.isdecimal() else name.casefold()

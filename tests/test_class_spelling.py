@@ -62,6 +62,9 @@ def test_slips_are_remarked():
         "the classes '001' and '1' differ in leading zeros alone",
         "the classes 'true' and 'TRUE' differ in capital letters alone",
     ]
+    (remark,) = remarks_on(["cat", "nan"])
+    assert remark == "the class 'nan' may mean that there is no label; if so, empty these cells"
+    assert len(remarks_on(["NA", "-1", "<NA>", "None", "nano", "1"])) == 4
     assert "leading zeros" in hint("1", ["001", "002"])
     assert "capital letters" in hint("True", ["TRUE", "FALSE"])
     assert "an accent" in hint(DECOMPOSED, [COMPOSED])

@@ -121,8 +121,8 @@ def read(xml: str, classes: Sequence[str], control: str = "") -> Controls:
         control: its name, where people have said it.
 
     Raises:
-        Mismatch: not XML, no such control, several that fit as well, or an image that is not one
-            field of the task's data.
+        Mismatch: not XML, no such control, several that fit as well, choices whose answers cannot
+            be told apart, or an image that is not one field of the task's data.
     """
     try:
         root = ElementTree.fromstring(xml)
@@ -140,6 +140,7 @@ def read(xml: str, classes: Sequence[str], control: str = "") -> Controls:
             f"the image {ours.image!r} of the label config shows {ours.value!r}, and coreloop can "
             'read and send only one field of a task as it is, such as value="$image"'
         )
+    _check_told_apart(next(tag for tag in _choices(root) if tag.get("name") == ours.label))
     return ours
 
 
@@ -186,6 +187,20 @@ def _ours(controls: Sequence[Controls], classes: Sequence[str], control: str) ->
     if fitting:
         return fitting[0]
     return max(controls, key=lambda offered: len(set(offered.classes) & wanted))
+
+
+def _check_told_apart(control: ElementTree.Element) -> None:
+    """Raises Mismatch: an alias is what another choice is called, so that an answer may mean
+    either: the alias now, or the value of before there were aliases."""
+    choices = [(str(tag.get("value", "")), tag.get("alias", "")) for tag in control.iter("Choice")]
+    for value, alias in choices:
+        others = [other for other in choices if other[0] != value and alias in other]
+        if alias and others:
+            raise Mismatch(
+                f"the choice {value!r} has the alias {alias!r}, and so is the choice "
+                f"{others[0][0]!r} called, so that answers cannot be told apart; give it an alias "
+                "of its own in the label config"
+            )
 
 
 def _controls(

@@ -42,6 +42,43 @@ class PrivateNetwork(Rejected):
     """The server may not call us."""
 
 
+class UnusableProxy(ConnectorError):
+    """The environment names a proxy in a way that no client understands."""
+
+    exit_code = 2
+
+
+def unusable_proxy(error: Exception) -> UnusableProxy:
+    """Which variable is odd. What is odd about it is not repeated: it may be part of a password."""
+    if isinstance(error, ImportError):
+        return UnusableProxy(
+            "the environment names a SOCKS proxy; type pip install 'httpx[socks]', or name one "
+            "that speaks http in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"
+        )
+    odd = [f"{kind}_proxy" for kind, proxy in getproxies().items() if _is_odd(kind, proxy)]
+    if not odd:
+        return UnusableProxy(
+            "NO_PROXY holds something that is no host (an IPv6 address is written without "
+            "brackets there); write e.g. NO_PROXY=localhost,127.0.0.1,.example.org"
+        )
+    return UnusableProxy(
+        f"{odd[0].upper()} (or {odd[0]}) in the environment is no address of a proxy; write e.g. "
+        "http://user:password@proxy.example.org:3128, with signs such as / # @ of a password as "
+        "%2F %23 %40"
+    )
+
+
+def _is_odd(kind: str, proxy: str) -> bool:
+    """Whether the client takes no such proxy."""
+    if kind == "no":
+        return False
+    try:
+        httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+    except (httpx.InvalidURL, ValueError):
+        return True
+    return False
+
+
 def printable(text: str) -> str:
     """The text, short, with control characters written out: a terminal would obey them."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:MOST_SHOWN])
@@ -50,7 +87,13 @@ def printable(text: str) -> str:
 def no_answer(url: str, error: Exception) -> Unreachable:
     """Nobody answered, and nothing was done."""
     text = str(error)
-    if url.startswith("https:") and any(words in text for words in PLAIN_ANSWERS):
+    proxy, plain = proxy_of(url), any(words in text for words in PLAIN_ANSWERS)
+    if plain and proxy:
+        return Unreachable(
+            f"the proxy {shown_proxy(proxy)} speaks http, not https; its address in HTTPS_PROXY or "
+            "ALL_PROXY begins with http://, for servers with https too. Nothing is lost"
+        )
+    if url.startswith("https:") and plain:
         return Unreachable(
             f"the server at {url} speaks http, not https; set url under [labeler] (or "
             f"LABEL_STUDIO_URL) to http{url.removeprefix('https')}"
@@ -60,7 +103,7 @@ def no_answer(url: str, error: Exception) -> Unreachable:
             f"the certificate of {url} is not trusted ({_after_colon(text)}); if it is your own "
             "authority's, set SSL_CERT_FILE to a file with that authority's certificate"
         )
-    if proxy := proxy_of(url):
+    if proxy:
         return Unreachable(
             f"no answer from Label Studio at {url} by way of the proxy {shown_proxy(proxy)} "
             f"({type(error).__name__}); the proxy comes from HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, "
@@ -146,6 +189,12 @@ def refusal(url: str, request: str, code: int, location: str | None, body: bytes
             f"Label Studio at {url} calls no address in private networks, so that it cannot reach "
             "coreloop; start it with ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false to "
             "allow that"
+        )
+    if code == 407:
+        return Unauthorized(
+            f"the proxy {shown_proxy(proxy_of(url))} answered 407 to {request}: it wants a user "
+            "name and password, or others; write them into HTTP_PROXY, HTTPS_PROXY or ALL_PROXY as "
+            "http://user:password@host:port, or the server's host into NO_PROXY"
         )
     if code in (401, 403):
         return Unauthorized(f"{url} answered {code} to {request}; {TOKEN_HELP}")

@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from connectors.label_studio.errors import unusable_proxy
+
 MAX_BYTES = 64 * 2**20
 """Most of an answer, unpacked; a page of 500 tasks with two answers each has 1 MB."""
 SECONDS = 120.0
@@ -26,15 +28,22 @@ class Oversized(httpx.HTTPError):
 
 class BoundedClient(httpx.Client):
     """Follows no redirect; the read timeout counts for a whole request and its answer, however the
-    bytes trickle in; an answer has at most ``MAX_BYTES``."""
+    bytes trickle in; an answer has at most ``MAX_BYTES``.
+
+    Raises:
+        UnusableProxy: the environment names a proxy that is none.
+    """
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(
-            timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
-            headers={"Accept-Encoding": "gzip"},
-            follow_redirects=False,
-            verify=_authorities(),
-        )
+        try:
+            super().__init__(
+                timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
+                headers={"Accept-Encoding": "gzip"},
+                follow_redirects=False,
+                verify=_authorities(),
+            )
+        except (httpx.InvalidURL, ValueError, ImportError) as error:  # proxies, as it is made
+            raise unusable_proxy(error) from None
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         """See httpx.Client.send; the answer has been read.

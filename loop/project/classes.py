@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from connectors.base import SourceError
 from loop.config import PoolSection
 from loop.errors import ConfigError
 from loop.files import expanded
@@ -44,6 +45,15 @@ def exists(images: str | Path) -> bool:
     from connectors.webdataset import RANGE, shards_at
 
     return bool(RANGE.search(str(images)) and shards_at(images))
+
+
+def check_kind(images: str | Path) -> None:
+    """Raises SourceError: it is a file of a kind that is not read, such as a spreadsheet."""
+    if isinstance(images, Path) and images.is_file() and layout_of(images) == "folder":
+        raise SourceError(
+            f"{images} is neither a folder nor a file of a kind that is read "
+            f"({', '.join(SUFFIXES)}); a spreadsheet is read once it is saved as 'CSV UTF-8'"
+        )
 
 
 def layout_of(images: str | Path) -> Layout:

@@ -22,6 +22,7 @@ from loop.files import draft_of, expanded
 from loop.project import Project, create, standing, withdraw
 from loop.project.class_folders import clear_classes, labelled_classes
 from loop.project.classes import (
+    check_kind,
     exists,
     is_label_studio,
     place_of,
@@ -62,6 +63,7 @@ def init(
         Full: the folder cannot be written. In each case nothing of a project is left behind.
     """
     root, place = expanded(folder), place_of(images)
+    check_kind(place)
     config = _config(root, place, sections)
     check_names(config, root)
     tests = config.pool.test_path

@@ -37,7 +37,7 @@ from loop.project.cells import (
     stored_cells,
 )
 from loop.project.class_folders import UnclearClasses, labelled_classes
-from loop.project.classes import BY_NAME, layout_of, place_of, pool_section
+from loop.project.classes import BY_NAME, check_kind, layout_of, place_of, pool_section
 from loop.project.problem import (
     Problem,
     a_fifth,
@@ -256,6 +256,7 @@ def project_for(source: Path | None, folder: Path | None, encoder: str | None) -
     if source is None:
         return _encoded_by(find(folder or Path()), encoder)
     images = place_of(source)
+    check_kind(images)
     root = folder or Path(f"coreloop-simulate-{Path(images).stem}")
     if (root / settings.FILE).exists():
         return _encoded_by(_made_from(images, root), encoder or "pixels")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from connectors.base import ItemToLabel, Rejected, Unreachable
+from connectors.base import ItemToLabel, Rejected, Unauthorized, Unreachable
 from connectors.label_studio.client import Client
-from connectors.label_studio.errors import moved, no_answer
+from connectors.label_studio.errors import UnusableProxy, moved, no_answer, refusal
 from connectors.label_studio.images import OnDisk, Uploaded
 from loop.errors import ConfigError
 from loop.project.servers import label_studio_url
@@ -41,6 +41,40 @@ def test_a_dead_proxy_without_its_password(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "labels.example")
     error = httpx.ConnectError("refused")
     assert "proxy" not in str(no_answer("http://labels.example", error))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("HTTP_PROXY", "http://me:secret/x@127.0.0.1:9", "HTTP_PROXY .* is no address of a proxy"),
+        ("https_proxy", "http://me:secret@h:port", "HTTPS_PROXY .* is no address of a proxy"),
+        ("ALL_PROXY", "ftp://me:secret@h:9", "ALL_PROXY .* is no address of a proxy"),
+        ("NO_PROXY", "localhost,[::1]", "NO_PROXY holds something that is no host"),
+    ],
+)
+def test_a_proxy_that_is_none_is_named_without_its_password(monkeypatch, variable, value, words):
+    """httpx takes what follows the first colon for a port, and shows it."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UnusableProxy, match=words) as refused:
+        asked("http://labels.example")
+    assert "secret" not in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+def test_a_proxy_that_wants_a_password(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://me:secret@proxy:3128")
+    error = refusal("http://labels.example", "GET /api/version", 407, None, b"")
+    assert isinstance(error, Unauthorized)
+    assert str(error).startswith("the proxy proxy:3128 answered 407")
+    assert "secret" not in str(error)
+
+
+def test_a_proxy_without_tls_is_no_server_without_it(monkeypatch):
+    """The advice was to send the token in plain http."""
+    monkeypatch.setenv("HTTPS_PROXY", "https://me:secret@proxy:3128")
+    error = no_answer("https://labels.example", httpx.ConnectError("[SSL: WRONG_VERSION_NUMBER]"))
+    assert "the proxy proxy:3128 speaks http, not https; its address in HTTPS_PROXY" in str(error)
+    assert "http://labels" not in str(error)
 
 
 def test_http_that_is_sent_on_to_https():

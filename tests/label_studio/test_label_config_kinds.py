@@ -55,6 +55,24 @@ def test_an_alias_is_what_answers_hold_and_the_value_is_the_class():
     assert config.read(view(aliased), ["C1", "dog"]).classes == ("C1", "dog")
 
 
+@pytest.mark.parametrize(
+    "aliases",
+    [{"cat": "dog", "dog": "cat"}, {"cat": "dog"}, {"cat": "A", "dog": "A"}, {"dog": "cat"}],
+)
+def test_an_alias_that_another_choice_is_called_is_refused(aliases):
+    """Swapped ones gave every image the same class."""
+    aliased = choices("label", *CLASSES)
+    for value, alias in aliases.items():
+        aliased = aliased.replace(f'value="{value}"', f'value="{value}" alias="{alias}"')
+    with pytest.raises(Mismatch, match="so that answers cannot be told apart; give it an alias"):
+        config.read(view(aliased), CLASSES)
+    others = aliased.replace('name="label"', 'name="quality"')
+    ours = choices("label", "wet", "dry")
+    assert config.read(view(others, ours), ["wet", "dry"]).label == "label"
+    own = choices("label", *CLASSES).replace('"cat"', '"cat" alias="cat"')
+    assert config.read(view(own), CLASSES).stored == {"cat": "cat", "dog": "dog"}
+
+
 def test_nested_choices_are_read_by_their_last_name():
     controls = config.read(view(choices("label", *CLASSES, nested=True)), CLASSES)
     assert controls.leaves == {"cat", "dog"}

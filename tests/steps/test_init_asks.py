@@ -328,3 +328,13 @@ def test_splits_under_other_names(tmp_path, test, learned):
     assert labelled_classes(images) == ["cat", "dog"]
     splits = {i.uri.split("/")[0]: i.split for i in Folder(images, splits=True).scan()}
     assert splits == {"train": "pool", learned: "pool", test: "test"}
+
+
+@pytest.mark.parametrize("name", ["labels.xlsx", "set.zip", "photo.jpg"])
+@pytest.mark.parametrize("options", [(), ("--classes", "cat,dog"), ("--labelled",)])
+def test_a_file_of_another_kind_is_called_so(tmp_path, name, options):
+    (tmp_path / name).write_bytes(b"PK")
+    done = invoked(tmp_path / "p", "--images", tmp_path / name, *options)
+    assert "neither a folder nor a file of a kind that is read" in str(done.exception)
+    assert "saved as 'CSV UTF-8'" in str(done.exception)
+    assert not (tmp_path / "p").exists()
