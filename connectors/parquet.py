@@ -16,7 +16,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -27,6 +27,7 @@ from connectors.base import Image, PassedOver, SourceError, UnreadableFile
 from connectors.entries import split_column, split_named
 from connectors.folder import TESTED, Encoded, examine
 from connectors.label import class_name, one_class, plain_label
+from connectors.walk import is_ours
 from connectors.workers import in_order
 
 SHOWN = 3
@@ -43,12 +44,18 @@ TEST_SHARD = re.compile(rf"({'|'.join(sorted(TESTED))})(\b|_)", re.IGNORECASE)
 
 def shards_of(path: Path) -> list[Path]:
     """The file itself, or a folder's parquet or arrow files at any depth in path order; no hidden
-    ones."""
+    ones, and none of a project, backup or export of ours below it."""
     if not path.is_dir():
         return [path]
+    ours = cache(is_ours)
     for suffix in (SUFFIX, arrow.SUFFIX):
         inside = sorted(file.relative_to(path) for file in path.rglob(f"*{suffix}"))
-        shards = [path / file for file in inside if not any(p[0] == "." for p in file.parts)]
+        shards = [
+            path / file
+            for file in inside
+            if not any(part[0] == "." for part in file.parts)
+            and not any(ours(path / folder) for folder in file.parents[:-1])
+        ]
         if shards := [file for file in shards if not file.name.startswith(arrow.CACHED)]:
             return shards
     return []

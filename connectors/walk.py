@@ -21,14 +21,14 @@ SYSTEM_FOLDERS = frozenset(
     ]
 )
 """Thumbnails, deleted files and the like of NAS and desktop systems; names in lower case."""
-PROJECT, BACKUP = "coreloop.toml", "backup.json"
-"""Files that make a folder one of ours."""
+PROJECT, BACKUP, EXPORT = MARKS = "coreloop.toml", "backup.json", ".coreloop-export"
+"""Files that make a folder one of ours; the last stands in folders of exported images."""
 
 HIDDEN = "hidden"
 SYSTEM = "thumbnails, deleted files and the like"
 LINKED = "linked folder (give its own path, or init --follow-links)"
 READ_ALREADY = "linked folder that leads to what is read at its own place"
-OURS = "of a coreloop project or backup"
+OURS = "of a coreloop project, backup or export"
 SUFFIX = "no suffix of an image that is read"
 DANGLING = "link that leads nowhere"
 NO_HEIF = "pip install 'coreloop[heic]' reads these"
@@ -105,7 +105,7 @@ class Walk:
         if path.is_symlink() and not self._follows(path):
             return False
         reason = folder_reason(name)
-        if any(os.path.isfile(path / mark) for mark in (PROJECT, BACKUP)):  # False where closed
+        if is_ours(path):
             reason = reason or OURS
         for below, _, files in os.walk(path) if reason else ():
             for file in files:
@@ -133,6 +133,11 @@ class Walk:
         self._passed.add(reason, suffix, path.relative_to(self.root).as_posix())
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder is a project, a backup or an export; False where it is closed."""
+    return any(os.path.isfile(folder / mark) for mark in MARKS)
+
+
 def reason_to_pass(path: str, all_paths: Container[str]) -> tuple[str, str]:
     """(why an object is no image of the pool, its suffix if that is why); empty if it is one.
 
@@ -142,7 +147,7 @@ def reason_to_pass(path: str, all_paths: Container[str]) -> tuple[str, str]:
     *above, name = path.split("/")
     for depth, folder in enumerate(above, 1):
         inside = "/".join(above[:depth])
-        marked = any(f"{inside}/{mark}" in all_paths for mark in (PROJECT, BACKUP))
+        marked = any(f"{inside}/{mark}" in all_paths for mark in MARKS)
         if reason := folder_reason(folder) or (OURS if marked else ""):
             return reason, ""
     return reason_by_name(name)

@@ -11,8 +11,23 @@ from pathlib import Path
 from loop.errors import ConfigError, nearest
 from loop.files import expanded
 
-NO_LABEL = frozenset(["nan", "none", "null", "na", "n/a", "<na>", "nat", "-1", "#n/a", "undefined"])
-"""What programs write where there is no label, in lower case."""
+NO_LABEL = frozenset(
+    [
+        "nan",
+        "none",
+        "null",
+        "na",
+        "n/a",
+        "<na>",
+        "nat",
+        "-1",
+        "#n/a",
+        "undefined",
+        "unlabelled",
+        "unlabeled",
+    ]
+)
+"""What programs and people write where there is no label, in lower case."""
 
 
 def classes_in(file: str | Path) -> list[str]:
@@ -67,7 +82,8 @@ def remarks_on(classes: Sequence[str]) -> list[str]:
     blanks = [name for name in classes if name != name.strip()]
     remarks = [f"the class {name!r} has a blank at an end" for name in blanks]
     remarks += [
-        f"the class {name!r} may mean that there is no label; if so, empty these cells"
+        f"the class {name!r} may mean that there is no label; if so, empty these cells, or move "
+        "these images out of their folder"
         for name in classes
         if name.strip().lower() in NO_LABEL
     ]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 RESERVED = {"con", "prn", "aux", "nul", *(f"{n}{i}" for n in ("com", "lpt") for i in range(1, 10))}
 """Names that Windows keeps for devices."""
+MARK = ".coreloop-export"
+"""File that tells a later scan of a folder around it that these images are copies."""
 ROW_GROUP = 100
 """Images held in memory at once, and read at once by the Hub's viewer."""
 
@@ -26,6 +28,7 @@ def write_folder(
 ) -> None:
     """One of ``loop.export.FOLDERS`` to a new ``folder``; every row has a label."""
     folder.mkdir(parents=True)
+    (folder / MARK).touch()
     writers = {"folders": _image_folder, "huggingface": _hugging_face, "fiftyone": _fiftyone}
     writers[form](rows, folder, read, classes)
 
@@ -40,6 +43,7 @@ def write_class_folders(
     names = folder_names(classes)
     for name in names.values():
         (folder / name).mkdir(parents=True)
+    (folder / MARK).touch()
     for block in blocks:
         for key, uri, ((label, _),) in block.rows(classes, top=1):
             data = read(uri)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -106,7 +106,7 @@ def scan(
         not_asked -= set(source.missing(not_asked) if not_asked else ())
         back = [away[key] for key in sorted(seen)]
         with records.write("scan") as session:
-            _check_any(session, project, pool_id)
+            _check_any(session, project, pool_id, source.passed_over)
             fix_test_split(session, project.config, pool_id)
             _forget_mended(session, pool_id, unreadable | not_asked)
             note_asked(session, pool_id, not_asked)
@@ -126,12 +126,17 @@ def scan(
         )
 
 
-def _check_any(session: Session, project: Project, pool_id: int) -> None:
+def _check_any(
+    session: Session, project: Project, pool_id: int, passed: Sequence[PassedOver]
+) -> None:
     """Raises DataError where no image can be used."""
     if queries.item_count(session, pool_id) == 0:
-        raise DataError(
-            f"no usable image in {project.images_at}; {_unreadable_hint(session, pool_id)}"
-        )
+        hint = _unreadable_hint(session, pool_id)
+        if passed:
+            most = passed[0]
+            named = f"{counted(most.count, most.what)} passed over: {most.reason}"
+            hint += f"; {named}, e.g. {most.example}"
+        raise DataError(f"no usable image in {project.images_at}; {hint}")
 
 
 def _log(session: Session, counts: Scanned, gone: list[NamedItem], back: list[NamedItem]) -> None:

@@ -435,3 +435,15 @@ def test_the_column_of_images_can_be_named(tmp_path):
     assert Parquet(path, column="back").read("row/0") == PICTURES[-1]
     with pytest.raises(SourceError, match="no column 'side' of encoded bytes"):
         list(Parquet(path, column="side").scan())
+
+
+def test_an_export_among_the_shards_is_none_of_them(tmp_path):
+    """Its test images would be those of the pool."""
+    labelled_table(tmp_path / "set" / "train-0.parquet", [0, 1] * 5 + [0], ["cat", "dog"])
+    key = content_key(png(99))
+    rows = [Exported(key=key, uri="row/0", split="test", round=0, rank=None, label="cat")]
+    export(rows, "huggingface", tmp_path / "set" / "out", lambda uri: png(99), ["cat"])
+    assert (tmp_path / "set" / "out" / "data").is_dir()
+    images = list(Parquet(tmp_path / "set").scan())
+    assert len(images) == 11
+    assert {image.split for image in images} == {"pool"}

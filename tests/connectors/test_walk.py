@@ -18,6 +18,7 @@ from connectors.walk import (
     SYSTEM,
     Walk,
 )
+from loop.export.folders import MARK
 
 TAKEN = ["a/1.png", "a/2.JPG", "b/3.jfif", "b/4.jpe", "b/5.avif", "b/c/6.tiff", "7.webp"]
 LEFT = {
@@ -26,7 +27,10 @@ LEFT = {
         *("a/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", "#recycle/x.png", "$RECYCLE.BIN/S-1/y.jpg"),
         *("lost+found/z.png", "b/.@__thumb/3.jpg", "__MACOSX/._1.png"),
     ],
-    (OURS, ""): ["project/coreloop.toml", "project/dataset/cat/1.png", "backup/backup.json"],
+    (OURS, ""): [
+        *("project/coreloop.toml", "project/dataset/cat/1.png", "backup/backup.json"),
+        *(f"dataset/{MARK}", "dataset/train/cat/1.png", f"a/new/{MARK}", "a/new/cat/2.png"),
+    ],
     (NO_HEIF, ".heic"): ["a/IMG_1.HEIC", "a/IMG_2.heic"],
     (SUFFIX, ".jpg_original"): ["a/1.jpg_original"],
     (SUFFIX, ".jpg~"): ["a/1.jpg~"],

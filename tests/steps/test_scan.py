@@ -159,3 +159,12 @@ def test_a_file_moved_to_another_class_has_that_label(project, images):
     scan(project)
     moved = "SELECT known_label FROM item WHERE uri LIKE '%moved.png'"
     assert rows(project, moved) == [(other.name,)]
+
+
+def test_where_no_image_can_be_used_what_was_passed_over_is_named(tmp_path):
+    for number in range(3):
+        (tmp_path / "images" / "a").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / "a" / f"{number}.jxl").touch()
+    values = small_values(tmp_path / "images")
+    with pytest.raises(DataError, match=r"3 files passed over: no suffix .*, e\.g\. a/0\.jxl"):
+        scan(create(tmp_path / "p", config.check(values, "test")))
