@@ -19,6 +19,8 @@ UPLOADS = 50
 """Files per request; the server refuses more than 100."""
 UPLOAD_BYTES = 100 * 2**20
 """Bytes per request, more only for a single file; the server breaks off beyond 250 MiB."""
+SEVERAL_FIELDS = "more than one data key"
+"""In what the server says of files for a label config that shows other fields too."""
 SHOWN = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
 """What every browser shows."""
 CLOUDS = {
@@ -64,17 +66,29 @@ class Uploaded:
             raise Rejected(f"the server did not keep {len(missing)} uploads, e.g. {missing[0]}")
         return [addresses[item.key] for item in items]
 
+    def _sent(self, client: Client, project: int, files: list[File]) -> UploadAnswer:
+        """The server's answer. Raises Rejected: it takes no files for this label config, ..."""
+        try:
+            return client.write(
+                "POST",
+                f"/api/projects/{project}/import",
+                # one form field per file: of several under one name the server keeps only the last
+                files={f"f{i}": file for i, file in enumerate(files)},
+                params={"commit_to_project": "false"},
+                answer=UploadAnswer,
+            )
+        except Rejected as error:
+            if SEVERAL_FIELDS not in str(error):
+                raise
+            raise Rejected(
+                f"the label config of project {project} shows several fields of a task, and Label "
+                "Studio takes uploaded pictures only where it shows one; take the others out of "
+                "it, or set images = 'local' or 'url' under [labeler]"
+            ) from None
+
     def _upload(self, client: Client, project: int, files: list[File]) -> dict[str, str]:
         """One request; item key -> address."""
-        answer = client.write(
-            "POST",
-            f"/api/projects/{project}/import",
-            # one form field per file: of several under one name the server keeps only the last
-            files={f"f{i}": file for i, file in enumerate(files)},
-            params={"commit_to_project": "false"},
-            answer=UploadAnswer,
-        )
-        ids = answer.file_upload_ids
+        ids = self._sent(client, project, files).file_upload_ids
         listed = client.get(
             f"/api/projects/{project}/file-uploads",
             {"ids": str(ids).replace(" ", "")},

@@ -75,8 +75,11 @@ def labelled_classes(images: str | Path, settings: Mapping[str, Any] | None = No
 
     Raises:
         UnclearClasses: all of them are parts of a set, such as train and val.
-        ConfigError, SourceError: see ``loop.project.classes.stated_classes``.
+        SourceError: there are no such images.
+        ConfigError: see ``loop.project.classes.stated_classes``.
     """
+    if not exists(images):
+        raise SourceError(f"there is no {images}; say where the images are")
     names = stated_classes(images, settings)
     parts = all(re.fullmatch(PART, name, re.IGNORECASE) for name in names)
     if layout_of(images) in BY_NAME or not parts:

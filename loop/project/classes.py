@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -48,8 +49,19 @@ def exists(images: str | Path) -> bool:
 
 
 def check_kind(images: str | Path) -> None:
-    """Raises SourceError: it is a file of a kind that is not read, such as a spreadsheet."""
-    if isinstance(images, Path) and images.is_file() and layout_of(images) == "folder":
+    """Raises SourceError: it is a file of a kind that is not read, such as a spreadsheet, or a
+    folder that cannot be listed."""
+    if isinstance(images, str):
+        return
+    try:
+        next(os.scandir(images), None)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise SourceError(
+            f"{images} cannot be listed ({error.strerror}); ask its owner for the right to read it"
+        ) from None
+    if images.is_file() and layout_of(images) == "folder":
         raise SourceError(
             f"{images} is neither a folder nor a file of a kind that is read "
             f"({', '.join(SUFFIXES)}); a spreadsheet is read once it is saved as 'CSV UTF-8'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connectors.base import Mismatch
+from connectors.base import Mismatch, Rejected
 from loop.steps.doctor import doctor
 from loop.steps.pull import pull
 from loop.steps.push import push
@@ -85,6 +85,15 @@ def test_another_image_is_refused_before_anything_is_sent(people, server, tmp_pa
         push(project)
     assert people.ask("GET", f"/api/projects/{number}/file-uploads?all=true") == []
     assert not labeler_check(project).ok
+
+
+def test_uploads_beside_a_text_are_refused_with_what_to_do(people, server, tmp_path):
+    text = '<View><Text name="text" value="$caption"/>'
+    number = people.make(SINGLE.replace("<View>", text))
+    project = adopted(tmp_path, server, number)
+    with pytest.raises(Rejected, match="several fields of a task.*set images = 'local' or 'url'"):
+        push(project)
+    assert people.tasks(number) == []
 
 
 def test_of_two_controls_the_one_that_is_named_counts(people, server, tmp_path):

@@ -3,6 +3,7 @@ behind where it fails."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -28,6 +29,7 @@ from loop.project.class_folders import (
     doubt_about,
     labelled_classes,
 )
+from loop.project.classes import check_kind
 from loop.steps.init import ADVISED, init
 from loop.steps.scan import scan
 from tests.conftest import rows, write_images
@@ -338,3 +340,19 @@ def test_a_file_of_another_kind_is_called_so(tmp_path, name, options):
     assert "neither a folder nor a file of a kind that is read" in str(done.exception)
     assert "saved as 'CSV UTF-8'" in str(done.exception)
     assert not (tmp_path / "p").exists()
+
+
+def test_no_such_images_of_known_labels_are_called_so(tmp_path):
+    done = invoked(tmp_path / "p", "--images", tmp_path / "nowhere", "--labelled")
+    assert f"there is no {tmp_path / 'nowhere'}" in str(done.exception)
+
+
+def test_a_folder_that_cannot_be_listed_is_called_so(photos, tmp_path, monkeypatch):
+    """It was said to have no class folders."""
+
+    def closed(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("loop.project.classes.os.scandir", closed)
+    with pytest.raises(SourceError, match=r"cannot be listed \(Permission denied\); ask its owner"):
+        check_kind(photos)
