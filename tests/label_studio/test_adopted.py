@@ -91,7 +91,7 @@ def test_uploads_beside_a_text_are_refused_with_what_to_do(people, server, tmp_p
     text = '<View><Text name="text" value="$caption"/>'
     number = people.make(SINGLE.replace("<View>", text))
     project = adopted(tmp_path, server, number)
-    with pytest.raises(Rejected, match="several fields of a task.*set images = 'local' or 'url'"):
+    with pytest.raises(Rejected, match=r"several fields of a task.*set images = 'local' or 'url'"):
         push(project)
     assert people.tasks(number) == []
 
