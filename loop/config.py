@@ -240,8 +240,8 @@ class CompareSection(Section):
 class CostsSection(Section):
     """[costs]"""
 
-    hourly_rate: float = Field(0.0, ge=0.0)
-    per_label: float = Field(0.0, ge=0.0)
+    hourly_rate: float = Field(0.0, ge=0.0, allow_inf_nan=False)
+    per_label: float = Field(0.0, ge=0.0, allow_inf_nan=False)
     currency: str = "USD"
 
 
@@ -275,6 +275,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _told_apart(self) -> Config:
         among = [self.encoder, *self.encoder_candidates]
+        if not all(spec.strip() for spec in among):
+            raise ValueError("an encoder is empty; 'coreloop encoders' lists them")
         twice = [spec for number, spec in enumerate(among) if spec in among[:number]]
         if twice:
             raise ValueError(

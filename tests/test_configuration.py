@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from loop import config
 from loop.config import Config
 from loop.errors import ConfigError
+from tests.conftest import small_values
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "configuration.md").read_text()
 SECTIONS = {
@@ -22,6 +23,13 @@ SECTIONS = {
     if hasattr(field.annotation, "model_fields")
 }
 KEYS = [(name, key) for name, section in SECTIONS.items() for key in section.model_fields]
+
+
+@pytest.mark.parametrize("rate", [float("inf"), float("nan")])
+def test_a_rate_is_a_number(tmp_path, rate):
+    values = small_values(tmp_path, costs={"hourly_rate": rate})
+    with pytest.raises(ConfigError, match=r"costs\.hourly_rate"):
+        config.check(values, "test")
 
 
 @pytest.mark.parametrize(("section", "key"), KEYS)

@@ -42,6 +42,11 @@ CHANCE = 6
 """Of so many comparisons one is marked by chance where seeds draw 80 % of one pool: measured with 5
 seeds and orders that know nothing (docs/auto.md); the draws overlap."""
 
+THINNED = {
+    "geometric": "imbalance: classes of the pool are thinned out to sizes that fall to 1/32",
+    "single": "imbalance: one class of the pool is thinned out to 1 % of the images",
+}
+"""What ``--imbalance`` did, in words."""
 BESIDE = {
     "macro_f1": "mean test macro-F1 in %",
     "balanced_accuracy": "mean test balanced accuracy in %",
@@ -272,6 +277,10 @@ def _print_accuracies(rows: MethodRows, grid: Grid) -> None:
         say(f"of {tried} comparisons some {tried / often:.0f} get a + or - by chance alone")
     if share < 1:
         say(f"each seed draws {share:.0%} of the pool, the same for every method; these overlap")
+    if grid.imbalance:
+        paragraph(
+            f"{THINNED[grid.imbalance]}, other ones for each seed; test images are as they are"
+        )
     for key, words in BESIDE.items():
         if (grid.imbalance or rows.metric != "accuracy") and key != key_of(rows.metric):
             say("")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from loop.encoders.class_names import PLACE
 from loop.encoders.network import TorchEncoder, triple
+from loop.encoders.timm import hub_asked_once
 from loop.errors import ConfigError, nearest
 from loop.files import expanded
 
@@ -109,18 +110,31 @@ def _create(name: str, weights: str) -> Any:
             f"open_clip:{name} needs weights: open_clip:{name}:<tag or file>; tags: "
             f"{', '.join(tags) or 'none'}"
         )
-    file = expanded(weights)
+    file, reachable = expanded(weights), True
     try:
         if weights in tags:
-            return open_clip.create_model(name, pretrained=weights)
+            with hub_asked_once() as reachable:
+                return open_clip.create_model(name, pretrained=weights)
         if not file.is_file():
             raise FileNotFoundError(weights)
         return open_clip.create_model(name, pretrained=str(file))
     except Exception as error:  # hub, file and shape errors of many kinds; all mean "no weights"
-        remedy = weights
-        if weights in tags:
-            remedy = f"a file, e.g. open_clip:{name}:/path/to/open_clip_model.safetensors"
-        raise ConfigError(
-            f"no usable weights {weights!r}{nearest(weights, tags)} for open_clip:{name} "
-            f"({type(error).__name__}: {str(error)[:200]}); put them at {remedy}"
-        ) from None
+        raise ConfigError(_explain(name, weights, tags, error, reachable)) from None
+
+
+def _explain(
+    name: str, weights: str, tags: Sequence[str], error: Exception, reachable: bool
+) -> str:
+    """Why there are no usable weights."""
+    example = f"open_clip:{name}:/path/to/open_clip_model.safetensors"
+    if not reachable:
+        return (
+            f"the weights {weights!r} of open_clip:{name} are not on this machine, and there is no "
+            f"network to fetch them from; name a file of them: {example}"
+        )
+    known = weights in tags
+    hint = "" if known else nearest(weights, tags)
+    return (
+        f"no usable weights {weights!r}{hint} for open_clip:{name} ({type(error).__name__}: "
+        f"{str(error)[:200]}); put them at {f'a file, e.g. {example}' if known else weights}"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -320,6 +321,9 @@ def _embedded(
         for part, text in zip(getattr(encoder, "parts", ()), specs.parts(spec), strict=False):
             spec_of.setdefault(part.digest, text)
             given |= {part.digest} if isinstance(part, GivenPrior) else set()
+    for two in permutations(encoders_of(project), 2):  # a choice may have joined them
+        joined = specs.joined(*two)
+        spec_of.setdefault(encoders.get(joined).digest, joined)
     for digest, stored in columns_of(session, project).items():
         if digest in given:
             continue

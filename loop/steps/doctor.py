@@ -141,8 +141,10 @@ def _passed_over(project: Project) -> str:
 
 
 def _encoder(project: Project) -> str:
-    encoder = encoders.get(project.config.encoder)
-    return f"{project.config.encoder}, on {resolve(project.config.training.device)}: {encoder.dim}"
+    """Those that the images are to be embedded with."""
+    device = resolve(project.config.training.device)
+    wanted = encoders_of(project)
+    return "; ".join(f"{spec}, on {device}: {encoders.get(spec).dim}" for spec in wanted)
 
 
 def _labeler(project: Project) -> str:

@@ -107,7 +107,10 @@ def embed_all(
         DataError, NotReady, ConfigError: see ``embed``; embeddings made until then stay.
     """
     made = {}
-    for spec in encoders_of(project):
+    wanted = encoders_of(project)
+    for spec in wanted:  # one that cannot be is said before hours of work
+        encoders.get(spec)
+    for spec in wanted:
         begin = partial(on_begin, spec)
         made[spec] = embed(project, on_progress, begin, where, on_gone, spec)
     return made

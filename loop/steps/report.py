@@ -271,12 +271,13 @@ def _trained(method: str, notes: dict[str, Any]) -> str:
 
 def _round(round_: Round, open_: dict[int, Outstanding]) -> RoundShown:
     explained, counts = round_.explanation, open_.get(round_.number, Outstanding(0, 0, 0))
+    like = [f"like {name}: {how}" for name, how in explained.get("like", {}).items()]
     return RoundShown(
         round_.id,
         round_.number,
         round_.state,
         str(explained.get("scorer", UNSCORED)),
-        str(explained.get("reason", "")),
+        "; ".join(filter(None, [str(explained.get("reason", "")), *like])),
         explained.get("reliability"),
         max(counts.picked, round_.budget),
         counts.answered,

@@ -46,7 +46,7 @@ from loop.project.problem import (
     unfinished,
     weigh_classes,
 )
-from loop.simulation import check_budgets, smallest_pool
+from loop.simulation import check_budgets, drawn, smallest_pool
 from loop.statistics import paired
 from loop.train import Trainer
 from loop.wording import agreeing, counted
@@ -81,6 +81,10 @@ class Grid:
     """Classes of each seed's pool are thinned out to this shape, see ``loop.imbalance``."""
     finish: Goals | None = None
     """Each cell goes on to a finished collection for each of these goals."""
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError: a share that is none, said before anything is embedded."""
+        drawn(1, self.share)
 
 
 def all_methods(names: Sequence[str] = ()) -> dict[str, tuple[str, dict[str, Any]]]:

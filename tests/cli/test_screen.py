@@ -284,7 +284,13 @@ def test_simulate_compares_by_another_metric_without_new_cells(tmp_path, images)
         done = CliRunner().invoke(cli, [*arguments, "--metric", metric], catch_exceptions=False)
         means[metric] = [row["mean"] for row in json.loads(done.stdout)]
     assert len({tuple(values) for values in means.values()}) == 3
+    thinned = CliRunner().invoke(cli, [*arguments[:-1], "--imbalance", "single"]).stdout
+    assert "one class of the pool is thinned out to 1 % of the images" in " ".join(thinned.split())
+    refused = CliRunner().invoke(cli, [*arguments[:-1], "--share", "2"])
+    assert "the share of the pool must be above 0" in str(refused.exception)
+    assert "embedding" not in refused.stderr
     text = CliRunner().invoke(cli, [*arguments[:-1], "--metric", "macro_f1"]).stdout
+    assert "thinned out" not in text
     assert "mean test macro-F1 in %" in text
     assert "mean plain test accuracy in %" in text
     assert "classes with a label, in % of the classes" in text

@@ -228,3 +228,15 @@ def test_pickled_code_is_never_run(kind, tmp_path):
     with pytest.raises(ConfigError):
         encoders.get(f"{kind}:{tmp_path / 'evil.pth'}")
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_clip_without_its_weights_and_a_network_says_so_at_once(monkeypatch, caplog, tmp_path):
+    def nobody(*_, **__):
+        raise OSError("no such name")
+
+    monkeypatch.setattr("socket.getaddrinfo", nobody)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ConfigError, match="there is no network to fetch them from") as refused:
+        encoders.get("open_clip:ViT-B-32:laion2b_s34b_b79k")
+    assert "did you mean" not in str(refused.value)
+    assert "Retry" not in caplog.text

@@ -24,6 +24,7 @@ from loop.project.model import newest_model
 from loop.project.predictor import TaskImage, TaskPredictor
 from loop.steps.autolabel import Goal, autolabel
 from loop.steps.backup import backup, restore
+from loop.steps.doctor import doctor
 from loop.steps.embed import embed, embed_all
 from loop.steps.export import export_model
 from loop.steps.predict import predict
@@ -139,6 +140,7 @@ def test_labels_choose_the_encoder_after_the_first_round_and_that_is_said(origin
     assert {score["encoder"] for score in first["scores"]} == {"pixels:1", "pixels:8", joined}
     answered = CliRunner().invoke(cli, ["status", "-p", str(project.root)])
     assert "round 2 compared the encoders" in answered.output
+    assert joined in {score.encoder for score in compare_encoders(project)}  # as it may be typed
 
 
 def test_a_candidate_that_knows_nothing_is_not_taken_nor_joined(images, tmp_path):
@@ -260,6 +262,7 @@ def test_one_failing_part_of_a_joined_encoder_is_named(images, tmp_path):
     ("changes", "words"),
     [
         ({"encoder_candidates": ["pixels:8"], "encoder": "pixels:8"}, "is named twice"),
+        ({"encoder_candidates": [""]}, "an encoder is empty"),
         ({"encoder_candidates": ["prior:a.npz"]}, "beside an encoder of pictures"),
         (
             {
@@ -276,6 +279,19 @@ def test_candidates_that_cannot_be_are_an_error(images, changes, words):
     with pytest.raises(ConfigError, match=f"^test: .*{words}") as refused:
         config.check(values, "test")
     assert "{" not in str(refused.value)  # the whole file
+
+
+def test_a_candidate_that_is_not_there_is_said_before_anything_is_embedded(images, tmp_path):
+    values = small_values(images, encoder="pixels:1", encoder_candidates=["file:nowhere.npy"])
+    project = create(tmp_path / "p", config.check(values, "test"))
+    scan(project)
+    begun = []
+    with pytest.raises(ConfigError, match="nowhere"):
+        embed_all(project, on_begin=begun.append)
+    assert begun == []
+    (looked_at,) = [line for line in doctor(project.root) if line.name == "encoder"]
+    assert "nowhere" in looked_at.detail
+    assert not looked_at.ok
 
 
 def test_several_encoders_of_init_are_candidates(images, tmp_path):

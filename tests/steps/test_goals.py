@@ -299,6 +299,8 @@ def test_a_run_picks_more_of_a_class_in_its_next_round_and_says_so(tmp_path, ima
     with project.records.read() as session:
         explanation = queries.newest_round(session, 1).explanation
     assert explanation["like"]["digit-1"].startswith("6 picks, by")
+    (shown,) = [round_ for round_ in facts(project).rounds if round_.number == 2]
+    assert shown.reason.endswith(f"like digit-1: {explanation['like']['digit-1']}")
     again = " ".join(typed(project, "run", "--like", "digit-1").split())
     assert "nothing was picked now: give --like digit-1 again when the next round is" in again
 
