@@ -179,7 +179,7 @@ def test_own_embeddings_that_change_are_others(tmp_path):
 def test_own_embeddings_errors(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.npy"):
         encoders.get(f"file:{tmp_path / 'none.npy'}")
-    with pytest.raises(ConfigError, match="one distinct name"):
+    with pytest.raises(ConfigError, match="one name per row is wanted"):
         encoders.get(save_own(tmp_path, URIS[:4], np.eye(5, 2)))
     with pytest.raises(ConfigError, match=r"\(N, D\)"):
         encoders.get(save_own(tmp_path, URIS, np.zeros(5)))
