@@ -113,7 +113,8 @@ def test_a_fault_that_stays_is_no_unreadable_image(bucket, s3, monkeypatch):
     """The scan ends with "try again later"; what was read before is kept."""
     monkeypatch.setattr("connectors.objects.TRIES", 2)
     monkeypatch.setattr("connectors.bucket.TOGETHER", 8)
-    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)  # it tries five times, with pauses
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)  # it tries five times, with pauses,
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")  # and each time botocore five times
     s3.fault = lambda path: "503" if "dog" in path else None
     scanned = []
     with pytest.raises(Unreachable, match="type the same command again"):
