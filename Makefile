@@ -7,7 +7,8 @@ WORKERS ?= 2
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 WITH_SDK := test_credentials.py test_faults.py test_loop.py
 # Lines run by the tests' own processes; commands that they start are not counted, since tracing
-# these makes each half as long again. A part of the tests (ARGS) has no floor.
+# these makes each half as long again, as it does long tests, of whose parameters the first count.
+# A part of the tests (ARGS) has no floor.
 FLOOR := 88
 COVERED := --cov --cov-report=term:skip-covered --cov-fail-under=$(FLOOR) --durations=20
 UV := $(shell command -v uv 2>/dev/null)

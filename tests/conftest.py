@@ -64,6 +64,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     have short ones left and none waits for another."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+    for item in of_other_parameters(items):
+        if item.get_closest_marker("slow") or item.get_closest_marker("server"):
+            item.add_marker("no_cover")  # counting lines makes Python code take half as long again
+
+
+def of_other_parameters(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Tests of a function whose first parameters another test has."""
+    functions = set()
+    for item in items:
+        function = item.nodeid.partition("[")[0]
+        if function in functions:
+            yield item
+        functions.add(function)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
