@@ -74,7 +74,6 @@ def loopback(answer: Callable[[Request], Reply]) -> Iterator[Loopback]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
-    disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement
     owner: Loopback
 
     def handle_any(self) -> None:
