@@ -67,7 +67,7 @@ def s3_server(monkeypatch: Any) -> Iterator[S3]:
             """Nothing."""
 
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
     thread.start()
     for name, value in (
         ("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}"),

@@ -220,7 +220,7 @@ class Proxy:
             ("127.0.0.1", 0), type("Handler", (Breaking,), {"proxy": self})
         )
         self.url = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=[0.02], daemon=True).start()
 
     def breaks(
         self, fault: str | Callable[[], Callable[[], None] | None], path: str, times: int = 1

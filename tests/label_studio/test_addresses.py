@@ -33,7 +33,7 @@ class Answers(BaseHTTPRequestHandler):
 def plain():
     """A server that speaks plain HTTP, and answers as nginx does at a port with TLS."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
     yield server
     server.shutdown()
 
@@ -52,7 +52,7 @@ def encrypted(tmp_path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     server.handle_error = lambda *args: None
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
     yield server
     server.shutdown()
 
