@@ -83,7 +83,7 @@ def until(true: Callable[[], Any], seconds: float = 90.0) -> Any:
     while time.monotonic() < ends:
         if value := true():
             return value
-        time.sleep(0.1)
+        time.sleep(0.05)
     raise AssertionError("it never came")
 
 

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from itertools import pairwise
@@ -29,8 +28,8 @@ from loop.steps import run as run_step
 from loop.steps.scan import scan
 from loop.steps.status import status
 from tests.conftest import ROOT, rows, small_values, write_images
+from tests.label_studio.serving import COMMAND, states, until
 
-COMMAND = [sys.executable, "-c", "from loop.cli import main; main()"]
 SOON = 0.1
 """Seconds between two looks."""
 
@@ -66,20 +65,6 @@ def answer(project: Project, leave: int = 0) -> int:
             writer.writerows(lines)
         draft.replace(sheet)
     return filled
-
-
-def until(true, seconds: float = 60.0):
-    """Waits for it; what it gave."""
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        if value := true():
-            return value
-        time.sleep(0.05)
-    raise AssertionError("it never came")
-
-
-def states(project: Project) -> list[str]:
-    return [line.state for line in status(project).rounds]
 
 
 @contextmanager
