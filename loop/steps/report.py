@@ -266,6 +266,8 @@ def _provenance(
 def _trained(method: str, notes: dict[str, Any]) -> str:
     """``propagate (2.0 labels per class, too few to hold any out)``."""
     used, why = str(notes.get("used", method)), str(notes.get("why", ""))
+    if why and "names" in notes:
+        why += "; class names come on top"
     return f"{used} ({why})" if why else used
 
 

@@ -99,6 +99,7 @@ def test_few_images_are_not_none():
 def test_labels_judge_the_names_and_the_model_keeps_them(named, tmp_path):
     run(named)
     newest = facts(named)
+    assert newest.trained.endswith("; class names come on top)")
     noted = [note for note in newest.notes if note.startswith("Class names have")]
     assert len(noted) == 1
     assert "judged on 24 labels of the random sample, of which they alone get" in noted[0]
