@@ -1,4 +1,4 @@
-"""Questions to the person at a terminal. Where there is none nobody is asked and nothing waits."""
+"""Questions to the person at a terminal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import click
 
+from loop.cli.interrupt import told_to_end
 from loop.cli.output import lines_of, tinted
 from loop.printable import one_line
 
@@ -20,8 +21,17 @@ def at_terminal() -> bool:
 
 
 def confirmed(question: str, *, default: bool = False) -> bool:
-    """What the person says; ``question`` must not be asked where there is no terminal."""
-    return click.confirm(one_line(question), default=default, err=True)
+    """What the person says, or what the input of the command holds.
+
+    Raises:
+        click.UsageError: nobody is there to answer.
+    """
+    try:
+        return click.confirm(one_line(question), default=default, err=True)
+    except click.Abort:  # Ctrl-C, or the end of the input
+        if at_terminal() or told_to_end.is_set():
+            raise
+        raise click.UsageError("nobody is there to answer; --yes goes on without asking") from None
 
 
 def warn(text: str) -> None:

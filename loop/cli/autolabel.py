@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loop.cli.asking import confirmed
 from loop.cli.output import json_option, print_json, project_at, project_option, say, table
 from loop.wording import counted, duration
 
@@ -62,8 +63,8 @@ def autolabel(
         _say(outlook, size)
     if dry_run:
         return
-    if not yes:
-        click.confirm(f"Begin a round of {counted(size, 'image')}?", abort=True, err=True)
+    if not (yes or confirmed(f"Begin a round of {counted(size, 'image')}?")):
+        raise click.Abort
     number = step.autolabel(project, goal, size)
     if as_json:
         print_json({"round": number, "images": size})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loop.cli.asking import confirmed
 from loop.cli.output import (
     json_option,
     lines_of,
@@ -73,8 +74,8 @@ def measure(
             say("the interval is that narrow already")
             return
         click.echo(f"that takes about {counted(count, 'more image')} in the sample", err=True)
-        if not yes:
-            click.confirm("Begin a round with them?", abort=True, err=True)
+        if not (yes or confirmed("Begin a round with them?")):
+            raise click.Abort
     assert count is not None
     enlarged = step.enlarge(project, count, at_random=at_random)
     if as_json:

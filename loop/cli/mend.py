@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from loop.cli.asking import confirmed
 from loop.cli.output import json_option, print_json, project_at, project_option, say
 from loop.wording import counted
 
@@ -109,10 +110,9 @@ def undo(folder: Path, as_json: bool, yes: bool) -> None:
     from loop.steps.undo import undo as step
 
     project = project_at(folder)
-    if not (yes or as_json):
-        click.confirm(
-            "Take the newest round back, and its tasks from the labeler?", abort=True, err=True
-        )
+    question = "Take the newest round back, and its tasks from the labeler?"
+    if not (yes or as_json or confirmed(question)):
+        raise click.Abort
     done = step(project)
     if as_json:
         print_json(asdict(done))

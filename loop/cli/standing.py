@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loop.cli.asking import confirmed
 from loop.cli.output import (
     json_option,
     lines_of,
@@ -145,7 +146,7 @@ def _prune(folder: Path, yes: bool) -> None:
     for path in listed:
         size = path.stat().st_size / 1e6
         click.echo(one_line(f"{path} ({size:.1f} MB)"), err=True)
-    if listed and (yes or click.confirm(f"Remove these {counted(len(listed), 'file')}?", err=True)):
+    if listed and (yes or confirmed(f"Remove these {counted(len(listed), 'file')}?")):
         click.echo(f"removed {counted(len(prune(project, listed)), 'file')}", err=True)
     elif not listed:
         click.echo("every array is named by a record", err=True)
