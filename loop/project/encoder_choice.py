@@ -321,10 +321,12 @@ def _embedded(
         for part, text in zip(getattr(encoder, "parts", ()), specs.parts(spec), strict=False):
             spec_of.setdefault(part.digest, text)
             given |= {part.digest} if isinstance(part, GivenPrior) else set()
-    for two in permutations(encoders_of(project), 2):  # a choice may have joined them
-        joined = specs.joined(*two)
-        spec_of.setdefault(encoders.get(joined).digest, joined)
-    for digest, stored in columns_of(session, project).items():
+    columns = columns_of(session, project)
+    if columns.keys() - spec_of.keys():  # a choice may have joined two of them
+        for two in permutations(encoders_of(project), 2):
+            joined = specs.joined(*two)
+            spec_of.setdefault(encoders.get(joined).digest, joined)
+    for digest, stored in columns.items():
         if digest in given:
             continue
         x = arrays.load(stored.array, project.arrays)[rows, stored.columns]
