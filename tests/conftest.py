@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -30,6 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # in the background of a shell without job control Ctrl-C is ignored, by what tests start, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--postgresql"):
         postgresql.server = postgresql.start()
 
