@@ -22,7 +22,7 @@ from connectors.base import Image, PassedOver, SourceError, UnreadableFile
 from connectors.files import has_gone, read_part
 from connectors.folder import TESTED, ImageFile, examine
 from connectors.label import class_name, in_order_of_values
-from connectors.parquet import TEST_SHARD
+from connectors.parquet_shard import TEST_SHARD
 from connectors.walk import SUFFIX, Passed, reason_by_name
 from connectors.workers import in_order
 
